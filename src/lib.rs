@@ -1,0 +1,3 @@
+//! dekhand: a Kubernetes KMS provider plugin.
+
+pub mod proto;

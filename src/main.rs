@@ -1,0 +1,3 @@
+//! The `dekhand` program.
+
+fn main() {}
