@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod backoff;
 pub mod clock;
+pub mod crypto;
 pub mod envelope;
 pub mod files;
 pub mod hardening;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::crypto::suite::Suite;
+
 /// A data key seals at most so many payloads, ever (NIST SP 800-38D, 8.3: random nonces).
 pub const MOST_USES: u64 = 1 << 32;
 
@@ -13,7 +15,7 @@ pub const MOST_USES: u64 = 1 << 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How payloads are sealed; all suites are opened.
-    pub suite: SuiteChoice,
+    pub suite: Suite,
     /// A data key seals so many payloads: 1 to [`MOST_USES`].
     pub max_uses: u64,
     /// A data key seals for so long; never zero.
@@ -34,7 +36,7 @@ impl Default for Policy {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
-            suite: SuiteChoice::default(),
+            suite: Suite::default(),
             max_uses: 1 << 20,
             max_age: DAY,
             reuse: Reuse::default(),
@@ -51,18 +53,6 @@ impl Policy {
     pub fn has_reserve(&self) -> bool {
         self.reuse == Reuse::UntilLimit && !self.cache_ttl.is_zero()
     }
-}
-
-/// The suites of the sealed format, as configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SuiteChoice {
-    /// AES-256-GCM.
-    #[default]
-    #[serde(rename = "aes-256-gcm")]
-    Aes256Gcm,
-    /// A256CBC-HS512 of RFC 7518, 5.2.5.
-    #[serde(rename = "a256cbc-hs512")]
-    A256CbcHs512,
 }
 
 /// Whether a data key seals more than one payload.
