@@ -9,6 +9,7 @@ use crate::envelope::state::Primary;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::key_id_hash;
 use crate::root_key::version::Version;
+use crate::telemetry::log::chain;
 use crate::telemetry::metrics::KeyIdHashLabels;
 
 /// While an activation is to come, the calendar is looked at so often: it may be set at any time.

@@ -90,8 +90,13 @@ impl Fake {
 
     /// Adds a version whose id is made of its number, or changes the state of the one there.
     pub(crate) fn set(&self, number: u16, state: State) {
+        self.set_with_number(u8::try_from(number).unwrap(), number, state);
+    }
+
+    /// Adds the version of this id, or changes the state of the one there.
+    pub(crate) fn set_with_number(&self, id_byte: u8, number: u16, state: State) {
         let mut inner = self.lock();
-        let id = id(u8::try_from(number).unwrap());
+        let id = id(id_byte);
         match inner.versions.iter_mut().find(|(version, _)| version.id == id) {
             Some((version, _)) => version.state = state,
             None => {
@@ -103,6 +108,15 @@ impl Fake {
                 inner.versions.push((version, Arc::new(Key::random().unwrap())));
             }
         }
+    }
+
+    /// Takes over a version of another store, key and all, as replication does.
+    pub(crate) fn copy_version(&self, from: &Self, number: u16) {
+        let versions = from.lock().versions.clone();
+        let copied = versions
+            .into_iter()
+            .filter(|(version, _)| u16::from(version.number) == number);
+        self.lock().versions.extend(copied);
     }
 
     /// Forgets a version, as a restored backup does.
