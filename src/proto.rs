@@ -1,7 +1,12 @@
 //! Messages and services of kube-apiserver's KMS protocols, generated from `proto/`.
 
 /// KMS v2, Kubernetes 1.27 and later.
-#[allow(missing_docs, missing_debug_implementations, clippy::pedantic, reason = "generated code")]
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    clippy::pedantic,
+    reason = "generated code"
+)]
 pub mod v2 {
     tonic::include_proto!("v2");
 }

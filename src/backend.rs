@@ -1,0 +1,3 @@
+//! The places where root keys live.
+
+pub mod keyring;

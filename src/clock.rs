@@ -1,0 +1,181 @@
+//! The two clocks of the daemon, the calendar's and the machine's, both of which tests can turn.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use rustix::time::ClockId;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+
+/// A moment of the calendar in UTC, to the second, as versions of root keys are dated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From seconds since 1970-01-01T00:00:00Z.
+    pub fn from_unix(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub fn unix(self) -> u64 {
+        self.0
+    }
+
+    /// This moment and `duration` more, in whole seconds, rounded up.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+        Self(self.0.saturating_add(whole))
+    }
+
+    /// How long ago `earlier` was; zero if it is still to come.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match UNIX_EPOCH.checked_add(Duration::from_secs(self.0.min(LAST_SECOND_OF_9999))) {
+            Some(moment) => humantime::format_rfc3339_seconds(moment).fmt(f),
+            None => write!(f, "second {} after 1970", self.0),
+        }
+    }
+}
+
+/// RFC 3339 has four digits for the year.
+const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
+
+/// A text is not a time in UTC of RFC 3339, such as `2026-03-01T12:00:00Z`.
+#[derive(Debug, thiserror::Error)]
+#[error("not a time such as 2026-03-01T12:00:00Z")]
+pub struct NotATimestamp;
+
+impl FromStr for Timestamp {
+    type Err = NotATimestamp;
+
+    fn from_str(text: &str) -> Result<Self, NotATimestamp> {
+        let moment = humantime::parse_rfc3339(text).map_err(|_| NotATimestamp)?;
+        let since_1970 = moment.duration_since(UNIX_EPOCH).map_err(|_| NotATimestamp)?;
+        Ok(Self(since_1970.as_secs()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Tells the time. Cheap to clone; all clones are turned together.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Turned(Arc<Turned>),
+}
+
+/// Runs with tokio's clock, which a test pauses and advances; the calendar can be set apart from it.
+#[derive(Debug)]
+struct Turned {
+    start: tokio::time::Instant,
+    calendar_at_start: Mutex<u64>,
+}
+
+impl Clock {
+    /// The machine's own clocks.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that starts at `calendar` and runs as tokio's does.
+    pub fn turned(calendar: Timestamp) -> Self {
+        Self(Source::Turned(Arc::new(Turned {
+            start: tokio::time::Instant::now(),
+            calendar_at_start: Mutex::new(calendar.unix()),
+        })))
+    }
+
+    /// Sets the calendar of a turned clock, as an administrator or NTP would; the machine's clock is not touched.
+    pub fn set_calendar(&self, calendar: Timestamp) {
+        if let Source::Turned(turned) = &self.0 {
+            let elapsed = turned.start.elapsed().as_secs();
+            *turned.calendar_at_start.lock().unwrap_or_else(PoisonError::into_inner) =
+                calendar.unix().saturating_sub(elapsed);
+        }
+    }
+
+    /// The calendar. It may jump and be wrong; a machine without a battery starts in 1970.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => {
+                let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(since_1970.as_secs())
+            }
+            Source::Turned(turned) => {
+                let at_start = *turned.calendar_at_start.lock().unwrap_or_else(PoisonError::into_inner);
+                Timestamp(at_start.saturating_add(turned.start.elapsed().as_secs()))
+            }
+        }
+    }
+
+    /// Time since the machine started, time asleep included (`CLOCK_BOOTTIME`). It never jumps; ages are measured in it.
+    pub fn boottime(&self) -> Duration {
+        match &self.0 {
+            Source::System => {
+                let spec = rustix::time::clock_gettime(ClockId::Boottime);
+                Duration::new(
+                    u64::try_from(spec.tv_sec).unwrap_or_default(),
+                    u32::try_from(spec.tv_nsec).unwrap_or_default(),
+                )
+            }
+            Source::Turned(turned) => turned.start.elapsed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_reads_back_what_it_prints() {
+        let moment = Timestamp::from_unix(1_772_366_400);
+        assert_eq!(moment.to_string(), "2026-03-01T12:00:00Z");
+        assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
+        assert!("tomorrow".parse::<Timestamp>().is_err());
+        assert!("1960-01-01T00:00:00Z".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_moment_beyond_the_calendar_prints_without_a_panic() {
+        assert_eq!(Timestamp::from_unix(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turned_clock_runs_with_tokio_and_its_calendar_jumps_alone() {
+        let clock = Clock::turned(Timestamp::from_unix(1000));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!((clock.now().unix(), clock.boottime()), (1005, Duration::from_secs(5)));
+        clock.set_calendar(Timestamp::from_unix(10));
+        assert_eq!((clock.now().unix(), clock.boottime()), (10, Duration::from_secs(5)));
+    }
+}

@@ -1,0 +1,3 @@
+//! Seals payloads under data keys of its own, and opens them.
+
+pub mod policy;

@@ -1,0 +1,341 @@
+//! Reads and writes the daemon's own files: owner-only, in one piece, from a thread of its own.
+
+pub mod thread;
+
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
+
+/// What is wrong with a file or directory, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The operating system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried, in the infinitive.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Other users can read or change it.
+    #[error("{path} has mode {mode:04o}: others must not have access to it (chmod {wanted:04o} {path})")]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// What they should be.
+        wanted: u32,
+    },
+    /// Somebody else owns it and could change it.
+    #[error("{path} belongs to uid {uid}: it must belong to root or to uid {own}, under which this runs")]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// The uid of this process.
+        own: u32,
+    },
+    /// Not what was expected: a directory, a device, a symbolic link.
+    #[error("{path} is not a {expected}")]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// More bytes than any such file has.
+    #[error("{path} has more than {limit} bytes, which no file of this kind has")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Another process holds the lock.
+    #[error("{path} is locked by another process")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+impl FileError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether the file just is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Reads a file whole, of at most `limit` bytes, into a buffer that is wiped.
+///
+/// # Errors
+/// It can't be read, is no regular file, or is larger.
+pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    read_checked(path, limit, |_| Ok(()))
+}
+
+/// Reads a file that only its owner, root or this process's user, may read or write. A symbolic link is refused.
+///
+/// # Errors
+/// As [`read`], and for wrong modes and owners.
+pub fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    read_checked(path, limit, |metadata| check_private(path, metadata, 0o600))
+}
+
+fn read_checked(
+    path: &Path,
+    limit: u64,
+    check: impl FnOnce(&std::fs::Metadata) -> Result<(), FileError>,
+) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    // NONBLOCK: opening a FIFO must not wait for its writer.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags);
+    let file = options.open(path).map_err(FileError::io("open", path))?;
+    let metadata = file.metadata().map_err(FileError::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(FileError::Kind {
+            path: path.to_owned(),
+            expected: "regular file",
+        });
+    }
+    check(&metadata)?;
+    let too_large = || FileError::TooLarge {
+        path: path.to_owned(),
+        limit,
+    };
+    if metadata.len() > limit {
+        return Err(too_large());
+    }
+    // One allocation that never grows, since growing would leave an unwiped copy.
+    let capacity = usize::try_from(limit.min(metadata.len()) + 1).map_err(|_| too_large())?;
+    let mut bytes = Zeroizing::new(vec![0; capacity]);
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match (&file).read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(FileError::io("read", path)(error)),
+        }
+    }
+    if filled == capacity {
+        // It grew while it was read; the writers we know replace files instead.
+        return Err(too_large());
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+fn check_private(path: &Path, metadata: &std::fs::Metadata, wanted: u32) -> Result<(), FileError> {
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.uid() != 0 && metadata.uid() != own {
+        return Err(FileError::Owner {
+            path: path.to_owned(),
+            uid: metadata.uid(),
+            own,
+        });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::Mode {
+            path: path.to_owned(),
+            mode,
+            wanted,
+        });
+    }
+    Ok(())
+}
+
+/// Replaces or makes a file in one step, mode 0600: written beside, synced, renamed, directory synced. Whoever reads
+/// it, also after a crash, sees the old content or the new, never a part. Writers of one path exclude each other by a
+/// [`lock`].
+///
+/// # Errors
+/// The old content then still stands.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let beside = with_suffix(path, ".new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(FileError::io("remove", &beside)(error)),
+        _ => {}
+    }
+    let written = write_new(&beside, content)
+        .and_then(|()| std::fs::rename(&beside, path).map_err(FileError::io("replace", path)));
+    if let Err(error) = written {
+        // A half-written file beside may hold secrets; the error that matters is the first one.
+        std::fs::remove_file(&beside).ok();
+        return Err(error);
+    }
+    sync_directory_of(path)
+}
+
+fn write_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(path).map_err(FileError::io("create", path))?;
+    file.write_all(content).map_err(FileError::io("write", path))?;
+    file.sync_all().map_err(FileError::io("sync", path))
+}
+
+fn sync_directory_of(path: &Path) -> Result<(), FileError> {
+    let directory = directory_of(path);
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(FileError::io("sync", directory))
+}
+
+/// The directory that holds `path`.
+pub fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// `path` with `suffix` behind its last name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes a directory that only this user may enter (0700), and the missing ones above it; an existing one is checked.
+///
+/// # Errors
+/// It can't be made, is no directory, or others may enter it.
+pub fn private_directory(path: &Path) -> Result<(), FileError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(FileError::io("create directory", path))?;
+    let metadata = std::fs::metadata(path).map_err(FileError::io("read", path))?;
+    if !metadata.is_dir() {
+        return Err(FileError::Kind {
+            path: path.to_owned(),
+            expected: "directory",
+        });
+    }
+    check_private(path, &metadata, 0o700)
+}
+
+/// A lock that ends when this is dropped or the process dies.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Lock {
+    /// The locked file, for who wants to write into it who holds it.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+/// Takes the lock file at `path`, which is made if missing and never removed; waits for another holder.
+///
+/// # Errors
+/// The file can't be made.
+pub fn lock(path: &Path) -> Result<Lock, FileError> {
+    let file = open_lock(path)?;
+    file.lock().map_err(FileError::io("lock", path))?;
+    Ok(Lock(file))
+}
+
+/// Takes the lock file at `path` or says at once that it is [`FileError::Locked`].
+///
+/// # Errors
+/// It is locked, or can't be made.
+pub fn try_lock(path: &Path) -> Result<Lock, FileError> {
+    let file = open_lock(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(FileError::Locked { path: path.to_owned() }),
+        Err(std::fs::TryLockError::Error(error)) => Err(FileError::io("lock", path)(error)),
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, FileError> {
+    let mut options = OpenOptions::new();
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nofollow);
+    options.open(path).map_err(FileError::io("open lock", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_is_owner_only_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        std::fs::write(with_suffix(&path, ".new"), "left by a crash").unwrap();
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(read_private(&path, 100).unwrap().as_slice(), b"two");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_the_mend() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        std::fs::write(&path, "x").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = read_private(&path, 100).unwrap_err().to_string();
+        assert!(error.contains("mode 0640") && error.contains("chmod 0600"), "{error}");
+    }
+
+    #[test]
+    fn links_fifos_directories_and_large_files_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, vec![0; 101]).unwrap();
+        assert!(matches!(read(&file, 100), Err(FileError::TooLarge { limit: 100, .. })));
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(matches!(read(&link, 1000), Err(FileError::Io { .. })));
+        assert!(matches!(read(directory.path(), 1000), Err(FileError::Kind { .. })));
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(matches!(read(&fifo, 1000), Err(FileError::Kind { .. })));
+    }
+
+    #[test]
+    fn a_held_lock_is_respected_and_ends_with_its_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let held = lock(&path).unwrap();
+        assert!(matches!(try_lock(&path), Err(FileError::Locked { .. })));
+        drop(held);
+        assert!(try_lock(&path).is_ok());
+    }
+}

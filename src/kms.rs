@@ -1,0 +1,3 @@
+//! The gRPC services that kube-apiserver calls.
+
+pub mod options;

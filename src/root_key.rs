@@ -1,0 +1,88 @@
+//! The seam between the envelope and the places where root keys live: versions, wrap, unwrap and their errors.
+
+pub mod error;
+pub mod high_water;
+pub mod id;
+pub mod mechanism;
+pub mod name;
+pub mod version;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::root_key::error::Error;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
+use crate::root_key::version::Number;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+
+/// A data key under a root key, as the backend returns it: the table of design's sealed format without commitment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapped {
+    /// How it was wrapped.
+    pub mechanism: Mechanism,
+    /// IV, ciphertext and tag, as far as the mechanism has them, in this order.
+    pub bytes: Vec<u8>,
+}
+
+/// One root key with all its versions, wherever it lives: what the daemon may do with it, and no more.
+///
+/// # Cancel safety
+/// A dropped call goes on in the backend or was not begun; either does no harm.
+#[async_trait]
+pub trait RootKey: Send + Sync + Debug {
+    /// Every version that the store holds now, in order.
+    ///
+    /// # Errors
+    /// The store can't be read ([`error::Kind::Outage`]) or holds what can't be ([`error::Kind::Corruption`]).
+    async fn discover(&self) -> Result<Vec<Version>, Error>;
+
+    /// Wraps a data key under one version.
+    ///
+    /// # Errors
+    /// See [`error::Kind`]; never [`error::Kind::BadInput`].
+    async fn wrap(&self, id: &KeyId, data_key: &Key) -> Result<Wrapped, Error>;
+
+    /// Unwraps a data key.
+    ///
+    /// # Errors
+    /// [`error::Kind::BadInput`] only when the wrapped key is *proven* bad: the backend has seen the root key work.
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error>;
+}
+
+/// What only `dekhand keys` does: make, date and destroy versions.
+#[async_trait]
+pub trait Admin: Send + Sync + Debug {
+    /// Every version that the store holds now, in order.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    async fn versions(&self) -> Result<Vec<Version>, Error>;
+
+    /// Makes a version of a new random key, with a random id.
+    ///
+    /// # Errors
+    /// The store refuses.
+    async fn generate(&self, number: Number, state: State) -> Result<Version, Error>;
+
+    /// Makes a version of a key that another system made.
+    ///
+    /// # Errors
+    /// The store refuses.
+    async fn import(&self, number: Number, state: State, key: Key) -> Result<Version, Error>;
+
+    /// Changes the state of a version.
+    ///
+    /// # Errors
+    /// The store refuses, or has no such version.
+    async fn relabel(&self, id: &KeyId, state: State) -> Result<(), Error>;
+
+    /// Destroys a version's key for ever.
+    ///
+    /// # Errors
+    /// The store refuses, or has no such version.
+    async fn destroy(&self, id: &KeyId) -> Result<(), Error>;
+}

@@ -1,0 +1,5 @@
+//! What the daemon tells of itself: log lines through a bounded queue, and metrics.
+
+pub mod limit;
+pub mod log;
+pub mod metrics;

@@ -1,0 +1,158 @@
+//! Log lines on stderr, written by a thread of their own from a bounded queue that drops rather than waits.
+
+use std::fmt;
+use std::io;
+use std::io::IsTerminal as _;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::Serialize;
+use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::ErrorCounter;
+use tracing_appender::non_blocking::NonBlockingBuilder;
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
+
+/// Lines that wait for a slow reader of stderr; the next ones are dropped and counted.
+const QUEUED_LINES: usize = 4096;
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// What has failed.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// What an operator would tell a colleague.
+    #[default]
+    Info,
+    /// What a developer asks for.
+    Debug,
+}
+
+impl Level {
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+        }
+    }
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// A word is none of those that are known.
+#[derive(Debug, thiserror::Error)]
+#[error("not one of {0}")]
+pub struct NotAWord(&'static str);
+
+impl FromStr for Level {
+    type Err = NotAWord;
+
+    fn from_str(word: &str) -> Result<Self, NotAWord> {
+        match word {
+            "error" => Ok(Self::Error),
+            "warn" => Ok(Self::Warn),
+            "info" => Ok(Self::Info),
+            "debug" => Ok(Self::Debug),
+            _ => Err(NotAWord("error, warn, info, debug")),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = NotAWord;
+
+    fn from_str(word: &str) -> Result<Self, NotAWord> {
+        match word {
+            "auto" => Ok(Self::Auto),
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(NotAWord("auto, json, text")),
+        }
+    }
+}
+
+/// The running log. The queue is written out, briefly, when this is dropped.
+pub struct Log {
+    level: reload::Handle<LevelFilter, tracing_subscriber::Registry>,
+    dropped: ErrorCounter,
+    _writer: WorkerGuard,
+}
+
+impl Log {
+    /// Starts the log thread and takes all events of this process from here on.
+    ///
+    /// # Errors
+    /// A log runs already.
+    pub fn start(level: Level, format: Format) -> Result<Self, tracing::subscriber::SetGlobalDefaultError> {
+        let (queue, writer) = NonBlockingBuilder::default()
+            .buffered_lines_limit(QUEUED_LINES)
+            .lossy(true)
+            .thread_name("log")
+            .finish(io::stderr());
+        let dropped = queue.error_counter();
+        let (filter, handle) = reload::Layer::new(level.filter());
+        let terminal = io::stderr().is_terminal();
+        let json = match format {
+            Format::Json => true,
+            Format::Text => false,
+            Format::Auto => !terminal,
+        };
+        let lines = tracing_subscriber::fmt::layer().with_writer(queue).with_target(false);
+        let registry = tracing_subscriber::registry().with(filter);
+        if json {
+            tracing::subscriber::set_global_default(registry.with(lines.json().flatten_event(true)))?;
+        } else {
+            tracing::subscriber::set_global_default(registry.with(lines.with_ansi(terminal)))?;
+        }
+        Ok(Self {
+            level: handle,
+            dropped,
+            _writer: writer,
+        })
+    }
+
+    /// Changes how much is logged from now on.
+    pub fn set_level(&self, level: Level) {
+        // The layer lives as long as the process: it can't be gone.
+        self.level.reload(level.filter()).ok();
+    }
+
+    /// A counter of the lines that were dropped because nobody read stderr.
+    pub fn dropped(&self) -> ErrorCounter {
+        self.dropped.clone()
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
+}
+
+/// Makes a panic one log line with its place. Its message stays out: it may hold what must not be logged.
+pub fn log_panics_by_place() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(
+            place,
+            "a part of the daemon panicked; this is a defect, please report it"
+        );
+    }));
+}

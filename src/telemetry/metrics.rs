@@ -1,0 +1,140 @@
+//! The daemon's metrics, in Prometheus' text format.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Which call of kube-apiserver, and how it ended (the gRPC code's name).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// `Status`, `Encrypt` or `Decrypt`.
+    pub method: &'static str,
+    /// `OK`, `UNAVAILABLE`, ...
+    pub code: &'static str,
+}
+
+/// Which version of a root key, as its `key_id`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VersionLabels {
+    /// Hex of the version's id.
+    pub key_id: String,
+}
+
+/// The hash that kube-apiserver's own metrics carry for a `key_id`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyIdHashLabels {
+    /// `sha256:` and the hex digest of the `key_id`.
+    pub key_id_hash: String,
+}
+
+/// All metrics. Cheap to clone; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Calls answered, by method and code.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Connections refused because of their uid.
+    pub refused_peers: Counter,
+    /// Open connections on the KMS socket.
+    pub connections: Gauge,
+    /// Data keys wrapped, by version: a root key under AES-GCM has 2^32 of them.
+    pub wraps: Family<VersionLabels, Counter>,
+    /// Data keys unwrapped, by version.
+    pub unwraps: Family<VersionLabels, Counter>,
+    /// Unwrapped data keys in the cache.
+    pub cached_data_keys: Gauge,
+    /// 1 for the `key_id` that Status reports; the label equals the one of kube-apiserver's envelope metrics.
+    pub primary: Family<KeyIdHashLabels, Gauge>,
+    /// Seconds since 1970 of the last good call to the root key.
+    pub last_good_call: Gauge,
+    /// Reloads of the configuration that were refused since the last good one; 0 is good.
+    pub config_broken: Gauge,
+    /// Log lines dropped because nobody read stderr.
+    pub dropped_log_lines: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The page that `/metrics` serves.
+    pub fn page(&self) -> String {
+        let mut registry = Registry::with_prefix("dekhand");
+        let Self {
+            requests,
+            refused_peers,
+            connections,
+            wraps,
+            unwraps,
+            cached_data_keys,
+            primary,
+            last_good_call,
+            config_broken,
+            dropped_log_lines,
+        } = self.clone();
+        registry.register("requests", "Calls answered, by method and gRPC code", requests);
+        registry.register(
+            "refused_peers",
+            "Connections refused because of their uid",
+            refused_peers,
+        );
+        registry.register("connections", "Open connections on the KMS socket", connections);
+        registry.register("wraps", "Data keys wrapped, by root-key version", wraps);
+        registry.register("unwraps", "Data keys unwrapped, by root-key version", unwraps);
+        registry.register("cached_data_keys", "Unwrapped data keys in the cache", cached_data_keys);
+        registry.register("primary_key_id_hash", "1 for the key_id that Status reports", primary);
+        registry.register(
+            "last_good_root_key_call_timestamp_seconds",
+            "When the last call to the root key succeeded",
+            last_good_call,
+        );
+        registry.register(
+            "config_broken",
+            "1 while a changed configuration file is refused",
+            config_broken,
+        );
+        let dropped: Counter = Counter::default();
+        dropped.inc_by(dropped_log_lines.load(std::sync::atomic::Ordering::Relaxed));
+        registry.register(
+            "dropped_log_lines",
+            "Log lines dropped because nobody read stderr",
+            dropped,
+        );
+        let mut page = String::new();
+        match encode(&mut page, &registry) {
+            Ok(()) => page,
+            // Writing into a String does not fail.
+            Err(std::fmt::Error) => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_every_metric() {
+        let metrics = Metrics::new();
+        metrics
+            .requests
+            .get_or_create(&RequestLabels {
+                method: "Encrypt",
+                code: "OK",
+            })
+            .inc();
+        let page = metrics.page();
+        assert!(
+            page.contains("dekhand_requests_total{method=\"Encrypt\",code=\"OK\"} 1"),
+            "{page}"
+        );
+        assert!(page.contains("dekhand_dropped_log_lines_total 0"), "{page}");
+        assert!(page.ends_with("# EOF\n"));
+    }
+}
