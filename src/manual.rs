@@ -1,4 +1,4 @@
-//! Pages for whoever judges dekhand rather than runs it: the sealed format, the threat model, decisions.
+//! The manual for readers of the code: the sealed format, the threat model, and decisions with their reasons.
 
 #[doc = include_str!("manual/sealed_format.md")]
 pub mod sealed_format {}
