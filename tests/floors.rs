@@ -77,7 +77,7 @@ impl Sources {
                 if path.is_dir() {
                     directories.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let inside = path.strip_prefix(root).expect("found below the root").to_owned();
+                    let inside = path.strip_prefix(root).map_err(std::io::Error::other)?.to_owned();
                     sources.0.push((inside, std::fs::read_to_string(&path)?));
                 }
             }

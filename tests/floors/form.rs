@@ -17,7 +17,7 @@ pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> 
     if !text.starts_with("//! ") {
         found.push(Violation::new(file, 1, "does not open with `//!` and what it is for"));
     }
-    for part in file.with_extension("").iter() {
+    for part in &file.with_extension("") {
         if EMPTY_NAMES.iter().any(|name| part == *name) {
             found.push(Violation::new(
                 file,
