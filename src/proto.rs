@@ -4,6 +4,7 @@
 #[allow(
     missing_docs,
     missing_debug_implementations,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     reason = "generated code"
 )]
