@@ -74,7 +74,11 @@ pub fn apply(options: &HardeningOptions) -> Result<Vec<String>, HardeningError> 
         .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
         .map_err(|error| HardeningError::NotDumpable(error.into()))?;
     let mut warnings = Vec::new();
-    let locked = if *lock_memory == LockMemory::Off { Ok(()) } else { memory::lock() };
+    let locked = if *lock_memory == LockMemory::Off {
+        Ok(())
+    } else {
+        memory::lock()
+    };
     match locked {
         Err(reason) if *lock_memory == LockMemory::Require => return Err(HardeningError::Memory { reason }),
         Err(reason) => warnings.push(format!("memory may be swapped: {reason}")),

@@ -3,6 +3,8 @@
 //! Payloads sealed here are written to the target directory, where `tests/run vectors` hands them to
 //! `tests/vectors/open.py`, which knows nothing of this crate.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,11 +97,15 @@ impl SoftToken {
         match self.mechanism {
             Mechanism::AesGcm => {
                 let (iv, msg) = wrapped.split_first_chunk::<12>()?;
-                self.gcm::<U12>().decrypt(&(*iv).into(), Payload { msg, aad: &aad }).ok()
+                self.gcm::<U12>()
+                    .decrypt(&(*iv).into(), Payload { msg, aad: &aad })
+                    .ok()
             }
             Mechanism::AesGcmTokenIv => {
                 let (iv, msg) = wrapped.split_first_chunk::<16>()?;
-                self.gcm::<U16>().decrypt(&(*iv).into(), Payload { msg, aad: &aad }).ok()
+                self.gcm::<U16>()
+                    .decrypt(&(*iv).into(), Payload { msg, aad: &aad })
+                    .ok()
             }
             Mechanism::AesKwp => {
                 let mut key = vec![0; 32];
@@ -123,18 +129,26 @@ impl SoftToken {
 impl RootKey for SoftToken {
     async fn discover(&self) -> Result<Vec<Version>, Error> {
         let state = State::ActiveFrom(Timestamp::from_unix(0));
-        Ok(vec![Version { number: Number::FIRST, state, id: self.id.clone() }])
+        Ok(vec![Version {
+            number: Number::FIRST,
+            state,
+            id: self.id.clone(),
+        }])
     }
 
     async fn wrap(&self, _: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
         *self.wrapped_last.lock().unwrap() = data_key.expose().to_vec();
-        Ok(Wrapped { mechanism: self.mechanism, bytes: self.wrap_bytes(data_key.expose()) })
+        Ok(Wrapped {
+            mechanism: self.mechanism,
+            bytes: self.wrap_bytes(data_key.expose()),
+        })
     }
 
     async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
         let same = wrapped.mechanism == self.mechanism;
         let key = same.then(|| self.unwrap_bytes(&wrapped.bytes)).flatten();
-        key.and_then(|key| Key::copied_from(&key)).ok_or_else(|| Error::bad_wrap(id))
+        key.and_then(|key| Key::copied_from(&key))
+            .ok_or_else(|| Error::bad_wrap(id))
     }
 }
 
@@ -149,9 +163,15 @@ fn bytes(vector: &Value, field: &str) -> Vec<u8> {
 
 fn envelope(token: SoftToken, purpose: Purpose, suite: Suite, state: &TempDir) -> Envelope {
     let envelope = Envelope::new(Parts {
-        stores: vec![Store { name: "vectors".parse().unwrap(), root_key: Arc::new(token) }],
+        stores: vec![Store {
+            name: "vectors".parse().unwrap(),
+            root_key: Arc::new(token),
+        }],
         purposes: vec![purpose],
-        policy: Policy { suite, ..Policy::default() },
+        policy: Policy {
+            suite,
+            ..Policy::default()
+        },
         high_water: HighWaterFile::of(state.path()),
         files: FileThread::in_place(),
         clock: Clock::turned(Timestamp::from_unix(1_800_000_000)),
@@ -170,7 +190,10 @@ fn envelope_of(vector: &Value, state: &TempDir) -> Envelope {
     let rsa = matches!(mechanism, Mechanism::RsaOaepSha256 | Mechanism::RsaOaepSha1);
     let rsa_answer = rsa.then(|| {
         let parsed = dekhand::envelope::seal::Sealed::parse(&sealed).unwrap();
-        (parsed.wrapped.bytes, Key::copied_from(&bytes(vector, "data_key")).unwrap())
+        (
+            parsed.wrapped.bytes,
+            Key::copied_from(&bytes(vector, "data_key")).unwrap(),
+        )
     });
     let token = SoftToken {
         id: KeyId::try_from(bytes(vector, "id").as_slice()).unwrap(),
@@ -179,7 +202,12 @@ fn envelope_of(vector: &Value, state: &TempDir) -> Envelope {
         rsa_answer,
         wrapped_last: Mutex::default(),
     };
-    envelope(token, purpose(vector["purpose"].as_str().unwrap()), Suite::default(), state)
+    envelope(
+        token,
+        purpose(vector["purpose"].as_str().unwrap()),
+        Suite::default(),
+        state,
+    )
 }
 
 fn vectors() -> Vec<(PathBuf, Value)> {
@@ -206,7 +234,12 @@ async fn every_vector_opens_and_every_bit_flip_truncation_and_extension_of_it_is
         let key_id = vector["id"].as_str();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let opened = envelope.decrypt(purpose, &sealed, key_id, Instant::now() + soon).await;
-        assert_eq!(opened.unwrap().as_slice(), bytes(&vector, "payload"), "{}", path.display());
+        assert_eq!(
+            opened.unwrap().as_slice(),
+            bytes(&vector, "payload"),
+            "{}",
+            path.display()
+        );
         for bit in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -214,7 +247,9 @@ async fn every_vector_opens_and_every_bit_flip_truncation_and_extension_of_it_is
             assert!(opened.is_err(), "{} with bit {bit} flipped", path.display());
         }
         for length in 0..sealed.len() {
-            let opened = envelope.decrypt(purpose, &sealed[..length], None, Instant::now() + soon).await;
+            let opened = envelope
+                .decrypt(purpose, &sealed[..length], None, Instant::now() + soon)
+                .await;
             assert!(opened.is_err(), "{} cut to {length}", path.display());
         }
         for more in [1, 16, 32] {
@@ -230,7 +265,12 @@ async fn fresh_payloads_are_written_for_the_independent_program() {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vectors");
     std::fs::create_dir_all(&directory).unwrap();
     for suite in [Suite::Aes256Gcm, Suite::A256CbcHs512] {
-        for mechanism in [Mechanism::AesGcm, Mechanism::AesGcmTokenIv, Mechanism::AesKwp, Mechanism::AesCbc] {
+        for mechanism in [
+            Mechanism::AesGcm,
+            Mechanism::AesGcmTokenIv,
+            Mechanism::AesKwp,
+            Mechanism::AesCbc,
+        ] {
             for purpose in [Purpose::Kms1, Purpose::Kms2, Purpose::Codec, Purpose::Seal] {
                 let name = format!("fresh-{suite:?}-{mechanism}-{}", purpose.as_str());
                 let vector = seal_fresh(&name, suite, mechanism, purpose).await;
@@ -253,9 +293,15 @@ async fn seal_fresh(name: &str, suite: Suite, mechanism: Mechanism, purpose: Pur
         wrapped_last: Mutex::default(),
     });
     let envelope = Envelope::new(Parts {
-        stores: vec![Store { name: "vectors".parse().unwrap(), root_key: token.clone() }],
+        stores: vec![Store {
+            name: "vectors".parse().unwrap(),
+            root_key: token.clone(),
+        }],
         purposes: vec![purpose],
-        policy: Policy { suite, ..Policy::default() },
+        policy: Policy {
+            suite,
+            ..Policy::default()
+        },
         high_water: HighWaterFile::of(state.path()),
         files: FileThread::in_place(),
         clock: Clock::turned(Timestamp::from_unix(1_800_000_000)),
