@@ -8,6 +8,7 @@ use crate::crypto::derive::Purpose;
 use crate::envelope::Inner;
 use crate::envelope::primary::Choice;
 use crate::envelope::standing::Standing;
+use crate::envelope::state::Mark;
 use crate::envelope::state::Primary;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -128,13 +129,13 @@ impl Keeper<'_> {
         }
         let refusal = match read {
             Ok(Ok(mark)) => {
-                state.high_water = Some(mark);
+                state.mark = Mark::Read(mark);
                 return;
             }
             Ok(Err(error)) => Error::new(Kind::Refusal, "the state directory can't be read").because(error),
             Err(stopped) => Error::new(Kind::Refusal, "the state directory can't be read").because(stopped),
         };
-        state.high_water = None;
+        state.mark = Mark::Unread;
         if state.truth.note_refusal(&refusal) {
             tracing::error!(error = refusal.chain(), "no version may encrypt before this is mended");
         }

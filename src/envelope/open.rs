@@ -107,7 +107,7 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
         }
         inner.keeper_wanted.notify_one();
         tokio::select! {
-            changed = changes.changed() => changed.map_err(|_| EnvelopeError::Stopped)?,
+            outcome = changes.changed() => outcome.map_err(|_| EnvelopeError::Stopped)?,
             () = tokio::time::sleep_until(until) => {}
         }
     }

@@ -38,10 +38,9 @@ impl Standing {
     /// Takes a key for one payload. Soft limits do not hold while they are `suspended`.
     pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Taken {
         let spent = self.live.spent(policy, now);
-        if matches!(spent, Spent::Soft | Spent::Hard) || self.live.suite != policy.suite {
-            if let Some(spare) = self.spare.take() {
-                self.live = spare;
-            }
+        let replaceable = matches!(spent, Spent::Soft | Spent::Hard) || self.live.suite != policy.suite;
+        if let Some(spare) = self.spare.take_if(|_| replaceable) {
+            self.live = spare;
         }
         match self.live.spent(policy, now) {
             Spent::Hard => Taken::Never,

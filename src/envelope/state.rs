@@ -39,8 +39,7 @@ pub(crate) struct State {
     pub(crate) stores: Vec<Listing>,
     pub(crate) standing: HashMap<(KeyId, Purpose), Standing>,
     pub(crate) primary: Primary,
-    /// The highest version that this node has reported, as on disk; `None` before it was read.
-    pub(crate) high_water: Option<Option<HighWater>>,
+    pub(crate) mark: Mark,
     pub(crate) cache: Cache,
     pub(crate) flights: HashMap<CacheKey, Flight>,
     pub(crate) given_up: LruCache<KeyId, Duration>,
@@ -57,6 +56,15 @@ pub(crate) struct Listing {
     pub(crate) known: bool,
     /// Why it could not be listed again.
     pub(crate) error: Option<Error>,
+}
+
+/// The highest version that this node has ever reported, as the file `primary` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The file was not read yet, or can't be.
+    Unread,
+    /// The file was read, or written by this process.
+    Read(Option<HighWater>),
 }
 
 /// Which version encrypts.
@@ -89,7 +97,7 @@ impl State {
             stores: (0..stores).map(|_| Listing::default()).collect(),
             standing: HashMap::new(),
             primary: Primary::Absent(EnvelopeError::Unavailable("the daemon is starting".into())),
-            high_water: None,
+            mark: Mark::Unread,
             flights: HashMap::new(),
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
             truth: Truth::default(),
@@ -111,7 +119,10 @@ impl State {
 
     /// What decides which version of the first root key encrypts. Before the high water was read nothing does.
     pub(crate) fn candidates(&self, now: Timestamp) -> Option<Candidates<'_>> {
-        let high_water = self.high_water.as_ref()?.as_ref();
+        let Mark::Read(high_water) = &self.mark else {
+            return None;
+        };
+        let high_water = high_water.as_ref();
         Some(Candidates {
             versions: &self.stores.first()?.versions,
             high_water,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::envelope::Inner;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::primary::Choice;
+use crate::envelope::state::Mark;
 use crate::envelope::state::Primary;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::key_id_hash;
@@ -47,7 +48,7 @@ async fn step(inner: &Inner) -> Option<Duration> {
         Choice::Primary(version) => match report(inner, version).await {
             Ok(()) => {}
             Err(error) => {
-                let error: &dyn std::error::Error = error.as_ref();
+                let error = chain(error.as_ref());
                 tracing::error!(
                     error,
                     "the new primary can't be written down, so it is not used; is the disk full?"
@@ -62,9 +63,9 @@ async fn step(inner: &Inner) -> Option<Duration> {
         },
         Choice::Wait(version) => {
             let reason = format!("version {} has no proven data key yet", version.number);
-            absent(inner, EnvelopeError::Unavailable(reason));
+            absent(inner, &EnvelopeError::Unavailable(reason));
         }
-        Choice::Refuse(sentence) => absent(inner, EnvelopeError::Refused(sentence)),
+        Choice::Refuse(sentence) => absent(inner, &EnvelopeError::Refused(sentence)),
     }
     let state = inner.lock();
     let to_come = state.candidates(inner.clock.now())?.next_activation();
@@ -80,7 +81,7 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
     let (known, reported) = {
         let state = inner.lock();
         let reported = matches!(&state.primary, Primary::Present(old) if old.id == version.id);
-        (state.high_water.clone().flatten().as_ref() == Some(&mark), reported)
+        (state.mark == Mark::Read(Some(mark.clone())), reported)
     };
     if !known {
         let (file, mark) = (inner.high_water.clone(), mark.clone());
@@ -90,7 +91,7 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
         inner.files.run(move || file.write(&name, mark)).await??;
     }
     let mut state = inner.lock();
-    state.high_water = Some(Some(mark));
+    state.mark = Mark::Read(Some(mark));
     state.primary = Primary::Present(version.clone());
     drop(state);
     if !reported {
@@ -108,7 +109,7 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
     Ok(())
 }
 
-fn absent(inner: &Inner, reason: EnvelopeError) {
+fn absent(inner: &Inner, reason: &EnvelopeError) {
     let mut state = inner.lock();
     let news = match &state.primary {
         Primary::Present(_) => true,

@@ -101,10 +101,10 @@ impl Truth {
         if let Some(reason) = &self.refusal {
             return Err(EnvelopeError::Refused(reason.clone()));
         }
-        if let Some(Unreadable { since, reason, .. }) = &self.unreadable {
-            if now.saturating_sub(*since) < UNREADABLE_FOR {
-                return unavailable(reason, "a read was refused within the last minute");
-            }
+        if let Some(Unreadable { since, reason, .. }) = &self.unreadable
+            && now.saturating_sub(*since) < UNREADABLE_FOR
+        {
+            return unavailable(reason, "a read was refused within the last minute");
         }
         let Some(reason) = self.outage.as_ref().or(self.unlisted.as_ref()) else {
             return Ok(());

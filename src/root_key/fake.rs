@@ -97,17 +97,16 @@ impl Fake {
     pub(crate) fn set_with_number(&self, id_byte: u8, number: u16, state: State) {
         let mut inner = self.lock();
         let id = id(id_byte);
-        match inner.versions.iter_mut().find(|(version, _)| version.id == id) {
-            Some((version, _)) => version.state = state,
-            None => {
-                let version = Version {
-                    number: Number::try_from(number).unwrap(),
-                    state,
-                    id,
-                };
-                inner.versions.push((version, Arc::new(Key::random().unwrap())));
-            }
+        if let Some((version, _)) = inner.versions.iter_mut().find(|(version, _)| version.id == id) {
+            version.state = state;
+            return;
         }
+        let version = Version {
+            number: Number::try_from(number).unwrap(),
+            state,
+            id,
+        };
+        inner.versions.push((version, Arc::new(Key::random().unwrap())));
     }
 
     /// Takes over a version of another store, key and all, as replication does.
