@@ -79,3 +79,6 @@ impl Listener {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,17 @@ impl Peers {
         self.0.send_replace(with_own(configured));
     }
 
+    /// Without the daemon's own uid: tests have no other to call under.
+    #[cfg(test)]
+    pub(super) fn only(uids: &[u32]) -> Self {
+        Self(watch::Sender::new(uids.to_vec()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn ban_all(&self) {
+        self.0.send_replace(vec![]);
+    }
+
     pub(super) fn admits(&self, uid: u32) -> bool {
         self.0.borrow().contains(&uid)
     }
