@@ -21,7 +21,7 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// From seconds since 1970-01-01T00:00:00Z.
-    pub fn from_unix(seconds: u64) -> Self {
+    pub const fn from_unix(seconds: u64) -> Self {
         Self(seconds)
     }
 

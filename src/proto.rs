@@ -10,6 +10,7 @@ use zeroize::Zeroize as _;
 #[allow(
     missing_docs,
     missing_debug_implementations,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     clippy::allow_attributes_without_reason,
     reason = "generated code"

@@ -1,6 +1,8 @@
 //! The seam between the envelope and the places where root keys live: versions, wrap, unwrap and their errors.
 
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod high_water;
 pub mod id;
 pub mod mechanism;
