@@ -12,7 +12,6 @@ use zeroize::Zeroize as _;
     missing_debug_implementations,
     clippy::allow_attributes_without_reason,
     clippy::pedantic,
-    clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]
 pub mod v2 {

@@ -50,7 +50,7 @@ async fn http_1_tls_and_random_bytes_are_closed_at_once_and_hurt_nobody() {
         b"PRI * HTTP/1.1\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x00",
-        &[0xa5; 100_000],
+        &vec![0xa5; 100_000],
     ];
     for greeting in greetings {
         let mut stream = daemon.connect().await;
