@@ -33,7 +33,9 @@ impl Timestamp {
     /// This moment and `duration` more, in whole seconds, rounded up.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+        let whole = duration
+            .as_secs()
+            .saturating_add(u64::from(duration.subsec_nanos() > 0));
         Self(self.0.saturating_add(whole))
     }
 

@@ -74,10 +74,15 @@ pub fn apply(options: &HardeningOptions) -> Result<Vec<String>, HardeningError> 
         .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
         .map_err(|error| HardeningError::NotDumpable(error.into()))?;
     let mut warnings = Vec::new();
-    match (lock_memory, memory::lock()) {
-        (LockMemory::Off, _) | (_, Ok(())) => {}
-        (LockMemory::Try, Err(reason)) => warnings.push(format!("memory may be swapped: {reason}")),
-        (LockMemory::Require, Err(reason)) => return Err(HardeningError::Memory { reason }),
+    let locked = if *lock_memory == LockMemory::Off {
+        Ok(())
+    } else {
+        memory::lock()
+    };
+    match locked {
+        Err(reason) if *lock_memory == LockMemory::Require => return Err(HardeningError::Memory { reason }),
+        Err(reason) => warnings.push(format!("memory may be swapped: {reason}")),
+        Ok(()) => {}
     }
     if *seccomp {
         seccomp::install().map_err(HardeningError::Seccomp)?;

@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod backoff;
+pub mod cli;
 pub mod clock;
 pub mod crypto;
 pub mod envelope;

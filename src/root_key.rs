@@ -3,10 +3,13 @@
 pub mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+pub(crate) mod fake_admin;
 pub mod high_water;
 pub mod id;
 pub mod mechanism;
 pub mod name;
+pub mod rotation;
 pub mod version;
 
 use std::fmt::Debug;

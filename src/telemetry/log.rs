@@ -128,15 +128,26 @@ impl Log {
         })
     }
 
-    /// Changes how much is logged from now on.
-    pub fn set_level(&self, level: Level) {
-        // The layer lives as long as the process: it can't be gone.
-        self.level.reload(level.filter()).ok();
+    /// Changes how much is logged while the log runs.
+    pub fn level_switch(&self) -> LevelSwitch {
+        LevelSwitch(self.level.clone())
     }
 
     /// A counter of the lines that were dropped because nobody read stderr.
     pub fn dropped(&self) -> ErrorCounter {
         self.dropped.clone()
+    }
+}
+
+/// Changes how much is logged. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LevelSwitch(reload::Handle<LevelFilter, tracing_subscriber::Registry>);
+
+impl LevelSwitch {
+    /// Logs so much from now on.
+    pub fn set(&self, level: Level) {
+        // The layer lives as long as the process: it can't be gone.
+        self.0.reload(level.filter()).ok();
     }
 }
 
