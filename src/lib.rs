@@ -6,7 +6,9 @@
 
 pub mod backend;
 pub mod backoff;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod crypto;
 pub mod envelope;
 pub mod files;

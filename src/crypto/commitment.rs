@@ -52,6 +52,9 @@ mod tests {
         let commitment = commit(&key, &[b"what do ya want ", b"for nothing?"]);
         assert_eq!(hex::encode(commitment), "5bdcc146bf60754e6a042426089575c7");
         assert_eq!(verify(&key, &[b"what do ya want for nothing?"], &commitment), Ok(()));
-        assert_eq!(verify(&key, &[b"what do ya want for something?"], &commitment), Err(NotAuthentic));
+        assert_eq!(
+            verify(&key, &[b"what do ya want for something?"], &commitment),
+            Err(NotAuthentic)
+        );
     }
 }
