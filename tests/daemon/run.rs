@@ -25,13 +25,21 @@ pub const HANG: Duration = Duration::from_secs(60);
 
 /// Runs a command to its end.
 pub fn dekhand(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dekhand")).args(arguments).stdin(Stdio::null()).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_dekhand"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 /// Runs a command that must succeed, and reads its JSON.
 pub fn json(arguments: &[&str]) -> Value {
     let output = dekhand(&[arguments, &["--output", "json"]].concat());
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -57,7 +65,9 @@ impl Node {
 
     /// With more lines in the configuration.
     pub fn with(lines: &str, shared: bool) -> Self {
-        let node = Self { directory: tempfile::tempdir().unwrap() };
+        let node = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
         node.configure(lines, shared);
         node.keys(&["create"]);
         node
@@ -124,7 +134,11 @@ pub struct Daemon {
 impl Daemon {
     pub fn spawn(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let log = std::thread::spawn(move || {
@@ -138,8 +152,15 @@ impl Daemon {
     /// Starts it with a stderr that nobody reads.
     pub fn spawn_unread(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        Self { child: command.spawn().unwrap(), log: None }
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Self {
+            child: command.spawn().unwrap(),
+            log: None,
+        }
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -188,13 +209,28 @@ impl Caller {
     }
 
     pub async fn encrypt(&mut self, plaintext: &[u8]) -> Result<EncryptResponse, tonic::Status> {
-        let request = EncryptRequest { plaintext: plaintext.to_vec(), uid: "test".into() };
+        let request = EncryptRequest {
+            plaintext: plaintext.to_vec(),
+            uid: "test".into(),
+        };
         self.0.encrypt(request).await.map(tonic::Response::into_inner)
     }
 
     pub async fn decrypt(&mut self, sealed: &EncryptResponse) -> Result<Vec<u8>, tonic::Status> {
-        let EncryptResponse { ciphertext, key_id, annotations } = sealed.clone();
-        let request = DecryptRequest { ciphertext, uid: "test".into(), key_id, annotations };
-        self.0.decrypt(request).await.map(|response| response.into_inner().plaintext)
+        let EncryptResponse {
+            ciphertext,
+            key_id,
+            annotations,
+        } = sealed.clone();
+        let request = DecryptRequest {
+            ciphertext,
+            uid: "test".into(),
+            key_id,
+            annotations,
+        };
+        self.0
+            .decrypt(request)
+            .await
+            .map(|response| response.get_ref().plaintext.clone())
     }
 }
