@@ -1,5 +1,11 @@
 //! Messages and services of kube-apiserver's KMS protocols, generated from `proto/`.
 
+pub mod channel;
+pub mod code;
+pub mod deadline;
+
+use zeroize::Zeroize as _;
+
 /// KMS v2, Kubernetes 1.27 and later.
 #[allow(
     missing_docs,
@@ -10,4 +16,18 @@
 )]
 pub mod v2 {
     tonic::include_proto!("v2");
+}
+
+// The two messages that carry a payload wipe it wherever they end: after encoding, and when a call is cancelled.
+
+impl Drop for v2::EncryptRequest {
+    fn drop(&mut self) {
+        self.plaintext.zeroize();
+    }
+}
+
+impl Drop for v2::DecryptResponse {
+    fn drop(&mut self) {
+        self.plaintext.zeroize();
+    }
 }

@@ -1,5 +1,6 @@
 //! The task that talks to the root keys: lists versions, makes data keys and spares ahead of need, and probes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) async fn run(inner: &Inner) {
     let mut keeper = Keeper {
         inner,
         listed: None,
+        refused: HashSet::new(),
+        warned: HashSet::new(),
         probes: 0,
     };
     let mut retry = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
@@ -52,6 +55,10 @@ struct Keeper<'a> {
     inner: &'a Inner,
     /// When the stores were listed last.
     listed: Option<Duration>,
+    /// Versions above the primary that were refused since the last listing: they are tried again with the next one.
+    refused: HashSet<KeyId>,
+    /// Those of which the log has heard.
+    warned: HashSet<KeyId>,
     probes: u32,
 }
 
@@ -106,6 +113,7 @@ impl Keeper<'_> {
                 .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
         }
         self.listed = Some(inner.clock.boottime());
+        self.refused.clear();
         self.read_mark().await;
         inner.switch_wanted.notify_one();
         inner.changed();
@@ -142,7 +150,7 @@ impl Keeper<'_> {
     }
 
     /// Makes the data keys and spares that are missing, those of the highest version first.
-    async fn make_data_keys(&self) -> Result<(), NotGood> {
+    async fn make_data_keys(&mut self) -> Result<(), NotGood> {
         let inner = self.inner;
         let needed = {
             let state = inner.lock();
@@ -151,7 +159,6 @@ impl Keeper<'_> {
             };
             candidates.need_data_keys()
         };
-        let mut outcome = Ok(());
         for version in needed {
             for &purpose in &inner.purposes {
                 let Some(suite) = self.wanted_suite(&version.id, purpose) else {
@@ -159,21 +166,18 @@ impl Keeper<'_> {
                 };
                 match inner.make_data_key(&version.id, purpose, suite).await {
                     Ok(made) => self.take(&version.id, purpose, Arc::new(made)),
-                    Err(error) => {
-                        self.note_failure(&version.id, &error);
-                        outcome = Err(NotGood);
-                        if error.kind() == Kind::Outage {
-                            return outcome;
-                        }
-                    }
+                    Err(error) => self.note_failure(&version.id, &error)?,
                 }
             }
         }
-        outcome
+        Ok(())
     }
 
     /// The suite of the data key to make now; `None` if none is missing.
     fn wanted_suite(&self, id: &KeyId, purpose: Purpose) -> Option<crate::crypto::suite::Suite> {
+        if self.refused.contains(id) {
+            return None;
+        }
         let now = self.inner.clock.boottime();
         let state = self.inner.lock();
         let missing = match state.standing.get(&(id.clone(), purpose)) {
@@ -184,7 +188,7 @@ impl Keeper<'_> {
     }
 
     /// Puts a proven data key to work: as the first, as the spare, or in place of one that is in doubt.
-    fn take(&self, id: &KeyId, purpose: Purpose, made: Arc<crate::envelope::data_key::DataKey>) {
+    fn take(&mut self, id: &KeyId, purpose: Purpose, made: Arc<crate::envelope::data_key::DataKey>) {
         let inner = self.inner;
         let mut state = inner.lock();
         let doubted = state.truth.is_refusal();
@@ -195,6 +199,7 @@ impl Keeper<'_> {
             Some(standing) if doubted => standing.replace(made),
             Some(standing) => standing.put_spare(made),
         }
+        self.warned.remove(id);
         if self.should_encrypt(&state, id) && state.truth.end_refusal() {
             tracing::info!(key_id = %id, "the root key works again");
         }
@@ -203,21 +208,25 @@ impl Keeper<'_> {
         inner.changed();
     }
 
-    /// A refusal counts against Status only if it is of the version that encrypts, or of the one that should and
-    /// nothing does. A higher version that is refused is not switched to.
-    fn note_failure(&self, id: &KeyId, error: &Error) {
+    /// A refusal counts against Status only if it is of the version that encrypts, or of the one that should while
+    /// none does. A version above that is refused is not switched to, and does no harm.
+    fn note_failure(&mut self, id: &KeyId, error: &Error) -> Result<(), NotGood> {
         if error.kind() == Kind::Outage {
-            return;
+            return Err(NotGood);
         }
         let mut state = self.inner.lock();
-        let counts = self.should_encrypt(&state, id);
-        let news = counts && state.truth.note_refusal(error);
-        drop(state);
-        if news {
-            tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; nothing is encrypted");
-        } else if !counts {
-            tracing::warn!(key_id = %id, error = error.chain(), "this version is refused and will not encrypt here");
+        if self.should_encrypt(&state, id) {
+            if state.truth.note_refusal(error) {
+                tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; nothing is encrypted");
+            }
+            return Err(NotGood);
         }
+        drop(state);
+        self.refused.insert(id.clone());
+        if self.warned.insert(id.clone()) {
+            tracing::warn!(key_id = %id, error = error.chain(), "this version is refused; it will not encrypt here");
+        }
+        Ok(())
     }
 
     fn should_encrypt(&self, state: &crate::envelope::state::State, id: &KeyId) -> bool {
@@ -269,10 +278,10 @@ impl Keeper<'_> {
             result = try_wrap(store.root_key.as_ref(), &version).await;
         }
         inner.note(0, result.as_ref().map(drop));
-        if let Err(error) = &result {
-            self.note_failure(&version, error);
+        match result {
+            Ok(()) => true,
+            Err(error) => self.note_failure(&version, &error).is_ok(),
         }
-        result.is_ok()
     }
 
     /// How long until something is due by itself.
@@ -286,10 +295,9 @@ impl Keeper<'_> {
             .truth
             .last_good()
             .map_or(now, |last| last.saturating_add(interval));
-        let spare = state
-            .standing
-            .values()
-            .filter_map(|standing| standing.spare_due(&state.policy))
+        let standing = state.standing.iter().filter(|((id, _), _)| !self.refused.contains(id));
+        let spare = standing
+            .filter_map(|(_, standing)| standing.spare_due(&state.policy))
             .min();
         let next = listing.min(probe).min(spare.unwrap_or(Duration::MAX));
         next.saturating_sub(now)

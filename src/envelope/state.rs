@@ -225,6 +225,16 @@ impl State {
         }
     }
 
+    /// Wipes the data keys of versions that will not encrypt again; the cache still opens under them.
+    pub(crate) fn drop_standing_below_the_primary(&mut self, now: Timestamp) {
+        let Some(candidates) = self.candidates(now) else {
+            return;
+        };
+        let needed = candidates.need_data_keys();
+        self.standing
+            .retain(|(id, _), _| needed.iter().any(|version| version.id == *id));
+    }
+
     /// Remembers that a version stayed unknown until a caller's deadline.
     pub(crate) fn give_up(&mut self, id: KeyId, now: Duration) {
         self.given_up.put(id, now);

@@ -93,6 +93,7 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
     let mut state = inner.lock();
     state.mark = Mark::Read(Some(mark));
     state.primary = Primary::Present(version.clone());
+    state.drop_standing_below_the_primary(inner.clock.now());
     drop(state);
     if !reported {
         let key_id = version.id.to_string();

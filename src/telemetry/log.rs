@@ -17,6 +17,15 @@ use tracing_subscriber::reload;
 /// Lines that wait for a slow reader of stderr; the next ones are dropped and counted.
 const QUEUED_LINES: usize = 4096;
 
+/// The options of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// How much is logged. Can change while the daemon runs.
+    pub level: Level,
+    /// How a line looks.
+    pub format: Format,
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -128,15 +137,26 @@ impl Log {
         })
     }
 
-    /// Changes how much is logged from now on.
-    pub fn set_level(&self, level: Level) {
-        // The layer lives as long as the process: it can't be gone.
-        self.level.reload(level.filter()).ok();
+    /// Changes how much is logged while the log runs.
+    pub fn level_switch(&self) -> LevelSwitch {
+        LevelSwitch(self.level.clone())
     }
 
     /// A counter of the lines that were dropped because nobody read stderr.
     pub fn dropped(&self) -> ErrorCounter {
         self.dropped.clone()
+    }
+}
+
+/// Changes how much is logged. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LevelSwitch(reload::Handle<LevelFilter, tracing_subscriber::Registry>);
+
+impl LevelSwitch {
+    /// Logs so much from now on.
+    pub fn set(&self, level: Level) {
+        // The layer lives as long as the process: it can't be gone.
+        self.0.reload(level.filter()).ok();
     }
 }
 

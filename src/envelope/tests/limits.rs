@@ -55,6 +55,29 @@ async fn an_idle_hour_makes_at_most_66_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_week_after_a_rotation_stays_as_quiet() {
+    let fake = one_version();
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    fake.set(2, active_from(START + 100));
+    fake.set(3, crate::root_key::version::State::Pending);
+    sleep(3600).await;
+    fake.take_calls();
+    sleep(7 * 24 * 3600).await;
+    let calls = fake.take_calls();
+    // A probe a minute, a wrap for each tenth; twice a day a spare for the primary and the pending version.
+    assert!(
+        calls.unwrap <= 7 * 24 * 60 + 7 * 2 * 2 + 2 && calls.wrap <= 7 * 24 * 6 + 7 * 2 * 2 + 2,
+        "{calls:?}"
+    );
+    assert!(calls.discover <= 7 * 24 * 60 + 1, "{calls:?}");
+    assert_eq!(
+        node.envelope.0.lock().standing.len(),
+        2,
+        "nothing stands under version 1 any more"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_encrypts_of_one_payload_differ() {
     let fake = one_version();
     let node = Node::start(&[&fake], &state(), Policy::default()).await;
