@@ -1,4 +1,4 @@
-//! The command line: one module per command.
+//! The command line.
 
 pub mod config;
 pub mod output;

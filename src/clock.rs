@@ -21,7 +21,7 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// From seconds since 1970-01-01T00:00:00Z.
-    pub fn from_unix(seconds: u64) -> Self {
+    pub const fn from_unix(seconds: u64) -> Self {
         Self(seconds)
     }
 
@@ -33,7 +33,9 @@ impl Timestamp {
     /// This moment and `duration` more, in whole seconds, rounded up.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+        let whole = duration
+            .as_secs()
+            .saturating_add(u64::from(duration.subsec_nanos() > 0));
         Self(self.0.saturating_add(whole))
     }
 

@@ -1,3 +1,308 @@
 //! Seals payloads under data keys of its own, and opens them.
+//!
+//! [`Envelope`] is what the doors call; it answers from memory wherever it can. Two tasks work behind it: the
+//! [`keeper`] talks to the root keys (lists versions, makes data keys, probes), the [`switch`] decides which version
+//! encrypts. `Decrypt` asks a root key itself, once for each wrapped key, in [`open`].
 
+pub(crate) mod cache;
+pub(crate) mod data_key;
+pub mod error;
+pub(crate) mod keeper;
+pub(crate) mod open;
 pub mod policy;
+pub(crate) mod primary;
+pub mod seal;
+pub(crate) mod standing;
+pub(crate) mod state;
+pub(crate) mod switch;
+#[cfg(test)]
+mod tests;
+pub(crate) mod truth;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use tokio::sync::Notify;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+pub use crate::crypto::derive::Purpose;
+use crate::envelope::data_key::DataKey;
+use crate::envelope::data_key::LONGEST_SEALED;
+use crate::envelope::error::EnvelopeError;
+use crate::envelope::policy::Policy;
+use crate::envelope::policy::Reuse;
+use crate::envelope::standing::Taken;
+use crate::envelope::state::State;
+use crate::files::thread::FileThread;
+use crate::root_key::RootKey;
+use crate::root_key::error::Kind;
+use crate::root_key::high_water::HighWaterFile;
+use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::VersionLabels;
+
+/// A sealed payload and the `key_id` under which it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedPayload {
+    /// The bytes of the sealed format.
+    pub bytes: Vec<u8>,
+    /// The id inside.
+    pub key_id: KeyId,
+}
+
+/// One root key of the configuration.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Its name.
+    pub name: RootKeyName,
+    /// The backend.
+    pub root_key: Arc<dyn RootKey>,
+}
+
+/// What the envelope is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The root keys: the first encrypts, all decrypt. There is at least one.
+    pub stores: Vec<Store>,
+    /// For which purposes data keys stand ready.
+    pub purposes: Vec<Purpose>,
+    /// What the operator chose.
+    pub policy: Policy,
+    /// Where the highest reported version is kept.
+    pub high_water: HighWaterFile,
+    /// Where files are touched.
+    pub files: FileThread,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Seals and opens payloads. Cheap to clone; clones are one.
+#[derive(Clone, Debug)]
+pub struct Envelope(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    stores: Vec<Store>,
+    purposes: Vec<Purpose>,
+    high_water: HighWaterFile,
+    files: FileThread,
+    clock: Clock,
+    metrics: Metrics,
+    state: Mutex<State>,
+    /// Something that callers wait for has changed: a data key, the listing, the primary.
+    changes: watch::Sender<()>,
+    keeper_wanted: Notify,
+    switch_wanted: Notify,
+}
+
+impl Envelope {
+    /// Joins the parts. Nothing happens before [`Envelope::run`].
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            stores,
+            purposes,
+            policy,
+            high_water,
+            files,
+            clock,
+            metrics,
+        } = parts;
+        let state = Mutex::new(State::new(policy, stores.len()));
+        Self(Arc::new(Inner {
+            stores,
+            purposes,
+            high_water,
+            files,
+            clock,
+            metrics,
+            state,
+            changes: watch::Sender::default(),
+            keeper_wanted: Notify::new(),
+            switch_wanted: Notify::new(),
+        }))
+    }
+
+    /// Keeps data keys, versions and health up to date, for ever.
+    pub async fn run(&self) {
+        tokio::join!(keeper::run(&self.0), switch::run(&self.0));
+    }
+
+    /// The `key_id` that [`Envelope::encrypt`] would use now, from memory.
+    ///
+    /// # Errors
+    /// Nothing can be sealed now, or reads have just failed.
+    pub fn status(&self) -> Result<KeyId, EnvelopeError> {
+        let state = self.0.lock();
+        state.ready(self.0.clock.boottime()).map(|version| version.id.clone())
+    }
+
+    /// Seals a payload under the live data key. No call to a root key, unless data keys are never reused.
+    ///
+    /// # Cancel safety
+    /// Dropping it takes back nothing: a data key that is being made may have been used up.
+    ///
+    /// # Errors
+    /// No version may encrypt, or the payload is empty or too long.
+    pub async fn encrypt(&self, purpose: Purpose, payload: &[u8]) -> Result<SealedPayload, EnvelopeError> {
+        let data_key = self.0.data_key_for(purpose).await?;
+        let bytes = data_key.seal(payload, LONGEST_SEALED)?;
+        Ok(SealedPayload {
+            bytes,
+            key_id: data_key.id.clone(),
+        })
+    }
+
+    /// Opens a sealed payload. `key_id` is what the caller says of it, if its protocol has one.
+    ///
+    /// # Cancel safety
+    /// An unwrap that was begun goes on, and its data key enters the cache.
+    ///
+    /// # Errors
+    /// See [`EnvelopeError`]. A payload that is returned was authenticated.
+    pub async fn decrypt(
+        &self,
+        purpose: Purpose,
+        sealed: &[u8],
+        key_id: Option<&str>,
+        deadline: tokio::time::Instant,
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, EnvelopeError> {
+        open::open(&self.0, purpose, sealed, key_id, deadline).await
+    }
+
+    /// Changes what the operator chose, from now on.
+    pub fn set_policy(&self, policy: Policy) {
+        let mut state = self.0.lock();
+        state.cache.resize(policy.cache_capacity);
+        state.policy = policy;
+        state.listing_wanted = true;
+        drop(state);
+        self.0.keeper_wanted.notify_one();
+    }
+
+    /// Lists the versions again now, as the probe does.
+    pub fn refresh(&self) {
+        self.0.lock().listing_wanted = true;
+        self.0.keeper_wanted.notify_one();
+    }
+}
+
+impl Inner {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic inside a critical section cost one request; the state is changed in single steps.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store(&self, number: usize) -> Result<&Store, EnvelopeError> {
+        self.stores.get(number).ok_or(EnvelopeError::Stopped)
+    }
+
+    /// The data key that seals the next payload.
+    async fn data_key_for(&self, purpose: Purpose) -> Result<Arc<DataKey>, EnvelopeError> {
+        let mut changes = self.changes.subscribe();
+        loop {
+            let alone = {
+                let mut state = self.lock();
+                let now = self.clock.boottime();
+                let id = state.ready(now)?.id.clone();
+                if state.policy.reuse == Reuse::Never {
+                    Some((id, state.policy.suite))
+                } else {
+                    let suspended = state.truth.is_outage();
+                    let State { policy, standing, .. } = &mut *state;
+                    let Some(standing) = standing.get_mut(&(id, purpose)) else {
+                        // The listing was taken a moment ago; the switch is about to say why.
+                        return Err(EnvelopeError::Unavailable(
+                            "the version that encrypts left the store".into(),
+                        ));
+                    };
+                    let taken = standing.take(policy, now, suspended);
+                    if standing.wants_spare(policy, now) {
+                        self.keeper_wanted.notify_one();
+                    }
+                    match taken {
+                        Taken::Key(data_key) => return Ok(data_key),
+                        Taken::Never if suspended => {
+                            return Err(EnvelopeError::Unavailable(
+                                "the data key has sealed 2^32 payloads".into(),
+                            ));
+                        }
+                        Taken::Never | Taken::NotYet => None,
+                    }
+                }
+            };
+            if let Some((id, suite)) = alone {
+                return self
+                    .make_data_key(&id, purpose, suite)
+                    .await
+                    .map(Arc::new)
+                    .map_err(|error| (&error).into());
+            }
+            changes.changed().await.map_err(|_| EnvelopeError::Stopped)?;
+        }
+    }
+
+    /// Makes a proven data key under a version of the first root key, and tells the truth about how that went.
+    async fn make_data_key(
+        &self,
+        id: &KeyId,
+        purpose: Purpose,
+        suite: crate::crypto::suite::Suite,
+    ) -> Result<DataKey, crate::root_key::error::Error> {
+        let Some(store) = self.stores.first() else {
+            return Err(crate::root_key::error::Error::new(
+                Kind::Refusal,
+                "there is no root key",
+            ));
+        };
+        let made = DataKey::make(store.root_key.as_ref(), id, purpose, suite, self.clock.boottime()).await;
+        self.note(0, made.as_ref().map(drop));
+        let made = made?;
+        let labels = VersionLabels { key_id: id.to_string() };
+        self.metrics.wraps.get_or_create(&labels).inc();
+        self.metrics.unwraps.get_or_create(&labels).inc();
+        self.lock().keep_own(purpose, &made, self.clock.boottime());
+        Ok(made)
+    }
+
+    /// Takes note of a call to a store: whether it is there or away.
+    fn note(&self, store: usize, result: Result<(), &crate::root_key::error::Error>) {
+        let now = self.clock.boottime();
+        let mut state = self.lock();
+        let news = match result {
+            Ok(()) => state.truth.note_good(store, now),
+            Err(error) if store == 0 && error.kind() == Kind::Outage => state.truth.note_outage(error),
+            Err(_) => false,
+        };
+        if result.is_ok() && store == 0 {
+            self.metrics
+                .last_good_call
+                .set(i64::try_from(self.clock.now().unix()).unwrap_or(i64::MAX));
+        }
+        drop(state);
+        if !news {
+            return;
+        }
+        match result {
+            Ok(()) => tracing::info!("the root key is back"),
+            Err(error) => {
+                tracing::error!(
+                    error = error.chain(),
+                    "the root key is away; cached and live data keys go on"
+                );
+                self.keeper_wanted.notify_one();
+            }
+        }
+        // Suspended limits let a waiting Encrypt go on.
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_replace(());
+    }
+}

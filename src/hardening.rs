@@ -1,5 +1,13 @@
-//! What the daemon gives up before it serves: being dumped, swapped, and starting programs.
+//! What the daemon gives up before it serves: being dumped, being swapped, and starting programs.
 
+mod memory;
+mod seccomp;
+
+use std::io;
+
+use rustix::process::DumpableBehavior;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -32,4 +40,52 @@ pub enum LockMemory {
     Require,
     /// Not at all.
     Off,
+}
+
+/// A protection that was asked for can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HardeningError {
+    /// Core files or debuggers can't be refused.
+    #[error("cannot keep this process from being dumped")]
+    NotDumpable(#[source] io::Error),
+    /// Memory can't be locked.
+    #[error("cannot keep memory from swap: {reason}")]
+    Memory {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The filter can't be installed.
+    #[error("cannot install the system-call filter (`hardening.seccomp: false` goes on without it)")]
+    Seccomp(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Gives up what the options say, for this process and every thread that it will start. To be called before there are
+/// other threads. Returns what was tried and could not be had, for the log.
+///
+/// # Errors
+/// A protection that is required can't be had.
+pub fn apply(options: &HardeningOptions) -> Result<Vec<String>, HardeningError> {
+    let HardeningOptions { lock_memory, seccomp } = options;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Core, none)
+        .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
+        .map_err(|error| HardeningError::NotDumpable(error.into()))?;
+    let mut warnings = Vec::new();
+    let locked = if *lock_memory == LockMemory::Off {
+        Ok(())
+    } else {
+        memory::lock()
+    };
+    match locked {
+        Err(reason) if *lock_memory == LockMemory::Require => return Err(HardeningError::Memory { reason }),
+        Err(reason) => warnings.push(format!("memory may be swapped: {reason}")),
+        Ok(()) => {}
+    }
+    if *seccomp {
+        seccomp::install().map_err(HardeningError::Seccomp)?;
+    }
+    Ok(warnings)
 }

@@ -16,6 +16,7 @@ pub mod hardening;
 pub mod health;
 pub mod kms;
 pub mod listener;
+pub mod manual;
 pub mod proto;
 pub mod root_key;
 pub mod secret;

@@ -1,3 +1,84 @@
 //! The KMS socket: accepts connections, checks their peers and serves HTTP/2 on them.
 
+mod accept;
+mod call;
+mod connection;
+mod limits;
 pub mod options;
+pub mod peers;
+mod seats;
+pub mod socket;
+mod timeout;
+
+use std::io;
+use std::os::unix::net::UnixListener;
+
+use crate::listener::accept::Acceptor;
+use crate::listener::options::ListenerOptions;
+use crate::listener::options::SocketAddress;
+use crate::listener::peers::Peers;
+use crate::listener::socket::Claim;
+use crate::listener::socket::Socket;
+use crate::listener::socket::SocketError;
+use crate::telemetry::metrics::Metrics;
+
+pub use call::Service;
+
+/// An open KMS socket. Callers can connect already; they are served once [`Self::serve`] runs.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    peers: Peers,
+    metrics: Metrics,
+}
+
+impl Listener {
+    /// Takes over the socket that [`socket::adopted::take`] found, or opens the one of the options. `name` is the
+    /// daemon's: whoever finds the socket in use is told it.
+    ///
+    /// # Errors
+    /// Somebody serves the socket, or its place is not safe.
+    pub fn open(
+        options: &ListenerOptions,
+        name: &str,
+        adopted: Option<UnixListener>,
+        metrics: Metrics,
+    ) -> Result<Self, SocketError> {
+        Ok(Self {
+            socket: Socket::open(options, name, adopted)?,
+            peers: Peers::new(&options.peers),
+            metrics,
+        })
+    }
+
+    /// Where it really listens.
+    pub fn address(&self) -> &SocketAddress {
+        &self.socket.place.address
+    }
+
+    /// Changes who may call, while it runs.
+    pub fn peers(&self) -> Peers {
+        self.peers.clone()
+    }
+
+    /// Tells, while it runs, whether callers still reach this socket.
+    pub fn claim(&self) -> Claim {
+        self.socket.place.claim.clone()
+    }
+
+    /// Serves until `shutdown` completes; then refuses newcomers, gives requests in flight 4 s, and removes the socket.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends all connections at once and removes the socket.
+    ///
+    /// # Errors
+    /// The runtime can't watch the socket.
+    pub async fn serve(self, service: impl Service, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        Acceptor::new(service, self.peers, self.metrics)
+            .run(self.socket, shutdown)
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

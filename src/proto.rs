@@ -1,12 +1,33 @@
 //! Messages and services of kube-apiserver's KMS protocols, generated from `proto/`.
 
+pub mod channel;
+pub mod code;
+pub mod deadline;
+
+use zeroize::Zeroize as _;
+
 /// KMS v2, Kubernetes 1.27 and later.
 #[allow(
     missing_docs,
     missing_debug_implementations,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     reason = "generated code"
 )]
 pub mod v2 {
     tonic::include_proto!("v2");
+}
+
+// The two messages that carry a payload wipe it wherever they end: after encoding, and when a call is cancelled.
+
+impl Drop for v2::EncryptRequest {
+    fn drop(&mut self) {
+        self.plaintext.zeroize();
+    }
+}
+
+impl Drop for v2::DecryptResponse {
+    fn drop(&mut self) {
+        self.plaintext.zeroize();
+    }
 }

@@ -1,10 +1,15 @@
 //! The seam between the envelope and the places where root keys live: versions, wrap, unwrap and their errors.
 
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+pub(crate) mod fake_admin;
 pub mod high_water;
 pub mod id;
 pub mod mechanism;
 pub mod name;
+pub mod rotation;
 pub mod version;
 
 use std::fmt::Debug;

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use zeroize::Zeroizing;
-
 use crate::config::Config;
 use crate::config::build::default_state;
 use crate::config::error::ConfigError;
@@ -25,10 +23,7 @@ const LIMIT: u64 = text::LIMIT as u64 + 32 * 1024;
 #[derive(Debug)]
 pub enum Origin {
     /// The file.
-    File {
-        /// Its bytes as they were parsed, for [`keep_good_copy`] and to notice a change.
-        content: Zeroizing<Vec<u8>>,
-    },
+    File,
     /// The copy, because the file is broken.
     GoodCopy {
         /// The copy's path.
@@ -64,7 +59,7 @@ pub fn load_or_good_copy(file: &Path, overrides: &Overrides) -> Result<(Config, 
         Err(error) => return good_copy(file, b"", error, overrides),
     };
     match Config::parse(file, &content, overrides) {
-        Ok(config) => Ok((config, Origin::File { content })),
+        Ok(config) => Ok((config, Origin::File)),
         Err(error) => good_copy(file, &content, error, overrides),
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -18,10 +19,19 @@ enum Place {
     Caller,
 }
 
-/// The file thread is gone: a job of it panicked.
+/// A disk that has not answered for so long is away; a network file system can hang for ever.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A job did not answer.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the file thread has stopped")]
-pub struct Stopped;
+pub enum NoAnswer {
+    /// The thread is gone: a job of it panicked.
+    #[error("the file thread has stopped")]
+    Stopped,
+    /// The disk hangs; the job goes on.
+    #[error("the disk has not answered for {} s", LIMIT.as_secs())]
+    Slow,
+}
 
 impl FileThread {
     /// Starts the thread.
@@ -47,8 +57,8 @@ impl FileThread {
     /// A job that was handed over runs to its end; its result is lost.
     ///
     /// # Errors
-    /// The thread has stopped.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Stopped> {
+    /// The thread has stopped, or the job takes longer than 10 s.
+    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, NoAnswer> {
         let Place::Thread(sender) = &self.0 else {
             return Ok(job());
         };
@@ -56,8 +66,11 @@ impl FileThread {
         // A caller that went away does not want the answer.
         sender
             .send(Box::new(move || drop(answer.send(job()))))
-            .map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
+            .map_err(|_| NoAnswer::Stopped)?;
+        match tokio::time::timeout(LIMIT, answered).await {
+            Ok(answer) => answer.map_err(|_| NoAnswer::Stopped),
+            Err(_) => Err(NoAnswer::Slow),
+        }
     }
 }
 

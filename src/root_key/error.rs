@@ -1,6 +1,7 @@
 //! What can go wrong with a root key, in the three kinds that design keeps apart, and bad input beside them.
 
 use crate::root_key::id::KeyId;
+use crate::telemetry::log::chain;
 
 /// Which kind of failure: each is treated differently by Status, the cache and the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,13 +83,6 @@ impl Error {
 
     /// The message and all its causes on one line.
     pub fn chain(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            line.push_str(": ");
-            line.push_str(&error.to_string());
-            cause = error.source();
-        }
-        line
+        chain(self)
     }
 }

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::secret::NoRandomness;
 use crate::secret::random_bytes;
@@ -38,6 +40,11 @@ impl KeyId {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// The hash by which kube-apiserver's envelope metrics name a `key_id`: `sha256:` and 64 hexadecimal digits.
+pub fn key_id_hash(key_id: &str) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(key_id)))
 }
 
 impl TryFrom<&[u8]> for KeyId {

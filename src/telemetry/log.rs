@@ -137,15 +137,26 @@ impl Log {
         })
     }
 
-    /// Changes how much is logged from now on.
-    pub fn set_level(&self, level: Level) {
-        // The layer lives as long as the process: it can't be gone.
-        self.level.reload(level.filter()).ok();
+    /// Changes how much is logged while the log runs.
+    pub fn level_switch(&self) -> LevelSwitch {
+        LevelSwitch(self.level.clone())
     }
 
     /// A counter of the lines that were dropped because nobody read stderr.
     pub fn dropped(&self) -> ErrorCounter {
         self.dropped.clone()
+    }
+}
+
+/// Changes how much is logged. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LevelSwitch(reload::Handle<LevelFilter, tracing_subscriber::Registry>);
+
+impl LevelSwitch {
+    /// Logs so much from now on.
+    pub fn set(&self, level: Level) {
+        // The layer lives as long as the process: it can't be gone.
+        self.0.reload(level.filter()).ok();
     }
 }
 
@@ -164,4 +175,16 @@ pub fn log_panics_by_place() {
             "a part of the daemon panicked; this is a defect, please report it"
         );
     }));
+}
+
+/// An error's message and all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
 }

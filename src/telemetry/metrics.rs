@@ -1,6 +1,7 @@
 //! The daemon's metrics, in Prometheus' text format.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -8,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tracing_appender::non_blocking::ErrorCounter;
 
 /// Which call of kube-apiserver, and how it ended (the gRPC code's name).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,14 +55,19 @@ pub struct Metrics {
     pub last_good_call: Gauge,
     /// Reloads of the configuration that were refused since the last good one; 0 is good.
     pub config_broken: Gauge,
-    /// Log lines dropped because nobody read stderr.
-    pub dropped_log_lines: Arc<std::sync::atomic::AtomicU64>,
+    dropped_log_lines: Arc<OnceLock<ErrorCounter>>,
 }
 
 impl Metrics {
     /// All metrics at zero.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Shows the log's count of dropped lines among the metrics.
+    pub fn show_dropped_lines(&self, counter: ErrorCounter) {
+        // One process has one log.
+        self.dropped_log_lines.set(counter).ok();
     }
 
     /// The page that `/metrics` serves.
@@ -100,7 +107,11 @@ impl Metrics {
             config_broken,
         );
         let dropped: Counter = Counter::default();
-        dropped.inc_by(dropped_log_lines.load(std::sync::atomic::Ordering::Relaxed));
+        dropped.inc_by(
+            dropped_log_lines
+                .get()
+                .map_or(0, |counter| counter.dropped_lines() as u64),
+        );
         registry.register(
             "dropped_log_lines",
             "Log lines dropped because nobody read stderr",

@@ -1,0 +1,179 @@
+//! Builds the parts in order, runs them, and drains them: the only place that knows all parts.
+
+pub mod dev;
+mod parts;
+mod reload;
+mod signals;
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::app::parts::Parts;
+use crate::app::reload::Reload;
+use crate::app::signals::Signals;
+use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::Overrides;
+use crate::files;
+use crate::files::FileError;
+use crate::hardening;
+use crate::hardening::HardeningError;
+use crate::listener::socket::SocketError;
+use crate::telemetry::log::Log;
+use crate::telemetry::log::log_panics_by_place;
+
+/// The gRPC runtime shows so often that it turns.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What `serve` runs.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration.
+    pub config: Config,
+    /// Where it came from; without a file nothing is reloaded.
+    pub source: Option<ConfigSource>,
+}
+
+/// The file of a configuration, and what the command line puts above it.
+#[derive(Debug)]
+pub struct ConfigSource {
+    /// The file.
+    pub file: PathBuf,
+    /// Options that go before the file.
+    pub overrides: Overrides,
+    /// Why the good copy was taken instead of the file, if it was.
+    pub broken: Option<Box<ConfigError>>,
+}
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The state directory can't be used.
+    #[error("the state directory cannot be used")]
+    State(#[from] FileError),
+    /// Another daemon has this state directory.
+    #[error("another daemon runs with the state directory {state}")]
+    Running {
+        /// The directory.
+        state: PathBuf,
+    },
+    /// The KMS socket can't be opened.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A protection that is required can't be had.
+    #[error(transparent)]
+    Hardening(#[from] HardeningError),
+    /// The operating system refused something that every daemon needs.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+impl AppError {
+    fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { action, source }
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// It did not start, or could not go on.
+pub fn serve(start: Start) -> Result<(), AppError> {
+    let Start { config, source } = start;
+    // The state of this process: inherited sockets are taken before anything else can take their descriptors.
+    let adopted = crate::listener::socket::adopted::take()?;
+
+    // The spawner of backends that start processes has its place here: before hardening, whose filter a child would
+    // inherit, and before the first thread, since only a process of one thread may fork. The keyring starts none.
+
+    let _state = own_state(&config)?;
+    let hardening_warnings = hardening::apply(&config.hardening)?;
+
+    // The first thread: from here on what is said goes to the log.
+    let log = Log::start(config.log.level, config.log.format)
+        .map_err(io::Error::other)
+        .map_err(AppError::system("start the log"))?;
+    log_panics_by_place();
+    for warning in hardening_warnings {
+        tracing::warn!(warning, "a protection could not be had");
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(AppError::system("start the runtime"))?;
+    let outcome = runtime.block_on(run(config, source, &log, adopted));
+    // Whatever still waits for a root key is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// One daemon for a state directory: two would write down different primaries.
+fn own_state(config: &Config) -> Result<files::Lock, AppError> {
+    files::private_directory(&config.state)?;
+    files::try_lock(&config.state.join("lock")).map_err(|error| match error {
+        FileError::Locked { .. } => AppError::Running { state: config.state.clone() },
+        other => other.into(),
+    })
+}
+
+async fn run(
+    config: Config,
+    source: Option<ConfigSource>,
+    log: &Log,
+    adopted: Option<std::os::unix::net::UnixListener>,
+) -> Result<(), AppError> {
+    let mut signals = Signals::listen().map_err(AppError::system("listen for signals"))?;
+    let parts = Parts::build(&config, log, adopted)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        socket = %parts.listener.address(),
+        pid = std::process::id(),
+        "dekhand serves"
+    );
+    let Parts { listener, service, envelope, health, http, reloadable } = parts;
+
+    tokio::spawn(async move { envelope.run().await });
+    tokio::spawn(async move {
+        loop {
+            health.beat();
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    });
+    tokio::spawn(Reload { config, source, parts: reloadable }.run(signals.hangups()));
+
+    // Who supervises us may start what depends on us. Without a supervisor nobody listens, and that is no error.
+    sd_notify::notify(&[NotifyState::Ready]).ok();
+
+    let (drain, draining) = tokio::sync::oneshot::channel();
+    let mut serving = pin!(listener.serve(service, async move {
+        draining.await.ok();
+    }));
+    let served = tokio::select! {
+        served = &mut serving => served,
+        signal = signals.stop() => {
+            tracing::info!(signal, "stopping: requests in flight are finished; a second signal ends at once");
+            sd_notify::notify(&[NotifyState::Stopping]).ok();
+            drain.send(()).ok();
+            tokio::select! {
+                served = &mut serving => served,
+                signal = signals.stop() => {
+                    tracing::warn!(signal, "ended at once");
+                    Ok(())
+                }
+            }
+        }
+    };
+    drop(http);
+    tracing::info!("stopped");
+    served.map_err(AppError::system("serve the KMS socket"))
+}

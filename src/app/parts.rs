@@ -1,0 +1,86 @@
+//! Builds every part of the daemon from its options.
+
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+use crate::app::AppError;
+use crate::app::reload::Reloadable;
+use crate::backend::keyring::Keyring;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::Store;
+use crate::envelope;
+use crate::envelope::Envelope;
+use crate::envelope::Purpose;
+use crate::files::thread::FileThread;
+use crate::health::Health;
+use crate::http::Http;
+use crate::kms;
+use crate::listener::Listener;
+use crate::root_key::RootKey;
+use crate::root_key::high_water::HighWaterFile;
+use crate::telemetry::log::Log;
+use crate::telemetry::metrics::Metrics;
+
+/// What runs.
+pub(super) struct Parts {
+    pub(super) listener: Listener,
+    pub(super) service: tonic::service::Routes,
+    pub(super) envelope: Envelope,
+    pub(super) health: Health,
+    /// The operators' HTTP ends when this is dropped.
+    pub(super) http: Option<Http>,
+    pub(super) reloadable: Reloadable,
+}
+
+impl Parts {
+    /// Builds all parts. The KMS socket is open when this returns, and nothing runs on it yet.
+    pub(super) fn build(config: &Config, log: &Log, adopted: Option<UnixListener>) -> Result<Self, AppError> {
+        let clock = Clock::system();
+        let metrics = Metrics::new();
+        metrics.show_dropped_lines(log.dropped());
+        let files = FileThread::start().map_err(AppError::system("start the file thread"))?;
+        let listener = Listener::open(&config.listener, config.name.as_str(), adopted, metrics.clone())?;
+        let envelope = Envelope::new(envelope::Parts {
+            stores: config.root_keys.iter().map(|entry| store(entry, &files)).collect(),
+            purposes: vec![Purpose::Kms2],
+            policy: config.policy.clone(),
+            high_water: HighWaterFile::of(&config.state),
+            files: files.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        });
+        let health = Health::new(clock);
+        require_readiness(&health, &listener, &envelope);
+        let http = config.http.map(|address| Http::start(address, health.clone(), metrics.clone()));
+        let http = http.transpose().map_err(AppError::system("start the operators' HTTP thread"))?;
+        let (service, request_lines) = kms::service(envelope.clone(), &config.kms);
+        let reloadable = Reloadable {
+            files,
+            envelope: envelope.clone(),
+            peers: listener.peers(),
+            level: log.level_switch(),
+            request_lines,
+            metrics,
+        };
+        Ok(Self { listener, service, envelope, health, http, reloadable })
+    }
+}
+
+/// Ready means: callers reach the socket, and what they ask would be answered.
+fn require_readiness(health: &Health, listener: &Listener, envelope: &Envelope) {
+    let claim = listener.claim();
+    health.require("socket", move || claim.verdict());
+    let envelope = envelope.clone();
+    health.require("root-key", move || match envelope.status() {
+        Ok(key_id) => Ok(format!("key_id {key_id}")),
+        Err(error) => Err(error.to_string()),
+    });
+}
+
+fn store(entry: &crate::config::RootKeyEntry, files: &FileThread) -> envelope::Store {
+    let root_key: Arc<dyn RootKey> = match &entry.store {
+        Store::Keyring(options) => Arc::new(Keyring::new(entry.name.clone(), options, files.clone())),
+    };
+    envelope::Store { name: entry.name.clone(), root_key }
+}

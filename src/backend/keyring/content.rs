@@ -1,0 +1,71 @@
+//! What a keyring holds: versions with their keys.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+
+/// A keyring in memory. Its keys are wiped with it.
+#[derive(Debug)]
+pub(super) struct Content {
+    /// The root key that it holds.
+    pub(super) name: RootKeyName,
+    /// Its versions in the order in which they were made.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One version with its key.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Number, state and id.
+    pub(super) version: Version,
+    /// Where the key comes from.
+    pub(super) origin: Origin,
+    /// The key itself.
+    pub(super) key: Key,
+}
+
+/// Where a key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Origin {
+    /// dekhand made it.
+    Generated,
+    /// Another system made it.
+    Imported,
+}
+
+impl Content {
+    /// A keyring without versions.
+    pub(super) fn empty(name: RootKeyName) -> Self {
+        Self {
+            name,
+            entries: Vec::new(),
+        }
+    }
+
+    /// The versions in their order.
+    pub(super) fn versions(&self) -> Vec<Version> {
+        let mut versions: Vec<Version> = self.entries.iter().map(|entry| entry.version.clone()).collect();
+        versions.sort_by(|one, other| one.rank().cmp(&other.rank()));
+        versions
+    }
+
+    /// The version of an id.
+    pub(super) fn entry(&self, id: &KeyId) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.version.id == *id)
+    }
+
+    /// Whether both say the same.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Entry, &Entry)| {
+            one.version == other.version && one.origin == other.origin && one.key.same_as(&other.key)
+        };
+        self.name == other.name
+            && self.entries.len() == other.entries.len()
+            && self.entries.iter().zip(&other.entries).all(same)
+    }
+}

@@ -1,0 +1,124 @@
+//! `dekhand serve`.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::app;
+use crate::app::ConfigSource;
+use crate::app::Start;
+use crate::cli::output::Output;
+use crate::config::Config;
+use crate::config::DEFAULT_FILE;
+use crate::config::HttpChoice;
+use crate::config::Origin;
+use crate::config::Overrides;
+use crate::config::load_or_good_copy;
+use crate::listener::options::SocketAddress;
+use crate::telemetry::log::Format;
+use crate::telemetry::log::Level;
+
+/// The options of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "dev")]
+    config: PathBuf,
+    /// For trying out: needs no file; keyring, state and socket are in a private directory.
+    #[arg(long)]
+    dev: bool,
+    /// The directory of --dev [default: $XDG_STATE_HOME/dekhand, or ~/.local/state/dekhand].
+    #[arg(long, value_name = "DIR", requires = "dev")]
+    dir: Option<PathBuf>,
+    /// Where to listen: a path, or @name in the abstract namespace.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<SocketAddress>,
+    /// Where the operators' HTTP listens: IP:PORT, or off.
+    #[arg(long, value_name = "ADDR|off")]
+    http: Option<HttpChoice>,
+    /// How much is logged: error, warn, info, debug.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<Level>,
+    /// How log lines look: auto, json, text.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// It did not start.
+pub fn run(args: &ServeArgs, out: &mut Output) -> anyhow::Result<()> {
+    let overrides = Overrides {
+        socket: args.socket.clone(),
+        http: args.http,
+        log_level: args.log_level,
+        log_format: args.log_format,
+    };
+    let start = if args.dev { dev(args.dir.as_deref(), &overrides, out)? } else { from_file(&args.config, overrides, out)? };
+    Ok(app::serve(start)?)
+}
+
+fn from_file(file: &Path, overrides: Overrides, out: &mut Output) -> anyhow::Result<Start> {
+    let (config, origin) = load_or_good_copy(file, &overrides)?;
+    let broken = match origin {
+        Origin::File => None,
+        Origin::GoodCopy { copy, error } => {
+            out.talk(&format!("warning: {error}"));
+            out.talk(&format!("warning: starting with the last good copy, {}", copy.display()));
+            Some(error)
+        }
+    };
+    Ok(Start { config, source: Some(ConfigSource { file: file.to_owned(), overrides, broken }) })
+}
+
+fn dev(given: Option<&Path>, overrides: &Overrides, out: &mut Output) -> anyhow::Result<Start> {
+    let directory = app::dev::directory(given)
+        .ok_or_else(|| anyhow::anyhow!("neither XDG_STATE_HOME nor HOME is set: name a directory with --dir"))?;
+    let directory = std::path::absolute(directory)?;
+    let config = Config::dev(&directory, overrides)?;
+    let new = app::dev::prepare(&directory, &config)?;
+    out.talk(&welcome(&directory, &config, new, given.is_some()));
+    Ok(Start { config, source: None })
+}
+
+/// What a newcomer is told: where it listens, what to type next, what to give kube-apiserver, and what this is not.
+fn welcome(directory: &Path, config: &Config, new: bool, dir_was_given: bool) -> String {
+    let socket = &config.listener.socket;
+    let keyring = if new { "made a keyring with a new root key" } else { "using the keyring" };
+    let status = match (dir_was_given, socket) {
+        (false, _) => "dekhand status --dev".to_owned(),
+        (true, socket) => format!("dekhand status --socket {socket}"),
+    };
+    let http = match config.http {
+        Some(address) => format!("health and metrics: http://{address}/readyz?verbose"),
+        None => "health and metrics: off".to_owned(),
+    };
+    let directory = directory.display();
+    format!(
+        "dekhand for trying out: the root key is a file on this machine. For a cluster use a configuration file.
+
+{keyring} in {directory}
+listening on {socket}
+{http}
+
+next, in another terminal:
+  {status}
+
+for kube-apiserver, a file for --encryption-provider-config:
+  apiVersion: apiserver.config.k8s.io/v1
+  kind: EncryptionConfiguration
+  resources:
+    - resources: [secrets]
+      providers:
+        - kms:
+            apiVersion: v2
+            name: dekhand
+            endpoint: unix:///{endpoint}
+            timeout: 3s
+        - identity: {{}}
+",
+        endpoint = socket.to_string().trim_start_matches('/'),
+    )
+}

@@ -1,0 +1,98 @@
+//! Unwrapped data keys, least recently used first out, and wrapped keys that were proven bad.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lru::LruCache;
+
+use crate::crypto::derive::Purpose;
+use crate::crypto::suite::Cipher;
+use crate::root_key::id::KeyId;
+
+/// A wrapped key that was proven bad is refused for so long without asking again.
+const BAD_FOR: Duration = Duration::from_secs(60);
+/// So many of them are remembered.
+const BAD_CAPACITY: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+
+/// Names a data key: its purpose, and the header of the payloads that it seals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CacheKey {
+    pub(crate) purpose: Purpose,
+    pub(crate) header: Box<[u8]>,
+}
+
+/// Ciphers by data key. They wipe their keys when they leave and nobody opens under them any more.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    ciphers: LruCache<CacheKey, Entry>,
+    bad: LruCache<CacheKey, Duration>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: KeyId,
+    cipher: Arc<Cipher>,
+    since: Duration,
+}
+
+impl Cache {
+    pub(crate) fn new(capacity: NonZeroUsize) -> Self {
+        Self {
+            ciphers: LruCache::sparse(capacity),
+            bad: LruCache::sparse(BAD_CAPACITY),
+        }
+    }
+
+    /// The cipher, unless it is older than `ttl`; `None` for the TTL suspends it.
+    pub(crate) fn get(&mut self, key: &CacheKey, now: Duration, ttl: Option<Duration>) -> Option<Arc<Cipher>> {
+        let entry = self.ciphers.get(key)?;
+        if ttl.is_some_and(|ttl| entry.is_older(now, ttl)) {
+            self.ciphers.pop(key);
+            return None;
+        }
+        Some(entry.cipher.clone())
+    }
+
+    /// Keeps a cipher under which a payload has opened.
+    pub(crate) fn put(&mut self, key: CacheKey, id: KeyId, cipher: Arc<Cipher>, now: Duration) {
+        self.ciphers.put(key, Entry { id, cipher, since: now });
+    }
+
+    /// Drops everything older than `ttl`.
+    pub(crate) fn expire(&mut self, now: Duration, ttl: Duration) {
+        self.ciphers.retain(|_, entry| !entry.is_older(now, ttl));
+    }
+
+    /// Drops the data keys of versions that `keep` does not name.
+    pub(crate) fn retain_versions(&mut self, keep: impl Fn(&KeyId) -> bool) {
+        self.ciphers.retain(|_, entry| keep(&entry.id));
+    }
+
+    /// Changes how many data keys stay at most.
+    pub(crate) fn resize(&mut self, capacity: NonZeroUsize) {
+        self.ciphers.resize(capacity);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ciphers.len()
+    }
+
+    /// Remembers a wrapped key that was proven bad.
+    pub(crate) fn put_bad(&mut self, key: CacheKey, now: Duration) {
+        self.bad.put(key, now);
+    }
+
+    /// Whether a wrapped key was proven bad a short while ago.
+    pub(crate) fn is_bad(&mut self, key: &CacheKey, now: Duration) -> bool {
+        self.bad
+            .peek(key)
+            .is_some_and(|since| now.saturating_sub(*since) < BAD_FOR)
+    }
+}
+
+impl Entry {
+    fn is_older(&self, now: Duration, ttl: Duration) -> bool {
+        now.saturating_sub(self.since) >= ttl
+    }
+}

@@ -1,0 +1,209 @@
+//! A data key that this process made: wrapped by a root key, proven by unwrapping, used until a limit.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::crypto::NotAuthentic;
+use crate::crypto::commitment;
+use crate::crypto::derive::Purpose;
+use crate::crypto::derive::Use;
+use crate::crypto::derive::derive;
+use crate::crypto::suite::Cipher;
+use crate::crypto::suite::Suite;
+use crate::envelope::error::EnvelopeError;
+use crate::envelope::policy::MOST_USES;
+use crate::envelope::policy::Policy;
+use crate::envelope::seal;
+use crate::envelope::seal::Sealed;
+use crate::root_key::RootKey;
+use crate::root_key::Wrapped;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+use crate::secret::Key;
+
+/// Most bytes of a sealed payload of KMS v2: the proto says "less than 1 kB", kube-apiserver refuses more than 1024.
+pub(crate) const LONGEST_SEALED: usize = 1023;
+
+/// The payload that kube-apiserver sends; a root key whose wraps leave no room for it is useless.
+const USUAL_PAYLOAD: usize = 32;
+
+/// A data key that may encrypt.
+#[derive(Debug)]
+pub(crate) struct DataKey {
+    pub(crate) id: KeyId,
+    pub(crate) suite: Suite,
+    /// The key of this data key in the cache, which also holds its cipher.
+    pub(crate) header: Box<[u8]>,
+    pub(crate) cipher: Arc<Cipher>,
+    associated_data: Box<[u8]>,
+    key: Key,
+    wrapped: Wrapped,
+    uses: AtomicU64,
+    born: Duration,
+}
+
+/// What a data key has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spent {
+    /// Less than half of each limit is used.
+    No,
+    /// Half of a limit is reached: the spare should be made.
+    Half,
+    /// A limit that an operator chose is reached.
+    Soft,
+    /// 2^32 payloads: it never seals again.
+    Hard,
+}
+
+impl DataKey {
+    /// Makes a data key: random, wrapped by a version, unwrapped again and compared, and tried on a payload.
+    ///
+    /// # Errors
+    /// Those of the root key; [`Kind::Corruption`] when the round trip does not match; [`Kind::Refusal`] when the
+    /// sealed payload would be too long for kube-apiserver.
+    pub(crate) async fn make(
+        root_key: &dyn RootKey,
+        id: &KeyId,
+        purpose: Purpose,
+        suite: Suite,
+        now: Duration,
+    ) -> Result<Self, Error> {
+        let key = Key::random().map_err(|error| Error::new(Kind::Outage, "cannot make a data key").because(error))?;
+        let wrapped = root_key.wrap(id, &key).await?;
+        let mechanism = wrapped.mechanism;
+        if !mechanism.fits(wrapped.bytes.len()) {
+            let message = format!(
+                "version {id} wrapped a data key by {mechanism} into {} bytes",
+                wrapped.bytes.len()
+            );
+            return Err(Error::new(Kind::Corruption, message));
+        }
+        prove(root_key, id, &key, &wrapped).await?;
+        let commitment = mechanism.is_committed().then(|| {
+            let commit_key = derive(&key, purpose, Use::Commit);
+            commitment::commit(&commit_key, &[&seal::committed(id, &wrapped)])
+        });
+        let header = seal::header(suite, id, &wrapped, commitment.as_ref());
+        let length = header.len() + suite.sealed_length(USUAL_PAYLOAD);
+        if length > LONGEST_SEALED {
+            let message =
+                format!("sealed payloads under version {id} would have {length} bytes, more than kube-apiserver takes");
+            return Err(Error::new(Kind::Refusal, message));
+        }
+        let made = Self {
+            id: id.clone(),
+            suite,
+            associated_data: seal::associated_data(purpose, &header).into(),
+            header: header.into(),
+            cipher: Arc::new(Cipher::of(suite, &key, purpose)),
+            key,
+            wrapped,
+            uses: AtomicU64::new(0),
+            born: now,
+        };
+        made.try_on_a_payload()?;
+        Ok(made)
+    }
+
+    /// Unwraps this key once more, as the probe does.
+    ///
+    /// # Errors
+    /// Those of the root key; [`Kind::Corruption`] when another key comes back.
+    pub(crate) async fn probe(&self, root_key: &dyn RootKey) -> Result<(), Error> {
+        prove(root_key, &self.id, &self.key, &self.wrapped).await
+    }
+
+    /// Takes one use and says what was left before it.
+    pub(crate) fn use_once(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How much of its limits is used.
+    pub(crate) fn spent(&self, policy: &Policy, now: Duration) -> Spent {
+        let uses = self.uses.load(Ordering::Relaxed);
+        let age = now.saturating_sub(self.born);
+        if uses >= MOST_USES {
+            Spent::Hard
+        } else if uses >= policy.max_uses || age >= policy.max_age {
+            Spent::Soft
+        } else if uses >= policy.max_uses.div_ceil(2) || age >= policy.max_age / 2 || policy.max_uses == 1 {
+            Spent::Half
+        } else {
+            Spent::No
+        }
+    }
+
+    /// When its age alone makes a spare due.
+    pub(crate) fn half_age(&self, policy: &Policy) -> Duration {
+        self.born.saturating_add(policy.max_age / 2)
+    }
+
+    /// Seals a payload.
+    ///
+    /// # Errors
+    /// It is empty or too long, or there is no randomness.
+    pub(crate) fn seal(&self, payload: &[u8], limit: usize) -> Result<Vec<u8>, EnvelopeError> {
+        let length = self.header.len() + self.suite.sealed_length(payload.len());
+        if payload.is_empty() || length > limit {
+            return Err(EnvelopeError::PayloadLength {
+                length: payload.len(),
+                limit,
+            });
+        }
+        let mut sealed = Vec::with_capacity(length);
+        sealed.extend_from_slice(&self.header);
+        self.cipher.seal(&self.associated_data, payload, &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// The cache takes a data key only after a payload has opened under it; this is that payload for our own.
+    fn try_on_a_payload(&self) -> Result<(), Error> {
+        let does_not_open = || Error::new(Kind::Corruption, "a new data key does not open what it sealed");
+        let payload =
+            Key::random().map_err(|error| Error::new(Kind::Outage, "cannot try a data key").because(error))?;
+        let mut sealed = Vec::new();
+        self.cipher
+            .seal(&self.associated_data, payload.expose(), &mut sealed)
+            .map_err(|_| does_not_open())?;
+        let opened = self
+            .cipher
+            .open(&self.associated_data, &sealed)
+            .map_err(|_| does_not_open())?;
+        let same = Key::copied_from(&opened).is_some_and(|opened| opened.same_as(&payload));
+        if same { Ok(()) } else { Err(does_not_open()) }
+    }
+}
+
+async fn prove(root_key: &dyn RootKey, id: &KeyId, key: &Key, wrapped: &Wrapped) -> Result<(), Error> {
+    let corrupt = || {
+        Error::new(
+            Kind::Corruption,
+            format!("version {id} does not unwrap what it wrapped"),
+        )
+    };
+    match root_key.unwrap(id, wrapped).await {
+        Ok(unwrapped) if unwrapped.same_as(key) => Ok(()),
+        Ok(_) => Err(corrupt()),
+        Err(error) if error.kind() == Kind::BadInput => Err(corrupt().because(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The cipher of a data key that was unwrapped, if the commitment beside it holds. It opens and never seals.
+///
+/// # Errors
+/// The commitment is not of this key.
+pub(crate) fn cipher_of_unwrapped(key: &Key, sealed: &Sealed<'_>, purpose: Purpose) -> Result<Cipher, NotAuthentic> {
+    if let Some(commitment) = sealed.commitment {
+        let commit_key = derive(key, purpose, Use::Commit);
+        commitment::verify(
+            &commit_key,
+            &[&seal::committed(&sealed.id, &sealed.wrapped)],
+            commitment,
+        )?;
+    }
+    Ok(Cipher::of(sealed.suite, key, purpose))
+}

@@ -1,0 +1,188 @@
+//! The way of `Decrypt`: from the cache, or by one unwrap for each wrapped key, however many callers wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::crypto::derive::Purpose;
+use crate::crypto::suite::Cipher;
+use crate::envelope::Inner;
+use crate::envelope::cache::CacheKey;
+use crate::envelope::data_key::cipher_of_unwrapped;
+use crate::envelope::error::EnvelopeError;
+use crate::envelope::seal::Sealed;
+use crate::envelope::seal::associated_data;
+use crate::envelope::state::Flight;
+use crate::envelope::state::Place;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+use crate::telemetry::metrics::VersionLabels;
+
+/// So many different wrapped keys are unwrapped at once.
+const MOST_FLIGHTS: usize = 1024;
+
+/// A caller that waits for an unknown version is answered so long before its deadline.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
+
+pub(crate) async fn open(
+    inner: &Arc<Inner>,
+    purpose: Purpose,
+    bytes: &[u8],
+    key_id: Option<&str>,
+    deadline: Instant,
+) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+    let sealed = Sealed::parse(bytes)?;
+    if key_id.is_some_and(|key_id| key_id != sealed.id.to_string()) {
+        return Err(EnvelopeError::KeyIdMismatch { inside: sealed.id });
+    }
+    let store = find(inner, &sealed.id, deadline).await?;
+    let key = CacheKey {
+        purpose,
+        header: sealed.header.into(),
+    };
+    let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };
+    let associated_data = associated_data(purpose, sealed.header);
+    let flight = {
+        let mut state = inner.lock();
+        let now = inner.clock.boottime();
+        if let Some(cipher) = state.cached(&key, now) {
+            drop(state);
+            return cipher.open(&associated_data, sealed.body).map_err(|_| not_authentic());
+        }
+        if state.cache.is_bad(&key, now) {
+            return Err(not_authentic());
+        }
+        match state.flights.get(&key) {
+            Some(flight) => flight.clone(),
+            None if state.flights.len() >= MOST_FLIGHTS => return Err(EnvelopeError::TooManyUnwraps),
+            None => {
+                let flight = start(inner.clone(), store, key.clone(), bytes.to_vec());
+                state.flights.insert(key.clone(), flight.clone());
+                flight
+            }
+        }
+    };
+    let cipher = flight.await?;
+    let payload = cipher
+        .open(&associated_data, sealed.body)
+        .map_err(|_| not_authentic())?;
+    // The payload that started the unwrap may have been the only bad one among those that waited.
+    let mut state = inner.lock();
+    if state.locate(&sealed.id) == Place::Store(store) {
+        let now = inner.clock.boottime();
+        if state.cached(&key, now).is_none() {
+            state.keep(key, sealed.id, cipher, now);
+        }
+    }
+    Ok(payload)
+}
+
+/// The store that holds a version. One that nobody has listed yet is looked for until the caller's deadline.
+async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, EnvelopeError> {
+    let until = deadline.checked_sub(TIME_TO_ANSWER).unwrap_or(deadline);
+    let mut changes = inner.changes.subscribe();
+    loop {
+        {
+            let mut state = inner.lock();
+            let now = inner.clock.boottime();
+            match state.locate(id) {
+                Place::Store(store) => return Ok(store),
+                Place::Retired => return Err(EnvelopeError::Retired(id.clone())),
+                Place::Ambiguous => return Err(EnvelopeError::Ambiguous(id.clone())),
+                Place::Unknown if state.was_given_up(id, now) || Instant::now() >= until => {
+                    if let Some((store, unavailable)) = state.store_away() {
+                        state.truth.note_unreadable(store, unavailable.to_string(), now);
+                        return Err(unavailable);
+                    }
+                    if !state.was_given_up(id, now) {
+                        state.give_up(id.clone(), now);
+                    }
+                    return Err(EnvelopeError::UnknownVersion(id.clone()));
+                }
+                Place::Unknown => state.listing_wanted = true,
+            }
+        }
+        inner.keeper_wanted.notify_one();
+        tokio::select! {
+            outcome = changes.changed() => outcome.map_err(|_| EnvelopeError::Stopped)?,
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}
+
+/// Begins an unwrap that goes on whatever becomes of its callers.
+fn start(inner: Arc<Inner>, store: usize, key: CacheKey, bytes: Vec<u8>) -> Flight {
+    let task = tokio::spawn(async move {
+        let _landed = Landed {
+            inner: &inner,
+            key: &key,
+        };
+        unwrap(&inner, store, &key, &bytes).await
+    });
+    async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) }
+        .boxed()
+        .shared()
+}
+
+/// Ends a flight also when its task panics.
+struct Landed<'a> {
+    inner: &'a Inner,
+    key: &'a CacheKey,
+}
+
+impl Drop for Landed<'_> {
+    fn drop(&mut self) {
+        self.inner.lock().flights.remove(self.key);
+    }
+}
+
+async fn unwrap(inner: &Inner, store: usize, key: &CacheKey, bytes: &[u8]) -> Result<Arc<Cipher>, EnvelopeError> {
+    let sealed = Sealed::parse(bytes)?;
+    let unwrapped = inner.store(store)?.root_key.unwrap(&sealed.id, &sealed.wrapped).await;
+    inner.note(store, unwrapped.as_ref().map(drop));
+    let now = inner.clock.boottime();
+    let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };
+    let data_key = match unwrapped {
+        Ok(data_key) => data_key,
+        Err(error) => {
+            let mut state = inner.lock();
+            return match error.kind() {
+                Kind::BadInput => {
+                    state.cache.put_bad(key.clone(), now);
+                    Err(not_authentic())
+                }
+                Kind::Outage => {
+                    state.truth.note_unreadable(store, error.chain(), now);
+                    Err((&error).into())
+                }
+                Kind::Refusal | Kind::Corruption => Err((&error).into()),
+            };
+        }
+    };
+    inner
+        .metrics
+        .unwraps
+        .get_or_create(&VersionLabels {
+            key_id: sealed.id.to_string(),
+        })
+        .inc();
+    let Ok(cipher) = cipher_of_unwrapped(&data_key, &sealed, key.purpose) else {
+        inner.lock().cache.put_bad(key.clone(), now);
+        return Err(not_authentic());
+    };
+    let cipher = Arc::new(cipher);
+    // A data key enters the cache only after a payload has opened under it: the caller's own may be gone by now.
+    if cipher
+        .open(&associated_data(key.purpose, sealed.header), sealed.body)
+        .is_ok()
+    {
+        let mut state = inner.lock();
+        if state.locate(&sealed.id) == Place::Store(store) {
+            state.keep(key.clone(), sealed.id.clone(), cipher.clone(), now);
+        }
+    }
+    Ok(cipher)
+}

@@ -1,0 +1,270 @@
+//! Which version encrypts on this node: the rules of order, activation and "never backwards", without any state.
+
+use crate::clock::Timestamp;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+
+/// What the rules say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// This version encrypts.
+    Primary(Version),
+    /// This version should encrypt, and will as soon as there is a proven data key under it.
+    Wait(Version),
+    /// No version may encrypt, until somebody does what the sentence says.
+    Refuse(String),
+}
+
+/// The versions of the first root key of the configuration, and what decides between them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidates<'a> {
+    pub(crate) versions: &'a [Version],
+    /// The highest version that this node has ever reported.
+    pub(crate) high_water: Option<&'a HighWater>,
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Candidates<'a> {
+    /// The highest version whose activation has passed and that `has_data_key`, and never one below the high water.
+    pub(crate) fn choose(self, has_data_key: impl Fn(&KeyId) -> bool) -> Choice {
+        let floor = match self.floor() {
+            Ok(floor) => floor,
+            Err(refusal) => return Choice::Refuse(refusal),
+        };
+        let mut active: Vec<_> = self.decrypting().filter(|version| self.is_active(version)).collect();
+        active.retain(|version| floor.is_none_or(|floor| version.rank() >= floor.rank()));
+        active.sort_by_key(|version| std::cmp::Reverse(version.rank()));
+        let Some(highest) = active.first() else {
+            return Choice::Refuse(self.why_none_is_active());
+        };
+        match active.iter().find(|version| has_data_key(&version.id)) {
+            Some(version) => Choice::Primary((*version).clone()),
+            None => Choice::Wait((*highest).clone()),
+        }
+    }
+
+    /// The versions that need data keys: what encrypts, and everything above it, so that a switch needs no token.
+    /// Highest first.
+    pub(crate) fn need_data_keys(self) -> Vec<Version> {
+        let floor = match (self.floor(), self.choose(|_| true)) {
+            (Err(_), _) => return Vec::new(),
+            (Ok(Some(floor)), _) => Some(floor.clone()),
+            (Ok(None), Choice::Primary(highest)) => Some(highest),
+            (Ok(None), _) => None,
+        };
+        let mut needed: Vec<_> = self.decrypting().cloned().collect();
+        needed.retain(|version| floor.as_ref().is_none_or(|floor| version.rank() >= floor.rank()));
+        needed.sort_by(|one, other| other.rank().cmp(&one.rank()));
+        needed
+    }
+
+    /// When the next activation is due.
+    pub(crate) fn next_activation(self) -> Option<Timestamp> {
+        let moments = self.decrypting().filter_map(|version| version.state.moment());
+        moments.filter(|moment| *moment > self.now).min()
+    }
+
+    fn decrypting(self) -> impl Iterator<Item = &'a Version> {
+        self.versions.iter().filter(|version| version.state.decrypts())
+    }
+
+    /// A version that this node has reported is active whatever the clock says: a machine may start in 1970.
+    fn is_active(self, version: &Version) -> bool {
+        version.state.is_active(self.now) || self.high_water.is_some_and(|mark| mark.id == version.id)
+    }
+
+    fn floor(self) -> Result<Option<&'a Version>, String> {
+        let Some(mark) = self.high_water else {
+            return Ok(None);
+        };
+        let HighWater { number, id } = mark;
+        match self.versions.iter().find(|version| version.id == *id) {
+            Some(version) if version.state.decrypts() => Ok(Some(version)),
+            Some(_) => Err(format!(
+                "version {number} with id {id}, which this node has reported as primary, is retired; `dekhand keys \
+                 restore` takes it back"
+            )),
+            None => Err(format!(
+                "the store lacks version {number} with id {id}, which this node has reported as primary; bring the \
+                 store up to date, or `dekhand keys accept-loss {id}` to go on without it"
+            )),
+        }
+    }
+
+    fn why_none_is_active(self) -> String {
+        let future = self.decrypting().filter_map(|version| match version.state {
+            State::ActiveFrom(moment) => Some(moment),
+            State::Pending | State::RetiredSince(_) => None,
+        });
+        let now = self.now;
+        if let Some(first) = future.min() {
+            return format!(
+                "every version becomes active in the future, the first at {first}; this node's clock says {now}: set \
+                 the clock, or wait"
+            );
+        }
+        if self.decrypting().next().is_some() {
+            "no version has been activated; `dekhand keys activate` dates one".into()
+        } else {
+            "the root key has no version that could encrypt; `dekhand keys create` makes the first".into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root_key::version::Number;
+
+    const NOW: Timestamp = Timestamp::from_unix(1_000_000);
+
+    fn id(byte: u8) -> KeyId {
+        KeyId::try_from([byte; 16].as_slice()).unwrap()
+    }
+
+    fn version(number: u16, state: State) -> Version {
+        Version {
+            number: Number::try_from(number).unwrap(),
+            state,
+            id: id(u8::try_from(number).unwrap()),
+        }
+    }
+
+    fn active(number: u16) -> Version {
+        version(
+            number,
+            State::ActiveFrom(Timestamp::from_unix(500_000 + u64::from(number))),
+        )
+    }
+
+    fn future(number: u16) -> Version {
+        version(number, State::ActiveFrom(Timestamp::from_unix(2_000_000)))
+    }
+
+    fn retired(number: u16) -> Version {
+        version(number, State::RetiredSince(Timestamp::from_unix(600_000)))
+    }
+
+    fn mark(version: &Version) -> HighWater {
+        HighWater {
+            number: version.number,
+            id: version.id.clone(),
+        }
+    }
+
+    fn choose(versions: &[Version], high_water: Option<&HighWater>, with_keys: &[u8]) -> Choice {
+        Candidates {
+            versions,
+            high_water,
+            now: NOW,
+        }
+        .choose(|wanted| with_keys.iter().any(|byte| id(*byte) == *wanted))
+    }
+
+    #[test]
+    fn the_primary_is_the_highest_active_version_with_a_proven_data_key() {
+        let versions = [active(1), active(2), future(3), version(4, State::Pending)];
+        assert_eq!(choose(&versions, None, &[1, 2, 3, 4]), Choice::Primary(active(2)));
+        let reported = mark(&active(1));
+        assert_eq!(
+            choose(&versions, Some(&reported), &[1]),
+            Choice::Primary(active(1)),
+            "v2 is not proven yet"
+        );
+        assert_eq!(choose(&versions, None, &[]), Choice::Wait(active(2)));
+    }
+
+    #[test]
+    fn a_version_below_the_reported_one_never_encrypts_again() {
+        let reported = mark(&active(2));
+        assert_eq!(
+            choose(&[active(1), active(2)], Some(&reported), &[1]),
+            Choice::Wait(active(2))
+        );
+        let Choice::Refuse(sentence) = choose(&[active(1)], Some(&reported), &[1]) else {
+            panic!("a store that lacks the reported version must be a refusal");
+        };
+        assert!(
+            sentence.contains("v2") && sentence.contains(&id(2).to_string()),
+            "{sentence}"
+        );
+        assert!(matches!(
+            choose(&[active(1), retired(2)], Some(&reported), &[1, 2]),
+            Choice::Refuse(_)
+        ));
+    }
+
+    #[test]
+    fn a_clock_in_1970_does_not_take_the_reported_version_away() {
+        let versions = [active(1), active(2)];
+        let reported = mark(&active(2));
+        let at_boot = Candidates {
+            versions: &versions,
+            high_water: Some(&reported),
+            now: Timestamp::from_unix(60),
+        };
+        assert_eq!(at_boot.choose(|_| true), Choice::Primary(active(2)));
+    }
+
+    #[test]
+    fn without_a_mark_and_with_every_activation_in_the_future_the_clock_is_shown() {
+        let versions = [active(1), active(2)];
+        let at_boot = Candidates {
+            versions: &versions,
+            high_water: None,
+            now: Timestamp::from_unix(60),
+        };
+        let Choice::Refuse(sentence) = at_boot.choose(|_| true) else {
+            panic!("nothing is active yet");
+        };
+        assert!(sentence.contains("1970-01-01T00:01:00Z"), "{sentence}");
+    }
+
+    #[test]
+    fn without_any_active_version_the_operator_is_told_what_to_do() {
+        let refusal = |versions: &[Version]| match choose(versions, None, &[1, 2]) {
+            Choice::Refuse(sentence) => sentence,
+            other => panic!("{other:?}"),
+        };
+        assert!(refusal(&[]).contains("keys create"));
+        assert!(refusal(&[retired(1)]).contains("keys create"));
+        assert!(refusal(&[version(1, State::Pending)]).contains("keys activate"));
+    }
+
+    #[test]
+    fn data_keys_are_made_for_the_primary_and_everything_above_it() {
+        let versions = [active(1), active(2), version(3, State::Pending), future(4), retired(5)];
+        let numbers = |high_water: Option<&HighWater>| {
+            let needed = Candidates {
+                versions: &versions,
+                high_water,
+                now: NOW,
+            }
+            .need_data_keys();
+            needed
+                .iter()
+                .map(|version| u16::from(version.number))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(None), [4, 3, 2]);
+        assert_eq!(numbers(Some(&mark(&active(1)))), [4, 3, 2, 1]);
+        assert_eq!(
+            numbers(Some(&mark(&active(9)))),
+            [] as [u16; 0],
+            "a store that lacks the mark makes nothing"
+        );
+    }
+
+    #[test]
+    fn the_next_activation_is_the_earliest_to_come() {
+        let versions = [active(1), future(2)];
+        let candidates = Candidates {
+            versions: &versions,
+            high_water: None,
+            now: NOW,
+        };
+        assert_eq!(candidates.next_activation(), Some(Timestamp::from_unix(2_000_000)));
+    }
+}

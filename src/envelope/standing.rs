@@ -1,0 +1,74 @@
+//! The data key that seals under one version, and the spare that follows it without anybody waiting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::envelope::data_key::DataKey;
+use crate::envelope::data_key::Spent;
+use crate::envelope::policy::Policy;
+
+/// The data keys of one version and one purpose.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    live: Arc<DataKey>,
+    spare: Option<Arc<DataKey>>,
+}
+
+/// A data key to seal with, or why there is none.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// Seals the next payload.
+    Key(Arc<DataKey>),
+    /// The limits are reached; the spare is being made.
+    NotYet,
+    /// 2^32 payloads are sealed, and no outage suspends that.
+    Never,
+}
+
+impl Standing {
+    pub(crate) fn new(live: Arc<DataKey>) -> Self {
+        Self { live, spare: None }
+    }
+
+    /// The key that would seal next.
+    pub(crate) fn live(&self) -> &Arc<DataKey> {
+        &self.live
+    }
+
+    /// Takes a key for one payload. Soft limits do not hold while they are `suspended`.
+    pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Taken {
+        let spent = self.live.spent(policy, now);
+        let replaceable = matches!(spent, Spent::Soft | Spent::Hard) || self.live.suite != policy.suite;
+        if let Some(spare) = self.spare.take_if(|_| replaceable) {
+            self.live = spare;
+        }
+        match self.live.spent(policy, now) {
+            Spent::Hard => Taken::Never,
+            Spent::Soft if !suspended => Taken::NotYet,
+            Spent::No | Spent::Half | Spent::Soft => {
+                self.live.use_once();
+                Taken::Key(self.live.clone())
+            }
+        }
+    }
+
+    /// Whether the spare is due: at half of each limit, so that an outage does not meet an old key.
+    pub(crate) fn wants_spare(&self, policy: &Policy, now: Duration) -> bool {
+        let due = self.live.spent(policy, now) != Spent::No || self.live.suite != policy.suite;
+        due && self.spare.is_none()
+    }
+
+    /// When age alone will make the spare due.
+    pub(crate) fn spare_due(&self, policy: &Policy) -> Option<Duration> {
+        self.spare.is_none().then(|| self.live.half_age(policy))
+    }
+
+    pub(crate) fn put_spare(&mut self, spare: Arc<DataKey>) {
+        self.spare = Some(spare);
+    }
+
+    /// Seals under `live` from now on, whatever was before.
+    pub(crate) fn replace(&mut self, live: Arc<DataKey>) {
+        *self = Self::new(live);
+    }
+}

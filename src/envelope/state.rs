@@ -1,0 +1,249 @@
+//! Everything that the envelope remembers, behind one lock that is never held across an await.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::future::Shared;
+use lru::LruCache;
+
+use crate::clock::Timestamp;
+use crate::crypto::derive::Purpose;
+use crate::crypto::suite::Cipher;
+use crate::envelope::cache::Cache;
+use crate::envelope::cache::CacheKey;
+use crate::envelope::data_key::DataKey;
+use crate::envelope::error::EnvelopeError;
+use crate::envelope::policy::Policy;
+use crate::envelope::primary::Candidates;
+use crate::envelope::standing::Standing;
+use crate::envelope::truth::Truth;
+use crate::root_key::error::Error;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Version;
+
+/// An id that stayed unknown until a caller's deadline is answered at once for so long.
+const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
+/// So many of them are remembered.
+const GIVEN_UP_CAPACITY: std::num::NonZeroUsize = std::num::NonZeroUsize::new(1000).unwrap();
+
+/// One unwrap under way, and all who wait for it.
+pub(crate) type Flight = Shared<BoxFuture<'static, Result<Arc<Cipher>, EnvelopeError>>>;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) policy: Policy,
+    /// As many as there are root keys in the configuration, in its order.
+    pub(crate) stores: Vec<Listing>,
+    pub(crate) standing: HashMap<(KeyId, Purpose), Standing>,
+    pub(crate) primary: Primary,
+    pub(crate) mark: Mark,
+    pub(crate) cache: Cache,
+    pub(crate) flights: HashMap<CacheKey, Flight>,
+    pub(crate) given_up: LruCache<KeyId, Duration>,
+    pub(crate) truth: Truth,
+    /// A `Decrypt` waits for a version that nobody has listed yet.
+    pub(crate) listing_wanted: bool,
+}
+
+/// What one store listed last.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) versions: Vec<Version>,
+    /// Whether it was ever listed.
+    pub(crate) known: bool,
+    /// Why it could not be listed again.
+    pub(crate) error: Option<Error>,
+}
+
+/// The highest version that this node has ever reported, as the file `primary` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The file was not read yet, or can't be.
+    Unread,
+    /// The file was read, or written by this process.
+    Read(Option<HighWater>),
+}
+
+/// Which version encrypts.
+#[derive(Clone, Debug)]
+pub(crate) enum Primary {
+    /// None yet, or none any more; the error says why.
+    Absent(EnvelopeError),
+    /// This one. It is on disk as the high water.
+    Present(Version),
+}
+
+/// Where a version is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In this store, and it decrypts.
+    Store(usize),
+    /// Found, but it does not decrypt any more.
+    Retired,
+    /// In two stores.
+    Ambiguous,
+    /// In none, as far as was listed.
+    Unknown,
+}
+
+impl State {
+    pub(crate) fn new(policy: Policy, stores: usize) -> Self {
+        Self {
+            cache: Cache::new(policy.cache_capacity),
+            policy,
+            stores: (0..stores).map(|_| Listing::default()).collect(),
+            standing: HashMap::new(),
+            primary: Primary::Absent(EnvelopeError::Unavailable("the daemon is starting".into())),
+            mark: Mark::Unread,
+            flights: HashMap::new(),
+            given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
+            truth: Truth::default(),
+            listing_wanted: true,
+        }
+    }
+
+    /// The version that encrypts now: what Status reports and Encrypt uses.
+    ///
+    /// # Errors
+    /// No payload may be sealed now.
+    pub(crate) fn ready(&self, now: Duration) -> Result<&Version, EnvelopeError> {
+        self.truth.verdict(&self.policy, now)?;
+        match &self.primary {
+            Primary::Present(version) => Ok(version),
+            Primary::Absent(reason) => Err(reason.clone()),
+        }
+    }
+
+    /// What decides which version of the first root key encrypts. Before the high water was read nothing does.
+    pub(crate) fn candidates(&self, now: Timestamp) -> Option<Candidates<'_>> {
+        let Mark::Read(high_water) = &self.mark else {
+            return None;
+        };
+        let high_water = high_water.as_ref();
+        Some(Candidates {
+            versions: &self.stores.first()?.versions,
+            high_water,
+            now,
+        })
+    }
+
+    /// Whether there are proven data keys of a version for each of `purposes`.
+    pub(crate) fn has_data_keys(&self, id: &KeyId, purposes: &[Purpose]) -> bool {
+        purposes
+            .iter()
+            .all(|purpose| self.standing.contains_key(&(id.clone(), *purpose)))
+    }
+
+    pub(crate) fn locate(&self, id: &KeyId) -> Place {
+        let found: Vec<_> = self
+            .stores
+            .iter()
+            .enumerate()
+            .flat_map(|(store, listing)| listing.versions.iter().map(move |version| (store, version)))
+            .filter(|(_, version)| version.id == *id)
+            .collect();
+        match found.as_slice() {
+            [] => Place::Unknown,
+            [(store, version)] if version.state.decrypts() => Place::Store(*store),
+            [_] => Place::Retired,
+            _ => Place::Ambiguous,
+        }
+    }
+
+    /// The cipher of a data key in memory. While the token is away the TTL is suspended.
+    pub(crate) fn cached(&mut self, key: &CacheKey, now: Duration) -> Option<Arc<Cipher>> {
+        if self.policy.cache_ttl.is_zero() {
+            return None;
+        }
+        let ttl = (!self.truth.is_outage()).then_some(self.policy.cache_ttl);
+        self.cache.get(key, now, ttl)
+    }
+
+    /// Keeps a cipher under which a payload has opened, if the configuration keeps any.
+    pub(crate) fn keep(&mut self, key: CacheKey, id: KeyId, cipher: Arc<Cipher>, now: Duration) {
+        if !self.policy.cache_ttl.is_zero() {
+            self.cache.put(key, id, cipher, now);
+        }
+    }
+
+    /// Keeps the cipher of our own data key: this process reads what it wrote without asking the token.
+    pub(crate) fn keep_own(&mut self, purpose: Purpose, data_key: &DataKey, now: Duration) {
+        let key = CacheKey {
+            purpose,
+            header: data_key.header.clone(),
+        };
+        self.keep(key, data_key.id.clone(), data_key.cipher.clone(), now);
+    }
+
+    /// The first store whose versions are not known well enough to call an id unknown, and why.
+    pub(crate) fn store_away(&self) -> Option<(usize, EnvelopeError)> {
+        self.stores
+            .iter()
+            .enumerate()
+            .find_map(|(store, listing)| match &listing.error {
+                Some(error) => Some((store, EnvelopeError::Unavailable(error.chain()))),
+                None if listing.known => None,
+                None => Some((
+                    store,
+                    EnvelopeError::Unavailable("the versions are not listed yet".into()),
+                )),
+            })
+    }
+
+    /// Takes a new listing of a store and drops from memory what no longer decrypts.
+    pub(crate) fn take_listing(&mut self, store: usize, listed: Result<Vec<Version>, Error>, now: Duration) {
+        if store == 0 {
+            self.truth.note_listing(listed.as_ref().map(drop));
+        }
+        let Some(listing) = self.stores.get_mut(store) else {
+            return;
+        };
+        match listed {
+            Ok(versions) => {
+                *listing = Listing {
+                    versions,
+                    known: true,
+                    error: None,
+                }
+            }
+            Err(error) => listing.error = Some(error),
+        }
+        let decrypting: std::collections::HashSet<_> = self
+            .stores
+            .iter()
+            .flat_map(|listing| &listing.versions)
+            .filter(|version| version.state.decrypts())
+            .map(|version| version.id.clone())
+            .collect();
+        self.cache.retain_versions(|id| decrypting.contains(id));
+        self.standing.retain(|(id, _), _| decrypting.contains(id));
+        if !self.truth.is_outage() {
+            self.cache.expire(now, self.policy.cache_ttl);
+        }
+    }
+
+    /// Wipes the data keys of versions that will not encrypt again; the cache still opens under them.
+    pub(crate) fn drop_standing_below_the_primary(&mut self, now: Timestamp) {
+        let Some(candidates) = self.candidates(now) else {
+            return;
+        };
+        let needed = candidates.need_data_keys();
+        self.standing
+            .retain(|(id, _), _| needed.iter().any(|version| version.id == *id));
+    }
+
+    /// Remembers that a version stayed unknown until a caller's deadline.
+    pub(crate) fn give_up(&mut self, id: KeyId, now: Duration) {
+        self.given_up.put(id, now);
+    }
+
+    /// Whether a version stayed unknown a short while ago.
+    pub(crate) fn was_given_up(&self, id: &KeyId, now: Duration) -> bool {
+        self.given_up
+            .peek(id)
+            .is_some_and(|since| now.saturating_sub(*since) < GIVEN_UP_FOR)
+    }
+}

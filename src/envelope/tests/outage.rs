@@ -1,0 +1,157 @@
+//! Truth about health: outages, refusals and corruption.
+
+use super::*;
+use crate::envelope::error::ErrorKind;
+use crate::root_key::fake::Mood;
+
+const HOUR: u64 = 3600;
+
+#[tokio::test(start_paused = true)]
+async fn a_start_without_the_token_is_unavailable_and_heals_by_itself() {
+    let fake = one_version();
+    fake.set_mood(Mood::Away);
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(node.encrypt().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    sleep(HOUR).await;
+    fake.set_mood(Mood::Good);
+    sleep(11).await;
+    assert!(node.envelope.status().is_ok() && node.encrypt().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_the_live_key_encrypts_and_cached_keys_decrypt_for_outage_tolerate() {
+    let fake = one_version();
+    let elsewhere = sealed_elsewhere(&fake, 1).await.remove(0);
+    let policy = Policy {
+        max_age: Duration::from_secs(2 * HOUR),
+        max_uses: 50,
+        cache_ttl: Duration::from_secs(HOUR),
+        ..Policy::default()
+    };
+    let node = Node::start(&[&fake], &state(), policy).await;
+    assert!(node.reads(&elsewhere).await);
+    let key_id = node.envelope.status().unwrap();
+    fake.set_mood(Mood::Away);
+    for _ in 0..23 {
+        sleep(HOUR).await;
+        // Age, uses and TTL are suspended.
+        for _ in 0..10 {
+            let sealed = node.encrypt().await.unwrap();
+            assert_eq!(sealed.key_id, key_id);
+            assert!(node.reads(&sealed).await);
+        }
+        assert!(node.reads(&elsewhere).await);
+        assert_eq!(node.envelope.status().unwrap(), key_id);
+    }
+    sleep(HOUR + 120).await;
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(node.encrypt().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(node.reads(&elsewhere).await, "reads go on");
+    fake.set_mood(Mood::Good);
+    sleep(11).await;
+    assert_eq!(node.envelope.status().unwrap(), key_id, "recovered without a restart");
+    fake.take_calls();
+    assert!(node.reads(&elsewhere).await);
+    assert_eq!(fake.take_calls().unwrap, 1, "evictions resume with the first good call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_refused_for_want_of_the_token_ends_the_tolerance_for_60_s_each_time() {
+    let fake = one_version();
+    let elsewhere = sealed_elsewhere(&fake, 1).await.remove(0);
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    fake.set_mood(Mood::Away);
+    sleep(120).await;
+    assert!(node.envelope.status().is_ok());
+    assert_eq!(
+        node.decrypt(&elsewhere).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert!(node.envelope.status().is_err());
+    sleep(59).await;
+    assert!(node.envelope.status().is_err());
+    sleep(2).await;
+    assert!(node.envelope.status().is_ok());
+    assert!(node.decrypt(&elsewhere).await.is_err());
+    assert!(node.envelope.status().is_err());
+    fake.set_mood(Mood::Good);
+    sleep(11).await;
+    assert!(node.envelope.status().is_ok() && node.reads(&elsewhere).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_token_is_called_at_the_pace_of_the_backoff_however_many_encrypt() {
+    let fake = one_version();
+    let node = Node::start(
+        &[&fake],
+        &state(),
+        Policy {
+            max_uses: 10,
+            ..Policy::default()
+        },
+    )
+    .await;
+    fake.set_mood(Mood::Away);
+    sleep(120).await;
+    fake.take_calls();
+    for _ in 0..1000 {
+        node.encrypt().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let calls = fake.take_calls();
+    assert!(
+        calls.wrap + calls.unwrap <= 25,
+        "100 s, a call every 5 to 10 s: {calls:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_version_that_encrypts_shows_at_once_and_ends_with_a_proven_data_key() {
+    let fake = one_version();
+    let node = Node::start(
+        &[&fake],
+        &state(),
+        Policy {
+            max_uses: 10,
+            ..Policy::default()
+        },
+    )
+    .await;
+    let sealed = node.encrypt().await.unwrap();
+    fake.set_mood(Mood::Refuses);
+    for _ in 0..5 {
+        node.encrypt().await.ok();
+    }
+    sleep(1).await;
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(node.encrypt().await.unwrap_err().kind(), ErrorKind::Refused);
+    assert!(node.reads(&sealed).await, "reads go on");
+    fake.set_mood(Mood::Good);
+    sleep(11).await;
+    assert!(node.envelope.status().is_ok() && node.encrypt().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probe_finds_a_round_trip_that_does_not_match() {
+    let fake = one_version();
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    fake.set_mood(Mood::Lies);
+    sleep(61).await;
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Refused);
+    fake.set_mood(Mood::Good);
+    sleep(11).await;
+    assert!(node.envelope.status().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_token_delays_neither_status_nor_encrypt_nor_cached_reads() {
+    let fake = one_version();
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    let sealed = node.encrypt().await.unwrap();
+    fake.stall();
+    sleep(HOUR).await;
+    let now = Instant::now();
+    assert!(node.envelope.status().is_ok() && node.encrypt().await.is_ok() && node.reads(&sealed).await);
+    assert_eq!(now.elapsed(), Duration::ZERO, "turned time did not pass");
+}

@@ -1,0 +1,102 @@
+//! What the log is told of requests: every refusal within limits, every request if the operator wants it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+use tonic::Code;
+use tonic::Response;
+use tonic::Status;
+
+use crate::kms::refusal::Refusal;
+use crate::proto::code;
+use crate::telemetry::limit::LineLimit;
+
+/// Lines a second about refused requests: callers can provoke them.
+const REFUSALS: u32 = 10;
+/// Bytes of a caller's text that a line quotes.
+const LONGEST_QUOTED: usize = 1024;
+
+/// Writes the lines of one service.
+#[derive(Debug)]
+pub(super) struct Journal {
+    all: Arc<AtomicBool>,
+    refusals: LineLimit,
+}
+
+/// One request as the log names it: nothing in it is secret, and what a caller wrote is escaped.
+#[derive(Debug)]
+pub(super) struct Line {
+    method: &'static str,
+    uid: String,
+    begin: Instant,
+    pub(super) key_id: String,
+    pub(super) payload_bytes: usize,
+    pub(super) sealed_bytes: usize,
+}
+
+impl Line {
+    pub(super) fn begin(method: &'static str, uid: &str) -> Self {
+        Self {
+            method,
+            uid: escaped(uid),
+            begin: Instant::now(),
+            key_id: String::new(),
+            payload_bytes: 0,
+            sealed_bytes: 0,
+        }
+    }
+}
+
+/// A caller's text without what could forge a line or fill the log.
+pub(super) fn escaped(text: &str) -> String {
+    if text.len() > LONGEST_QUOTED {
+        return format!("[{} bytes]", text.len());
+    }
+    text.escape_debug().to_string()
+}
+
+impl Journal {
+    pub(super) fn new(all: Arc<AtomicBool>) -> Self {
+        Self {
+            all,
+            refusals: LineLimit::new(REFUSALS),
+        }
+    }
+
+    /// Logs how a request ended and makes its answer.
+    pub(super) fn end<T>(&self, line: Line, result: Result<T, Refusal>) -> Result<Response<T>, Status> {
+        let Line {
+            method,
+            uid,
+            begin,
+            key_id,
+            payload_bytes,
+            sealed_bytes,
+        } = line;
+        let answer = result.map_err(|refusal| {
+            let status = refusal.status();
+            if let Some(suppressed) = self.refusals.pass() {
+                let (code, detail) = (code::name(status.code()), refusal.detail());
+                tracing::warn!(method, uid, code, detail, suppressed, "refused a request");
+            }
+            status
+        });
+        if self.all.load(Ordering::Relaxed) {
+            let code = code::name(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+            let microseconds = begin.elapsed().as_micros();
+            tracing::info!(
+                method,
+                uid,
+                key_id,
+                payload_bytes,
+                sealed_bytes,
+                code,
+                microseconds,
+                "answered a request"
+            );
+        }
+        answer.map(Response::new)
+    }
+}

@@ -1,0 +1,144 @@
+//! KMS v2 over the envelope.
+
+use std::collections::HashMap;
+
+use tonic::Request;
+use tonic::Response;
+use tonic::Status;
+
+use crate::envelope::Envelope;
+use crate::envelope::Purpose;
+use crate::kms::journal::Journal;
+use crate::kms::journal::Line;
+use crate::kms::journal::escaped;
+use crate::kms::options::StatusVersion;
+use crate::kms::refusal::Refusal;
+use crate::proto::deadline::Deadline;
+use crate::proto::v2::DecryptRequest;
+use crate::proto::v2::DecryptResponse;
+use crate::proto::v2::EncryptRequest;
+use crate::proto::v2::EncryptResponse;
+use crate::proto::v2::StatusRequest;
+use crate::proto::v2::StatusResponse;
+use crate::proto::v2::key_management_service_server::KeyManagementService;
+
+/// kube-apiserver's uids are UUIDs; longer ones than this would fill the log.
+const LONGEST_UID: usize = 256;
+/// The protocol's limit.
+const LONGEST_KEY_ID: usize = 1024;
+/// The protocol says "less than 1 kB", of what is stored with every object.
+const LONGEST_CIPHERTEXT: usize = 1023;
+
+/// The service. It holds no state: what it says of keys is the envelope's word at that moment.
+#[derive(Debug)]
+pub(super) struct KmsV2 {
+    envelope: Envelope,
+    version: StatusVersion,
+    journal: Journal,
+}
+
+impl KmsV2 {
+    pub(super) fn new(envelope: Envelope, version: StatusVersion, journal: Journal) -> Self {
+        Self {
+            envelope,
+            version,
+            journal,
+        }
+    }
+
+    fn health(&self, line: &mut Line) -> Result<StatusResponse, Refusal> {
+        let key_id = self.envelope.status()?.to_string();
+        line.key_id.clone_from(&key_id);
+        Ok(StatusResponse {
+            version: self.version.as_str().to_owned(),
+            // The API server goes on writing on any other word: what is not well is an error instead.
+            healthz: "ok".to_owned(),
+            key_id,
+        })
+    }
+
+    async fn seal(&self, request: &EncryptRequest, line: &mut Line) -> Result<EncryptResponse, Refusal> {
+        check_uid(&request.uid)?;
+        check(!request.plaintext.is_empty(), "plaintext is empty")?;
+        let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext).await?;
+        let key_id = sealed.key_id.to_string();
+        line.key_id.clone_from(&key_id);
+        line.sealed_bytes = sealed.bytes.len();
+        Ok(EncryptResponse {
+            ciphertext: sealed.bytes,
+            key_id,
+            // Everything is inside the ciphertext.
+            annotations: HashMap::new(),
+        })
+    }
+
+    async fn open(
+        &self,
+        request: &DecryptRequest,
+        deadline: Deadline,
+        line: &mut Line,
+    ) -> Result<DecryptResponse, Refusal> {
+        check_uid(&request.uid)?;
+        check(!request.key_id.is_empty(), "key_id is empty")?;
+        check(
+            request.key_id.len() <= LONGEST_KEY_ID,
+            "key_id is longer than 1024 bytes",
+        )?;
+        check(!request.ciphertext.is_empty(), "ciphertext is empty")?;
+        check(
+            request.ciphertext.len() <= LONGEST_CIPHERTEXT,
+            "ciphertext is longer than 1023 bytes",
+        )?;
+        check(
+            request.annotations.is_empty(),
+            "there are annotations, and this plugin makes none",
+        )?;
+        let opened = self
+            .envelope
+            .decrypt(Purpose::Kms2, &request.ciphertext, Some(&request.key_id), deadline.0);
+        let mut payload = opened.await?;
+        line.payload_bytes = payload.len();
+        // Moved, not copied: the response wipes it.
+        Ok(DecryptResponse {
+            plaintext: std::mem::take(&mut *payload),
+        })
+    }
+}
+
+fn check_uid(uid: &str) -> Result<(), Refusal> {
+    check(uid.len() <= LONGEST_UID, "uid is longer than 256 bytes")
+}
+
+fn check(holds: bool, otherwise: &'static str) -> Result<(), Refusal> {
+    if holds { Ok(()) } else { Err(Refusal::Field(otherwise)) }
+}
+
+#[tonic::async_trait]
+impl KeyManagementService for KmsV2 {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let mut line = Line::begin("Status", "");
+        let result = self.health(&mut line);
+        self.journal.end(line, result)
+    }
+
+    async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+        let request = request.into_inner();
+        let mut line = Line::begin("Encrypt", &request.uid);
+        line.payload_bytes = request.plaintext.len();
+        let result = self.seal(&request, &mut line).await;
+        self.journal.end(line, result)
+    }
+
+    async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
+        let deadline = Deadline::of(request.extensions());
+        let request = request.into_inner();
+        let mut line = Line::begin("Decrypt", &request.uid);
+        line.key_id = escaped(&request.key_id);
+        line.sealed_bytes = request.ciphertext.len();
+        let result = self.open(&request, deadline, &mut line).await;
+        self.journal.end(line, result)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! What kube-apiserver may rely on, over a real envelope and a root key with switches.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use super::*;
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::envelope::Parts;
+use crate::envelope::Store;
+use crate::envelope::policy::Policy;
+use crate::files::thread::FileThread;
+use crate::root_key::fake::Fake;
+use crate::root_key::fake::Mood;
+use crate::root_key::fake::active_from;
+use crate::root_key::fake::id;
+use crate::root_key::high_water::HighWaterFile;
+use crate::telemetry::metrics::Metrics;
+
+const SEED: [u8; 32] = *b"a seed of 32 bytes, never logged";
+
+/// The service over a running envelope.
+struct Plugin {
+    service: KmsV2,
+    log_requests: Arc<AtomicBool>,
+    keeper: JoinHandle<()>,
+    _state: TempDir,
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Plugin {
+    async fn start(root_key: &Arc<Fake>) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let envelope = Envelope::new(Parts {
+            stores: vec![Store {
+                name: "kube-root".parse().unwrap(),
+                root_key: root_key.clone(),
+            }],
+            purposes: vec![Purpose::Kms2],
+            policy: Policy::default(),
+            high_water: HighWaterFile::of(state.path()),
+            files: FileThread::in_place(),
+            clock: Clock::turned(Timestamp::from_unix(1_800_000_000)),
+            metrics: Metrics::new(),
+        });
+        let keeper = tokio::spawn({
+            let envelope = envelope.clone();
+            async move { envelope.run().await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let log_requests = Arc::new(AtomicBool::new(false));
+        Self {
+            service: KmsV2::new(envelope, StatusVersion::V2, Journal::new(log_requests.clone())),
+            log_requests,
+            keeper,
+            _state: state,
+        }
+    }
+
+    async fn status(&self) -> Result<StatusResponse, Status> {
+        let answer = self.service.status(Request::new(StatusRequest {})).await;
+        answer.map(Response::into_inner)
+    }
+
+    async fn encrypt(&self, plaintext: &[u8], uid: &str) -> Result<EncryptResponse, Status> {
+        let request = EncryptRequest {
+            plaintext: plaintext.to_vec(),
+            uid: uid.to_owned(),
+        };
+        let answer = self.service.encrypt(Request::new(request)).await;
+        answer.map(Response::into_inner)
+    }
+
+    async fn decrypt(&self, request: DecryptRequest) -> Result<Vec<u8>, Status> {
+        let answer = self.service.decrypt(Request::new(request)).await?;
+        Ok(answer.into_inner().plaintext.clone())
+    }
+}
+
+fn root_key() -> Arc<Fake> {
+    let fake = Fake::new();
+    fake.set(1, active_from(1_700_000_000));
+    fake
+}
+
+fn to_open(sealed: &EncryptResponse) -> DecryptRequest {
+    DecryptRequest {
+        ciphertext: sealed.ciphertext.clone(),
+        uid: "uid-2".to_owned(),
+        key_id: sealed.key_id.clone(),
+        annotations: sealed.annotations.clone(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sealed_opens_and_status_names_its_key_id() {
+    let plugin = Plugin::start(&root_key()).await;
+    let status = plugin.status().await.unwrap();
+    assert_eq!((status.version.as_str(), status.healthz.as_str()), ("v2", "ok"));
+    let sealed = plugin.encrypt(&SEED, "uid-1").await.unwrap();
+    assert_eq!(sealed.key_id, status.key_id);
+    assert!(sealed.annotations.is_empty() && sealed.ciphertext.len() <= 178);
+    assert_eq!(plugin.decrypt(to_open(&sealed)).await.unwrap(), SEED);
+    let again = plugin.encrypt(&SEED, "uid-1").await.unwrap();
+    assert_ne!(again.ciphertext, sealed.ciphertext, "two sealed payloads differ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_and_oversized_fields_are_invalid_arguments() {
+    let plugin = Plugin::start(&root_key()).await;
+    let sealed = plugin.encrypt(&SEED, "uid-1").await.unwrap();
+    let good = to_open(&sealed);
+    let long_uid = "u".repeat(257);
+    for (plaintext, uid) in [
+        (&b""[..], "uid"),
+        (&SEED, &long_uid),
+        (&[1; 1024], "uid"),
+        (&vec![1; 250_000], "uid"),
+    ] {
+        let status = plugin.encrypt(plaintext, uid).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    }
+    let annotated = HashMap::from([("dekhand.example".to_owned(), vec![1])]);
+    let wrong: [fn(&mut DecryptRequest); 10] = [
+        |request| request.ciphertext = vec![],
+        |request| request.ciphertext = vec![1; 1024],
+        |request| request.ciphertext = b"not a sealed payload".to_vec(),
+        |request| request.ciphertext.push(0),
+        |request| request.ciphertext.truncate(100),
+        |request| request.key_id = String::new(),
+        |request| request.key_id = "k".repeat(1025),
+        |request| request.key_id = id(9).to_string(),
+        |request| request.key_id = request.key_id.to_uppercase() + "\n",
+        |request| request.uid = "u".repeat(257),
+    ];
+    let requests = wrong.into_iter().map(|spoil| {
+        let mut request = good.clone();
+        spoil(&mut request);
+        request
+    });
+    let annotations = DecryptRequest {
+        annotations: annotated,
+        ..good.clone()
+    };
+    for request in requests.chain([annotations]) {
+        let status = plugin.decrypt(request.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?} {request:?}");
+    }
+    assert_eq!(plugin.decrypt(good).await.unwrap(), SEED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_flipped_bit_is_ever_answered_ok() {
+    let plugin = Plugin::start(&root_key()).await;
+    let good = to_open(&plugin.encrypt(&SEED, "uid-1").await.unwrap());
+    for bit in 0..good.ciphertext.len() * 8 {
+        let mut request = good.clone();
+        request.ciphertext[bit / 8] ^= 1 << (bit % 8);
+        let status = plugin.decrypt(request).await.unwrap_err();
+        let refused = [Code::InvalidArgument, Code::FailedPrecondition];
+        assert!(refused.contains(&status.code()), "bit {bit}: {status:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_version_is_a_failed_precondition() {
+    let (here, elsewhere) = (root_key(), Fake::new());
+    elsewhere.set(2, active_from(1_700_000_000));
+    let sealed = Plugin::start(&elsewhere).await.encrypt(&SEED, "uid-1").await.unwrap();
+    let plugin = Plugin::start(&here).await;
+    let status = plugin.decrypt(to_open(&sealed)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_root_key_status_is_an_error_and_never_a_bad_healthz() {
+    let fake = root_key();
+    fake.set_mood(Mood::Away);
+    let plugin = Plugin::start(&fake).await;
+    assert_eq!(plugin.status().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(
+        plugin.encrypt(&SEED, "uid").await.unwrap_err().code(),
+        Code::Unavailable
+    );
+    fake.set_mood(Mood::Refuses);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(plugin.status().await.unwrap_err().code(), Code::FailedPrecondition);
+    fake.set_mood(Mood::Good);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(plugin.status().await.unwrap().healthz, "ok");
+}
+
+/// Log lines of the test that holds this.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn taken(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_logged_when_wanted_and_never_with_key_material() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let plugin = Plugin::start(&root_key()).await;
+    let sealed = plugin.encrypt(&SEED, "uid-1").await.unwrap();
+    assert!(!lines.taken().contains("uid-1"));
+    plugin.log_requests.store(true, std::sync::atomic::Ordering::Relaxed);
+    plugin.encrypt(&SEED, "uid-1").await.unwrap();
+    plugin.decrypt(to_open(&sealed)).await.unwrap();
+    let logged = lines.taken();
+    for expected in [
+        "\"method\":\"Encrypt\"",
+        "\"uid\":\"uid-1\"",
+        "\"uid\":\"uid-2\"",
+        "\"payload_bytes\":32",
+        "\"sealed_bytes\":",
+        "\"microseconds\":",
+        "\"code\":\"OK\"",
+        &sealed.key_id,
+    ] {
+        assert!(logged.contains(expected), "{expected} in {logged}");
+    }
+    for secret in [
+        &SEED[..],
+        hex::encode(SEED).as_bytes(),
+        &hex::encode(&sealed.ciphertext).into_bytes()[..40],
+    ] {
+        assert!(!logged.contains(std::str::from_utf8(secret).unwrap()), "{logged}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_bad_requests_leaves_few_lines_and_none_is_forged() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let plugin = Plugin::start(&root_key()).await;
+    lines.taken();
+    for _ in 0..500 {
+        plugin.encrypt(b"", "x\nERROR forged").await.unwrap_err();
+    }
+    let logged = lines.taken();
+    let count = logged.lines().count();
+    assert!((10..500).contains(&count), "{count}");
+    assert!(
+        logged.lines().all(|line| line.contains("refused a request")),
+        "{logged}"
+    );
+}

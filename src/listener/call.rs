@@ -1,0 +1,168 @@
+//! One request between HTTP/2 and its service: room, deadline, panics, and how it is counted.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use hyper::Method;
+use hyper::Request;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::http::HeaderValue;
+use tonic::Code;
+use tonic::Status;
+use tonic::body::Body;
+use tower::ServiceExt as _;
+
+use crate::listener::limits::ConnectionRoom;
+use crate::listener::seats::Seat;
+use crate::listener::timeout;
+use crate::proto::code;
+use crate::proto::deadline::Deadline;
+use crate::telemetry::limit::LineLimit;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::RequestLabels;
+
+/// A gRPC service that answers the requests of all connections.
+pub trait Service:
+    tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Service for S where
+    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// What the requests of one connection share.
+#[derive(Clone, Debug)]
+pub(super) struct Caller<S> {
+    pub(super) service: S,
+    pub(super) room: ConnectionRoom,
+    pub(super) seat: Arc<Seat>,
+    pub(super) metrics: Metrics,
+    pub(super) lines: Arc<LineLimit>,
+}
+
+impl<S: Service> Caller<S> {
+    /// Answers one request. Its deadline runs from now; its place is taken when the answer is first polled, so that a
+    /// burst of requests that need no waiting is not refused for having arrived together.
+    ///
+    /// # Cancel safety
+    /// The request is counted as cancelled, and its service is dropped.
+    pub(super) fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<S> {
+        self.seat.called();
+        let deadline = timeout::of(request.headers()).map(Deadline::after);
+        let count = Count::begin(&self.metrics, request.uri().path());
+        let lines = self.lines.clone();
+        let caller = self.clone();
+        async move {
+            let response = match caller.serve(request, deadline).await {
+                Ok(response) => response,
+                Err(status) => {
+                    if let Some(suppressed) = lines.pass() {
+                        let code = code::name(status.code());
+                        tracing::warn!(
+                            method = count.method,
+                            code,
+                            reason = status.message(),
+                            suppressed,
+                            "refused a call"
+                        );
+                    }
+                    status.into_http()
+                }
+            };
+            count.end(&response);
+            Ok(response)
+        }
+    }
+
+    async fn serve(
+        self,
+        mut request: Request<Incoming>,
+        deadline: Result<Deadline, timeout::Malformed>,
+    ) -> Result<Response<Body>, Status> {
+        // Decided before the body is read: what is refused here costs no memory.
+        let _permit = self
+            .room
+            .enter()
+            .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
+        let deadline = deadline.map_err(|timeout::Malformed| Status::invalid_argument("grpc-timeout is malformed"))?;
+        if request.method() != Method::POST {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            return Ok(response);
+        }
+        request.extensions_mut().insert(deadline);
+        let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();
+        match tokio::time::timeout_at(deadline.0, call).await {
+            Ok(Ok(Ok(response))) if code_of(&response) == Code::OutOfRange => {
+                // tonic's answer to a message over its limit, and nobody else's.
+                Err(Status::resource_exhausted(
+                    "the message is larger than this service accepts",
+                ))
+            }
+            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Err(_panic)) => Err(Status::internal("the request met a defect of the plugin")),
+            Err(_elapsed) => Err(Status::deadline_exceeded("the request's time is over")),
+        }
+    }
+}
+
+/// The code that an answer carries in its headers; an answer with a message carries OK in its trailers.
+fn code_of(response: &Response<Body>) -> Code {
+    let status = response.headers().get(Status::GRPC_STATUS).map(HeaderValue::as_bytes);
+    match status {
+        Some(status) => Code::from_bytes(status),
+        None if response.status() == StatusCode::OK => Code::Ok,
+        None => Code::Unimplemented,
+    }
+}
+
+/// Counts a request once, as cancelled if it never ends.
+#[derive(Debug)]
+struct Count {
+    metrics: Metrics,
+    method: &'static str,
+    code: Code,
+}
+
+impl Count {
+    fn begin(metrics: &Metrics, path: &str) -> Self {
+        // Only known names: a caller must not make labels.
+        let method = match path.rsplit('/').next() {
+            Some("Status") => "Status",
+            Some("Encrypt") => "Encrypt",
+            Some("Decrypt") => "Decrypt",
+            _ => "other",
+        };
+        Self {
+            metrics: metrics.clone(),
+            method,
+            code: Code::Cancelled,
+        }
+    }
+
+    fn end(mut self, response: &Response<Body>) {
+        self.code = code_of(response);
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let labels = RequestLabels {
+            method: self.method,
+            code: code::name(self.code),
+        };
+        self.metrics.requests.get_or_create(&labels).inc();
+    }
+}

@@ -1,0 +1,66 @@
+//! Which uids may call, changeable while the daemon runs.
+
+use tokio::sync::watch;
+
+/// The uids that may call: the configured ones and the daemon's own. Cheap to clone; clones are one.
+#[derive(Clone, Debug)]
+pub struct Peers(watch::Sender<Vec<u32>>);
+
+impl Peers {
+    pub(super) fn new(configured: &[u32]) -> Self {
+        Self(watch::Sender::new(with_own(configured)))
+    }
+
+    /// Puts others in place of the configured ones. Connections of uids that may not call any more finish what they
+    /// began and are closed.
+    pub fn set(&self, configured: &[u32]) {
+        self.0.send_replace(with_own(configured));
+    }
+
+    /// Without the daemon's own uid: tests have no other to call under.
+    #[cfg(test)]
+    pub(super) fn only(uids: &[u32]) -> Self {
+        Self(watch::Sender::new(uids.to_vec()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn ban_all(&self) {
+        self.0.send_replace(vec![]);
+    }
+
+    pub(super) fn admits(&self, uid: u32) -> bool {
+        self.0.borrow().contains(&uid)
+    }
+
+    /// Completes when `uid` may not call any more.
+    ///
+    /// # Cancel safety
+    /// It holds nothing.
+    pub(super) async fn banned(&self, uid: u32) {
+        let mut changes = self.0.subscribe();
+        // The sender lives in `self`: this can't fail.
+        changes.wait_for(|uids| !uids.contains(&uid)).await.ok();
+    }
+}
+
+fn with_own(configured: &[u32]) -> Vec<u32> {
+    let mut uids = configured.to_vec();
+    uids.push(rustix::process::geteuid().as_raw());
+    uids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_daemon_itself_may_always_call_and_others_while_they_are_listed() {
+        let own = rustix::process::geteuid().as_raw();
+        let other = own + 4711;
+        let peers = Peers::new(&[other]);
+        assert!(peers.admits(own) && peers.admits(other) && !peers.admits(other + 1));
+        peers.set(&[]);
+        assert!(peers.admits(own) && !peers.admits(other));
+        peers.banned(other).await;
+    }
+}

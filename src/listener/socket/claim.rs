@@ -1,0 +1,59 @@
+//! Remembers which inode is our socket, so that only our own is ever removed.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::health::Verdict;
+use crate::listener::socket::error::SocketError;
+
+/// Which socket in the file system is ours. Clones may outlive the socket.
+#[derive(Clone, Debug)]
+pub struct Claim(Option<Inode>);
+
+#[derive(Clone, Debug)]
+struct Inode {
+    path: PathBuf,
+    device: u64,
+    number: u64,
+}
+
+impl Claim {
+    /// What stands at `path` now.
+    pub(super) fn of(path: &Path) -> Result<Self, SocketError> {
+        let metadata = std::fs::symlink_metadata(path).map_err(SocketError::refused("read", &path.display()))?;
+        Ok(Self(Some(Inode {
+            path: path.to_owned(),
+            device: metadata.dev(),
+            number: metadata.ino(),
+        })))
+    }
+
+    /// Abstract sockets have no inode, and nobody can take them away.
+    pub(super) fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// Whether the path still leads to our socket: without it the daemon runs and nobody can reach it.
+    pub fn verdict(&self) -> Verdict {
+        let Some(inode) = &self.0 else {
+            return Ok("listening".to_owned());
+        };
+        let path = inode.path.display();
+        match std::fs::symlink_metadata(&inode.path) {
+            Ok(metadata) if metadata.dev() == inode.device && metadata.ino() == inode.number => {
+                Ok("listening".to_owned())
+            }
+            Ok(_) => Err(format!("{path} is not this daemon's socket any more")),
+            Err(error) => Err(format!("{path} is gone: {error}")),
+        }
+    }
+
+    pub(super) fn remove(&self) {
+        if let (Some(inode), Ok(_)) = (&self.0, self.verdict())
+            && let Err(error) = std::fs::remove_file(&inode.path)
+        {
+            tracing::warn!(socket = %inode.path.display(), %error, "cannot remove the socket");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Refuses a socket directory in which others could put a socket of their own.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::files;
+use crate::listener::socket::error::SocketError;
+
+const STICKY: u32 = 0o1000;
+
+/// Checks the directory of `path` and all above it, as they are behind symbolic links.
+pub(super) fn check_above(path: &Path) -> Result<(), SocketError> {
+    let directory = files::directory_of(path);
+    let failed = |source| SocketError::Io {
+        action: "use the directory",
+        socket: directory.display().to_string(),
+        source,
+    };
+    let own = rustix::process::geteuid().as_raw();
+    let own_group = rustix::process::getegid().as_raw();
+    let directory_itself = std::fs::canonicalize(directory).map_err(failed)?;
+    for (above, directory) in directory_itself.ancestors().enumerate() {
+        let metadata = std::fs::metadata(directory).map_err(failed)?;
+        let mode = metadata.mode() & 0o7777;
+        let writable = if above == 0 {
+            mode & 0o022 != 0
+        } else {
+            // Homes are often writable by their user's own group; in a sticky directory only owners rename.
+            let by_group = mode & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != own_group;
+            mode & STICKY == 0 && (mode & 0o002 != 0 || by_group)
+        };
+        if writable {
+            return Err(SocketError::WritableDirectory {
+                directory: directory.to_owned(),
+                mode,
+            });
+        }
+        // Owners further up are left alone: in a user namespace they are nobody we know.
+        if above == 0 && metadata.uid() != 0 && metadata.uid() != own {
+            return Err(SocketError::ForeignDirectory {
+                directory: directory.to_owned(),
+                uid: metadata.uid(),
+                own,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Connections that mean ill, or are not HTTP/2 at all.
+
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+
+use super::wire::END_HEADERS;
+use super::wire::GOAWAY;
+use super::wire::HEADERS;
+use super::wire::RST_STREAM;
+use super::*;
+
+/// Waits until the daemon closes the connection, whatever it sends before.
+async fn closed(stream: &mut UnixStream) {
+    let mut sink = vec![0; 4096];
+    let end = async { while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {} };
+    tokio::time::timeout(HANG, end)
+        .await
+        .expect("the daemon closes the connection");
+}
+
+#[tokio::test]
+async fn a_foreign_uid_is_refused_and_counted() {
+    let nobody = rustix::process::geteuid().as_raw() + 1;
+    let daemon = Daemon::start_with(|listener| listener.peers = Peers::only(&[nobody]));
+    closed(&mut daemon.connect().await).await;
+    assert_eq!(daemon.metrics.refused_peers.get(), 1);
+    daemon.peers.set(&[]);
+    assert_eq!(encrypt(&daemon.client().await, b"payload").await.unwrap(), b"payload");
+}
+
+#[tokio::test]
+async fn a_uid_that_is_banned_finishes_its_calls_and_is_closed() {
+    let daemon = Daemon::start();
+    let client = daemon.client().await;
+    let call = tokio::spawn(async move { encrypt(&client, b"wait").await });
+    daemon.until_waiting(1).await;
+    daemon.peers.ban_all();
+    closed(&mut daemon.connect().await).await;
+    daemon.service.go_on.notify_waiters();
+    assert_eq!(call.await.unwrap().unwrap(), b"wait");
+    until(|| daemon.metrics.connections.get() == 0).await;
+}
+
+#[tokio::test]
+async fn http_1_tls_and_random_bytes_are_closed_at_once_and_hurt_nobody() {
+    let daemon = Daemon::start();
+    let client = daemon.client().await;
+    let greetings: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"PRI * HTTP/1.1\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x00",
+        &vec![0xa5; 100_000],
+    ];
+    for greeting in greetings {
+        let mut stream = daemon.connect().await;
+        // The daemon may have closed before all of it is written.
+        stream.write_all(greeting).await.ok();
+        closed(&mut stream).await;
+    }
+    assert_eq!(encrypt(&client, b"payload").await.unwrap(), b"payload");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_for_5_s_is_closed() {
+    let daemon = Daemon::start();
+    let mut silent = daemon.connect().await;
+    let mut halting = daemon.connect().await;
+    halting.write_all(&wire::PREFACE[..23]).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    closed(&mut silent).await;
+    closed(&mut halting).await;
+    assert!(begin.elapsed() >= Duration::from_millis(4900), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn silent_connections_make_room_for_callers() {
+    let daemon = Daemon::start();
+    let client = daemon.client().await;
+    let mut silent = vec![];
+    for round in 0..5 {
+        for _ in 0..100 {
+            silent.push(daemon.connect().await);
+        }
+        let newcomer = daemon.client().await;
+        assert_eq!(encrypt(&newcomer, b"payload").await.unwrap(), b"payload", "{round}");
+    }
+    assert_eq!(encrypt(&client, b"payload").await.unwrap(), b"payload");
+    assert!(daemon.metrics.connections.get() <= 64);
+    closed(&mut silent[0]).await;
+}
+
+#[tokio::test]
+async fn slow_headers_make_room_for_callers() {
+    let daemon = Daemon::start();
+    let mut slow = vec![];
+    for _ in 0..100 {
+        let mut stream = daemon.connect().await;
+        wire::greet(&mut stream).await;
+        // A header block that never ends.
+        stream.write_all(&wire::frame(HEADERS, 0, 1, &[0x83])).await.unwrap();
+        slow.push(stream);
+    }
+    let newcomer = daemon.client().await;
+    assert_eq!(encrypt(&newcomer, b"payload").await.unwrap(), b"payload");
+    closed(&mut slow[0]).await;
+}
+
+#[tokio::test]
+async fn when_all_connections_have_called_the_newcomer_is_closed() {
+    let daemon = Daemon::start();
+    let mut clients = vec![];
+    for _ in 0..64 {
+        let client = daemon.client().await;
+        encrypt(&client, b"payload").await.unwrap();
+        clients.push(client);
+    }
+    closed(&mut daemon.connect().await).await;
+    for client in &clients {
+        assert_eq!(encrypt(client, b"payload").await.unwrap(), b"payload");
+    }
+    drop(clients.pop());
+    until(|| daemon.metrics.connections.get() == 63).await;
+    encrypt(&daemon.client().await, b"payload").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_calls_cancelled_in_one_write_cause_no_goaway() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.connect().await;
+    wire::greet(&mut stream).await;
+    let call = wire::call("/v2.KeyManagementService/Encrypt");
+    for round in 0..3 {
+        let burst: Vec<u8> = (0..1000)
+            .flat_map(|number| {
+                let id = (round * 1000 + number) * 2 + 1;
+                [wire::frame(HEADERS, END_HEADERS, id, &call), wire::cancel(id)].concat()
+            })
+            .collect();
+        stream.write_all(&burst).await.unwrap();
+        let kinds = wire::ping(&mut stream).await;
+        assert!(!kinds.contains(&GOAWAY), "{kinds:?}");
+    }
+    assert_eq!(daemon.metrics.connections.get(), 1);
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_are_refused_and_the_connection_survives() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.connect().await;
+    wire::greet(&mut stream).await;
+    let mut block = wire::call("/v2.KeyManagementService/Status");
+    for _ in 0..150 {
+        wire::literal(&mut block, 58, &"x".repeat(100)); // user-agent
+    }
+    assert!(block.len() < 16 << 10, "it fits into one frame");
+    stream
+        .write_all(&wire::frame(HEADERS, END_HEADERS | 1, 1, &block))
+        .await
+        .unwrap();
+    // The refusal may come behind the first acknowledgement.
+    let mut kinds = wire::ping(&mut stream).await;
+    kinds.extend(wire::ping(&mut stream).await);
+    assert!(!kinds.contains(&GOAWAY), "{kinds:?}");
+    assert!(kinds.contains(&HEADERS) || kinds.contains(&RST_STREAM), "{kinds:?}");
+    assert_eq!(daemon.answered("Status", "OK"), 0);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_streams_of_a_connection_do_not_end_it() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.connect().await;
+    wire::greet(&mut stream).await;
+    let call = wire::call("/v2.KeyManagementService/Encrypt");
+    let burst: Vec<u8> = (0..1500)
+        .flat_map(|number| wire::frame(HEADERS, END_HEADERS, number * 2 + 1, &call))
+        .collect();
+    let (mut read, mut write) = stream.split();
+    let mut sink = vec![0; 1 << 16];
+    tokio::select! {
+        written = write.write_all(&burst) => written.unwrap(),
+        () = async { while read.read(&mut sink).await.is_ok_and(|count| count > 0) {} } => panic!("closed"),
+    }
+    until(|| daemon.answered("Encrypt", "RESOURCE_EXHAUSTED") == 512).await;
+    assert_eq!(encrypt(&daemon.client().await, b"payload").await.unwrap(), b"payload");
+}

@@ -1,0 +1,56 @@
+//! The client's side of a gRPC connection, as kube-apiserver opens one.
+
+use std::task::Context;
+use std::task::Poll;
+
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper::client::conn::http2::SendRequest;
+use hyper::http;
+use hyper::http::Uri;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tonic::body::Body;
+
+use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
+
+/// One HTTP/2 connection for generated clients. Clones share it; it closes with the last one.
+#[derive(Clone, Debug)]
+pub struct Channel(SendRequest<Body>);
+
+impl Channel {
+    /// Starts HTTP/2 on a connected stream.
+    ///
+    /// # Errors
+    /// The other side does not speak HTTP/2.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Self> {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .handshake(TokioIo::new(stream))
+            .await?;
+        // Calls on a broken connection fail by themselves: its own end tells nothing more.
+        tokio::spawn(async move { connection.await.ok() });
+        Ok(Self(sender))
+    }
+
+    /// A client of KMS v2, with the authority `localhost` that kube-apiserver sends since 1.32.
+    pub fn kms_v2(self) -> KeyManagementServiceClient<Self> {
+        KeyManagementServiceClient::with_origin(self, Uri::from_static("http://localhost"))
+    }
+}
+
+impl tower::Service<http::Request<Body>> for Channel {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = BoxFuture<'static, hyper::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}

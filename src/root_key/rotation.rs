@@ -1,0 +1,84 @@
+//! The rules of rotation: what may be done to the versions of a root key, when, and why not.
+
+pub mod date;
+pub mod end;
+pub mod error;
+pub mod loss;
+pub mod make;
+pub mod refusal;
+pub mod verify;
+
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::root_key::Admin;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::rotation::refusal::Refusal;
+use crate::root_key::version::Number;
+use crate::root_key::version::Selector;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+
+/// The rules, applied to one root key by one command.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation<'a> {
+    /// Where its versions live. Where that is possible, no other command changes them at the same time.
+    pub admin: &'a dyn Admin,
+    /// Its name.
+    pub name: &'a RootKeyName,
+    /// This node's clock, which dates versions.
+    pub clock: &'a Clock,
+    /// Whether one store serves all nodes.
+    pub shared: bool,
+}
+
+/// Whether a version still waits to encrypt: it has no date, or one to come.
+pub fn is_pending(version: &Version, now: Timestamp) -> bool {
+    match version.state {
+        State::Pending => true,
+        State::ActiveFrom(moment) => moment > now,
+        State::RetiredSince(_) => false,
+    }
+}
+
+/// The version that encrypts by the store and the calendar alone: the highest whose activation has passed. (A node may
+/// still be on the one before: it switches when it has a data key of its own under the new one.)
+pub fn primary(versions: &[Version], now: Timestamp) -> Option<&Version> {
+    let active = versions.iter().filter(|version| version.state.is_active(now));
+    active.max_by(|one, other| one.rank().cmp(&other.rank()))
+}
+
+/// The one version that a selector names.
+///
+/// # Errors
+/// It names none, or several.
+pub fn find<'a>(versions: &'a [Version], selector: &Selector) -> Result<&'a Version, Refusal> {
+    let named: Vec<&Version> = versions.iter().filter(|version| selector.names(version)).collect();
+    match named.as_slice() {
+        [version] => Ok(version),
+        [] => Err(Refusal::Unknown {
+            selector: selector.clone(),
+            known: versions.iter().map(|version| version.number).collect(),
+        }),
+        several => Err(Refusal::Ambiguous {
+            selector: selector.clone(),
+            ids: several.iter().map(|version| version.id.clone()).collect(),
+        }),
+    }
+}
+
+/// What an operator types to confirm what can't be undone: `NAME.vN`.
+pub fn confirmation(name: &RootKeyName, number: Number) -> String {
+    format!("{name}.{number}")
+}
+
+fn check_confirmation(name: &RootKeyName, number: Number, given: Option<&str>) -> Result<(), Refusal> {
+    let expected = confirmation(name, number);
+    if given == Some(expected.as_str()) {
+        Ok(())
+    } else {
+        Err(Refusal::NotConfirmed { expected })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Dates: from which moment on a pending version encrypts.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::root_key::rotation::Rotation;
+use crate::root_key::rotation::error::RotationError;
+use crate::root_key::rotation::find;
+use crate::root_key::rotation::is_pending;
+use crate::root_key::rotation::primary;
+use crate::root_key::rotation::refusal::Refusal;
+use crate::root_key::version::Selector;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+
+/// No date is further ahead: it would be a slip, or a wrong clock.
+const FARTHEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The moment that an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// So long from now, by this node's clock.
+    In(Duration),
+    /// This moment.
+    At(Timestamp),
+}
+
+/// A version that was given a date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dated {
+    /// The version with its new date.
+    pub version: Version,
+    /// The date.
+    pub at: Timestamp,
+    /// The date that it had before. A node that does not see the new one in time goes by this.
+    pub before: Option<Timestamp>,
+}
+
+impl Rotation<'_> {
+    /// Dates the pending version, or the one of several that `selector` names.
+    ///
+    /// # Errors
+    /// The version is not pending, the moment is no good one; or the store fails.
+    pub async fn activate(&self, selector: Option<&Selector>, when: When) -> Result<Dated, RotationError> {
+        let (versions, now) = (self.admin.versions().await?, self.clock.now());
+        if matches!(when, When::In(_)) {
+            check_clock(&versions, now)?;
+        }
+        let version = match selector {
+            Some(selector) => find(&versions, selector)?,
+            None => only_pending(&versions, now)?,
+        };
+        let before = match version.state {
+            State::Pending => None,
+            State::ActiveFrom(moment) if moment > now => {
+                // It may be to come for this node alone.
+                check_clock(&versions, now)?;
+                Some(moment)
+            }
+            State::ActiveFrom(since) => {
+                let number = version.number;
+                return Err(Refusal::AlreadyActive { number, since }.into());
+            }
+            State::RetiredSince(since) => {
+                let number = version.number;
+                return Err(Refusal::Retired { number, since }.into());
+            }
+        };
+        let at = match when {
+            When::In(duration) => moment_in(duration, now)?,
+            When::At(moment) => check_moment(moment, now)?,
+        };
+        check_order(version, at, &versions)?;
+        let state = State::ActiveFrom(at);
+        self.admin.relabel(&version.id, state).await?;
+        let version = Version {
+            state,
+            ..version.clone()
+        };
+        Ok(Dated { version, at, before })
+    }
+}
+
+fn only_pending(versions: &[Version], now: Timestamp) -> Result<&Version, Refusal> {
+    let pending: Vec<&Version> = versions.iter().filter(|version| is_pending(version, now)).collect();
+    match pending.as_slice() {
+        [version] => Ok(version),
+        [] => Err(Refusal::NothingPending),
+        several => Err(Refusal::SeveralPending {
+            ids: several.iter().map(|version| version.id.clone()).collect(),
+        }),
+    }
+}
+
+/// The moment that lies `duration` ahead.
+pub(super) fn moment_in(duration: Duration, now: Timestamp) -> Result<Timestamp, Refusal> {
+    check_moment(now.after(duration), now)
+}
+
+/// A clock that is behind would turn "in ten minutes" into "long ago" for all other nodes, so what the store knows of
+/// the time must have passed.
+pub(super) fn check_clock(versions: &[Version], now: Timestamp) -> Result<(), Refusal> {
+    let retired = versions.iter().filter_map(|version| match version.state {
+        // Versions are retired at the moment itself and never ahead of it.
+        State::RetiredSince(moment) => Some(moment),
+        State::Pending | State::ActiveFrom(_) => None,
+    });
+    let active = versions.iter().filter_map(|version| match version.state {
+        State::ActiveFrom(moment) => Some(moment),
+        State::Pending | State::RetiredSince(_) => None,
+    });
+    let unreached = match primary(versions, now) {
+        Some(_) => None,
+        None => active.min(),
+    };
+    match retired.chain(unreached).max() {
+        Some(seen) if seen > now => Err(Refusal::ClockBehind { now, seen }),
+        _ => Ok(()),
+    }
+}
+
+fn check_moment(at: Timestamp, now: Timestamp) -> Result<Timestamp, Refusal> {
+    if at < now {
+        Err(Refusal::Past { at, now })
+    } else if at > now.after(FARTHEST) {
+        Err(Refusal::TooFar { at, now })
+    } else {
+        Ok(at)
+    }
+}
+
+/// Versions become primary in the order of their numbers.
+fn check_order(version: &Version, at: Timestamp, versions: &[Version]) -> Result<(), Refusal> {
+    let number = version.number;
+    for other in versions {
+        if let State::ActiveFrom(from) = other.state {
+            if other.number > number {
+                let higher = other.number;
+                return Err(Refusal::Below { number, higher, from });
+            }
+            if other.number < number && from > at {
+                let lower = other.number;
+                return Err(Refusal::BeforeLower { number, lower, from });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

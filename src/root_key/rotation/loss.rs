@@ -1,0 +1,53 @@
+//! Accepting that a version is lost, which this node has reported as its primary.
+
+use crate::root_key::high_water::HighWater;
+use crate::root_key::high_water::HighWaterFile;
+use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::rotation::check_confirmation;
+use crate::root_key::rotation::error::RotationError;
+use crate::root_key::rotation::refusal::Refusal;
+use crate::root_key::version::Version;
+
+/// What the loss of `id` would be, once it is confirmed. `versions` is what the store has.
+///
+/// # Errors
+/// This node has not reported `id`, or the store has it.
+pub fn acceptable(
+    recorded: Option<HighWater>,
+    name: &RootKeyName,
+    versions: &[Version],
+    id: &KeyId,
+) -> Result<HighWater, Refusal> {
+    let recorded = recorded.ok_or_else(|| Refusal::NothingRecorded { name: name.clone() })?;
+    let HighWater { number, id: known } = recorded.clone();
+    if known != *id {
+        return Err(Refusal::OtherRecorded { number, id: known });
+    }
+    match versions.iter().find(|version| version.id == *id) {
+        None => Ok(recorded),
+        Some(version) if version.state.decrypts() => Err(Refusal::NotLost { number, id: known }),
+        Some(_) => Err(Refusal::NotLostButRetired { number, id: known }),
+    }
+}
+
+/// Makes this node forget that it has reported `id`, so that it goes on without that version. What was sealed under it
+/// stays unreadable. `confirmation` is what the operator typed: `NAME.vN`.
+///
+/// # Errors
+/// As [`acceptable`]; it was not confirmed; or the state directory can't be read or written.
+pub fn accept_loss(
+    file: &HighWaterFile,
+    name: &RootKeyName,
+    versions: &[Version],
+    id: &KeyId,
+    confirmation: Option<&str>,
+) -> Result<HighWater, RotationError> {
+    let lost = acceptable(file.read(name)?, name, versions, id)?;
+    check_confirmation(name, lost.number, confirmation)?;
+    file.forget(name)?;
+    Ok(lost)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! New versions: created, rotated to, imported.
+
+use std::time::Duration;
+
+use crate::root_key::high_water::HighWater;
+use crate::root_key::id::KeyId;
+use crate::root_key::rotation::Rotation;
+use crate::root_key::rotation::date;
+use crate::root_key::rotation::error::RotationError;
+use crate::root_key::rotation::is_pending;
+use crate::root_key::rotation::refusal::Refusal;
+use crate::root_key::version::Number;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+
+/// What came of making a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The version that is there now: this command's, or the one that another command made of the same number at the
+    /// same time.
+    pub version: Version,
+    /// The id of this command's own version, if it was destroyed, unused, in favour of the other one.
+    pub yielded: Option<KeyId>,
+    /// Versions of the same number with lower ids; whoever made them destroys them.
+    pub rivals: Vec<KeyId>,
+}
+
+impl Rotation<'_> {
+    /// Makes v1, active at once. `recorded` is what this node has reported of the root key.
+    ///
+    /// # Errors
+    /// There are versions, or there were; or the store fails.
+    pub async fn create(&self, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
+        let versions = self.admin.versions().await?;
+        if versions.is_empty() {
+            self.check_is_new(recorded)?;
+            return self
+                .make(Number::FIRST, State::ActiveFrom(self.clock.now()), None)
+                .await;
+        }
+        Err(RotationError::Refused(Refusal::HasVersions {
+            name: self.name.clone(),
+            known: versions.iter().map(|version| version.number).collect(),
+        }))
+    }
+
+    /// Makes the next version: pending, or, where one store serves all nodes, active when `activate_in` has passed.
+    ///
+    /// # Errors
+    /// There are none yet, one is pending, `activate_in` is not for this store; or the store fails.
+    pub async fn rotate(&self, activate_in: Option<Duration>) -> Result<Made, RotationError> {
+        if activate_in.is_some() && !self.shared {
+            return Err(Refusal::NotShared.into());
+        }
+        let versions = self.admin.versions().await?;
+        if versions.is_empty() {
+            let name = self.name.clone();
+            return Err(Refusal::HasNone { name }.into());
+        }
+        let number = self.next_number(&versions)?;
+        let state = match activate_in {
+            None => State::Pending,
+            Some(duration) => State::ActiveFrom(date::moment_in(duration, self.clock.now())?),
+        };
+        self.make(number, state, None).await
+    }
+
+    /// Makes a version of a key that another system made: v1, active at once, or the next one, pending.
+    ///
+    /// # Errors
+    /// One is pending; there are no versions, but there were; or the store fails, or knows the key.
+    pub async fn import(&self, key: Key, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
+        let versions = self.admin.versions().await?;
+        if versions.is_empty() {
+            self.check_is_new(recorded)?;
+            let state = State::ActiveFrom(self.clock.now());
+            return self.make(Number::FIRST, state, Some(key)).await;
+        }
+        let number = self.next_number(&versions)?;
+        self.make(number, State::Pending, Some(key)).await
+    }
+
+    fn check_is_new(&self, recorded: Option<&HighWater>) -> Result<(), Refusal> {
+        match recorded {
+            None => Ok(()),
+            Some(HighWater { number, id }) => Err(Refusal::Existed {
+                name: self.name.clone(),
+                number: *number,
+                id: id.clone(),
+            }),
+        }
+    }
+
+    fn next_number(&self, versions: &[Version]) -> Result<Number, Refusal> {
+        let now = self.clock.now();
+        date::check_clock(versions, now)?;
+        if let Some(pending) = versions.iter().find(|version| is_pending(version, now)) {
+            let pending = pending.clone();
+            return Err(match pending.state {
+                State::ActiveFrom(at) => Refusal::Dated { pending, at, now },
+                State::Pending | State::RetiredSince(_) => Refusal::Pending { pending },
+            });
+        }
+        let highest = versions.iter().map(|version| version.number).max();
+        match highest {
+            None => Ok(Number::FIRST),
+            Some(highest) => highest.next().ok_or(Refusal::NoNumberLeft),
+        }
+    }
+
+    /// Makes a version as pending first, so that it is unused as long as it may have to be destroyed again.
+    async fn make(&self, number: Number, state: State, key: Option<Key>) -> Result<Made, RotationError> {
+        let own = match key {
+            None => self.admin.generate(number, State::Pending).await?,
+            Some(key) => self.admin.import(number, State::Pending, key).await?,
+        };
+        let mut made = self.settle(own).await?;
+        if made.yielded.is_none() && state != made.version.state {
+            let dated = self.admin.relabel(&made.version.id, state).await;
+            if let Err(source) = dated {
+                let made = made.version;
+                return Err(RotationError::Undated { made, source });
+            }
+            made.version.state = state;
+        }
+        Ok(made)
+    }
+
+    /// Of versions that were made with one number at one time, the highest id stays, and everybody else destroys the
+    /// own one.
+    async fn settle(&self, own: Version) -> Result<Made, RotationError> {
+        let mut versions = self.admin.versions().await?;
+        if !versions.iter().any(|version| version.id == own.id) {
+            return Err(RotationError::Unlisted { made: own });
+        }
+        versions.retain(|version| version.number == own.number && version.id != own.id);
+        match versions.iter().max_by(|one, other| one.id.cmp(&other.id)) {
+            Some(highest) if highest.id > own.id => {
+                let kept = highest.clone();
+                if let Err(source) = self.admin.destroy(&own.id).await {
+                    return Err(RotationError::NotTakenBack {
+                        number: own.number,
+                        kept: kept.id,
+                        own: own.id,
+                        source,
+                    });
+                }
+                Ok(Made {
+                    version: kept,
+                    yielded: Some(own.id),
+                    rivals: Vec::new(),
+                })
+            }
+            _ => Ok(Made {
+                version: own,
+                yielded: None,
+                rivals: versions.into_iter().map(|version| version.id).collect(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

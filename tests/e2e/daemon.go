@@ -1,0 +1,122 @@
+// Runs a dekhand daemon, as one node of a control plane has it.
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Daemon is one node's dekhand; its configuration and socket stay the same across restarts.
+type Daemon struct {
+	t       testing.TB
+	dir     string
+	name    string
+	config  string
+	socket  string
+	kms     *KMS
+	process atomic.Pointer[Process] // a load watches its memory while a scenario starts it anew
+	started time.Time
+}
+
+// dekhandBinary is the program under test.
+func dekhandBinary() (string, error) {
+	path := os.Getenv("DEKHAND_BIN")
+	if path == "" {
+		path = "../../target/release/dekhand"
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("the program under test is missing (cargo build --release, or set DEKHAND_BIN): %w", err)
+	}
+	return path, nil
+}
+
+// newDaemon writes a node's configuration; rootKeys is its `root_keys:` part.
+func newDaemon(t testing.TB, dir, name, rootKeys string) *Daemon {
+	t.Helper()
+	own := filepath.Join(dir, name)
+	if err := os.Mkdir(own, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(own, "kms.sock")
+	d := &Daemon{t: t, dir: dir, name: name, config: filepath.Join(own, "config.yaml"), socket: socket, kms: dial(socket)}
+	text := fmt.Sprintf(`apiVersion: dekhand/v1
+name: %s
+state: %q
+listen: {socket: %q}
+http: {address: "127.0.0.1:%d"}
+%sprobe: {interval: 1s}
+log: {level: info, format: json}
+`, name, filepath.Join(own, "state"), socket, freePort(t), rootKeys)
+	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// endpoint is what an EncryptionConfiguration says to reach this daemon.
+func (d *Daemon) endpoint() string { return "unix://" + d.socket }
+
+// launch starts the process and does not wait for anything.
+func (d *Daemon) launch() {
+	d.t.Helper()
+	program, err := dekhandBinary()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.started = time.Now()
+	d.process.Store(startProcess(d.t, d.dir, d.name, program, "serve", "--config", d.config))
+}
+
+// Start starts the process and gives the time to its first answer.
+func (d *Daemon) Start() time.Duration {
+	d.t.Helper()
+	d.launch()
+	eventually(d.t, 30*time.Second, d.name+" answers", func() error {
+		if !d.process.Load().Running() {
+			d.t.Fatalf("%s ended", d.name)
+		}
+		_, err := d.kms.Status()
+		return err
+	})
+	return time.Since(d.started)
+}
+
+// Kill ends the process with SIGKILL.
+func (d *Daemon) Kill() { d.process.Load().Kill() }
+
+// Stop ends the process with SIGTERM.
+func (d *Daemon) Stop() { d.process.Load().Stop() }
+
+// RSS is the memory in use now, in KiB.
+func (d *Daemon) RSS() int { return d.process.Load().RSS() }
+
+// keyID is what Status reports now.
+func (d *Daemon) keyID() string {
+	d.t.Helper()
+	keyID, err := d.kms.Status()
+	if err != nil {
+		d.t.Fatalf("Status of %s: %v", d.name, err)
+	}
+	return keyID
+}
+
+// awaitKeyID waits until Status reports the key_id.
+func (d *Daemon) awaitKeyID(want string) {
+	d.t.Helper()
+	eventually(d.t, time.Minute, d.name+" reports the new key_id", func() error {
+		got, err := d.kms.Status()
+		if err == nil && got != want {
+			err = fmt.Errorf("it reports %s, not %s", got, want)
+		}
+		return err
+	})
+}

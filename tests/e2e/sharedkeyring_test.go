@@ -1,0 +1,54 @@
+// Three nodes with one keyring file: a rotation in one step, under load.
+
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestThreeNodesWithOneKeyringRotateWithoutAFailedRead(t *testing.T) {
+	cluster := newCluster(t)
+	var nodes []*Daemon
+	for i := range 3 {
+		file := keyring(cluster.dir+"/keyring.json", true)
+		nodes = append(nodes, newDaemon(t, cluster.dir, fmt.Sprintf("node-%d", i+1), file))
+	}
+	nodes[0].createRootKey()
+	threeNodes(cluster, nodes)
+	values := cluster.servers[0].createSecrets(50)
+	load := startLoad(t, cluster.servers...)
+	direct := startDirectLoad(t, nodes...)
+
+	nodes[0].keys("rotate", "--activate-in", "10s")
+	next, active := nodes[0].newest(true)
+	finishRotation(t, cluster, nodes, next, active, load, direct)
+	for _, server := range cluster.servers {
+		server.mustHold(values)
+	}
+}
+
+// finishRotation waits until every node and every API server use the new version, ends the loads, and rewrites.
+func finishRotation(
+	t *testing.T, cluster *Cluster, nodes []*Daemon, next string, active time.Time, load *Load, direct *DirectLoad,
+) {
+	t.Helper()
+	for _, node := range nodes {
+		node.awaitKeyID(next)
+	}
+	measured(t, "all three daemons report the new key_id %v after the activation",
+		time.Since(active).Round(time.Millisecond))
+	for _, server := range cluster.servers {
+		first := awaitFirstWrite(t, cluster, server, next, active)
+		measured(t, "first write of %s under the new key: %.1f s after the activation", server.name, first.Seconds())
+	}
+	time.Sleep(2 * time.Second) // under the new key, through all three
+	direct.end()
+	load.end(cluster.servers[2])
+	load.mustNotHaveFailed()
+	direct.mustNotHaveFailed()
+	rewriteUntilNoneIsStale(t, cluster, cluster.servers[1], next)
+	// Only an API server that knows no data key shows that its node can open what the others wrote.
+	cluster.servers[0].Restart()
+}
