@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod files;
 pub mod hardening;
 pub mod health;
+pub mod http;
 pub mod kms;
 pub mod listener;
 pub mod manual;

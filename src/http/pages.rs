@@ -1,0 +1,111 @@
+//! What each path answers.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/livez`, `/healthz/liveness` | 200 while the gRPC runtime turns, else 503 |
+//! | `/readyz`, `/healthz/readiness`, `/healthz` | 200 while Encrypt and Decrypt would work, else 503 |
+//! | `/metrics` | the metrics |
+//!
+//! `/healthz` is what it is in kube-apiserver, all checks together: never use it as a liveness probe, since a restart
+//! in an outage of the root key loses the data keys that bridge it. `?verbose` names each check in Kubernetes' form.
+
+use std::fmt::Write as _;
+
+use http_body_util::Full;
+use hyper::Method;
+use hyper::Request;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header;
+use hyper::header::HeaderValue;
+
+use crate::health::Health;
+use crate::health::Verdict;
+use crate::telemetry::metrics::Metrics;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+// One text is valid in both formats; the scraper chooses how it wants to read it.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The pages. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Pages {
+    health: Health,
+    metrics: Metrics,
+}
+
+impl Pages {
+    pub(super) fn new(health: Health, metrics: Metrics) -> Self {
+        Self { health, metrics }
+    }
+
+    /// Answers a request from memory; its body is not read.
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".into());
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(header::ALLOW, allowed);
+            return response;
+        }
+        let uri = request.uri();
+        let verbose = uri.query().is_some_and(asks_for_each_check);
+        match uri.path() {
+            "/livez" | "/healthz/liveness" => checks("livez", &self.health.live(), verbose),
+            "/readyz" | "/healthz/readiness" | "/healthz" => checks("readyz", &self.health.ready(), verbose),
+            "/metrics" => page(StatusCode::OK, metrics_type(request), self.metrics.page()),
+            _ => page(StatusCode::NOT_FOUND, TEXT, "no such page\n".into()),
+        }
+    }
+}
+
+fn asks_for_each_check(query: &str) -> bool {
+    query
+        .split('&')
+        .any(|parameter| parameter.split('=').next() == Some("verbose"))
+}
+
+fn metrics_type<B>(request: &Request<B>) -> &'static str {
+    let accepts = request.headers().get(header::ACCEPT).map(HeaderValue::to_str);
+    match accepts {
+        Some(Ok(types)) if types.contains("application/openmetrics-text") => OPEN_METRICS,
+        _ => PROMETHEUS,
+    }
+}
+
+/// As in Kubernetes: `ok` alone when all is well and nobody asked for more.
+fn checks(name: &str, verdicts: &[(&'static str, Verdict)], verbose: bool) -> Response<Full<Bytes>> {
+    let good = verdicts.iter().all(|(_, verdict)| verdict.is_ok());
+    if good && !verbose {
+        return page(StatusCode::OK, TEXT, "ok".into());
+    }
+    let mut text = String::new();
+    for (check, verdict) in verdicts {
+        let written = match verdict {
+            Ok(_) => writeln!(text, "[+]{check} ok"),
+            Err(reason) => writeln!(text, "[-]{check} failed: {}", reason.replace('\n', " ")),
+        };
+        debug_assert!(written.is_ok(), "a String takes all that is written");
+    }
+    let (status, end) = if good {
+        (StatusCode::OK, "passed")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "failed")
+    };
+    text.push_str(name);
+    text.push_str(" check ");
+    text.push_str(end);
+    text.push('\n');
+    page(status, TEXT, text)
+}
+
+fn page(status: StatusCode, content_type: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

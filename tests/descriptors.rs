@@ -1,0 +1,96 @@
+//! Without descriptors the listener pauses instead of spinning, and serves again when there are some. In a process of
+//! its own, since it lowers this process's limit.
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::time::Duration;
+
+use dekhand::listener::Listener;
+use dekhand::listener::options::ListenerOptions;
+use dekhand::proto::channel::Channel;
+use dekhand::proto::v2::DecryptRequest;
+use dekhand::proto::v2::DecryptResponse;
+use dekhand::proto::v2::EncryptRequest;
+use dekhand::proto::v2::EncryptResponse;
+use dekhand::proto::v2::StatusRequest;
+use dekhand::proto::v2::StatusResponse;
+use dekhand::proto::v2::key_management_service_server::KeyManagementService;
+use dekhand::proto::v2::key_management_service_server::KeyManagementServiceServer;
+use dekhand::telemetry::metrics::Metrics;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::time::ClockId;
+use tokio::net::UnixStream;
+use tonic::Request;
+use tonic::Response;
+use tonic::Status;
+use tonic::service::Routes;
+
+struct Echo;
+
+#[tonic::async_trait]
+impl KeyManagementService for Echo {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        Ok(Response::new(StatusResponse::default()))
+    }
+
+    async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
+        let plaintext = request.into_inner().ciphertext;
+        Ok(Response::new(DecryptResponse { plaintext }))
+    }
+
+    async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+        Ok(Response::new(EncryptResponse {
+            ciphertext: request.get_ref().plaintext.clone(),
+            key_id: String::new(),
+            annotations: HashMap::new(),
+        }))
+    }
+}
+
+fn cpu_time() -> Duration {
+    let spec = rustix::time::clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(spec.tv_sec).unwrap_or_default(),
+        u32::try_from(spec.tv_nsec).unwrap_or_default(),
+    )
+}
+
+#[tokio::test]
+async fn without_descriptors_the_listener_pauses_and_then_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kms.sock");
+    let options = ListenerOptions {
+        socket: path.to_str().unwrap().parse().unwrap(),
+        mode: 0o600,
+        peers: vec![],
+    };
+    let listener = Listener::open(&options, "test", None, Metrics::new()).unwrap();
+    // They wait in the backlog: only `accept` needs a descriptor on this side.
+    let waiting: Vec<_> = (0..20).map(|_| StdUnixStream::connect(&path).unwrap()).collect();
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let lower = Rlimit {
+        current: Some(u64::try_from(open).unwrap() + 3),
+        ..before
+    };
+    rustix::process::setrlimit(Resource::Nofile, lower).unwrap();
+    let routes = Routes::new(KeyManagementServiceServer::new(Echo));
+    let task = tokio::spawn(listener.serve(routes, std::future::pending()));
+    let cpu_before = cpu_time();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let used = cpu_time().saturating_sub(cpu_before);
+    assert!(used < Duration::from_secs(1), "it spun: {used:?} of 2 s");
+    rustix::process::setrlimit(Resource::Nofile, before).unwrap();
+    let mut clients = vec![];
+    for stream in waiting {
+        stream.set_nonblocking(true).unwrap();
+        let stream = UnixStream::from_std(stream).unwrap();
+        let channel = tokio::time::timeout(Duration::from_secs(60), Channel::over(stream)).await;
+        let mut client = channel.unwrap().unwrap().kms_v2();
+        let answer = tokio::time::timeout(Duration::from_secs(60), client.status(StatusRequest {})).await;
+        answer.expect("it serves again").unwrap();
+        clients.push(client);
+    }
+    task.abort();
+}
