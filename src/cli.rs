@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod exit;
+pub mod keys;
 pub mod output;
 pub mod overrides;
 pub mod serve;
