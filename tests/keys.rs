@@ -118,7 +118,7 @@ impl Node {
     fn run(&self, line: &str, format: Format) -> Answer {
         let line = Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split_whitespace())).unwrap();
         let (data, talk) = (Paper::default(), Paper::default());
-        let mut out = Output::to(format, Box::new(data.clone()), Box::new(talk.clone()));
+        let mut out = Output::new(format, data.clone(), talk.clone());
         let mut input = Input::new(io::Cursor::new(self.stdin.clone()), self.terminal);
         let targets = [Target {
             name: "kube-root".parse().unwrap(),

@@ -107,7 +107,7 @@ mod tests {
     use crate::cli::output::Format;
 
     fn out() -> Output {
-        Output::to(Format::Text, Box::new(io::sink()), Box::new(io::sink()))
+        Output::new(Format::Text, io::sink(), io::sink())
     }
 
     #[test]
