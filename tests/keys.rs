@@ -1,5 +1,12 @@
 //! `dekhand keys` against real files: what an operator types, what is answered, and what is in the keyring after it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
@@ -268,7 +275,9 @@ fn with_a_copy_on_each_node_a_rotation_is_three_steps() {
     // 1: a pending version, on every node.
     let talk = one.text("rotate").good().talk;
     assert!(talk.contains("copy") && talk.contains("keys verify"), "{talk}");
-    others.iter().for_each(|other| one.copy_to(other));
+    for other in others {
+        one.copy_to(other);
+    }
     // 2: the proof that all hold the same.
     let record = one.text("verify --record").good().data;
     for other in others {
