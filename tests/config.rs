@@ -1,5 +1,12 @@
 //! What a configuration file may say, what it comes to, and how a wrong one is refused.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
 #[path = "config/command.rs"]
 mod command;
 #[path = "config/effective.rs"]

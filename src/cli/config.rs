@@ -52,7 +52,7 @@ pub fn run(command: &ConfigCommand, out: &mut Output) -> anyhow::Result<()> {
             let config = Config::parse(file, &text, &overrides)?;
             let effective = Effective::new(&config, file, &text, &overrides);
             match out.format() {
-                Format::Text => out.data(&effective.to_yaml()),
+                Format::Text => out.data(effective.to_yaml().trim_end()),
                 Format::Json => out.json(&effective),
             }
         }

@@ -6,19 +6,15 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer as _;
-use serde::de::MapAccess;
 use serde::de::value;
 
 use crate::config::explain::nearest;
 use crate::config::explain::quoted_words;
-use crate::config::http::HttpChoice;
 use crate::config::name::DaemonName;
 use crate::config::show::duration_text;
 use crate::config::value::Found;
 use crate::config::value::FromYaml;
-use crate::config::value::Section;
 use crate::config::value::Wrong;
-use crate::config::written::HttpSection;
 use crate::listener::options::SocketAddress;
 use crate::root_key::name::RootKeyName;
 
@@ -236,57 +232,6 @@ impl<const LEAST: u64, const MOST: u64> FromYaml for Span<LEAST, MOST> {
             Ok(Self(duration))
         } else {
             Err(Wrong::default())
-        }
-    }
-}
-
-impl FromYaml for HttpChoice {
-    fn expected() -> String {
-        "`off` or `{address: IP:PORT}`".to_owned()
-    }
-
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
-        match found {
-            Found::Text("off") => Ok(Self::Off),
-            Found::Text(text) if text.parse::<Self>().is_ok() => {
-                Err(Wrong::hint("write the address as `http: {address: IP:PORT}`"))
-            }
-            Found::Flag(false) => Err(Wrong::hint("write `http: off`")),
-            _ => Err(Wrong::default()),
-        }
-    }
-
-    fn read_section<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
-        let Section(HttpSection { address }) = Section::read_section(map)?;
-        Ok(address
-            .0
-            .map_or_else(Self::default, |Address(address)| Self::At(address)))
-    }
-}
-
-/// The address of the operators' HTTP.
-#[derive(Debug)]
-pub(super) struct Address(pub(super) std::net::SocketAddr);
-
-impl FromYaml for Address {
-    fn expected() -> String {
-        "an IP address and a port, such as 127.0.0.1:20358 or \"[::1]:20358\"".to_owned()
-    }
-
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
-        match found {
-            Found::Text(text) => match text.parse::<std::net::SocketAddr>() {
-                Ok(address) if address.port() == 0 => {
-                    Err(Wrong::hint("port 0 means any port, and then no probe could find it"))
-                }
-                Ok(address) => Ok(Self(address)),
-                Err(_) => {
-                    Err(Wrong(text.starts_with("localhost").then(|| {
-                        "names are not looked up at start; write 127.0.0.1 or [::1]".to_owned()
-                    })))
-                }
-            },
-            _ => Err(Wrong::default()),
         }
     }
 }

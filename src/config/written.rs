@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
+use crate::config::http::Address;
 use crate::config::http::HttpChoice;
 use crate::config::name::DaemonName;
 use crate::config::setting::AbsolutePath;
-use crate::config::setting::Address;
 use crate::config::setting::ApiVersion;
 use crate::config::setting::Flag;
 use crate::config::setting::Mode;

@@ -69,6 +69,7 @@ fn show_prints_every_setting_in_both_formats() {
     let (result, text) = ran(&show, Format::Text);
     result.unwrap();
     assert!(text.contains("# --http\n") && text.contains("# default\n"), "{text}");
+    assert!(!text.ends_with("\n\n"));
     let (_, json) = ran(&show, Format::Json);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["settings"].as_array().unwrap().len(), known_settings().len());
