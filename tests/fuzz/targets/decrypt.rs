@@ -78,7 +78,10 @@ impl RootKey for Credulous {
 
     async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
         let (before, _) = around(wrapped.mechanism);
-        let hidden = wrapped.bytes.get(before..before + 32).ok_or_else(|| Error::bad_wrap(id))?;
+        let hidden = wrapped
+            .bytes
+            .get(before..before + 32)
+            .ok_or_else(|| Error::bad_wrap(id))?;
         let bytes: Vec<u8> = hidden.iter().map(|byte| byte ^ 0x5a).collect();
         Key::copied_from(&bytes).ok_or_else(|| Error::bad_wrap(id))
     }
