@@ -1,0 +1,19 @@
+//! The program as an operator and a supervisor meet it: started, stopped, killed, starved, reconfigured.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+#[path = "daemon/configuration.rs"]
+mod configuration;
+#[path = "daemon/logs.rs"]
+mod logs;
+#[path = "daemon/process.rs"]
+mod process;
+#[path = "daemon/rotation.rs"]
+mod rotation;
+#[path = "daemon/run.rs"]
+mod run;

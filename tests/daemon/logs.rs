@@ -1,0 +1,49 @@
+//! Log lines: what they hold, what they never hold, and that nobody waits for them.
+
+use crate::run::Caller;
+use crate::run::Daemon;
+use crate::run::Node;
+use crate::run::wait_for;
+
+#[tokio::test]
+async fn calls_go_on_while_nobody_reads_stderr() {
+    let node = Node::with("log: {requests: true, format: json}", true);
+    let daemon = Daemon::spawn_unread(&["serve", "--config", &node.config()]);
+    wait_for("status is content", || node.status().status.success());
+    let mut caller = Caller::connect(&node.socket()).await;
+    // A pipe holds 64 KiB and the queue 4,096 lines: this is more than both by far.
+    for _ in 0..5_000 {
+        let sealed = caller.encrypt(b"a seed").await.unwrap();
+        assert_eq!(caller.decrypt(&sealed).await.unwrap(), b"a seed");
+    }
+    drop(caller);
+    assert_eq!(daemon.stop().0, Some(0), "and it ends, too");
+}
+
+#[tokio::test]
+async fn a_request_line_has_uid_key_id_and_sizes_and_no_secret_is_ever_logged() {
+    let node = Node::with("log: {requests: true, level: debug}", true);
+    let daemon = node.start();
+    let mut caller = Caller::connect(&node.socket()).await;
+    let seed = b"5ecre7-seed-0f-the-AP1-server!!!";
+    let mut sealed = caller.encrypt(seed).await.unwrap();
+    caller.decrypt(&sealed).await.unwrap();
+    *sealed.ciphertext.last_mut().unwrap() ^= 1;
+    let refused = caller.decrypt(&sealed).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    drop(caller);
+    let (_, log) = daemon.stop();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let request = lines.iter().find(|line| line["method"] == "Encrypt").unwrap();
+    assert_eq!(request["key_id"], sealed.key_id.as_str(), "{request}");
+    assert!(request["uid"].as_str().unwrap().contains("test"), "{request}");
+
+    let keyring = std::fs::read_to_string(node.path("keyring.json")).unwrap();
+    let keyring: serde_json::Value = serde_json::from_str(&keyring).unwrap();
+    let key = keyring["versions"][0]["key"].as_str().unwrap();
+    assert_eq!(key.len(), 64);
+    let seed_hex = hex::encode(seed);
+    for secret in [key, std::str::from_utf8(seed).unwrap(), &seed_hex] {
+        assert!(!log.contains(secret));
+    }
+}

@@ -1,0 +1,236 @@
+//! Starts the program and talks to it.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+use dekhand::proto::channel::Channel;
+use dekhand::proto::v2::DecryptRequest;
+use dekhand::proto::v2::EncryptRequest;
+use dekhand::proto::v2::EncryptResponse;
+use dekhand::proto::v2::StatusRequest;
+use dekhand::proto::v2::StatusResponse;
+use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClient;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Far more than anything takes: only a hang reaches it.
+pub(crate) const HANG: Duration = Duration::from_secs(60);
+
+/// Runs a command to its end.
+pub(crate) fn dekhand(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dekhand"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Runs a command that must succeed, and reads its JSON.
+pub(crate) fn json(arguments: &[&str]) -> Value {
+    let output = dekhand(&[arguments, &["--output", "json"]].concat());
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Waits until something holds.
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < HANG, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A node of its own: a directory with configuration, keyring, state and socket.
+pub(crate) struct Node {
+    pub(crate) directory: TempDir,
+}
+
+impl Node {
+    /// With a keyring of one version.
+    pub(crate) fn new() -> Self {
+        Self::with("", true)
+    }
+
+    /// With more lines in the configuration.
+    pub(crate) fn with(lines: &str, shared: bool) -> Self {
+        let node = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        node.configure(lines, shared);
+        node.keys(&["create"]);
+        node
+    }
+
+    /// Writes the configuration.
+    pub(crate) fn configure(&self, lines: &str, shared: bool) {
+        let directory = self.directory.path().display();
+        let text = format!(
+            "apiVersion: dekhand/v1
+state: {directory}/state
+listen: {{socket: {directory}/kms.sock}}
+http: off
+root_keys:
+  - name: test
+    shared: {shared}
+    keyring: {{file: {directory}/keyring.json}}
+{lines}"
+        );
+        let beside = self.path("config.new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(&beside, self.path("config.yaml")).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn config(&self) -> String {
+        self.path("config.yaml").display().to_string()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("kms.sock")
+    }
+
+    /// `dekhand keys ...` on this node, which must succeed.
+    pub(crate) fn keys(&self, arguments: &[&str]) -> Value {
+        json(&[&["keys"], arguments, &["--config", &self.config()]].concat())
+    }
+
+    /// Starts the daemon and waits until `dekhand status` is content.
+    pub(crate) fn start(&self) -> Daemon {
+        let daemon = self.spawn();
+        wait_for("the daemon serves", || self.status().status.success());
+        daemon
+    }
+
+    pub(crate) fn spawn(&self) -> Daemon {
+        Daemon::spawn(&["serve", "--config", &self.config(), "--log-format", "json"])
+    }
+
+    pub(crate) fn status(&self) -> Output {
+        dekhand(&["status", "--socket", self.socket().to_str().unwrap()])
+    }
+}
+
+/// A running daemon; killed when dropped.
+pub(crate) struct Daemon {
+    pub(crate) child: Child,
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Daemon {
+    pub(crate) fn spawn(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        Self { child, log: Some(log) }
+    }
+
+    /// Starts it with a stderr that nobody reads.
+    pub(crate) fn spawn_unread(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Self {
+            child: command.spawn().unwrap(),
+            log: None,
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end: the exit code, if it was not killed, and its log.
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let log = self.log.take().map(|log| log.join().unwrap()).unwrap_or_default();
+                return (status.code(), log);
+            }
+            assert!(start.elapsed() < HANG, "the daemon does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops it as a supervisor does.
+    pub(crate) fn stop(self) -> (Option<i32>, String) {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Calls a daemon as kube-apiserver does.
+pub(crate) struct Caller(KeyManagementServiceClient<Channel>);
+
+impl Caller {
+    pub(crate) async fn connect(socket: &Path) -> Self {
+        let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+        Self(Channel::over(stream).await.unwrap().kms_v2())
+    }
+
+    pub(crate) async fn status(&mut self) -> Result<StatusResponse, tonic::Status> {
+        self.0.status(StatusRequest {}).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn encrypt(&mut self, plaintext: &[u8]) -> Result<EncryptResponse, tonic::Status> {
+        let request = EncryptRequest {
+            plaintext: plaintext.to_vec(),
+            uid: "test".into(),
+        };
+        self.0.encrypt(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn decrypt(&mut self, sealed: &EncryptResponse) -> Result<Vec<u8>, tonic::Status> {
+        let EncryptResponse {
+            ciphertext,
+            key_id,
+            annotations,
+        } = sealed.clone();
+        let request = DecryptRequest {
+            ciphertext,
+            uid: "test".into(),
+            key_id,
+            annotations,
+        };
+        self.0
+            .decrypt(request)
+            .await
+            .map(|response| response.get_ref().plaintext.clone())
+    }
+}
