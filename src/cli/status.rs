@@ -1,0 +1,101 @@
+//! `dekhand status`: speaks to the running daemon as kube-apiserver does.
+
+mod error;
+mod round;
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::app;
+use crate::cli::output::Format;
+use crate::cli::output::Output;
+use crate::cli::status::round::Round;
+use crate::config::Config;
+use crate::config::DEFAULT_FILE;
+use crate::config::Overrides;
+use crate::listener::options::SocketAddress;
+
+pub use error::StatusError;
+
+/// The options of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// The daemon's socket: a path, or @name in the abstract namespace
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["config", "dev"])]
+    socket: Option<SocketAddress>,
+    /// The daemon's configuration file, which names its socket
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "dev")]
+    config: PathBuf,
+    /// The daemon that `serve --dev` runs
+    #[arg(long)]
+    dev: bool,
+    /// The directory of --dev, if serve was given one
+    #[arg(long, value_name = "DIR", requires = "dev")]
+    dir: Option<PathBuf>,
+    /// How long to wait for each answer; kube-apiserver waits for 3s
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = positive_duration)]
+    timeout: Duration,
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err("it must be longer than nothing".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Calls Status, Encrypt and Decrypt, and prints what came of it.
+///
+/// # Errors
+/// A [`StatusError`]: nobody answers, or an answer is not as it should be; a
+/// [`ConfigError`](crate::config::ConfigError).
+pub fn run(args: &StatusArgs, out: &mut Output) -> anyhow::Result<()> {
+    let socket = socket(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(round::run(&socket, args.timeout));
+    print(&socket, &outcome, out);
+    outcome.map(drop).map_err(Into::into)
+}
+
+fn socket(args: &StatusArgs) -> anyhow::Result<SocketAddress> {
+    let StatusArgs {
+        socket,
+        config,
+        dev,
+        dir,
+        timeout: _,
+    } = args;
+    if let Some(socket) = socket {
+        return Ok(socket.clone());
+    }
+    let config = if *dev {
+        let directory = app::dev::directory(dir.as_deref())
+            .ok_or_else(|| anyhow::anyhow!("neither XDG_STATE_HOME nor HOME is set: name a directory with --dir"))?;
+        Config::dev(&directory, &Overrides::default())?
+    } else if config == Path::new(DEFAULT_FILE) && !config.exists() {
+        return Err(StatusError::Unnamed.into());
+    } else {
+        Config::load(config, &Overrides::default())?
+    };
+    Ok(config.listener.socket)
+}
+
+fn print(socket: &SocketAddress, outcome: &Result<Round, StatusError>, out: &mut Output) {
+    match (out.format(), outcome) {
+        (Format::Json, Ok(round)) => out.json(round),
+        (Format::Json, Err(error)) => out.json(&json!({
+            "ok": false,
+            "socket": socket.to_string(),
+            "error": error.to_string(),
+            "code": error.code(),
+        })),
+        (Format::Text, Ok(round)) => out.data(&round.to_text()),
+        // The error itself is told where all commands' errors are.
+        (Format::Text, Err(_)) => {}
+    }
+}

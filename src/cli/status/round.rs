@@ -1,0 +1,226 @@
+//! One round of the calls that kube-apiserver makes, and whether all answers are as it needs them.
+
+use std::io;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+use tonic::Request;
+use tonic::Response;
+use tonic::Status;
+use zeroize::Zeroizing;
+
+use crate::cli::status::error::StatusError;
+use crate::listener::options::SocketAddress;
+use crate::proto::channel::Channel;
+use crate::proto::v2::DecryptRequest;
+use crate::proto::v2::EncryptRequest;
+use crate::proto::v2::EncryptResponse;
+use crate::proto::v2::StatusRequest;
+use crate::proto::v2::StatusResponse;
+use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
+use crate::root_key::id::key_id_hash;
+use crate::secret::random_bytes;
+
+/// kube-apiserver's seed has so many bytes.
+const PAYLOAD: usize = 32;
+/// kube-apiserver takes no longer `key_id` or ciphertext.
+const LONGEST: usize = 1024;
+
+/// A round in which all held.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Round {
+    ok: bool,
+    socket: String,
+    version: String,
+    healthz: String,
+    key_id: String,
+    key_id_hash: String,
+    payload_bytes: usize,
+    sealed_bytes: usize,
+    status_ms: f64,
+    encrypt_ms: f64,
+    decrypt_ms: f64,
+}
+
+/// Calls Status, Encrypt of random bytes and Decrypt of what came back, each within `timeout`.
+pub(super) async fn run(socket: &SocketAddress, timeout: Duration) -> Result<Round, StatusError> {
+    let mut daemon = Daemon::connect(socket, timeout).await?;
+    let (status, status_ms) = daemon.status().await?;
+    let payload = Zeroizing::new(random_bytes::<PAYLOAD>()?);
+    let (sealed, encrypt_ms) = daemon.encrypt(payload.as_slice()).await?;
+    if sealed.key_id != status.key_id {
+        // A new version may have become primary between the two calls: then Status names it now.
+        let (again, _) = daemon.status().await?;
+        let what = "its key_id is not the one of Status";
+        check(sealed.key_id == again.key_id, "Encrypt", what)?;
+    }
+    let sealed_bytes = sealed.ciphertext.len();
+    let key_id = sealed.key_id.clone();
+    let (opened, decrypt_ms) = daemon.decrypt(sealed).await?;
+    check(*opened == *payload, "Decrypt", "not the bytes that were sealed")?;
+    Ok(Round {
+        ok: true,
+        socket: socket.to_string(),
+        version: status.version,
+        healthz: status.healthz,
+        key_id_hash: key_id_hash(&key_id),
+        key_id,
+        payload_bytes: PAYLOAD,
+        sealed_bytes,
+        status_ms,
+        encrypt_ms,
+        decrypt_ms,
+    })
+}
+
+impl Round {
+    /// For people.
+    pub(super) fn to_text(&self) -> String {
+        let Self {
+            ok: _,
+            socket,
+            version,
+            healthz,
+            key_id,
+            key_id_hash,
+            payload_bytes,
+            sealed_bytes,
+            status_ms,
+            encrypt_ms,
+            decrypt_ms,
+        } = self;
+        format!(
+            "socket       {socket}\n\
+             version      {version}\n\
+             healthz      {healthz}\n\
+             key_id       {key_id}\n\
+             key_id_hash  {key_id_hash}\n\
+             sizes        {payload_bytes} bytes, sealed {sealed_bytes}\n\
+             Status       {status_ms:.2} ms\n\
+             Encrypt      {encrypt_ms:.2} ms\n\
+             Decrypt      {decrypt_ms:.2} ms",
+            key_id = key_id.escape_debug()
+        )
+    }
+}
+
+/// A connection to the daemon.
+struct Daemon<'a> {
+    socket: &'a SocketAddress,
+    timeout: Duration,
+    client: KeyManagementServiceClient<Channel>,
+}
+
+impl<'a> Daemon<'a> {
+    async fn connect(socket: &'a SocketAddress, timeout: Duration) -> Result<Self, StatusError> {
+        let failed = |source| StatusError::NotListening {
+            socket: socket.clone(),
+            source,
+        };
+        let stream = match tokio::time::timeout(timeout, connect(socket)).await {
+            Ok(connected) => connected.map_err(failed)?,
+            Err(_elapsed) => return Err(failed(io::ErrorKind::TimedOut.into())),
+        };
+        let channel = Channel::over(stream)
+            .await
+            .map_err(|_| StatusError::NoAnswer { socket: socket.clone() })?;
+        Ok(Self {
+            socket,
+            timeout,
+            client: channel.kms_v2(),
+        })
+    }
+
+    async fn status(&mut self) -> Result<(StatusResponse, f64), StatusError> {
+        let mut client = self.client.clone();
+        let call = client.status(self.request(StatusRequest {}));
+        let (status, ms) = self.timed("Status", call).await?;
+        let version = ["v2", "v2beta1"].contains(&status.version.as_str());
+        check(version, "Status", "its version is neither v2 nor v2beta1")?;
+        check(status.healthz == "ok", "Status", "its healthz is not ok")?;
+        check(is_key_id(&status.key_id), "Status", "its key_id is empty or too long")?;
+        Ok((status, ms))
+    }
+
+    async fn encrypt(&mut self, payload: &[u8]) -> Result<(EncryptResponse, f64), StatusError> {
+        let mut client = self.client.clone();
+        let call = client.encrypt(self.request(EncryptRequest {
+            plaintext: payload.to_vec(),
+            uid: "dekhand-status".to_owned(),
+        }));
+        let (sealed, ms) = self.timed("Encrypt", call).await?;
+        let length = (1..=LONGEST).contains(&sealed.ciphertext.len());
+        check(length, "Encrypt", "its ciphertext is empty or too long")?;
+        check(is_key_id(&sealed.key_id), "Encrypt", "its key_id is empty or too long")?;
+        Ok((sealed, ms))
+    }
+
+    async fn decrypt(&mut self, sealed: EncryptResponse) -> Result<(Zeroizing<Vec<u8>>, f64), StatusError> {
+        let mut client = self.client.clone();
+        let call = client.decrypt(self.request(DecryptRequest {
+            ciphertext: sealed.ciphertext,
+            uid: "dekhand-status".to_owned(),
+            key_id: sealed.key_id,
+            annotations: sealed.annotations,
+        }));
+        let (mut opened, ms) = self.timed("Decrypt", call).await?;
+        Ok((Zeroizing::new(std::mem::take(&mut opened.plaintext)), ms))
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    /// What a call answers, and the milliseconds it took.
+    async fn timed<T>(
+        &self,
+        call: &'static str,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<(T, f64), StatusError> {
+        let begin = Instant::now();
+        // The daemon keeps the deadline; this is for one that keeps none.
+        let patience = self.timeout.saturating_add(Duration::from_millis(500));
+        let status = match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(response)) => return Ok((response.into_inner(), begin.elapsed().as_secs_f64() * 1000.0)),
+            Ok(Err(status)) => status,
+            Err(_elapsed) => Status::deadline_exceeded("there was no answer in time"),
+        };
+        // A status with a cause was made on this side, of a broken connection.
+        if std::error::Error::source(&status).is_some() {
+            return Err(StatusError::NoAnswer {
+                socket: self.socket.clone(),
+            });
+        }
+        Err(StatusError::Refused {
+            call,
+            code: status.code(),
+            sentence: status.message().escape_debug().to_string(),
+        })
+    }
+}
+
+async fn connect(socket: &SocketAddress) -> io::Result<UnixStream> {
+    match socket {
+        SocketAddress::Path(path) => UnixStream::connect(path).await,
+        SocketAddress::Abstract(name) => UnixStream::connect(format!("\0{name}")).await,
+    }
+}
+
+fn is_key_id(text: &str) -> bool {
+    (1..=LONGEST).contains(&text.len())
+}
+
+fn check(holds: bool, call: &'static str, what: &'static str) -> Result<(), StatusError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(StatusError::Wrong { call, what })
+    }
+}
+
+#[cfg(test)]
+mod tests;
