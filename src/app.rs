@@ -121,7 +121,9 @@ pub fn serve(start: Start) -> Result<(), AppError> {
 fn own_state(config: &Config) -> Result<files::Lock, AppError> {
     files::private_directory(&config.state)?;
     files::try_lock(&config.state.join("lock")).map_err(|error| match error {
-        FileError::Locked { .. } => AppError::Running { state: config.state.clone() },
+        FileError::Locked { .. } => AppError::Running {
+            state: config.state.clone(),
+        },
         other => other.into(),
     })
 }
@@ -133,6 +135,7 @@ async fn run(
     adopted: Option<std::os::unix::net::UnixListener>,
 ) -> Result<(), AppError> {
     let mut signals = Signals::listen().map_err(AppError::system("listen for signals"))?;
+    let hangups = signals::hangups().map_err(AppError::system("listen for signals"))?;
     let parts = Parts::build(&config, log, adopted)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -140,7 +143,14 @@ async fn run(
         pid = std::process::id(),
         "dekhand serves"
     );
-    let Parts { listener, service, envelope, health, http, reloadable } = parts;
+    let Parts {
+        listener,
+        service,
+        envelope,
+        health,
+        http,
+        reloadable,
+    } = parts;
 
     tokio::spawn(async move { envelope.run().await });
     tokio::spawn(async move {
@@ -149,7 +159,14 @@ async fn run(
             tokio::time::sleep(HEARTBEAT).await;
         }
     });
-    tokio::spawn(Reload { config, source, parts: reloadable }.run(signals.hangups()));
+    tokio::spawn(
+        Reload {
+            config,
+            source,
+            parts: reloadable,
+        }
+        .run(hangups),
+    );
 
     // Who supervises us may start what depends on us. Without a supervisor nobody listens, and that is no error.
     sd_notify::notify(&[NotifyState::Ready]).ok();

@@ -1,3 +1,65 @@
-//! The command line.
+//! The command line: what an operator types, and the exit code that answers.
 
+pub mod config;
+pub mod exit;
+pub mod keys;
 pub mod output;
+pub mod overrides;
+pub mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::cli::config::ConfigCommand;
+use crate::cli::exit::Exit;
+use crate::cli::output::Format;
+use crate::cli::output::Output;
+use crate::cli::serve::ServeArgs;
+
+/// A Kubernetes KMS provider plugin whose root key stays where it is.
+#[derive(Debug, Parser)]
+#[command(name = "dekhand", version, arg_required_else_help = true, after_help = exit::TABLE)]
+struct Line {
+    /// How data is printed on stdout.
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the daemon that kube-apiserver calls.
+    Serve(ServeArgs),
+    /// Checks and shows configuration files.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Good };
+            // Help that nobody can read, and usage errors that nobody sees, change nothing.
+            error.print().ok();
+            return exit.into();
+        }
+    };
+    let mut out = Output::of_process(line.output);
+    let ran = match &line.command {
+        Command::Serve(args) => serve::run(args, &mut out),
+        Command::Config(command) => config::run(command, &mut out),
+    };
+    let ran = ran.and_then(|()| Ok(out.finish()?));
+    match ran {
+        Ok(()) => Exit::Good.into(),
+        Err(error) => {
+            exit::tell(&error, &mut out);
+            Exit::of(&error).into()
+        }
+    }
+}

@@ -40,6 +40,14 @@ pub enum FileError {
         /// What they should be.
         wanted: u32,
     },
+    /// Other users can change it.
+    #[error("{path} has mode {mode:04o}: others must not be able to change it (chmod go-w {path})")]
+    Writable {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Somebody else owns it and could change it.
     #[error("{path} belongs to uid {uid}: it must belong to root or to uid {own}, under which this runs")]
     Owner {
@@ -102,6 +110,26 @@ pub fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileE
     read_checked(path, limit, |metadata| check_private(path, metadata, 0o600))
 }
 
+/// Reads a file that only its owner, root or this process's user, may write, whoever may read it. Symbolic links are
+/// followed: what counts is who can change the file behind them.
+///
+/// # Errors
+/// As [`read`], and for wrong modes and owners.
+pub fn read_trusted(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let path = std::fs::canonicalize(path).map_err(FileError::io("open", path))?;
+    read_checked(&path, limit, |metadata| {
+        check_owner(&path, metadata)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o022 != 0 {
+            return Err(FileError::Writable {
+                path: path.clone(),
+                mode,
+            });
+        }
+        Ok(())
+    })
+}
+
 fn read_checked(
     path: &Path,
     limit: u64,
@@ -148,7 +176,7 @@ fn read_checked(
     Ok(bytes)
 }
 
-fn check_private(path: &Path, metadata: &std::fs::Metadata, wanted: u32) -> Result<(), FileError> {
+fn check_owner(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileError> {
     let own = rustix::process::geteuid().as_raw();
     if metadata.uid() != 0 && metadata.uid() != own {
         return Err(FileError::Owner {
@@ -157,6 +185,11 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata, wanted: u32) -> Resu
             own,
         });
     }
+    Ok(())
+}
+
+fn check_private(path: &Path, metadata: &std::fs::Metadata, wanted: u32) -> Result<(), FileError> {
+    check_owner(path, metadata)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(FileError::Mode {
@@ -312,6 +345,25 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let error = read_private(&path, 100).unwrap_err().to_string();
         assert!(error.contains("mode 0640") && error.contains("chmod 0600"), "{error}");
+    }
+
+    #[test]
+    fn a_trusted_file_may_be_read_but_not_written_by_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        std::fs::write(&path, "x").unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        set_mode(0o644);
+        assert_eq!(read_trusted(&path, 100).unwrap().as_slice(), b"x");
+        assert_eq!(read_trusted(&link, 100).unwrap().as_slice(), b"x");
+        for mode in [0o664, 0o646] {
+            set_mode(mode);
+            for name in [&path, &link] {
+                assert!(matches!(read_trusted(name, 100), Err(FileError::Writable { .. })));
+            }
+        }
     }
 
     #[test]

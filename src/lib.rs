@@ -4,10 +4,12 @@
 //! ground (`secret`, `clock`, `backoff`, `files`, `health`, `telemetry`, `proto`), `crypto`, the seam `root_key`, the
 //! parts (`envelope`, `backend`, `hardening`), the doors (`listener`, `kms`, `http`), `config`, `app`, `cli`.
 
+pub mod app;
 pub mod backend;
 pub mod backoff;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod crypto;
 pub mod envelope;
 pub mod files;

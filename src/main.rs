@@ -1,3 +1,5 @@
 //! The `dekhand` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    dekhand::cli::main()
+}

@@ -1,6 +1,11 @@
 //! The program as an operator and a supervisor meet it: started, stopped, killed, starved, reconfigured.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
 
 #[path = "daemon/configuration.rs"]
 mod configuration;

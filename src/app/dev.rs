@@ -13,7 +13,11 @@ use crate::files::FileError;
 
 /// The directory of `--dev`: the one given, else `$XDG_STATE_HOME/dekhand`, else `~/.local/state/dekhand`.
 pub fn directory(given: Option<&Path>) -> Option<PathBuf> {
-    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let from = |variable: &str| {
+        std::env::var_os(variable)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     // The XDG specification: a relative path in it is to be ignored.
     let state_home = || from("XDG_STATE_HOME").filter(|path| path.is_absolute());
     given

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::app::AppError;
 use crate::app::reload::Reloadable;
@@ -52,9 +53,14 @@ impl Parts {
         });
         let health = Health::new(clock);
         require_readiness(&health, &listener, &envelope);
-        let http = config.http.map(|address| Http::start(address, health.clone(), metrics.clone()));
-        let http = http.transpose().map_err(AppError::system("start the operators' HTTP thread"))?;
-        let (service, request_lines) = kms::service(envelope.clone(), &config.kms);
+        let http = config
+            .http
+            .map(|address| Http::start(address, health.clone(), metrics.clone()));
+        let http = http
+            .transpose()
+            .map_err(AppError::system("start the operators' HTTP thread"))?;
+        let request_lines = Arc::new(AtomicBool::new(config.kms.log_requests));
+        let service = kms::routes(envelope.clone(), config.kms.status_version, request_lines.clone());
         let reloadable = Reloadable {
             files,
             envelope: envelope.clone(),
@@ -63,7 +69,14 @@ impl Parts {
             request_lines,
             metrics,
         };
-        Ok(Self { listener, service, envelope, health, http, reloadable })
+        Ok(Self {
+            listener,
+            service,
+            envelope,
+            health,
+            http,
+            reloadable,
+        })
     }
 }
 
@@ -80,7 +93,10 @@ fn require_readiness(health: &Health, listener: &Listener, envelope: &Envelope) 
 
 fn store(entry: &crate::config::RootKeyEntry, files: &FileThread) -> envelope::Store {
     let root_key: Arc<dyn RootKey> = match &entry.store {
-        Store::Keyring(options) => Arc::new(Keyring::new(entry.name.clone(), options, files.clone())),
+        Store::Keyring(options) => Arc::new(Keyring::new(options, entry.name.clone(), files.clone())),
     };
-    envelope::Store { name: entry.name.clone(), root_key }
+    envelope::Store {
+        name: entry.name.clone(),
+        root_key,
+    }
 }

@@ -71,7 +71,10 @@ impl Reload {
         if let Some(error) = broken.take() {
             self.parts.metrics.config_broken.set(1);
             let error = chain(error.as_ref());
-            tracing::error!(error, "the configuration file is broken: started with the last good copy of it");
+            tracing::error!(
+                error,
+                "the configuration file is broken: started with the last good copy of it"
+            );
         } else {
             self.reload().await;
         }
@@ -98,7 +101,11 @@ impl Reload {
             }
             Ok(Err(error)) => {
                 self.parts.metrics.config_broken.set(1);
-                tracing::error!(error = chain(&error), hint = error.hint, "the changed configuration is refused; the old one stays");
+                tracing::error!(
+                    error = chain(&error),
+                    hint = error.hint,
+                    "the changed configuration is refused; the old one stays"
+                );
             }
             Err(stopped) => tracing::error!(error = chain(&stopped), "the configuration can't be read any more"),
         }
@@ -116,7 +123,13 @@ impl Reload {
             return;
         }
         self.config.reload(&new);
-        let Reloadable { envelope, peers, level, request_lines, .. } = &self.parts;
+        let Reloadable {
+            envelope,
+            peers,
+            level,
+            request_lines,
+            ..
+        } = &self.parts;
         envelope.set_policy(self.config.policy.clone());
         peers.set(&self.config.listener.peers);
         level.set(self.config.log.level);
@@ -146,6 +159,11 @@ impl Stamp {
         let target = path.canonicalize().ok()?;
         let metadata = target.metadata().ok()?;
         let changed = (metadata.ctime(), metadata.ctime_nsec());
-        Some(Self { target, inode: metadata.ino(), length: metadata.len(), changed })
+        Some(Self {
+            target,
+            inode: metadata.ino(),
+            length: metadata.len(),
+            changed,
+        })
     }
 }

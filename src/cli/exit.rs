@@ -32,3 +32,38 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl Exit {
+    /// The exit code of an error, by what is at its root.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error.chain().find_map(Self::of_cause).unwrap_or(Self::Failed)
+    }
+
+    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if cause.is::<ConfigError>() {
+            return Some(Self::Configuration);
+        }
+        match cause.downcast_ref::<AppError>() {
+            Some(AppError::Running { .. }) => Some(Self::Refused),
+            Some(AppError::Socket(error)) if error.is_in_use() => Some(Self::Refused),
+            Some(_) => Some(Self::Failed),
+            None => None,
+        }
+    }
+}
+
+/// Tells an error: what failed, its causes on lines of their own, and a hint if there is one.
+pub fn tell(error: &anyhow::Error, out: &mut Output) {
+    out.talk(&format!("error: {error}"));
+    for cause in error.chain().skip(1) {
+        out.talk(&format!("  {cause}"));
+    }
+    if let Some(hint) = error.chain().find_map(hint) {
+        out.talk(&format!("hint: {hint}"));
+    }
+}
+
+fn hint<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    cause
+        .downcast_ref::<ConfigError>()
+        .and_then(|error| error.hint.as_deref())
+}

@@ -1,23 +1,22 @@
-//! What commands print: data on stdout, talk on stderr. Nothing else in the crate prints.
+//! The only place that prints: data on stdout, talk on stderr.
 
 use std::fmt;
 use std::io;
 use std::io::Write;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 /// How data is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people.
     #[default]
     Text,
-    /// For programs; stable.
+    /// For programs; what it says stays the same from release to release.
     Json,
 }
 
-/// Where a command prints. The first failure to print is kept and told at the end.
+/// Where a command prints.
 pub struct Output {
     format: Format,
     data: Box<dyn Write + Send>,
@@ -26,57 +25,65 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints to stdout and stderr.
-    pub fn standard(format: Format) -> Self {
-        Self::to(format, Box::new(io::stdout()), Box::new(io::stderr()))
+    /// Prints to the process's stdout and stderr.
+    pub fn of_process(format: Format) -> Self {
+        Self::new(format, io::stdout(), io::stderr())
     }
 
-    /// Prints elsewhere.
-    pub fn to(format: Format, data: Box<dyn Write + Send>, talk: Box<dyn Write + Send>) -> Self {
+    /// Prints data and talk to these.
+    pub fn new(format: Format, data: impl Write + Send + 'static, talk: impl Write + Send + 'static) -> Self {
         Self {
             format,
-            data,
-            talk,
+            data: Box::new(data),
+            talk: Box::new(talk),
             failure: None,
         }
     }
 
-    /// How data is printed.
+    /// How data is asked for. The caller prints with [`Output::data`] or [`Output::json`] accordingly.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Prints a text for people and a line end.
+    /// Prints data, and ends its last line.
     pub fn data(&mut self, text: &str) {
-        let printed = writeln!(self.data, "{text}").and_then(|()| self.data.flush());
-        self.keep_failure(printed);
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        let written = write!(self.data, "{text}{end}").and_then(|()| self.data.flush());
+        self.remember(written);
     }
 
-    /// Prints a value for programs.
+    /// Prints one JSON document.
     pub fn json(&mut self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => self.data(&text),
-            Err(error) => self.keep_failure(Err(error.into())),
+            Err(error) => self.remember(Err(error.into())),
         }
     }
 
-    /// Says something beside the data.
+    /// Says something to the person who looks on. Nobody may be there, so it can't fail.
     pub fn talk(&mut self, line: &str) {
-        // Who closed stderr does not want to hear it.
-        writeln!(self.talk, "{line}").ok();
+        writeln!(self.talk, "{line}").and_then(|()| self.talk.flush()).ok();
     }
 
-    /// Whether all data was printed.
+    /// Ends the output; the process's exit code depends on it.
     ///
     /// # Errors
-    /// The first failure: a full disk, a reader that went away.
+    /// Data was lost, for want of space for instance. A reader that went away early has seen what it wanted.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.failure.take().map_or(Ok(()), Err)
+        match self.failure.take() {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    fn keep_failure(&mut self, printed: io::Result<()>) {
-        if let (Err(error), None) = (printed, &self.failure) {
-            self.failure = Some(error);
+    /// The first failure counts; the next ones are its consequences.
+    fn remember(&mut self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.failure.get_or_insert(error);
         }
     }
 }
@@ -86,5 +93,67 @@ impl fmt::Debug for Output {
         f.debug_struct("Output")
             .field("format", &self.format)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Paper {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Fails(io::ErrorKind);
+
+    impl Write for Fails {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn data_and_talk_go_separate_ways_in_whole_lines() {
+        let (data, talk) = (Paper::default(), Paper::default());
+        let mut output = Output::new(Format::Text, data.clone(), talk.clone());
+        output.data("one");
+        output.data("two\n");
+        output.json(&[1]);
+        output.talk("three");
+        output.finish().unwrap();
+        assert_eq!(data.text(), "one\ntwo\n[\n  1\n]\n");
+        assert_eq!(talk.text(), "three\n");
+    }
+
+    #[test]
+    fn lost_data_is_a_failure_but_a_reader_that_left_is_none() {
+        for (kind, good) in [(io::ErrorKind::StorageFull, false), (io::ErrorKind::BrokenPipe, true)] {
+            let mut output = Output::new(Format::Text, Fails(kind), Fails(io::ErrorKind::Other));
+            output.data("one");
+            output.talk("two");
+            assert_eq!(output.finish().is_ok(), good);
+        }
     }
 }

@@ -9,15 +9,12 @@ use crate::app;
 use crate::app::ConfigSource;
 use crate::app::Start;
 use crate::cli::output::Output;
+use crate::cli::overrides::OverrideArgs;
 use crate::config::Config;
 use crate::config::DEFAULT_FILE;
-use crate::config::HttpChoice;
 use crate::config::Origin;
 use crate::config::Overrides;
 use crate::config::load_or_good_copy;
-use crate::listener::options::SocketAddress;
-use crate::telemetry::log::Format;
-use crate::telemetry::log::Level;
 
 /// The options of `serve`.
 #[derive(Clone, Debug, Args)]
@@ -31,18 +28,8 @@ pub struct ServeArgs {
     /// The directory of --dev [default: $XDG_STATE_HOME/dekhand, or ~/.local/state/dekhand].
     #[arg(long, value_name = "DIR", requires = "dev")]
     dir: Option<PathBuf>,
-    /// Where to listen: a path, or @name in the abstract namespace.
-    #[arg(long, value_name = "PATH")]
-    socket: Option<SocketAddress>,
-    /// Where the operators' HTTP listens: IP:PORT, or off.
-    #[arg(long, value_name = "ADDR|off")]
-    http: Option<HttpChoice>,
-    /// How much is logged: error, warn, info, debug.
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<Level>,
-    /// How log lines look: auto, json, text.
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<Format>,
+    #[command(flatten)]
+    overrides: OverrideArgs,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -50,13 +37,12 @@ pub struct ServeArgs {
 /// # Errors
 /// It did not start.
 pub fn run(args: &ServeArgs, out: &mut Output) -> anyhow::Result<()> {
-    let overrides = Overrides {
-        socket: args.socket.clone(),
-        http: args.http,
-        log_level: args.log_level,
-        log_format: args.log_format,
+    let overrides = (&args.overrides).into();
+    let start = if args.dev {
+        dev(args.dir.as_deref(), &overrides, out)?
+    } else {
+        from_file(&args.config, overrides, out)?
     };
-    let start = if args.dev { dev(args.dir.as_deref(), &overrides, out)? } else { from_file(&args.config, overrides, out)? };
     Ok(app::serve(start)?)
 }
 
@@ -66,11 +52,21 @@ fn from_file(file: &Path, overrides: Overrides, out: &mut Output) -> anyhow::Res
         Origin::File => None,
         Origin::GoodCopy { copy, error } => {
             out.talk(&format!("warning: {error}"));
-            out.talk(&format!("warning: starting with the last good copy, {}", copy.display()));
+            out.talk(&format!(
+                "warning: starting with the last good copy, {}",
+                copy.display()
+            ));
             Some(error)
         }
     };
-    Ok(Start { config, source: Some(ConfigSource { file: file.to_owned(), overrides, broken }) })
+    Ok(Start {
+        config,
+        source: Some(ConfigSource {
+            file: file.to_owned(),
+            overrides,
+            broken,
+        }),
+    })
 }
 
 fn dev(given: Option<&Path>, overrides: &Overrides, out: &mut Output) -> anyhow::Result<Start> {
@@ -86,7 +82,11 @@ fn dev(given: Option<&Path>, overrides: &Overrides, out: &mut Output) -> anyhow:
 /// What a newcomer is told: where it listens, what to type next, what to give kube-apiserver, and what this is not.
 fn welcome(directory: &Path, config: &Config, new: bool, dir_was_given: bool) -> String {
     let socket = &config.listener.socket;
-    let keyring = if new { "made a keyring with a new root key" } else { "using the keyring" };
+    let keyring = if new {
+        "made a keyring with a new root key"
+    } else {
+        "using the keyring"
+    };
     let status = match (dir_was_given, socket) {
         (false, _) => "dekhand status --dev".to_owned(),
         (true, socket) => format!("dekhand status --socket {socket}"),

@@ -3,6 +3,15 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+/// The options of the gRPC services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KmsOptions {
+    /// What `Status` says.
+    pub status_version: StatusVersion,
+    /// Whether each request gets a line in the log. Can change while the daemon runs.
+    pub log_requests: bool,
+}
+
 /// The version string of `Status`. kube-apiserver remembers the first one it saw, so it can't change while it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

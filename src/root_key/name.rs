@@ -17,6 +17,11 @@ pub struct RootKeyName(String);
 pub struct NotAName;
 
 impl RootKeyName {
+    /// The root key of `serve --dev`.
+    pub fn dev() -> Self {
+        Self("dev".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

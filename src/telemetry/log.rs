@@ -17,6 +17,15 @@ use tracing_subscriber::reload;
 /// Lines that wait for a slow reader of stderr; the next ones are dropped and counted.
 const QUEUED_LINES: usize = 4096;
 
+/// The options of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// How much is logged. Can change while the daemon runs.
+    pub level: Level,
+    /// How a line looks.
+    pub format: Format,
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

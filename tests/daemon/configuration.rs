@@ -30,7 +30,10 @@ async fn a_changed_file_is_taken_over_without_dropping_a_request_and_a_broken_on
     }
     drop(caller);
     let (_, log) = daemon.stop();
-    assert!(log.contains("requets") && log.contains("requests"), "the key and the nearest known one: {log}");
+    assert!(
+        log.contains("requets") && log.contains("requests"),
+        "the key and the nearest known one: {log}"
+    );
 
     let daemon = node.start();
     let (_, log) = daemon.stop();
@@ -56,7 +59,9 @@ fn a_keyring_that_is_gone_is_said_and_found_again() {
     let hidden = node.path("hidden.json");
     std::fs::rename(node.path("keyring.json"), &hidden).unwrap();
     let daemon = node.spawn();
-    wait_for("the socket is served without a keyring", || node.status().status.code() == Some(1));
+    wait_for("the socket is served without a keyring", || {
+        node.status().status.code() == Some(1)
+    });
     std::fs::rename(&hidden, node.path("keyring.json")).unwrap();
     wait_for("it heals by itself", || node.status().status.success());
     let (_, log) = daemon.stop();

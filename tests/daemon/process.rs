@@ -16,25 +16,41 @@ fn serve_dev_makes_what_it_needs_and_says_what_to_type_next() {
     let home = directory.path().join("dekhand");
     let home = home.to_str().unwrap();
     let daemon = Daemon::spawn(&["serve", "--dev", "--dir", home, "--http", "off", "--log-format", "text"]);
-    wait_for("status is content", || dekhand(&["status", "--dev", "--dir", home]).status.success());
+    wait_for("status is content", || {
+        dekhand(&["status", "--dev", "--dir", home]).status.success()
+    });
     let mode = std::fs::metadata(home).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o700);
     let (code, log) = daemon.stop();
     assert_eq!(code, Some(0));
-    for promised in ["for trying out", "dekhand status", "kind: EncryptionConfiguration", &format!("unix://{home}/kms.sock")] {
+    for promised in [
+        "for trying out",
+        "dekhand status",
+        "kind: EncryptionConfiguration",
+        &format!("unix://{home}/kms.sock"),
+    ] {
         assert!(log.contains(promised), "{promised} in {log}");
     }
     let before = std::fs::read(format!("{home}/keyring.json")).unwrap();
     let daemon = Daemon::spawn(&["serve", "--dev", "--dir", home, "--http", "off"]);
-    wait_for("status is content", || dekhand(&["status", "--dev", "--dir", home]).status.success());
+    wait_for("status is content", || {
+        dekhand(&["status", "--dev", "--dir", home]).status.success()
+    });
     drop(daemon);
-    assert_eq!(std::fs::read(format!("{home}/keyring.json")).unwrap(), before, "an existing keyring is not touched");
+    assert_eq!(
+        std::fs::read(format!("{home}/keyring.json")).unwrap(),
+        before,
+        "an existing keyring is not touched"
+    );
 }
 
 #[test]
 fn sigterm_drains_unlinks_and_ends_and_a_restart_reads_what_was_sealed() {
     let node = Node::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let daemon = node.start();
     let sealed = runtime.block_on(async { Caller::connect(&node.socket()).await.encrypt(b"a seed").await.unwrap() });
     let (code, log) = daemon.stop();
@@ -74,10 +90,19 @@ fn a_live_daemon_is_respected() {
     assert_eq!(second.status.code(), Some(5), "{message}");
     let other = Node::new();
     let socket = node.socket();
-    let third = dekhand(&["serve", "--config", &other.config(), "--socket", socket.to_str().unwrap()]);
+    let third = dekhand(&[
+        "serve",
+        "--config",
+        &other.config(),
+        "--socket",
+        socket.to_str().unwrap(),
+    ]);
     let message = String::from_utf8_lossy(&third.stderr);
     assert_eq!(third.status.code(), Some(5), "{message}");
-    assert!(message.contains(&daemon.child.id().to_string()), "names who serves it: {message}");
+    assert!(
+        message.contains(&daemon.child.id().to_string()),
+        "names who serves it: {message}"
+    );
     assert!(node.status().status.success());
 }
 
@@ -105,8 +130,15 @@ fn the_daemon_gave_up_core_files_and_new_privileges_and_runs_under_a_filter() {
     let daemon = node.start();
     let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", daemon.child.id())).unwrap();
     let status = of("status");
-    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
-    let cores = of("limits").lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+    assert!(
+        status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
+        "{status}"
+    );
+    let cores = of("limits")
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap()
+        .to_owned();
     assert!(cores.split_whitespace().nth(4) == Some("0"), "{cores}");
 }
 
@@ -115,7 +147,9 @@ fn an_abstract_socket_serves_too() {
     let node = Node::new();
     let name = format!("@dekhand-test-{}", std::process::id());
     let daemon = Daemon::spawn(&["serve", "--config", &node.config(), "--socket", &name]);
-    wait_for("status is content", || dekhand(&["status", "--socket", &name]).status.success());
+    wait_for("status is content", || {
+        dekhand(&["status", "--socket", &name]).status.success()
+    });
     assert_eq!(daemon.stop().0, Some(0));
 }
 

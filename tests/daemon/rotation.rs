@@ -98,7 +98,11 @@ async fn copies_of_a_file_rotate_in_three_steps_without_a_failed_read() {
     // 2: proven equal everywhere.
     for node in &nodes {
         let verified = verify(node);
-        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+        assert!(
+            verified.status.success(),
+            "{}",
+            String::from_utf8_lossy(&verified.stderr)
+        );
     }
     // 3: one date for all.
     let at = humantime::format_rfc3339_seconds(std::time::SystemTime::now() + Duration::from_secs(4)).to_string();
@@ -119,7 +123,11 @@ async fn retiring_shows_in_a_running_daemon_and_restoring_takes_it_back() {
     until_all_report(&id_of("v2", &node), std::slice::from_mut(&mut caller)).await;
     let config = node.config();
     let refused = dekhand(&["keys", "retire", "v1", "--config", &config]);
-    assert_eq!(refused.status.code(), Some(5), "until the audit exists it demands --unaudited");
+    assert_eq!(
+        refused.status.code(),
+        Some(5),
+        "until the audit exists it demands --unaudited"
+    );
     let refused = dekhand(&["keys", "retire", "v1", "--unaudited", "--config", &config]);
     assert_eq!(refused.status.code(), Some(5), "it was primary within the last hour");
     let refused = dekhand(&["keys", "retire", "v2", "--unaudited", "--config", &config]);

@@ -21,22 +21,30 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Far more than anything takes: only a hang reaches it.
-pub const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 /// Runs a command to its end.
-pub fn dekhand(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dekhand")).args(arguments).stdin(Stdio::null()).output().unwrap()
+pub(crate) fn dekhand(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dekhand"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 /// Runs a command that must succeed, and reads its JSON.
-pub fn json(arguments: &[&str]) -> Value {
+pub(crate) fn json(arguments: &[&str]) -> Value {
     let output = dekhand(&[arguments, &["--output", "json"]].concat());
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Waits until something holds.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < HANG, "never: {what}");
@@ -45,26 +53,28 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A node of its own: a directory with configuration, keyring, state and socket.
-pub struct Node {
-    pub directory: TempDir,
+pub(crate) struct Node {
+    pub(crate) directory: TempDir,
 }
 
 impl Node {
     /// With a keyring of one version.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with("", true)
     }
 
     /// With more lines in the configuration.
-    pub fn with(lines: &str, shared: bool) -> Self {
-        let node = Self { directory: tempfile::tempdir().unwrap() };
+    pub(crate) fn with(lines: &str, shared: bool) -> Self {
+        let node = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
         node.configure(lines, shared);
         node.keys(&["create"]);
         node
     }
 
     /// Writes the configuration.
-    pub fn configure(&self, lines: &str, shared: bool) {
+    pub(crate) fn configure(&self, lines: &str, shared: bool) {
         let directory = self.directory.path().display();
         let text = format!(
             "apiVersion: dekhand/v1
@@ -82,49 +92,53 @@ root_keys:
         std::fs::rename(&beside, self.path("config.yaml")).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         self.path("config.yaml").display().to_string()
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.path("kms.sock")
     }
 
     /// `dekhand keys ...` on this node, which must succeed.
-    pub fn keys(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn keys(&self, arguments: &[&str]) -> Value {
         json(&[&["keys"], arguments, &["--config", &self.config()]].concat())
     }
 
     /// Starts the daemon and waits until `dekhand status` is content.
-    pub fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         let daemon = self.spawn();
         wait_for("the daemon serves", || self.status().status.success());
         daemon
     }
 
-    pub fn spawn(&self) -> Daemon {
+    pub(crate) fn spawn(&self) -> Daemon {
         Daemon::spawn(&["serve", "--config", &self.config(), "--log-format", "json"])
     }
 
-    pub fn status(&self) -> Output {
+    pub(crate) fn status(&self) -> Output {
         dekhand(&["status", "--socket", self.socket().to_str().unwrap()])
     }
 }
 
 /// A running daemon; killed when dropped.
-pub struct Daemon {
-    pub child: Child,
+pub(crate) struct Daemon {
+    pub(crate) child: Child,
     log: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Daemon {
-    pub fn spawn(arguments: &[&str]) -> Self {
+    pub(crate) fn spawn(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let log = std::thread::spawn(move || {
@@ -136,19 +150,26 @@ impl Daemon {
     }
 
     /// Starts it with a stderr that nobody reads.
-    pub fn spawn_unread(arguments: &[&str]) -> Self {
+    pub(crate) fn spawn_unread(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        Self { child: command.spawn().unwrap(), log: None }
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Self {
+            child: command.spawn().unwrap(),
+            log: None,
+        }
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Waits for its end: the exit code, if it was not killed, and its log.
-    pub fn wait(mut self) -> (Option<i32>, String) {
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -161,7 +182,7 @@ impl Daemon {
     }
 
     /// Stops it as a supervisor does.
-    pub fn stop(self) -> (Option<i32>, String) {
+    pub(crate) fn stop(self) -> (Option<i32>, String) {
         self.signal(rustix::process::Signal::TERM);
         self.wait()
     }
@@ -175,26 +196,41 @@ impl Drop for Daemon {
 }
 
 /// Calls a daemon as kube-apiserver does.
-pub struct Caller(KeyManagementServiceClient<Channel>);
+pub(crate) struct Caller(KeyManagementServiceClient<Channel>);
 
 impl Caller {
-    pub async fn connect(socket: &Path) -> Self {
+    pub(crate) async fn connect(socket: &Path) -> Self {
         let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
         Self(Channel::over(stream).await.unwrap().kms_v2())
     }
 
-    pub async fn status(&mut self) -> Result<StatusResponse, tonic::Status> {
+    pub(crate) async fn status(&mut self) -> Result<StatusResponse, tonic::Status> {
         self.0.status(StatusRequest {}).await.map(tonic::Response::into_inner)
     }
 
-    pub async fn encrypt(&mut self, plaintext: &[u8]) -> Result<EncryptResponse, tonic::Status> {
-        let request = EncryptRequest { plaintext: plaintext.to_vec(), uid: "test".into() };
+    pub(crate) async fn encrypt(&mut self, plaintext: &[u8]) -> Result<EncryptResponse, tonic::Status> {
+        let request = EncryptRequest {
+            plaintext: plaintext.to_vec(),
+            uid: "test".into(),
+        };
         self.0.encrypt(request).await.map(tonic::Response::into_inner)
     }
 
-    pub async fn decrypt(&mut self, sealed: &EncryptResponse) -> Result<Vec<u8>, tonic::Status> {
-        let EncryptResponse { ciphertext, key_id, annotations } = sealed.clone();
-        let request = DecryptRequest { ciphertext, uid: "test".into(), key_id, annotations };
-        self.0.decrypt(request).await.map(|response| response.into_inner().plaintext)
+    pub(crate) async fn decrypt(&mut self, sealed: &EncryptResponse) -> Result<Vec<u8>, tonic::Status> {
+        let EncryptResponse {
+            ciphertext,
+            key_id,
+            annotations,
+        } = sealed.clone();
+        let request = DecryptRequest {
+            ciphertext,
+            uid: "test".into(),
+            key_id,
+            annotations,
+        };
+        self.0
+            .decrypt(request)
+            .await
+            .map(|response| response.get_ref().plaintext.clone())
     }
 }

@@ -1,0 +1,61 @@
+//! `dekhand config`: checks a configuration file, and shows what it comes to.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::cli::output::Format;
+use crate::cli::output::Output;
+use crate::cli::overrides::OverrideArgs;
+use crate::config::Config;
+use crate::config::DEFAULT_FILE;
+use crate::config::Effective;
+use crate::config::Overrides;
+
+/// What `dekhand config` can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a configuration file, as serve would at its start
+    Check {
+        /// The configuration file
+        #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
+        file: PathBuf,
+    },
+    /// Show every setting with its value and where that comes from: the file, a default, or an option
+    Show {
+        /// The configuration file
+        #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
+        file: PathBuf,
+        /// The options that serve would be given
+        #[command(flatten)]
+        overrides: OverrideArgs,
+    },
+}
+
+/// Runs `dekhand config`.
+///
+/// # Errors
+/// A [`ConfigError`](crate::config::ConfigError): the file is not one that `serve` would take.
+pub fn run(command: &ConfigCommand, out: &mut Output) -> anyhow::Result<()> {
+    match command {
+        ConfigCommand::Check { file } => {
+            Config::load(file, &Overrides::default())?;
+            match out.format() {
+                Format::Text => out.data(&format!("{}: good", file.display())),
+                Format::Json => out.json(&json!({ "ok": true, "file": file.to_string_lossy() })),
+            }
+        }
+        ConfigCommand::Show { file, overrides } => {
+            let overrides = overrides.into();
+            let text = Config::read(file)?;
+            let config = Config::parse(file, &text, &overrides)?;
+            let effective = Effective::new(&config, file, &text, &overrides);
+            match out.format() {
+                Format::Text => out.data(effective.to_yaml().trim_end()),
+                Format::Json => out.json(&effective),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! `keys activate`.
+
+use serde::Serialize;
+
+use crate::cli::keys::Session;
+use crate::cli::keys::error::KeysError;
+use crate::cli::keys::show;
+use crate::cli::keys::target::Target;
+use crate::clock::Timestamp;
+use crate::root_key::Admin as _;
+use crate::root_key::rotation::date::Dated;
+use crate::root_key::rotation::date::When;
+use crate::root_key::version::Selector;
+
+#[derive(Debug, Serialize)]
+struct More {
+    /// The date that it had before.
+    before: Option<Timestamp>,
+}
+
+/// `keys activate`
+pub(super) async fn activate(
+    target: &Target,
+    version: Option<&Selector>,
+    when: When,
+    session: &mut Session<'_>,
+) -> Result<(), KeysError> {
+    let admin = target.writer()?;
+    let dated = target.rules(&admin, session.clock).activate(version, when).await?;
+    let versions = admin.versions().await?;
+    let Dated { version, at, before } = dated;
+    show::change(target, &version, &versions, More { before }, session);
+    let now = session.clock.now();
+    session
+        .out
+        .talk(&format!("it encrypts from {at} on; this node's clock says {now}"));
+    if let Some(before) = before {
+        session.out.talk(&format!(
+            "its date was {before}: a node that does not see the new one in time goes by that"
+        ));
+    }
+    if !target.shared {
+        session.out.talk(&format!(
+            "next: give it the same date on every other node (`dekhand keys activate --at {at}` there, or copy {})",
+            target.keyring.file.display()
+        ));
+    }
+    Ok(())
+}

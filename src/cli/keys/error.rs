@@ -1,0 +1,110 @@
+//! Why a command on root keys failed, and what kind of failure that is.
+
+use std::io;
+
+use crate::backend::keyring::error::KeyringError;
+use crate::cli::keys::key_text::NotAKey;
+use crate::files::FileError;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::high_water::HighWaterError;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::rotation::error::RotationError;
+use crate::root_key::rotation::refusal::Refusal;
+use crate::root_key::rotation::verify::VerifyError;
+
+/// A command on root keys failed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The options do not go together.
+    #[error("needed: {0}")]
+    Usage(&'static str),
+    /// The configuration has no such root key.
+    #[error("the configuration has no root key `{wanted}`; it has {known}")]
+    UnknownRootKey {
+        /// What was asked for.
+        wanted: RootKeyName,
+        /// What there is.
+        known: String,
+    },
+    /// The rules forbid it, or the store or the state directory failed.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+    /// The keyring failed.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// A key could not be verified.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The state directory failed.
+    #[error(transparent)]
+    HighWater(#[from] HighWaterError),
+    /// What should be imported is no key.
+    #[error(transparent)]
+    NotAKey(#[from] NotAKey),
+    /// A file named on the command line can't be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Stdin can't be read.
+    #[error("cannot read stdin")]
+    Stdin(#[source] io::Error),
+    /// Stdin holds more than could be meant.
+    #[error("stdin has more than {0} bytes")]
+    StdinTooLong(usize),
+    /// The operating system has nothing to run on.
+    #[error("cannot start")]
+    Runtime(#[source] io::Error),
+}
+
+/// What kind of failure it is; each has its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The command line is wrong.
+    Usage,
+    /// A rule forbids it.
+    Refused,
+    /// The store can't be reached.
+    Unreachable,
+    /// Anything else.
+    Failed,
+}
+
+impl KeysError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
+        let of_store = |error: &Error| match error.kind() {
+            Kind::Outage => FailureKind::Unreachable,
+            Kind::Refusal => FailureKind::Refused,
+            Kind::Corruption | Kind::BadInput => FailureKind::Failed,
+        };
+        match self {
+            Self::Usage(_) | Self::UnknownRootKey { .. } => FailureKind::Usage,
+            Self::Rotation(RotationError::Refused(_))
+            | Self::Verify(VerifyError::Refused(_))
+            | Self::Keyring(KeyringError::Exists { .. } | KeyringError::Directory { .. }) => FailureKind::Refused,
+            Self::Rotation(RotationError::Store(error)) | Self::Verify(VerifyError::Store(error)) => of_store(error),
+            Self::Keyring(KeyringError::Missing { .. }) => FailureKind::Unreachable,
+            Self::Rotation(_)
+            | Self::Verify(_)
+            | Self::Keyring(_)
+            | Self::HighWater(_)
+            | Self::NotAKey(_)
+            | Self::File(_)
+            | Self::Stdin(_)
+            | Self::StdinTooLong(_)
+            | Self::Runtime(_) => FailureKind::Failed,
+        }
+    }
+}
+
+impl From<Refusal> for KeysError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Rotation(refusal.into())
+    }
+}
+
+impl From<Error> for KeysError {
+    fn from(error: Error) -> Self {
+        Self::Rotation(error.into())
+    }
+}

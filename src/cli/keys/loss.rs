@@ -1,0 +1,57 @@
+//! `keys accept-loss`.
+
+use serde_json::json;
+
+use crate::cli::keys::Session;
+use crate::cli::keys::error::KeysError;
+use crate::cli::keys::target::Target;
+use crate::cli::output::Format;
+use crate::root_key::Admin as _;
+use crate::root_key::id::KeyId;
+use crate::root_key::rotation::confirmation;
+use crate::root_key::rotation::loss::accept_loss;
+use crate::root_key::rotation::loss::acceptable;
+use crate::root_key::version::Version;
+
+/// `keys accept-loss`
+pub(super) async fn accept(
+    target: &Target,
+    id: &KeyId,
+    confirm: Option<&str>,
+    session: &mut Session<'_>,
+) -> Result<(), KeysError> {
+    let lost = acceptable(target.recorded()?, &target.name, &versions(target).await?, id)?;
+    session.out.talk(&format!(
+        "{} (id {id}) is lost: what is stored under it stays unreadable, and this node may go back to an older version; \
+         if a copy of the store may still be found, restore that instead",
+        lost.number
+    ));
+    let expected = confirmation(&target.name, lost.number);
+    let given = session.input.confirmed(confirm, &expected, session.out)?;
+    // Looked up again: the store may be back.
+    let versions = versions(target).await?;
+    let lost = accept_loss(&target.high_water(), &target.name, &versions, id, given.as_deref())?;
+    match session.out.format() {
+        Format::Text => session
+            .out
+            .data(&format!("{}  {} {id}  loss accepted", target.name, lost.number)),
+        Format::Json => session.out.json(&json!({
+            "root_key": target.name,
+            "accepted": { "version": lost.number.to_string(), "number": lost.number, "id": id },
+        })),
+    }
+    session
+        .out
+        .talk("the daemon of this node goes on with what the store has; do the same on every node that lost it");
+    Ok(())
+}
+
+/// What the store has; nothing if the whole file is lost, but never if it just can't be read.
+async fn versions(target: &Target) -> Result<Vec<Version>, KeysError> {
+    let admin = target.reader();
+    if admin.file().exists()? {
+        Ok(admin.versions().await?)
+    } else {
+        Ok(Vec::new())
+    }
+}

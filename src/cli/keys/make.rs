@@ -1,0 +1,117 @@
+//! `keys create`, `keys rotate` and `keys import`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::backend::keyring::admin::KeyringAdmin;
+use crate::cli::keys::Session;
+use crate::cli::keys::error::KeysError;
+use crate::cli::keys::key_text;
+use crate::cli::keys::key_text::Form;
+use crate::cli::keys::show;
+use crate::cli::keys::target::Target;
+use crate::root_key::Admin as _;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::id::KeyId;
+use crate::root_key::rotation::make::Made;
+use crate::root_key::rotation::refusal::Refusal;
+use crate::root_key::version::State;
+
+#[derive(Debug, Serialize)]
+struct More {
+    /// The id of this command's own version, if that was destroyed in favour of the one shown.
+    yielded: Option<KeyId>,
+}
+
+/// `keys create`
+pub(super) async fn create(target: &Target, session: &mut Session<'_>) -> Result<(), KeysError> {
+    let (admin, recorded) = (target.writer()?, target.recorded()?);
+    prepare(target, &admin, recorded.as_ref())?;
+    let made = target.rules(&admin, session.clock).create(recorded.as_ref()).await?;
+    show(target, &admin, made, session).await
+}
+
+/// `keys rotate`
+pub(super) async fn rotate(
+    target: &Target,
+    activate_in: Option<Duration>,
+    session: &mut Session<'_>,
+) -> Result<(), KeysError> {
+    let admin = target.writer()?;
+    let made = target.rules(&admin, session.clock).rotate(activate_in).await?;
+    show(target, &admin, made, session).await
+}
+
+/// `keys import`
+pub(super) async fn import(
+    target: &Target,
+    form: Form,
+    file: &Path,
+    session: &mut Session<'_>,
+) -> Result<(), KeysError> {
+    let key = key_text::read(form, file, session.input)?;
+    let (admin, recorded) = (target.writer()?, target.recorded()?);
+    prepare(target, &admin, recorded.as_ref())?;
+    let made = target
+        .rules(&admin, session.clock)
+        .import(key, recorded.as_ref())
+        .await?;
+    show(target, &admin, made, session).await
+}
+
+/// Makes the keyring if there is none, and none was lost.
+fn prepare(target: &Target, admin: &KeyringAdmin, recorded: Option<&HighWater>) -> Result<(), KeysError> {
+    if admin.file().exists()? {
+        return Ok(());
+    }
+    match recorded {
+        None => Ok(admin.create_file()?),
+        Some(HighWater { number, id }) => Err(KeysError::from(Refusal::Existed {
+            name: target.name.clone(),
+            number: *number,
+            id: id.clone(),
+        })),
+    }
+}
+
+async fn show(target: &Target, admin: &KeyringAdmin, made: Made, session: &mut Session<'_>) -> Result<(), KeysError> {
+    let versions = admin.versions().await?;
+    let Made {
+        version,
+        yielded,
+        rivals,
+    } = made;
+    let number = version.number;
+    if let Some(own) = &yielded {
+        session.out.talk(&format!(
+            "another command made a {number} at the same time: this one's, id {own}, was destroyed again, unused"
+        ));
+    }
+    for rival in rivals {
+        session.out.talk(&format!(
+            "another command made a {number} at the same time, id {rival}: if `dekhand keys list` goes on showing it, \
+             activate by id and retire the other"
+        ));
+    }
+    show::change(target, &version, &versions, More { yielded }, session);
+    let file = target.keyring.file.display();
+    match version.state {
+        State::Pending if target.shared => session.out.talk(
+            "next: `dekhand keys activate --in 10m` gives it the date from which it encrypts; until then it only decrypts",
+        ),
+        State::Pending => session.out.talk(&format!(
+            "next: copy {file} to every other node, run `dekhand keys verify` there, then `dekhand keys activate`"
+        )),
+        State::ActiveFrom(moment) => {
+            let now = session.clock.now();
+            session.out.talk(&format!("it encrypts from {moment} on; this node's clock says {now}"));
+        }
+        State::RetiredSince(_) => {}
+    }
+    session.out.talk(&format!(
+        "keep a copy of {file} where only you can read it: without this key, what is stored under it is lost"
+    ));
+    Ok(())
+}

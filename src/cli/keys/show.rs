@@ -1,0 +1,157 @@
+//! How versions are shown, to people and to programs.
+
+use serde::Serialize;
+
+use crate::cli::keys::Session;
+use crate::cli::keys::error::KeysError;
+use crate::cli::keys::target::Target;
+use crate::cli::output::Format;
+use crate::clock::Timestamp;
+use crate::root_key::Admin as _;
+use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::rotation::is_pending;
+use crate::root_key::rotation::primary;
+use crate::root_key::version::Number;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+
+/// A version, as `--output json` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ShownVersion {
+    version: String,
+    number: Number,
+    id: KeyId,
+    /// As words have it: what has a date to come is pending.
+    state: &'static str,
+    /// The date of its state, which for a pending version is to come.
+    since: Option<Timestamp>,
+    primary: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownRootKey {
+    name: RootKeyName,
+    backend: &'static str,
+    shared: bool,
+    versions: Vec<ShownVersion>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownList {
+    root_keys: Vec<ShownRootKey>,
+}
+
+/// What a command that changed a version answers.
+#[derive(Debug, Serialize)]
+struct ShownChange<'a, T> {
+    root_key: &'a RootKeyName,
+    version: ShownVersion,
+    #[serde(flatten)]
+    more: T,
+}
+
+/// Nothing beside the version.
+#[derive(Debug, Serialize)]
+pub(super) struct NothingMore {}
+
+impl ShownVersion {
+    /// One of `versions`, which decide whether it is the primary.
+    pub(super) fn new(version: &Version, versions: &[Version], now: Timestamp) -> Self {
+        let state = match version.state {
+            State::RetiredSince(_) => "retired",
+            _ if is_pending(version, now) => "pending",
+            State::Pending | State::ActiveFrom(_) => "active",
+        };
+        Self {
+            version: version.number.to_string(),
+            number: version.number,
+            id: version.id.clone(),
+            state,
+            since: version.state.moment(),
+            primary: primary(versions, now).is_some_and(|primary| primary.id == version.id),
+        }
+    }
+
+    /// One line.
+    pub(super) fn line(&self) -> String {
+        let state = match (self.state, self.since) {
+            ("pending", None) => "pending".to_owned(),
+            ("pending", Some(moment)) => format!("pending, active from {moment}"),
+            (state, Some(moment)) => format!("{state} since {moment}"),
+            (state, None) => state.to_owned(),
+        };
+        let primary = if self.primary { "  primary" } else { "" };
+        format!("{:<5}  {state:<42}  {}{primary}", self.version, self.id)
+    }
+}
+
+/// Shows what a command made of a version.
+pub(super) fn change(
+    target: &Target,
+    version: &Version,
+    versions: &[Version],
+    more: impl Serialize,
+    session: &mut Session<'_>,
+) {
+    let shown = ShownVersion::new(version, versions, session.clock.now());
+    match session.out.format() {
+        Format::Text => session.out.data(&format!("{}  {}", target.name, shown.line())),
+        Format::Json => session.out.json(&ShownChange {
+            root_key: &target.name,
+            version: shown,
+            more,
+        }),
+    }
+}
+
+/// `keys list`
+pub(super) async fn list(targets: &[&Target], session: &mut Session<'_>) -> Result<(), KeysError> {
+    let now = session.clock.now();
+    let mut root_keys = Vec::new();
+    for target in targets {
+        let versions = target.reader().versions().await?;
+        root_keys.push(ShownRootKey {
+            name: target.name.clone(),
+            backend: "keyring",
+            shared: target.shared,
+            versions: versions
+                .iter()
+                .map(|version| ShownVersion::new(version, &versions, now))
+                .collect(),
+        });
+    }
+    match session.out.format() {
+        Format::Json => session.out.json(&ShownList { root_keys }),
+        Format::Text => {
+            for (root_key, target) in root_keys.iter().zip(targets) {
+                session.out.data(&text(root_key, target));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn text(root_key: &ShownRootKey, target: &Target) -> String {
+    let ShownRootKey {
+        name,
+        backend,
+        shared,
+        versions,
+    } = root_key;
+    let whose = if *shared {
+        "one for all nodes"
+    } else {
+        "each node has its own"
+    };
+    let mut text = format!("{name}  {backend} {}, {whose}", target.keyring.file.display());
+    if versions.is_empty() {
+        text.push_str("\n  no versions: `dekhand keys create` makes the first one");
+    }
+    // The newest matters most.
+    for version in versions.iter().rev() {
+        text.push_str("\n  ");
+        text.push_str(&version.line());
+    }
+    text
+}

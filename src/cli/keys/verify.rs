@@ -1,0 +1,58 @@
+//! `keys verify`.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::cli::keys::Session;
+use crate::cli::keys::error::KeysError;
+use crate::cli::keys::target::Target;
+use crate::cli::output::Format;
+use crate::files;
+use crate::root_key::rotation::verify;
+use crate::root_key::rotation::verify::Record;
+use crate::root_key::version::Selector;
+
+/// No record is longer.
+const LIMIT: usize = 64 * 1024;
+
+/// `keys verify --record`
+pub(super) async fn record(
+    target: &Target,
+    version: Option<&Selector>,
+    session: &mut Session<'_>,
+) -> Result<(), KeysError> {
+    let root_key = target.root_key();
+    let record = verify::record(&root_key, &target.name, version, session.clock.now()).await?;
+    // A file for another node, whatever is read by people.
+    session.out.json(&record);
+    session
+        .out
+        .talk("no secret: take this to every other node and run `dekhand keys verify --against FILE` there");
+    Ok(())
+}
+
+/// `keys verify --against`
+pub(super) async fn against(target: &Target, file: &Path, session: &mut Session<'_>) -> Result<(), KeysError> {
+    let bytes = if file == Path::new("-") {
+        session.input.read_all(LIMIT)?
+    } else {
+        files::read(file, u64::try_from(LIMIT).unwrap_or(u64::MAX))?
+    };
+    let record = Record::parse(&bytes)?;
+    let version = verify::against(&target.root_key(), &target.name, &record).await?;
+    match session.out.format() {
+        Format::Text => session.out.data(&format!(
+            "{}  {} {}  the same key as in the record",
+            target.name, version.number, version.id
+        )),
+        Format::Json => session.out.json(&json!({
+            "ok": true,
+            "root_key": target.name,
+            "version": version.number.to_string(),
+            "number": version.number,
+            "id": version.id,
+        })),
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! The options of `serve` that go before what the configuration file says.
+
+use clap::Args;
+
+use crate::config::HttpChoice;
+use crate::config::Overrides;
+use crate::listener::options::SocketAddress;
+use crate::telemetry::log::Format;
+use crate::telemetry::log::Level;
+
+/// Options that go before the configuration file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OverrideArgs {
+    /// Listen here instead: an absolute path or @name
+    #[arg(long, value_name = "SOCKET")]
+    pub socket: Option<SocketAddress>,
+    /// Answer health checks and metrics here instead: IP:PORT, or off
+    #[arg(long, value_name = "ADDR|off")]
+    pub http: Option<HttpChoice>,
+    /// Log so much: error, warn, info or debug
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<Level>,
+    /// Log in this format: auto, json or text
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<Format>,
+}
+
+impl From<&OverrideArgs> for Overrides {
+    fn from(args: &OverrideArgs) -> Self {
+        let OverrideArgs {
+            socket,
+            http,
+            log_level,
+            log_format,
+        } = args.clone();
+        Self {
+            socket,
+            http,
+            log_level,
+            log_format,
+        }
+    }
+}

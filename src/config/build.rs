@@ -1,0 +1,263 @@
+//! From the configuration as it is written to the options of the parts: defaults, and what holds between values.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use crate::backend::keyring::KeyringOptions;
+use crate::config::Config;
+use crate::config::error::Refusal;
+use crate::config::http::HttpChoice;
+use crate::config::name::DaemonName;
+use crate::config::overrides::Overrides;
+use crate::config::place;
+use crate::config::place::Step;
+use crate::config::place::steps_of;
+use crate::config::root_keys::RootKeyEntry;
+use crate::config::root_keys::RootKeys;
+use crate::config::root_keys::Store;
+use crate::config::setting::AbsolutePath;
+use crate::config::setting::ApiVersion;
+use crate::config::setting::Flag;
+use crate::config::setting::Mode;
+use crate::config::setting::Span;
+use crate::config::setting::Uid;
+use crate::config::setting::Whole;
+use crate::config::setting::Word;
+use crate::config::value::List;
+use crate::config::value::Optional;
+use crate::config::value::Required;
+use crate::config::value::Section;
+use crate::config::written::CacheSection;
+use crate::config::written::DataKeysSection;
+use crate::config::written::File;
+use crate::config::written::HardeningSection;
+use crate::config::written::KeyringSection;
+use crate::config::written::ListenSection;
+use crate::config::written::LogSection;
+use crate::config::written::OutageSection;
+use crate::config::written::ProbeSection;
+use crate::config::written::RootKeySection;
+use crate::envelope::policy::Policy;
+use crate::hardening::HardeningOptions;
+use crate::kms::options::KmsOptions;
+use crate::kms::options::StatusVersion;
+use crate::listener::options::ListenerOptions;
+use crate::listener::options::SocketAddress;
+use crate::telemetry::log::LogOptions;
+
+/// A refusal, and the path of the value that it is about.
+pub(super) type Refused = (Vec<Step>, Refusal);
+
+/// The configuration that a file, which was read from `text`, and the command line make together.
+pub(super) fn build(file: File, text: &str, overrides: &Overrides) -> Result<Config, Refused> {
+    let File {
+        api_version: Required(ApiVersion),
+        name: Optional(name),
+        state: Optional(state),
+        listen: Section(listen),
+        http: Optional(http),
+        root_keys: Required(List(root_keys)),
+        data_keys: Section(data_keys),
+        outage: Section(outage),
+        probe: Section(probe),
+        log: Section(log),
+        hardening: Section(hardening),
+    } = file;
+    if listen.mode.0.is_some() {
+        check_quoted(text, "listen.mode")?;
+    }
+    let default = Config::with_defaults(name.unwrap_or_default(), root_key_list(root_keys)?);
+    let (listener, status_version) = listener(listen, default.listener)?;
+    let (log, log_requests) = log_options(log, &default.log, default.kms.log_requests);
+    let mut config = Config {
+        name: default.name,
+        state: state.map_or(default.state, |AbsolutePath(path)| path),
+        listener,
+        kms: KmsOptions {
+            status_version: status_version.unwrap_or(default.kms.status_version),
+            log_requests,
+        },
+        http: http.map_or(default.http, HttpChoice::address),
+        root_keys: default.root_keys,
+        policy: policy(data_keys, outage, probe, &default.policy),
+        log,
+        hardening: hardening_options(hardening, &default.hardening),
+    };
+    config.override_with(overrides);
+    Ok(config)
+}
+
+impl Config {
+    /// What a file says that holds nothing but a name and root keys.
+    pub(super) fn with_defaults(name: DaemonName, root_keys: RootKeys) -> Self {
+        Self {
+            state: default_state(&name),
+            listener: ListenerOptions {
+                socket: SocketAddress::Path(format!("/run/{name}/kms.sock").into()),
+                mode: 0o600,
+                // Root, as which kube-apiserver runs nearly everywhere.
+                peers: vec![0],
+            },
+            kms: KmsOptions::default(),
+            http: HttpChoice::default().address(),
+            root_keys,
+            policy: Policy::default(),
+            log: LogOptions::default(),
+            hardening: HardeningOptions::default(),
+            name,
+        }
+    }
+
+    pub(super) fn override_with(&mut self, overrides: &Overrides) {
+        let Overrides {
+            socket,
+            http,
+            log_level,
+            log_format,
+        } = overrides;
+        if let Some(socket) = socket {
+            self.listener.socket.clone_from(socket);
+        }
+        if let Some(http) = http {
+            self.http = http.address();
+        }
+        self.log.level = log_level.unwrap_or(self.log.level);
+        self.log.format = log_format.unwrap_or(self.log.format);
+    }
+}
+
+/// Refuses what this parser takes for text and others, by older rules, for an octal number.
+fn check_quoted(text: &str, path: &str) -> Result<(), Refused> {
+    let steps = steps_of(path);
+    let first = place::of_value(text, &steps).and_then(|place| place.character(text));
+    match first {
+        Some(digit) if digit.is_ascii_digit() => {
+            let refusal = Refusal::new("expected a text in quotes, found digits without");
+            Err((steps, refusal.hint("write the mode in quotes, such as mode: \"0600\"")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The state directory of a daemon that is given none.
+pub(super) fn default_state(name: &DaemonName) -> PathBuf {
+    PathBuf::from(format!("/var/lib/{name}"))
+}
+
+fn listener(
+    section: ListenSection,
+    default: ListenerOptions,
+) -> Result<(ListenerOptions, Option<StatusVersion>), Refused> {
+    let ListenSection {
+        socket: Optional(socket),
+        mode: Optional(mode),
+        peers: Optional(peers),
+        status_version: Optional(status_version),
+    } = section;
+    if mode.is_some() && matches!(socket, Some(SocketAddress::Abstract(_))) {
+        let refusal =
+            Refusal::new("an abstract socket has no mode").hint("leave it out; `listen.peers` says who may call");
+        return Err((steps_of("listen.mode"), refusal));
+    }
+    let uids = |List(peers): List<_, _, _>| peers.into_iter().map(|Required(Uid(uid))| uid).collect();
+    let options = ListenerOptions {
+        socket: socket.unwrap_or(default.socket),
+        mode: mode.map_or(default.mode, |Mode(mode)| mode),
+        peers: peers.map_or(default.peers, uids),
+    };
+    Ok((options, status_version.map(|Word(version)| version)))
+}
+
+fn root_key_list(sections: Vec<Section<RootKeySection>>) -> Result<RootKeys, Refused> {
+    let mut list: Vec<RootKeyEntry> = Vec::new();
+    for (index, Section(section)) in sections.into_iter().enumerate() {
+        let at = |key: &str| steps_of(&format!("root_keys[{index}]{key}"));
+        let entry = root_key(section).map_err(|refusal| (at(""), refusal))?;
+        if let Some(other) = list.iter().position(|other| other.name == entry.name) {
+            let refusal = Refusal::new(format!("`root_keys[{other}]` has this name too"));
+            return Err((at(".name"), refusal));
+        }
+        // Every id would be in two entries, which is an error for both.
+        if let Some(other) = list.iter().position(|other| other.store == entry.store) {
+            let key = match entry.store {
+                Store::Keyring(_) => ".keyring.file",
+            };
+            let refusal = Refusal::new(format!("`root_keys[{other}]` lives there too"));
+            return Err((at(key), refusal));
+        }
+        list.push(entry);
+    }
+    // The list's type says that there is one.
+    RootKeys::from_list(list).ok_or_else(|| (steps_of("root_keys"), Refusal::new("expected a root key")))
+}
+
+fn root_key(section: RootKeySection) -> Result<RootKeyEntry, Refusal> {
+    let RootKeySection {
+        name: Required(name),
+        shared: Optional(shared),
+        keyring: Optional(keyring),
+    } = section;
+    let store = match keyring {
+        Some(Section(KeyringSection {
+            file: Required(AbsolutePath(file)),
+        })) => Store::Keyring(KeyringOptions { file }),
+        None => return Err(Refusal::new("expected `keyring`, which says where this root key lives")),
+    };
+    let shared = shared.is_some_and(|Flag(shared)| shared);
+    Ok(RootKeyEntry { name, shared, store })
+}
+
+fn policy(data_keys: DataKeysSection, outage: OutageSection, probe: ProbeSection, default: &Policy) -> Policy {
+    let DataKeysSection {
+        suite: Optional(suite),
+        max_uses: Optional(max_uses),
+        max_age: Optional(max_age),
+        reuse: Optional(reuse),
+        cache:
+            Section(CacheSection {
+                ttl: Optional(ttl),
+                capacity: Optional(capacity),
+            }),
+    } = data_keys;
+    let OutageSection {
+        tolerate: Optional(tolerate),
+    } = outage;
+    let ProbeSection {
+        interval: Optional(interval),
+    } = probe;
+    let capacity = capacity.and_then(|Whole(capacity)| NonZeroUsize::new(usize::try_from(capacity).ok()?));
+    Policy {
+        suite: suite.map_or(default.suite, |Word(suite)| suite),
+        max_uses: max_uses.map_or(default.max_uses, |Whole(uses)| uses),
+        max_age: max_age.map_or(default.max_age, |Span(age)| age),
+        reuse: reuse.map_or(default.reuse, |Word(reuse)| reuse),
+        cache_ttl: ttl.map_or(default.cache_ttl, |Span(ttl)| ttl),
+        cache_capacity: capacity.unwrap_or(default.cache_capacity),
+        tolerate: tolerate.map_or(default.tolerate, |Span(tolerate)| tolerate),
+        probe_interval: interval.map_or(default.probe_interval, |Span(interval)| interval),
+    }
+}
+
+fn log_options(section: LogSection, default: &LogOptions, log_requests: bool) -> (LogOptions, bool) {
+    let LogSection {
+        level: Optional(level),
+        format: Optional(format),
+        requests: Optional(requests),
+    } = section;
+    let options = LogOptions {
+        level: level.map_or(default.level, |Word(level)| level),
+        format: format.map_or(default.format, |Word(format)| format),
+    };
+    (options, requests.map_or(log_requests, |Flag(requests)| requests))
+}
+
+fn hardening_options(section: HardeningSection, default: &HardeningOptions) -> HardeningOptions {
+    let HardeningSection {
+        lock_memory: Optional(lock_memory),
+        seccomp: Optional(seccomp),
+    } = section;
+    HardeningOptions {
+        lock_memory: lock_memory.map_or(default.lock_memory, |Word(lock_memory)| lock_memory),
+        seccomp: seccomp.map_or(default.seccomp, |Flag(seccomp)| seccomp),
+    }
+}

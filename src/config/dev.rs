@@ -1,0 +1,65 @@
+//! What `serve --dev` runs: everything in one directory, a keyring of one root key.
+
+use std::path::Path;
+
+use crate::backend::keyring::KeyringOptions;
+use crate::config::Config;
+use crate::config::error::ConfigError;
+use crate::config::error::Refusal;
+use crate::config::name::DaemonName;
+use crate::config::overrides::Overrides;
+use crate::config::root_keys::RootKeyEntry;
+use crate::config::root_keys::RootKeys;
+use crate::config::root_keys::Store;
+use crate::root_key::name::RootKeyName;
+
+impl Config {
+    /// The configuration for trying out, with all that it keeps in `directory`.
+    ///
+    /// # Errors
+    /// No socket can be in the directory, and the command line names no other one.
+    pub fn dev(directory: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let wrong = |problem: &str, hint: &str| ConfigError::new(directory, Refusal::new(problem).hint(hint));
+        let directory = std::path::absolute(directory)
+            .map_err(|_| wrong("this is no path of a directory", "name another one with --dir"))?;
+        let root_key = RootKeyEntry {
+            name: RootKeyName::dev(),
+            shared: true,
+            store: Store::Keyring(KeyringOptions {
+                file: directory.join("keyring.json"),
+            }),
+        };
+        let mut config = Self::with_defaults(DaemonName::dev(), RootKeys::one(root_key));
+        if overrides.socket.is_none() {
+            let socket = directory.join("kms.sock");
+            let socket = socket.to_str().and_then(|socket| socket.parse().ok());
+            config.listener.socket = socket.ok_or_else(|| {
+                wrong(
+                    "a socket in this directory has no valid path, which is UTF-8 of at most 107 bytes",
+                    "name a shorter directory with --dir, or a socket with --socket",
+                )
+            })?;
+        }
+        config.state = directory.join("state");
+        config.override_with(overrides);
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_too_long_for_a_socket_is_refused_unless_the_socket_is_elsewhere() {
+        let long = format!("/{}", "d".repeat(107));
+        let error = Config::dev(Path::new(&long), &Overrides::default()).unwrap_err();
+        assert!(error.to_string().contains("107 bytes"), "{error}");
+        let overrides = Overrides {
+            socket: "@elsewhere".parse().ok(),
+            ..Overrides::default()
+        };
+        let config = Config::dev(Path::new(&long), &overrides).unwrap();
+        assert_eq!(config.listener.socket.to_string(), "@elsewhere");
+    }
+}

@@ -1,0 +1,114 @@
+//! What is wrong with a configuration file: where, at which key, what was expected, and what may help.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::place::Place;
+use crate::config::place::Step;
+use crate::config::place::path_of;
+use crate::files::FileError;
+
+/// A configuration that can't be used. It never quotes a value: a secret may have come to a wrong place.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.describe())]
+pub struct ConfigError {
+    /// The file as it was named, or what stands for it.
+    pub file: PathBuf,
+    /// Where in the file, if it is about a part of it.
+    pub place: Option<Place>,
+    /// The path of the key, such as `root_keys[0].keyring.file`; none when the file as a whole is wrong.
+    pub key: Option<String>,
+    /// What is wrong and what was expected.
+    pub problem: String,
+    /// What may help.
+    pub hint: Option<String>,
+    /// Why the file can't be read, if it is that.
+    #[source]
+    pub source: Option<Box<FileError>>,
+}
+
+impl ConfigError {
+    pub(super) fn new(file: &Path, refusal: Refusal) -> Self {
+        let Refusal { problem, hint } = refusal;
+        Self {
+            file: file.to_owned(),
+            place: None,
+            key: None,
+            problem,
+            hint,
+            source: None,
+        }
+    }
+
+    pub(super) fn unreadable(file: &Path, source: FileError) -> Self {
+        Self {
+            source: Some(Box::new(source)),
+            ..Self::new(file, Refusal::new("the configuration cannot be read"))
+        }
+    }
+
+    pub(super) fn at(self, place: Option<Place>) -> Self {
+        Self { place, ..self }
+    }
+
+    pub(super) fn under(self, key: &[Step]) -> Self {
+        let key = (!key.is_empty()).then(|| path_of(key));
+        Self { key, ..self }
+    }
+
+    fn describe(&self) -> String {
+        let file = self.file.display();
+        let place = self.place.map(|Place { line, column }| format!(":{line}:{column}"));
+        let key = self.key.as_ref().map(|key| format!(": `{key}`"));
+        let [place, key] = [place, key].map(Option::unwrap_or_default);
+        format!("{file}{place}{key}: {}", self.problem)
+    }
+}
+
+/// Why a part of a file is refused, before it is known where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) problem: String,
+    pub(super) hint: Option<String>,
+}
+
+/// Around and inside a [`Refusal`] that travels through serde, which knows texts only. No text of ours has them.
+const MARKS: [char; 3] = ['\u{1}', '\u{2}', '\u{3}'];
+
+impl Refusal {
+    pub(super) fn new(problem: impl Into<String>) -> Self {
+        Self {
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// The refusal inside a parser's message, if there is one.
+    pub(super) fn within(message: &str) -> Option<Self> {
+        let [start, middle, end] = MARKS;
+        let (_, rest) = message.split_once(start)?;
+        let (problem, rest) = rest.split_once(middle)?;
+        let (hint, _) = rest.split_once(end)?;
+        Some(Self {
+            problem: problem.to_owned(),
+            hint: (!hint.is_empty()).then(|| hint.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [start, middle, end] = MARKS;
+        let Self { problem, hint } = self;
+        let hint = hint.as_deref().unwrap_or_default();
+        write!(f, "{start}{problem}{middle}{hint}{end}")
+    }
+}

@@ -1,0 +1,109 @@
+//! Where the operators' HTTP listens, as operators write it.
+
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use serde::de::MapAccess;
+
+use crate::config::value::Found;
+use crate::config::value::FromYaml;
+use crate::config::value::Section;
+use crate::config::value::Wrong;
+use crate::config::written::HttpSection;
+
+/// The port of the operators' HTTP, as liveness probes name it.
+const PORT: u16 = 20358;
+
+/// An address, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpChoice {
+    /// No operators' HTTP.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+impl HttpChoice {
+    /// The address, if there is one.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+/// Reachable from this machine alone: metrics tell how a cluster is used.
+impl Default for HttpChoice {
+    fn default() -> Self {
+        Self::At((Ipv4Addr::LOCALHOST, PORT).into())
+    }
+}
+
+/// A text is neither an address nor `off`.
+#[derive(Debug, thiserror::Error)]
+#[error("expected `off` or IP:PORT, such as 127.0.0.1:20358")]
+pub struct NotAnHttpChoice;
+
+impl FromStr for HttpChoice {
+    type Err = NotAnHttpChoice;
+
+    fn from_str(text: &str) -> Result<Self, NotAnHttpChoice> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|_| NotAnHttpChoice),
+        }
+    }
+}
+
+impl FromYaml for HttpChoice {
+    fn expected() -> String {
+        "`off` or `{address: IP:PORT}`".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Text("off") => Ok(Self::Off),
+            Found::Text(text) if text.parse::<Self>().is_ok() => {
+                Err(Wrong::hint("write the address as `http: {address: IP:PORT}`"))
+            }
+            Found::Flag(false) => Err(Wrong::hint("write `http: off`")),
+            _ => Err(Wrong::default()),
+        }
+    }
+
+    fn read_section<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        let Section(HttpSection { address }) = Section::read_section(map)?;
+        Ok(address
+            .0
+            .map_or_else(Self::default, |Address(address)| Self::At(address)))
+    }
+}
+
+/// The address of the operators' HTTP.
+#[derive(Debug)]
+pub(super) struct Address(pub(super) SocketAddr);
+
+impl FromYaml for Address {
+    fn expected() -> String {
+        "an IP address and a port, such as 127.0.0.1:20358 or \"[::1]:20358\"".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Text(text) => match text.parse::<SocketAddr>() {
+                Ok(address) if address.port() == 0 => {
+                    Err(Wrong::hint("port 0 means any port, and then no probe could find it"))
+                }
+                Ok(address) => Ok(Self(address)),
+                Err(_) => {
+                    Err(Wrong(text.starts_with("localhost").then(|| {
+                        "names are not looked up at start; write 127.0.0.1 or [::1]".to_owned()
+                    })))
+                }
+            },
+            _ => Err(Wrong::default()),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What the command line of `serve` puts above the file.
+
+use crate::config::http::HttpChoice;
+use crate::listener::options::SocketAddress;
+use crate::telemetry::log::Format;
+use crate::telemetry::log::Level;
+
+/// Options of `dekhand serve` that go before what the file says.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--socket`
+    pub socket: Option<SocketAddress>,
+    /// `--http`
+    pub http: Option<HttpChoice>,
+    /// `--log-level`
+    pub log_level: Option<Level>,
+    /// `--log-format`
+    pub log_format: Option<Format>,
+}
+
+impl Overrides {
+    /// The option that decides over a setting, if it was given.
+    pub(super) fn option_for(&self, setting: &str) -> Option<&'static str> {
+        let Self {
+            socket,
+            http,
+            log_level,
+            log_format,
+        } = self;
+        match setting {
+            "listen.socket" => socket.as_ref().map(|_| "--socket"),
+            "http" | "http.address" => http.map(|_| "--http"),
+            "log.level" => log_level.map(|_| "--log-level"),
+            "log.format" => log_format.map(|_| "--log-format"),
+            _ => None,
+        }
+    }
+}

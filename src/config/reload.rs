@@ -1,0 +1,90 @@
+//! What a changed configuration means for a running daemon.
+
+use crate::config::Config;
+use crate::config::effective::Entry;
+use crate::config::effective::entries;
+use crate::kms::options::KmsOptions;
+use crate::listener::options::ListenerOptions;
+use crate::telemetry::log::LogOptions;
+
+/// The settings in which two configurations differ, by their paths in the schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that a running daemon takes.
+    pub reloadable: Vec<&'static str>,
+    /// Those that wait for its restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Changes {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.reloadable.is_empty() && self.needs_restart.is_empty()
+    }
+}
+
+/// What differs between two configurations.
+pub fn changes(old: &Config, new: &Config) -> Changes {
+    let [old, new] = [old, new].map(entries);
+    let mut changes = Changes::default();
+    for Entry {
+        setting, reloadable, ..
+    } in old.iter().chain(&new)
+    {
+        if !values(&old, setting).eq(values(&new, setting)) {
+            let name = name_of(setting);
+            let list = if *reloadable {
+                &mut changes.reloadable
+            } else {
+                &mut changes.needs_restart
+            };
+            if !list.contains(&name) {
+                list.push(name);
+            }
+        }
+    }
+    changes
+}
+
+fn values<'a>(entries: &'a [Entry], setting: &'static str) -> impl Iterator<Item = &'a serde_json::Value> {
+    let of_setting = move |entry: &&Entry| entry.setting == setting;
+    entries.iter().filter(of_setting).map(|entry| &entry.value)
+}
+
+/// Of a list, the list; of a section that can also be a word, the section.
+fn name_of(setting: &'static str) -> &'static str {
+    match setting.split_once("[]") {
+        Some((list, _)) => list,
+        None if setting == "http.address" => "http",
+        None => setting,
+    }
+}
+
+impl Config {
+    /// Takes what can change while the daemon runs, and leaves what waits for its restart.
+    pub fn reload(&mut self, new: &Self) {
+        let Self {
+            name: _,
+            state: _,
+            listener:
+                ListenerOptions {
+                    socket: _,
+                    mode: _,
+                    peers,
+                },
+            kms: KmsOptions {
+                status_version: _,
+                log_requests,
+            },
+            http: _,
+            root_keys: _,
+            policy,
+            log: LogOptions { level, format: _ },
+            hardening: _,
+        } = new;
+        self.listener.peers.clone_from(peers);
+        self.kms.log_requests = *log_requests;
+        self.policy.clone_from(policy);
+        self.log.level = *level;
+    }
+}

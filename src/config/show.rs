@@ -1,0 +1,233 @@
+//! The effective configuration: every setting, its value, and where that comes from.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::config::effective::Entry;
+use crate::config::effective::entries;
+use crate::config::overrides::Overrides;
+use crate::config::place;
+use crate::config::place::Step;
+use crate::config::place::path_of;
+
+/// Comments stand in one column as long as values are no longer than this.
+const WIDEST: usize = 48;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "source", rename_all = "lowercase")]
+pub enum Source {
+    /// Nobody has said anything.
+    Default,
+    /// The file says so.
+    File {
+        /// In this line.
+        line: u32,
+    },
+    /// An option of the command line says so.
+    Option {
+        /// This one.
+        option: &'static str,
+    },
+}
+
+/// One setting of an effective configuration.
+#[derive(Debug, Serialize)]
+pub struct Setting {
+    /// Its path, such as `root_keys[0].keyring.file`.
+    pub key: String,
+    /// Its value as the file would say it.
+    pub value: Value,
+    /// Whether a running daemon takes a new value.
+    pub reloadable: bool,
+    /// Where the value comes from.
+    #[serde(flatten)]
+    pub source: Source,
+    #[serde(skip)]
+    steps: Vec<Step>,
+}
+
+/// A whole effective configuration.
+#[derive(Debug, Serialize)]
+pub struct Effective {
+    /// The file.
+    pub file: String,
+    /// Every setting, in the order of the schema.
+    pub settings: Vec<Setting>,
+}
+
+impl Effective {
+    /// What `config` says, which was made of this text and these overrides.
+    pub fn new(config: &Config, file: &Path, text: &[u8], overrides: &Overrides) -> Self {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let setting = |entry: Entry| {
+            let source = match overrides.option_for(entry.setting) {
+                Some(option) => Source::Option { option },
+                None => match place::of_value(text, &entry.steps) {
+                    Some(place) => Source::File { line: place.line },
+                    None => Source::Default,
+                },
+            };
+            Setting {
+                key: path_of(&entry.steps),
+                value: entry.value,
+                reloadable: entry.reloadable,
+                source,
+                steps: entry.steps,
+            }
+        };
+        Self {
+            file: file.to_string_lossy().into_owned(),
+            settings: entries(config).into_iter().map(setting).collect(),
+        }
+    }
+
+    /// A YAML text that says the same as the file, the defaults and the options together, with a comment behind each
+    /// value.
+    pub fn to_yaml(&self) -> String {
+        let mut yaml = String::new();
+        let mut previous: &[Step] = &[];
+        for setting in &self.settings {
+            let line = opened(previous, &setting.steps, &mut yaml) + &scalar_text(&setting.value);
+            let source = match &setting.source {
+                Source::Default => "default".to_owned(),
+                // A name of a file may hold line breaks.
+                Source::File { line } => format!("{}:{line}", self.file.escape_debug()),
+                Source::Option { option } => (*option).to_owned(),
+            };
+            // Writing into a string can't fail.
+            writeln!(yaml, "{line:WIDEST$}  # {source}").ok();
+            previous = &setting.steps;
+        }
+        yaml
+    }
+}
+
+/// Opens the sections between one value and the next; the begin of the next value's line.
+fn opened(previous: &[Step], steps: &[Step], yaml: &mut String) -> String {
+    let common = previous
+        .iter()
+        .zip(steps)
+        .take_while(|(one, other)| one == other)
+        .count();
+    let mut dash = false;
+    let mut line = String::new();
+    for (depth, step) in steps.iter().enumerate().skip(common) {
+        match step {
+            Step::Index(_) => dash = true,
+            Step::Key(key) => {
+                if !line.is_empty() {
+                    yaml.push_str(line.trim_end());
+                    yaml.push('\n');
+                }
+                let indent = "  ".repeat(depth);
+                line = match indent.strip_suffix("  ") {
+                    Some(less) if dash => format!("{less}- {key}: "),
+                    _ => format!("{indent}{key}: "),
+                };
+                dash = false;
+            }
+        }
+    }
+    line
+}
+
+fn scalar_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => {
+            let plain = |character: char| character.is_ascii_alphanumeric() || "/._@+-".contains(character);
+            // Modes and versions consist of digits and dots, and some parsers take those for numbers.
+            let is_text = text.chars().any(|character| character.is_ascii_alphabetic()) && is_text(text);
+            if is_text && text.chars().all(plain) && !text.starts_with(['@', '-', '+', '.']) {
+                text.clone()
+            } else {
+                value.to_string()
+            }
+        }
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(scalar_text).collect();
+            format!("[{}]", items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    matches!(serde_yaml::from_str(text), Ok(serde_yaml::Value::String(same)) if same == text)
+}
+
+/// A duration as one writes it: `24h`, `30d`, `500ms`.
+pub(super) fn duration_text(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 6] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+    ];
+    let all = duration.as_nanos();
+    // A day is `24h`, a minute `60s`, nothing `0s`.
+    let fits = |(nanos, unit): &&(u128, &str)| match *unit {
+        "d" | "m" => all.is_multiple_of(*nanos) && all >= 2 * nanos,
+        "s" => all.is_multiple_of(*nanos),
+        _ => all.is_multiple_of(*nanos) && all > 0,
+    };
+    match UNITS.iter().find(fits) {
+        Some((nanos, unit)) => format!("{}{unit}", all / nanos),
+        None => format!("{all}ns"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_written_as_it_can_be_read() {
+        const SECOND: Duration = Duration::from_secs(1);
+        for (duration, text) in [
+            (Duration::ZERO, "0s"),
+            (SECOND, "1s"),
+            (90 * SECOND, "90s"),
+            (60 * SECOND, "60s"),
+            (120 * SECOND, "2m"),
+            (3600 * SECOND, "1h"),
+            (24 * 3600 * SECOND, "24h"),
+            (48 * 3600 * SECOND, "2d"),
+            (SECOND / 2, "500ms"),
+            (SECOND / 2_000_000, "500ns"),
+            (SECOND / 2_000, "500us"),
+        ] {
+            assert_eq!(duration_text(duration), text);
+            assert_eq!(humantime::parse_duration(text).unwrap(), duration);
+        }
+    }
+
+    #[test]
+    fn a_text_that_could_be_taken_for_something_else_is_quoted() {
+        for plain in ["off", "v2", "/a/b.c", "24h", "kube-root", "dekhand/v1"] {
+            assert_eq!(scalar_text(&plain.into()), plain);
+        }
+        for quoted in [
+            "0600",
+            "true",
+            "null",
+            "1e5",
+            "0x1f",
+            "@x",
+            "127.0.0.1:1",
+            "/a b",
+            "/a#b",
+            "/a: b",
+            "-a",
+        ] {
+            assert_eq!(scalar_text(&quoted.into()), format!("\"{quoted}\""));
+        }
+    }
+}

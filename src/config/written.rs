@@ -1,0 +1,138 @@
+//! The configuration as it is written: every key of the schema, and what its value may be.
+
+use serde::Deserialize;
+
+use crate::config::http::Address;
+use crate::config::http::HttpChoice;
+use crate::config::name::DaemonName;
+use crate::config::setting::AbsolutePath;
+use crate::config::setting::ApiVersion;
+use crate::config::setting::Flag;
+use crate::config::setting::Mode;
+use crate::config::setting::Span;
+use crate::config::setting::Uid;
+use crate::config::setting::Whole;
+use crate::config::setting::Word;
+use crate::config::value::List;
+use crate::config::value::Optional;
+use crate::config::value::Required;
+use crate::config::value::Section;
+use crate::crypto::suite::Suite;
+use crate::envelope::policy::MOST_USES;
+use crate::envelope::policy::Reuse;
+use crate::hardening::LockMemory;
+use crate::kms::options::StatusVersion;
+use crate::listener::options::SocketAddress;
+use crate::root_key::name::RootKeyName;
+use crate::telemetry::log::Format;
+use crate::telemetry::log::Level;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// More root keys than a way from one to the next needs; each is asked for its versions with every probe.
+pub(super) const MOST_ROOT_KEYS: usize = 16;
+const MOST_PEERS: usize = 64;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(rename = "apiVersion")]
+    pub(super) api_version: Required<ApiVersion>,
+    #[serde(default)]
+    pub(super) name: Optional<DaemonName>,
+    #[serde(default)]
+    pub(super) state: Optional<AbsolutePath>,
+    #[serde(default)]
+    pub(super) listen: Section<ListenSection>,
+    #[serde(default)]
+    pub(super) http: Optional<HttpChoice>,
+    pub(super) root_keys: Required<List<Section<RootKeySection>, 1, MOST_ROOT_KEYS>>,
+    #[serde(default)]
+    pub(super) data_keys: Section<DataKeysSection>,
+    #[serde(default)]
+    pub(super) outage: Section<OutageSection>,
+    #[serde(default)]
+    pub(super) probe: Section<ProbeSection>,
+    #[serde(default)]
+    pub(super) log: Section<LogSection>,
+    #[serde(default)]
+    pub(super) hardening: Section<HardeningSection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListenSection {
+    pub(super) socket: Optional<SocketAddress>,
+    pub(super) mode: Optional<Mode>,
+    pub(super) peers: Optional<List<Required<Uid>, 0, MOST_PEERS>>,
+    pub(super) status_version: Optional<Word<StatusVersion>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HttpSection {
+    pub(super) address: Optional<Address>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RootKeySection {
+    pub(super) name: Required<RootKeyName>,
+    #[serde(default)]
+    pub(super) shared: Optional<Flag>,
+    #[serde(default)]
+    pub(super) keyring: Optional<Section<KeyringSection>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyringSection {
+    pub(super) file: Required<AbsolutePath>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DataKeysSection {
+    pub(super) suite: Optional<Word<Suite>>,
+    pub(super) max_uses: Optional<Whole<1, MOST_USES>>,
+    // A key's age costs two calls to the root key each time; a year is as long as anybody's rules let a key live.
+    pub(super) max_age: Optional<Span<MINUTE, { 365 * DAY }>>,
+    pub(super) reuse: Optional<Word<Reuse>>,
+    pub(super) cache: Section<CacheSection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CacheSection {
+    pub(super) ttl: Optional<Span<0, { 30 * DAY }>>,
+    pub(super) capacity: Optional<Whole<1, 1_000_000>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OutageSection {
+    pub(super) tolerate: Optional<Span<0, { 30 * DAY }>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ProbeSection {
+    pub(super) interval: Optional<Span<1, HOUR>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LogSection {
+    pub(super) level: Optional<Word<Level>>,
+    pub(super) format: Optional<Word<Format>>,
+    pub(super) requests: Optional<Flag>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HardeningSection {
+    pub(super) lock_memory: Optional<Word<LockMemory>>,
+    pub(super) seccomp: Optional<Flag>,
+}

@@ -1,0 +1,119 @@
+//! What a configuration file may say, what it comes to, and how a wrong one is refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+#[path = "config/command.rs"]
+mod command;
+#[path = "config/effective.rs"]
+mod effective;
+#[path = "config/good_copy.rs"]
+mod good_copy;
+#[path = "config/hostile.rs"]
+mod hostile;
+#[path = "config/refusals.rs"]
+mod refusals;
+#[path = "config/reload.rs"]
+mod reload;
+#[path = "config/schema.rs"]
+mod schema;
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use dekhand::config::Config;
+use dekhand::config::ConfigError;
+use dekhand::config::Origin;
+use dekhand::config::Overrides;
+use dekhand::config::keep_good_copy;
+use dekhand::config::load_or_good_copy;
+
+const EXAMPLE: &str = include_str!("../config/dekhand.yaml");
+const PAGE: &str = include_str!("../config/README.md");
+const MINIMAL: &str = "apiVersion: dekhand/v1\nroot_keys:\n  - name: kube-root\n    keyring: {file: /k/keyring.json}\n";
+/// Every setting with another value than its default.
+const OTHER: &str = r#"
+apiVersion: dekhand/v1
+name: two
+state: /s
+listen: {socket: /r/k.sock, mode: "0660", peers: [0, 2001], status_version: v2beta1}
+http: {address: "[::1]:1"}
+root_keys:
+  - {name: new, shared: true, keyring: {file: /k/new.json}}
+  - {name: old, keyring: {file: /k/old.json}}
+data_keys: {suite: a256cbc-hs512, max_uses: 4294967296, max_age: 1m, reuse: never, cache: {ttl: 0, capacity: 1}}
+outage: {tolerate: 30d}
+probe: {interval: 1s}
+log: {level: debug, format: text, requests: true}
+hardening: {lock_memory: off, seccomp: false}
+"#;
+
+fn parse(text: impl AsRef<[u8]>) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("f.yaml"), text.as_ref(), &Overrides::default())
+}
+
+/// A minimal file with these lines more.
+fn with(lines: &str) -> Result<Config, ConfigError> {
+    parse(format!("{MINIMAL}{lines}\n"))
+}
+
+fn refused(text: impl AsRef<[u8]>) -> ConfigError {
+    let start = Instant::now();
+    let error = parse(text).unwrap_err();
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "hostile texts take no long time"
+    );
+    error
+}
+
+/// Asserts how a minimal file with these lines more is refused: key, place of the fifth line and later, a part of the
+/// problem, and a part of the hint.
+fn assert_refused(lines: &str, key: &str, place: (u32, u32), problem: &str, hint: &str) {
+    let error = with(lines).expect_err(lines);
+    assert_eq!(error.key.as_deref(), Some(key), "{lines}: {error}");
+    let found = error.place.map(|place| (place.line, place.column));
+    assert_eq!(found, Some(place), "{lines}: {error}");
+    assert!(error.problem.contains(problem), "{lines}: {error}");
+    let found = error.hint.as_deref().unwrap_or_default();
+    assert!(
+        found.contains(hint) && found.is_empty() == hint.is_empty(),
+        "{lines}: {found}"
+    );
+}
+
+/// A state directory and a configuration file that names it.
+struct Home {
+    directory: tempfile::TempDir,
+    file: PathBuf,
+    text: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.yaml");
+        let text = format!("{MINIMAL}state: {}\n", directory.path().display());
+        Self { directory, file, text }
+    }
+
+    fn write(&self, text: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(&self.file, text).unwrap();
+        std::fs::set_permissions(&self.file, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn keep(&self) {
+        keep_good_copy(self.directory.path(), &self.file, self.text.as_bytes()).unwrap();
+    }
+
+    fn load(&self) -> Result<(Config, Origin), ConfigError> {
+        load_or_good_copy(&self.file, &Overrides::default())
+    }
+}

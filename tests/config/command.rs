@@ -1,0 +1,76 @@
+//! `dekhand config check` and `dekhand config show`.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use dekhand::cli::config::ConfigCommand;
+use dekhand::cli::config::run;
+use dekhand::cli::output::Format;
+use dekhand::cli::output::Output;
+use dekhand::cli::overrides::OverrideArgs;
+use dekhand::config::ConfigError;
+use dekhand::config::known_settings;
+
+use crate::Home;
+
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn ran(command: &ConfigCommand, format: Format) -> (anyhow::Result<()>, String) {
+    let paper = Paper::default();
+    let mut output = Output::new(format, paper.clone(), io::sink());
+    let result = run(command, &mut output);
+    let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+    (result, text)
+}
+
+#[test]
+fn check_says_good_or_why_not() {
+    let home = Home::new();
+    home.write(&home.text, 0o600);
+    let check = ConfigCommand::Check {
+        file: home.file.clone(),
+    };
+    let (result, text) = ran(&check, Format::Text);
+    result.unwrap();
+    assert_eq!(text, format!("{}: good\n", home.file.display()));
+    let (_, text) = ran(&check, Format::Json);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["ok"], true);
+    home.write("", 0o600);
+    home.keep();
+    let (result, text) = ran(&check, Format::Text);
+    assert!(text.is_empty());
+    // The good copy starts a daemon, and makes no broken file good.
+    result.unwrap_err().downcast::<ConfigError>().unwrap();
+}
+
+#[test]
+fn show_prints_every_setting_in_both_formats() {
+    let home = Home::new();
+    home.write(&home.text, 0o600);
+    let overrides = OverrideArgs {
+        http: "off".parse().ok(),
+        ..OverrideArgs::default()
+    };
+    let file = home.file.clone();
+    let show = ConfigCommand::Show { file, overrides };
+    let (result, text) = ran(&show, Format::Text);
+    result.unwrap();
+    assert!(text.contains("# --http\n") && text.contains("# default\n"), "{text}");
+    assert!(!text.ends_with("\n\n"));
+    let (_, json) = ran(&show, Format::Json);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["settings"].as_array().unwrap().len(), known_settings().len());
+}
