@@ -16,6 +16,12 @@ def seeds(target):
     if target == "sealed_parse":
         for vector in sorted((TESTS / "vectors" / "v1").glob("*.json")):
             yield bytes.fromhex(json.loads(vector.read_text(encoding="utf-8"))["sealed"])
+    elif target == "config_parse":
+        example = (TESTS.parent / "config" / "dekhand.yaml").read_text(encoding="utf-8")
+        yield example.encode()
+        # Without its comments: shorter is faster.
+        lines = (line.split(" #")[0].rstrip() for line in example.splitlines())
+        yield "\n".join(line for line in lines if line and not line.startswith("#")).encode()
     elif target == "keyring_parse":
         # The target puts a fitting digest in the place of one that does not fit.
         yield keyring([])
