@@ -14,6 +14,7 @@ use clap::Subcommand;
 
 use crate::cli::config::ConfigCommand;
 use crate::cli::exit::Exit;
+use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
 use crate::cli::output::Output;
 use crate::cli::serve::ServeArgs;
@@ -33,6 +34,9 @@ struct Line {
 enum Command {
     /// Runs the daemon that kube-apiserver calls.
     Serve(ServeArgs),
+    /// Makes, lists, rotates, verifies and destroys versions of root keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Checks and shows configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -52,6 +56,7 @@ pub fn main() -> ExitCode {
     let mut out = Output::of_process(line.output);
     let ran = match &line.command {
         Command::Serve(args) => serve::run(args, &mut out),
+        Command::Keys(command) => keys::run(command, &mut out),
         Command::Config(command) => config::run(command, &mut out),
     };
     let ran = ran.and_then(|()| Ok(out.finish()?));

@@ -1,8 +1,8 @@
 //! Seals payloads under data keys of its own, and opens them.
 //!
 //! [`Envelope`] is what the doors call; it answers from memory wherever it can. Two tasks work behind it: the
-//! [`keeper`] talks to the root keys (lists versions, makes data keys, probes), the [`switch`] decides which version
-//! encrypts. `Decrypt` asks a root key itself, once for each wrapped key, in [`open`].
+//! `keeper` talks to the root keys (lists versions, makes data keys, probes), the `switch` decides which version
+//! encrypts. `Decrypt` asks a root key itself, once for each wrapped key, in `open`.
 
 pub(crate) mod cache;
 pub(crate) mod data_key;

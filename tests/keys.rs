@@ -1,5 +1,12 @@
 //! `dekhand keys` against real files: what an operator types, what is answered, and what is in the keyring after it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
@@ -118,7 +125,7 @@ impl Node {
     fn run(&self, line: &str, format: Format) -> Answer {
         let line = Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split_whitespace())).unwrap();
         let (data, talk) = (Paper::default(), Paper::default());
-        let mut out = Output::to(format, Box::new(data.clone()), Box::new(talk.clone()));
+        let mut out = Output::new(format, data.clone(), talk.clone());
         let mut input = Input::new(io::Cursor::new(self.stdin.clone()), self.terminal);
         let targets = [Target {
             name: "kube-root".parse().unwrap(),
@@ -268,7 +275,9 @@ fn with_a_copy_on_each_node_a_rotation_is_three_steps() {
     // 1: a pending version, on every node.
     let talk = one.text("rotate").good().talk;
     assert!(talk.contains("copy") && talk.contains("keys verify"), "{talk}");
-    others.iter().for_each(|other| one.copy_to(other));
+    for other in others {
+        one.copy_to(other);
+    }
     // 2: the proof that all hold the same.
     let record = one.text("verify --record").good().data;
     for other in others {

@@ -97,7 +97,7 @@ impl Reload {
                 if let Err(error) = kept {
                     tracing::warn!(error = chain(&error), "no copy of the good configuration could be kept");
                 }
-                self.apply(config);
+                self.apply(&config);
             }
             Ok(Err(error)) => {
                 self.parts.metrics.config_broken.set(1);
@@ -111,8 +111,8 @@ impl Reload {
         }
     }
 
-    fn apply(&mut self, new: Config) {
-        let changes = changes(&self.config, &new);
+    fn apply(&mut self, new: &Config) {
+        let changes = changes(&self.config, new);
         if changes.is_empty() {
             return;
         }
@@ -122,7 +122,7 @@ impl Reload {
         if changes.reloadable.is_empty() {
             return;
         }
-        self.config.reload(&new);
+        self.config.reload(new);
         let Reloadable {
             envelope,
             peers,

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use crate::app::AppError;
+use crate::cli::keys::error::FailureKind;
+use crate::cli::keys::error::KeysError;
 use crate::cli::output::Output;
 use crate::config::ConfigError;
 
@@ -41,6 +43,14 @@ impl Exit {
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
         if cause.is::<ConfigError>() {
             return Some(Self::Configuration);
+        }
+        if let Some(error) = cause.downcast_ref::<KeysError>() {
+            return Some(match error.kind() {
+                FailureKind::Usage => Self::Usage,
+                FailureKind::Refused => Self::Refused,
+                FailureKind::Unreachable => Self::Unreachable,
+                FailureKind::Failed => Self::Failed,
+            });
         }
         match cause.downcast_ref::<AppError>() {
             Some(AppError::Running { .. }) => Some(Self::Refused),

@@ -18,6 +18,7 @@ use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
 
+use crate::app;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::input::Input;
 use crate::cli::keys::key_text::Form;
@@ -25,6 +26,12 @@ use crate::cli::keys::target::Target;
 use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::config::DEFAULT_FILE;
+use crate::config::Overrides;
+use crate::hardening;
+use crate::hardening::HardeningOptions;
+use crate::hardening::LockMemory;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::date::When;
@@ -58,9 +65,9 @@ pub enum KeysCommand {
 /// Which root key.
 #[derive(Clone, Debug, Args)]
 pub struct WhichArgs {
-    /// The configuration file [default: /etc/dekhand/config.yaml]
-    #[arg(long, value_name = "FILE", conflicts_with = "dev")]
-    pub config: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "dev")]
+    pub config: PathBuf,
     /// Use what `serve --dev` made
     #[arg(long)]
     pub dev: bool,
@@ -255,6 +262,46 @@ impl ImportArgs {
             )),
         }
     }
+}
+
+/// Runs `dekhand keys`.
+///
+/// # Errors
+/// A [`KeysError`], or a [`ConfigError`](crate::config::ConfigError).
+pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
+    // Root keys will be in this memory. What can't be had is no reason to refuse: the daemon insists, this ends soon.
+    let hardening = HardeningOptions {
+        lock_memory: LockMemory::Try,
+        seccomp: false,
+    };
+    hardening::apply(&hardening).ok();
+    let config = load(command.which())?;
+    let targets: Vec<Target> = config
+        .root_keys
+        .iter()
+        .map(|entry| Target::new(entry, &config.state))
+        .collect();
+    let mut session = Session {
+        out,
+        input: &mut Input::of_process(),
+        clock: &Clock::system(),
+    };
+    Ok(execute(command, &targets, &mut session)?)
+}
+
+fn load(which: &WhichArgs) -> anyhow::Result<Config> {
+    let WhichArgs {
+        config,
+        dev,
+        dir,
+        root_key: _,
+    } = which;
+    if !dev {
+        return Ok(Config::load(config, &Overrides::default())?);
+    }
+    let directory = app::dev::directory(dir.as_deref())
+        .ok_or(KeysError::Usage("XDG_STATE_HOME or HOME, or a directory with --dir"))?;
+    Ok(Config::dev(&directory, &Overrides::default())?)
 }
 
 /// What a command works with, besides the root keys.

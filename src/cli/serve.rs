@@ -25,7 +25,7 @@ pub struct ServeArgs {
     /// For trying out: needs no file; keyring, state and socket are in a private directory.
     #[arg(long)]
     dev: bool,
-    /// The directory of --dev [default: $XDG_STATE_HOME/dekhand, or ~/.local/state/dekhand].
+    /// The directory of --dev (default: `$XDG_STATE_HOME/dekhand`, else `~/.local/state/dekhand`)
     #[arg(long, value_name = "DIR", requires = "dev")]
     dir: Option<PathBuf>,
     #[command(flatten)]

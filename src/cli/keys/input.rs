@@ -22,16 +22,14 @@ pub struct Input {
 }
 
 impl Input {
-    /// This process's stdin.
-    ///
-    /// # Errors
-    /// It is closed.
-    pub fn of_process() -> io::Result<Self> {
+    /// This process's stdin; empty if it has none.
+    pub fn of_process() -> Self {
         // Not `io::stdin` itself: its buffer would keep a copy of a key, and nobody wipes it.
         let stdin = io::stdin();
-        let terminal = stdin.is_terminal();
-        let file = File::from(stdin.as_fd().try_clone_to_owned()?);
-        Ok(Self::new(file, terminal))
+        match stdin.as_fd().try_clone_to_owned() {
+            Ok(own) => Self::new(File::from(own), stdin.is_terminal()),
+            Err(_) => Self::new(io::empty(), false),
+        }
     }
 
     /// Something else; `terminal` says whether somebody sits there and can be asked.
@@ -107,7 +105,7 @@ mod tests {
     use crate::cli::output::Format;
 
     fn out() -> Output {
-        Output::to(Format::Text, Box::new(io::sink()), Box::new(io::sink()))
+        Output::new(Format::Text, io::sink(), io::sink())
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The root key that a command is about.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use crate::backend::keyring::Keyring;
@@ -7,6 +8,8 @@ use crate::backend::keyring::KeyringOptions;
 use crate::backend::keyring::admin::KeyringAdmin;
 use crate::cli::keys::error::KeysError;
 use crate::clock::Clock;
+use crate::config::RootKeyEntry;
+use crate::config::Store;
 use crate::files::thread::FileThread;
 use crate::root_key::Admin;
 use crate::root_key::high_water::HighWater;
@@ -28,6 +31,18 @@ pub struct Target {
 }
 
 impl Target {
+    /// An entry of `root_keys:` in a configuration with this state directory.
+    pub fn new(entry: &RootKeyEntry, state: &Path) -> Self {
+        let RootKeyEntry { name, shared, store } = entry;
+        let Store::Keyring(keyring) = store;
+        Self {
+            name: name.clone(),
+            shared: *shared,
+            keyring: keyring.clone(),
+            state: state.to_owned(),
+        }
+    }
+
     /// For looking.
     pub(super) fn reader(&self) -> KeyringAdmin {
         KeyringAdmin::new(&self.keyring, self.name.clone())
