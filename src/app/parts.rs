@@ -2,7 +2,6 @@
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::app::AppError;
 use crate::app::reload::Reloadable;
@@ -59,8 +58,7 @@ impl Parts {
         let http = http
             .transpose()
             .map_err(AppError::system("start the operators' HTTP thread"))?;
-        let request_lines = Arc::new(AtomicBool::new(config.kms.log_requests));
-        let service = kms::routes(envelope.clone(), config.kms.status_version, request_lines.clone());
+        let (service, request_lines) = kms::service(envelope.clone(), &config.kms);
         let reloadable = Reloadable {
             files,
             envelope: envelope.clone(),
