@@ -6,6 +6,7 @@ pub mod keys;
 pub mod output;
 pub mod overrides;
 pub mod serve;
+pub mod status;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
 use crate::cli::output::Output;
 use crate::cli::serve::ServeArgs;
+use crate::cli::status::StatusArgs;
 
 /// A Kubernetes KMS provider plugin whose root key stays where it is.
 #[derive(Debug, Parser)]
@@ -34,6 +36,8 @@ struct Line {
 enum Command {
     /// Runs the daemon that kube-apiserver calls.
     Serve(ServeArgs),
+    /// Calls the running daemon as kube-apiserver does: good only if Status, Encrypt and Decrypt are.
+    Status(StatusArgs),
     /// Makes, lists, rotates, verifies and destroys versions of root keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -56,6 +60,7 @@ pub fn main() -> ExitCode {
     let mut out = Output::of_process(line.output);
     let ran = match &line.command {
         Command::Serve(args) => serve::run(args, &mut out),
+        Command::Status(args) => status::run(args, &mut out),
         Command::Keys(command) => keys::run(command, &mut out),
         Command::Config(command) => config::run(command, &mut out),
     };

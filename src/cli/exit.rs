@@ -6,6 +6,7 @@ use crate::app::AppError;
 use crate::cli::keys::error::FailureKind;
 use crate::cli::keys::error::KeysError;
 use crate::cli::output::Output;
+use crate::cli::status::StatusError;
 use crate::config::ConfigError;
 
 /// The table under `--help`.
@@ -52,6 +53,13 @@ impl Exit {
                 FailureKind::Failed => Self::Failed,
             });
         }
+        if let Some(error) = cause.downcast_ref::<StatusError>() {
+            return Some(match error {
+                StatusError::Unnamed => Self::Usage,
+                error if error.is_unreachable() => Self::Unreachable,
+                _ => Self::Failed,
+            });
+        }
         match cause.downcast_ref::<AppError>() {
             Some(AppError::Running { .. }) => Some(Self::Refused),
             Some(AppError::Socket(error)) if error.is_in_use() => Some(Self::Refused),
@@ -73,6 +81,9 @@ pub fn tell(error: &anyhow::Error, out: &mut Output) {
 }
 
 fn hint<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    if let Some(error) = cause.downcast_ref::<StatusError>() {
+        return error.hint();
+    }
     cause
         .downcast_ref::<ConfigError>()
         .and_then(|error| error.hint.as_deref())
