@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::app::AppError;
 use crate::app::reload::Reloadable;
@@ -58,7 +59,8 @@ impl Parts {
         let http = http
             .transpose()
             .map_err(AppError::system("start the operators' HTTP thread"))?;
-        let (service, request_lines) = kms::service(envelope.clone(), &config.kms);
+        let request_lines = Arc::new(AtomicBool::new(config.kms.log_requests));
+        let service = kms::routes(envelope.clone(), config.kms.status_version, request_lines.clone());
         let reloadable = Reloadable {
             files,
             envelope: envelope.clone(),
