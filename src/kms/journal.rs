@@ -85,7 +85,8 @@ impl Journal {
         });
         if self.all.load(Ordering::Relaxed) {
             let code = code::name(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
-            let microseconds = begin.elapsed().as_micros();
+            // JSON has no number of 128 bits; half a million years are enough.
+            let microseconds = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::info!(
                 method,
                 uid,
