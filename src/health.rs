@@ -56,7 +56,11 @@ impl Health {
 
     /// Whether the process is alive: its gRPC runtime turns.
     pub fn live(&self) -> Vec<(&'static str, Verdict)> {
-        let age = Duration::from_millis(self.now_millis() - self.0.heartbeat_millis.load(Ordering::Relaxed));
+        // The heart may beat between the two readings.
+        let age = self
+            .now_millis()
+            .saturating_sub(self.0.heartbeat_millis.load(Ordering::Relaxed));
+        let age = Duration::from_millis(age);
         let verdict = if age < HEARTBEAT_LIMIT {
             Ok("running".to_owned())
         } else {

@@ -66,7 +66,7 @@ impl Listener {
         self.socket.place.claim.clone()
     }
 
-    /// Serves until `shutdown` completes; then refuses newcomers, gives requests in flight 4 s, and removes the socket.
+    /// Serves until `shutdown` completes; then refuses newcomers, gives requests in flight 3 s, and removes the socket.
     ///
     /// # Cancel safety
     /// Dropping it ends all connections at once and removes the socket.

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) policy: Policy,
     /// As many as there are root keys in the configuration, in its order.
     pub(crate) stores: Vec<Listing>,
+    /// Every version that they list.
+    places: HashMap<KeyId, Place>,
     pub(crate) standing: HashMap<(KeyId, Purpose), Standing>,
     pub(crate) primary: Primary,
     pub(crate) mark: Mark,
@@ -77,7 +79,7 @@ pub(crate) enum Primary {
 }
 
 /// Where a version is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In this store, and it decrypts.
     Store(usize),
@@ -95,6 +97,7 @@ impl State {
             cache: Cache::new(policy.cache_capacity),
             policy,
             stores: (0..stores).map(|_| Listing::default()).collect(),
+            places: HashMap::new(),
             standing: HashMap::new(),
             primary: Primary::Absent(EnvelopeError::Unavailable("the daemon is starting".into())),
             mark: Mark::Unread,
@@ -137,20 +140,9 @@ impl State {
             .all(|purpose| self.standing.contains_key(&(id.clone(), *purpose)))
     }
 
+    /// Where a version is, as far as was listed.
     pub(crate) fn locate(&self, id: &KeyId) -> Place {
-        let found: Vec<_> = self
-            .stores
-            .iter()
-            .enumerate()
-            .flat_map(|(store, listing)| listing.versions.iter().map(move |version| (store, version)))
-            .filter(|(_, version)| version.id == *id)
-            .collect();
-        match found.as_slice() {
-            [] => Place::Unknown,
-            [(store, version)] if version.state.decrypts() => Place::Store(*store),
-            [_] => Place::Retired,
-            _ => Place::Ambiguous,
-        }
+        self.places.get(id).copied().unwrap_or(Place::Unknown)
     }
 
     /// The cipher of a data key in memory. While the token is away the TTL is suspended.
@@ -211,15 +203,10 @@ impl State {
             }
             Err(error) => listing.error = Some(error),
         }
-        let decrypting: std::collections::HashSet<_> = self
-            .stores
-            .iter()
-            .flat_map(|listing| &listing.versions)
-            .filter(|version| version.state.decrypts())
-            .map(|version| version.id.clone())
-            .collect();
-        self.cache.retain_versions(|id| decrypting.contains(id));
-        self.standing.retain(|(id, _), _| decrypting.contains(id));
+        self.places = places(&self.stores);
+        let decrypts = |id: &KeyId| self.places.get(id).is_some_and(|place| *place != Place::Retired);
+        self.cache.retain_versions(decrypts);
+        self.standing.retain(|(id, _), _| decrypts(id));
         if !self.truth.is_outage() {
             self.cache.expire(now, self.policy.cache_ttl);
         }
@@ -246,4 +233,20 @@ impl State {
             .peek(id)
             .is_some_and(|since| now.saturating_sub(*since) < GIVEN_UP_FOR)
     }
+}
+
+fn places(stores: &[Listing]) -> HashMap<KeyId, Place> {
+    let mut places = HashMap::new();
+    for (store, listing) in stores.iter().enumerate() {
+        for version in &listing.versions {
+            let place = if version.state.decrypts() {
+                Place::Store(store)
+            } else {
+                Place::Retired
+            };
+            let known = places.entry(version.id.clone());
+            known.and_modify(|place| *place = Place::Ambiguous).or_insert(place);
+        }
+    }
+    places
 }

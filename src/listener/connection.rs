@@ -26,8 +26,9 @@ use crate::listener::peers::Peers;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client may take to send it.
 const PREFACE_TIME: Duration = Duration::from_secs(5);
-/// How long requests in flight may take when the connection is to end: the daemon must be gone within 5 s.
-const DRAIN_TIME: Duration = Duration::from_secs(4);
+/// How long requests in flight may take when the connection is to end: the daemon must be gone within 5 s, and a log
+/// that nobody reads takes more than one of them.
+const DRAIN_TIME: Duration = Duration::from_secs(3);
 
 /// More requests at once than a connection's room, so that those beyond it are told `RESOURCE_EXHAUSTED`.
 const STREAMS: u32 = 1024;
