@@ -85,7 +85,7 @@ impl Journal {
         });
         if self.all.load(Ordering::Relaxed) {
             let code = code::name(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
-            let microseconds = begin.elapsed().as_micros();
+            let microseconds = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::info!(
                 method,
                 uid,
