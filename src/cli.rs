@@ -36,7 +36,7 @@ struct Line {
 enum Command {
     /// Runs the daemon that kube-apiserver calls.
     Serve(ServeArgs),
-    /// Calls the running daemon as kube-apiserver does: good only if Status, Encrypt and Decrypt are.
+    /// Asks a running daemon what kube-apiserver asks: Status, Encrypt, Decrypt.
     Status(StatusArgs),
     /// Makes, lists, rotates, verifies and destroys versions of root keys.
     #[command(subcommand)]

@@ -591,3 +591,19 @@ fn a_key_typed_in_place_of_a_file_is_not_repeated() {
         );
     }
 }
+
+#[test]
+fn every_command_on_the_page_about_rotation_parses() {
+    let page = include_str!("../deploy/rotation.md");
+    let typed: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.split_once("$ dekhand keys "))
+        .filter(|(host, _)| host.is_empty() || host.starts_with("node-"))
+        .map(|(_, typed)| typed.split(" > ").next().unwrap_or(typed))
+        .collect();
+    assert!(typed.len() > 10, "{typed:?}");
+    for line in typed {
+        let parsed = Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split_whitespace()));
+        assert!(parsed.is_ok(), "{line}");
+    }
+}

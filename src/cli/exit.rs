@@ -81,10 +81,8 @@ pub fn tell(error: &anyhow::Error, out: &mut Output) {
 }
 
 fn hint<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
-    if let Some(error) = cause.downcast_ref::<StatusError>() {
-        return error.hint();
-    }
-    cause
+    let of_config = cause
         .downcast_ref::<ConfigError>()
-        .and_then(|error| error.hint.as_deref())
+        .and_then(|error| error.hint.as_deref());
+    of_config.or_else(|| cause.downcast_ref::<StatusError>()?.hint())
 }

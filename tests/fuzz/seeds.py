@@ -16,10 +16,34 @@ def seeds(target):
     if target == "sealed_parse":
         for vector in sorted((TESTS / "vectors" / "v1").glob("*.json")):
             yield bytes.fromhex(json.loads(vector.read_text(encoding="utf-8"))["sealed"])
+    elif target == "config_parse":
+        example = (TESTS.parent / "config" / "dekhand.yaml").read_text(encoding="utf-8")
+        yield example.encode()
+        # Without its comments: shorter is faster.
+        lines = (line.split(" #")[0].rstrip() for line in example.splitlines())
+        yield "\n".join(line for line in lines if line and not line.startswith("#")).encode()
+    elif target == "keyring_parse":
+        # The target puts a fitting digest in the place of one that does not fit.
+        yield keyring([])
+        yield keyring([version(1, "active")])
+        yield keyring([version(1, "retired"), version(2, "active"), version(3, "pending")])
     elif target == "decrypt":
         # Every sample as it is.
         for sample in range(12):
             yield bytes([sample])
+
+
+def version(number, state):
+    """A version of a keyring."""
+    since = {} if state == "pending" else {"since": "2026-03-01T12:00:00Z"}
+    secret = {"origin": "generated", "key": f"{number:02x}" * 32}
+    return {"number": number, "id": f"{number:02x}" * 16, "state": state, **since, **secret}
+
+
+def keyring(versions):
+    """A keyring file."""
+    head = {"apiVersion": "dekhand/keyring/v1", "name": "kube-root"}
+    return json.dumps({**head, "versions": versions, "digest": "00" * 32}).encode()
 
 
 def main(target, directory):
