@@ -23,12 +23,15 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 pub use crate::crypto::derive::Purpose;
+use crate::crypto::suite::Suite;
 use crate::envelope::data_key::DataKey;
 use crate::envelope::data_key::LONGEST_SEALED;
 use crate::envelope::error::EnvelopeError;
@@ -38,12 +41,19 @@ use crate::envelope::standing::Taken;
 use crate::envelope::state::State;
 use crate::files::thread::FileThread;
 use crate::root_key::RootKey;
+use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::VersionLabels;
+
+/// So many calls to root keys are under way for callers at once; more are refused.
+pub(crate) const MOST_CALLS: usize = 1024;
+
+/// Backends end their calls themselves, each in its own time. One that does not must not stop the keeper for good.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A sealed payload and the `key_id` under which it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +109,8 @@ pub(crate) struct Inner {
     changes: watch::Sender<()>,
     keeper_wanted: Notify,
     switch_wanted: Notify,
+    /// Room for data keys that are made for one payload each.
+    single_use: Arc<Semaphore>,
 }
 
 impl Envelope {
@@ -125,6 +137,7 @@ impl Envelope {
             changes: watch::Sender::default(),
             keeper_wanted: Notify::new(),
             switch_wanted: Notify::new(),
+            single_use: Arc::new(Semaphore::new(MOST_CALLS)),
         }))
     }
 
@@ -150,7 +163,7 @@ impl Envelope {
     /// # Errors
     /// No version may encrypt, or the payload is empty or too long.
     pub async fn encrypt(&self, purpose: Purpose, payload: &[u8]) -> Result<SealedPayload, EnvelopeError> {
-        let data_key = self.0.data_key_for(purpose).await?;
+        let data_key = data_key_for(&self.0, purpose).await?;
         let bytes = data_key.seal(payload, LONGEST_SEALED)?;
         Ok(SealedPayload {
             bytes,
@@ -202,65 +215,41 @@ impl Inner {
         self.stores.get(number).ok_or(EnvelopeError::Stopped)
     }
 
-    /// The data key that seals the next payload.
-    async fn data_key_for(&self, purpose: Purpose) -> Result<Arc<DataKey>, EnvelopeError> {
-        let mut changes = self.changes.subscribe();
-        loop {
-            let alone = {
-                let mut state = self.lock();
-                let now = self.clock.boottime();
-                let id = state.ready(now)?.id.clone();
-                if state.policy.reuse == Reuse::Never {
-                    Some((id, state.policy.suite))
-                } else {
-                    let suspended = state.truth.is_outage();
-                    let State { policy, standing, .. } = &mut *state;
-                    let Some(standing) = standing.get_mut(&(id, purpose)) else {
-                        // The listing was taken a moment ago; the switch is about to say why.
-                        return Err(EnvelopeError::Unavailable(
-                            "the version that encrypts left the store".into(),
-                        ));
-                    };
-                    let taken = standing.take(policy, now, suspended);
-                    if standing.wants_spare(policy, now) {
-                        self.keeper_wanted.notify_one();
-                    }
-                    match taken {
-                        Taken::Key(data_key) => return Ok(data_key),
-                        Taken::Never if suspended => {
-                            return Err(EnvelopeError::Unavailable(
-                                "the data key has sealed 2^32 payloads".into(),
-                            ));
-                        }
-                        Taken::Never | Taken::NotYet => None,
-                    }
-                }
-            };
-            if let Some((id, suite)) = alone {
-                return self
-                    .make_data_key(&id, purpose, suite)
-                    .await
-                    .map(Arc::new)
-                    .map_err(|error| (&error).into());
-            }
-            changes.changed().await.map_err(|_| EnvelopeError::Stopped)?;
+    fn next_data_key(&self, purpose: Purpose) -> Result<Next, EnvelopeError> {
+        let mut state = self.lock();
+        let now = self.clock.boottime();
+        let id = state.ready(now)?.id.clone();
+        let suspended = state.truth.is_outage();
+        let State { policy, standing, .. } = &mut *state;
+        if policy.reuse == Reuse::Never {
+            return Ok(Next::Make(id, policy.suite));
+        }
+        let Some(standing) = standing.get_mut(&(id, purpose)) else {
+            // The listing was taken a moment ago; the switch is about to say why.
+            return Err(EnvelopeError::Unavailable(
+                "the version that encrypts left the store".into(),
+            ));
+        };
+        let taken = standing.take(policy, now, suspended);
+        if standing.wants_spare(policy, now) {
+            self.keeper_wanted.notify_one();
+        }
+        match taken {
+            Taken::Key(data_key) => Ok(Next::Take(data_key)),
+            Taken::Never if suspended => Err(EnvelopeError::Unavailable(
+                "the data key has sealed 2^32 payloads".into(),
+            )),
+            Taken::Never | Taken::NotYet => Ok(Next::Wait),
         }
     }
 
     /// Makes a proven data key under a version of the first root key, and tells the truth about how that went.
-    async fn make_data_key(
-        &self,
-        id: &KeyId,
-        purpose: Purpose,
-        suite: crate::crypto::suite::Suite,
-    ) -> Result<DataKey, crate::root_key::error::Error> {
+    async fn make_data_key(&self, id: &KeyId, purpose: Purpose, suite: Suite) -> Result<DataKey, Error> {
         let Some(store) = self.stores.first() else {
-            return Err(crate::root_key::error::Error::new(
-                Kind::Refusal,
-                "there is no root key",
-            ));
+            return Err(Error::new(Kind::Refusal, "there is no root key"));
         };
-        let made = DataKey::make(store.root_key.as_ref(), id, purpose, suite, self.clock.boottime()).await;
+        let making = DataKey::make(store.root_key.as_ref(), id, purpose, suite, self.clock.boottime());
+        let made = limited(making).await;
         self.note(0, made.as_ref().map(drop));
         let made = made?;
         let labels = VersionLabels { key_id: id.to_string() };
@@ -271,7 +260,7 @@ impl Inner {
     }
 
     /// Takes note of a call to a store: whether it is there or away.
-    fn note(&self, store: usize, result: Result<(), &crate::root_key::error::Error>) {
+    fn note(&self, store: usize, result: Result<(), &Error>) {
         let now = self.clock.boottime();
         let mut state = self.lock();
         let news = match result {
@@ -279,7 +268,7 @@ impl Inner {
             Err(error) if store == 0 && error.kind() == Kind::Outage => state.truth.note_outage(error),
             Err(_) => false,
         };
-        if result.is_ok() && store == 0 {
+        if state.truth.last_good() == Some(now) {
             self.metrics
                 .last_good_call
                 .set(i64::try_from(self.clock.now().unix()).unwrap_or(i64::MAX));
@@ -305,4 +294,57 @@ impl Inner {
     fn changed(&self) {
         self.changes.send_replace(());
     }
+}
+
+/// The data key that seals the next payload.
+async fn data_key_for(inner: &Arc<Inner>, purpose: Purpose) -> Result<Arc<DataKey>, EnvelopeError> {
+    let mut changes = inner.changes.subscribe();
+    loop {
+        match inner.next_data_key(purpose)? {
+            Next::Take(data_key) => return Ok(data_key),
+            Next::Make(id, suite) => return single_use(inner, id, purpose, suite).await,
+            Next::Wait => changes.changed().await.map_err(|_| EnvelopeError::Stopped)?,
+        }
+    }
+}
+
+/// Where the next data key comes from.
+enum Next {
+    /// It stands ready.
+    Take(Arc<DataKey>),
+    /// It is made for one payload alone.
+    Make(KeyId, Suite),
+    /// The keeper makes it.
+    Wait,
+}
+
+/// A data key for one payload. It is made to its end also when the caller goes away, so that the truth about the root
+/// key does not depend on the callers' patience.
+async fn single_use(
+    inner: &Arc<Inner>,
+    id: KeyId,
+    purpose: Purpose,
+    suite: Suite,
+) -> Result<Arc<DataKey>, EnvelopeError> {
+    let permit = inner
+        .single_use
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| EnvelopeError::TooManyCalls)?;
+    let inner = inner.clone();
+    let making = tokio::spawn(async move {
+        let made = inner.make_data_key(&id, purpose, suite).await;
+        drop(permit);
+        made
+    });
+    let made = making.await.map_err(|_| EnvelopeError::Stopped)?;
+    made.map(Arc::new).map_err(|error| (&error).into())
+}
+
+/// Ends a call to a root key that does not end by itself.
+async fn limited<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| {
+        let message = format!("the root key has not answered for {} s", CALL_LIMIT.as_secs());
+        Err(Error::new(Kind::Outage, message))
+    })
 }

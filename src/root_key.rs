@@ -35,6 +35,8 @@ pub struct Wrapped {
 
 /// One root key with all its versions, wherever it lives: what the daemon may do with it, and no more.
 ///
+/// Every call ends: a backend puts a limit on what it waits for, and answers [`error::Kind::Outage`] beyond it.
+///
 /// # Cancel safety
 /// A dropped call goes on in the backend or was not begun; either does no harm.
 #[async_trait]

@@ -42,7 +42,7 @@ pub(crate) struct DataKey {
     key: Key,
     wrapped: Wrapped,
     uses: AtomicU64,
-    born: Duration,
+    pub(crate) born: Duration,
 }
 
 /// What a data key has left.
@@ -116,9 +116,9 @@ impl DataKey {
         prove(root_key, &self.id, &self.key, &self.wrapped).await
     }
 
-    /// Takes one use and says what was left before it.
-    pub(crate) fn use_once(&self) -> u64 {
-        self.uses.fetch_add(1, Ordering::Relaxed)
+    /// Counts one payload.
+    pub(crate) fn use_once(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How much of its limits is used.
@@ -134,11 +134,6 @@ impl DataKey {
         } else {
             Spent::No
         }
-    }
-
-    /// When its age alone makes a spare due.
-    pub(crate) fn half_age(&self, policy: &Policy) -> Duration {
-        self.born.saturating_add(policy.max_age / 2)
     }
 
     /// Seals a payload.

@@ -63,9 +63,9 @@ pub enum EnvelopeError {
     /// The root key refuses, or contradicts itself.
     #[error("the root key refuses: {0}")]
     Refused(String),
-    /// More different wrapped keys at once than may wait.
-    #[error("too many data keys are being unwrapped")]
-    TooManyUnwraps,
+    /// More calls to root keys at once than may wait.
+    #[error("too many data keys are being wrapped or unwrapped")]
+    TooManyCalls,
     /// The machine has no randomness.
     #[error("sealing failed")]
     Seal(#[from] SealError),
@@ -85,7 +85,7 @@ impl EnvelopeError {
             Self::UnknownVersion(_) | Self::Retired(_) | Self::Ambiguous(_) => ErrorKind::FailedPrecondition,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Refused(_) => ErrorKind::Refused,
-            Self::TooManyUnwraps => ErrorKind::ResourceExhausted,
+            Self::TooManyCalls => ErrorKind::ResourceExhausted,
             Self::Seal(_) | Self::Stopped => ErrorKind::Internal,
         }
     }

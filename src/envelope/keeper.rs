@@ -1,21 +1,26 @@
 //! The task that talks to the root keys: lists versions, makes data keys and spares ahead of need, and probes.
 
+mod list;
+mod probe;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::backoff::Backoff;
 use crate::crypto::derive::Purpose;
+use crate::crypto::suite::Suite;
 use crate::envelope::Inner;
+use crate::envelope::data_key::DataKey;
 use crate::envelope::primary::Choice;
 use crate::envelope::standing::Standing;
-use crate::envelope::state::Mark;
 use crate::envelope::state::Primary;
+use crate::envelope::state::State;
 use crate::root_key::error::Error;
-use crate::root_key::error::Kind;
+use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
-use crate::secret::Key;
-use crate::telemetry::metrics::VersionLabels;
 
 /// Between two listings that callers ask for.
 const LISTING_GAP: Duration = Duration::from_millis(500);
@@ -44,10 +49,7 @@ pub(crate) async fn run(inner: &Inner) {
         } else {
             retry.wait()
         };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = keeper.asked(good) => {}
-        }
+        keeper.rest(pause, good).await;
     }
 }
 
@@ -78,77 +80,6 @@ impl Keeper<'_> {
         made.is_ok() && probed && present && state.truth.is_good()
     }
 
-    fn listing_is_due(&self) -> bool {
-        let now = self.inner.clock.boottime();
-        let state = self.inner.lock();
-        let interval = if state.truth.is_good() {
-            state.policy.probe_interval
-        } else {
-            Duration::ZERO
-        };
-        let absent = matches!(state.primary, Primary::Absent(_));
-        state.listing_wanted || absent || self.listed.is_none_or(|listed| now.saturating_sub(listed) >= interval)
-    }
-
-    /// Lists every store, and reads the mark while there is no primary.
-    async fn list(&mut self) {
-        let inner = self.inner;
-        inner.lock().listing_wanted = false;
-        for (number, store) in inner.stores.iter().enumerate() {
-            let listed = store.root_key.discover().await;
-            let now = inner.clock.boottime();
-            let mut state = inner.lock();
-            let was_away = state.stores.get(number).is_some_and(|listing| listing.error.is_some());
-            match &listed {
-                Ok(_) if was_away => tracing::info!(root_key = %store.name, "the versions can be listed again"),
-                Err(error) if !was_away => {
-                    tracing::error!(root_key = %store.name, error = error.chain(), "the versions can't be listed");
-                }
-                Ok(_) | Err(_) => {}
-            }
-            state.take_listing(number, listed, now);
-            inner
-                .metrics
-                .cached_data_keys
-                .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
-        }
-        self.listed = Some(inner.clock.boottime());
-        self.refused.clear();
-        self.read_mark().await;
-        inner.switch_wanted.notify_one();
-        inner.changed();
-    }
-
-    /// Reads the highest reported version: at the start, and while it blocks, since `keys accept-loss` removes it.
-    async fn read_mark(&self) {
-        let inner = self.inner;
-        if matches!(inner.lock().primary, Primary::Present(_)) {
-            return;
-        }
-        let Some(name) = inner.stores.first().map(|store| store.name.clone()) else {
-            return;
-        };
-        let file = inner.high_water.clone();
-        let read = inner.files.run(move || file.read(&name)).await;
-        let mut state = inner.lock();
-        // The switch may have written a newer one meanwhile.
-        if matches!(state.primary, Primary::Present(_)) {
-            return;
-        }
-        let refusal = match read {
-            Ok(Ok(mark)) => {
-                state.mark = Mark::Read(mark);
-                return;
-            }
-            Ok(Err(error)) => Error::new(Kind::Refusal, "the state directory can't be read").because(error),
-            Err(stopped) => Error::new(Kind::Refusal, "the state directory can't be read").because(stopped),
-        };
-        state.mark = Mark::Unread;
-        if state.truth.note_refusal(&refusal) {
-            tracing::error!(error = refusal.chain(), "no version may encrypt before this is mended");
-        }
-    }
-
     /// Makes the data keys and spares that are missing, those of the highest version first.
     async fn make_data_keys(&mut self) -> Result<(), NotGood> {
         let inner = self.inner;
@@ -174,21 +105,23 @@ impl Keeper<'_> {
     }
 
     /// The suite of the data key to make now; `None` if none is missing.
-    fn wanted_suite(&self, id: &KeyId, purpose: Purpose) -> Option<crate::crypto::suite::Suite> {
+    fn wanted_suite(&self, id: &KeyId, purpose: Purpose) -> Option<Suite> {
         if self.refused.contains(id) {
             return None;
         }
         let now = self.inner.clock.boottime();
-        let state = self.inner.lock();
-        let missing = match state.standing.get(&(id.clone(), purpose)) {
-            None => true,
-            Some(standing) => standing.wants_spare(&state.policy, now) || state.truth.is_refusal(),
-        };
-        missing.then_some(state.policy.suite)
+        let mut state = self.inner.lock();
+        let doubted = state.truth.is_refusal();
+        let State { policy, standing, .. } = &mut *state;
+        let missing = standing.get_mut(&(id.clone(), purpose)).is_none_or(|standing| {
+            standing.take_turns(policy, now);
+            standing.wants_spare(policy, now) || doubted
+        });
+        missing.then_some(policy.suite)
     }
 
     /// Puts a proven data key to work: as the first, as the spare, or in place of one that is in doubt.
-    fn take(&mut self, id: &KeyId, purpose: Purpose, made: Arc<crate::envelope::data_key::DataKey>) {
+    fn take(&mut self, id: &KeyId, purpose: Purpose, made: Arc<DataKey>) {
         let inner = self.inner;
         let mut state = inner.lock();
         let doubted = state.truth.is_refusal();
@@ -211,7 +144,7 @@ impl Keeper<'_> {
     /// A refusal counts against Status only if it is of the version that encrypts, or of the one that should while
     /// none does. A version above that is refused is not switched to, and does no harm.
     fn note_failure(&mut self, id: &KeyId, error: &Error) -> Result<(), NotGood> {
-        if error.kind() == Kind::Outage {
+        if error.remedy() == Remedy::Reconnect {
             return Err(NotGood);
         }
         let mut state = self.inner.lock();
@@ -229,7 +162,7 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    fn should_encrypt(&self, state: &crate::envelope::state::State, id: &KeyId) -> bool {
+    fn should_encrypt(&self, state: &State, id: &KeyId) -> bool {
         match &state.primary {
             Primary::Present(version) => version.id == *id,
             Primary::Absent(_) => {
@@ -237,50 +170,6 @@ impl Keeper<'_> {
                 matches!(candidates.map(|candidates| candidates.choose(|_| true)),
                     Some(Choice::Primary(version)) if version.id == *id)
             }
-        }
-    }
-
-    /// Unwraps a kept data key if no call has shown the root key good for an interval. Says whether all is good.
-    async fn probe_if_due(&mut self) -> bool {
-        let inner = self.inner;
-        let now = inner.clock.boottime();
-        let (data_key, version) = {
-            let state = inner.lock();
-            let Primary::Present(version) = &state.primary else {
-                return true;
-            };
-            let age = state.truth.last_good().map(|last| now.saturating_sub(last));
-            let due = !state.truth.is_good() || age.is_none_or(|age| age >= state.policy.probe_interval);
-            // A store that lists nothing is away; what its memory still unwraps proves nothing.
-            if !due || state.stores.first().is_some_and(|listing| listing.error.is_some()) {
-                return !due;
-            }
-            let standing = inner
-                .purposes
-                .iter()
-                .find_map(|purpose| state.standing.get(&(version.id.clone(), *purpose)));
-            let Some(standing) = standing else {
-                return false;
-            };
-            (standing.live().clone(), version.id.clone())
-        };
-        let Some(store) = inner.stores.first() else {
-            return false;
-        };
-        let labels = VersionLabels {
-            key_id: version.to_string(),
-        };
-        inner.metrics.unwraps.get_or_create(&labels).inc();
-        let mut result = data_key.probe(store.root_key.as_ref()).await;
-        self.probes += 1;
-        if result.is_ok() && self.probes.is_multiple_of(PROBES_PER_WRAP) {
-            inner.metrics.wraps.get_or_create(&labels).inc();
-            result = try_wrap(store.root_key.as_ref(), &version).await;
-        }
-        inner.note(0, result.as_ref().map(drop));
-        match result {
-            Ok(()) => true,
-            Err(error) => self.note_failure(&version, &error).is_ok(),
         }
     }
 
@@ -296,28 +185,32 @@ impl Keeper<'_> {
             .last_good()
             .map_or(now, |last| last.saturating_add(interval));
         let standing = state.standing.iter().filter(|((id, _), _)| !self.refused.contains(id));
-        let spare = standing
-            .filter_map(|(_, standing)| standing.spare_due(&state.policy))
-            .min();
-        let next = listing.min(probe).min(spare.unwrap_or(Duration::MAX));
+        let turn = standing.map(|(_, standing)| standing.due(&state.policy)).min();
+        let next = listing.min(probe).min(turn.unwrap_or(Duration::MAX));
         next.saturating_sub(now)
     }
 
-    /// Returns when somebody needs the keeper. While something fails, only a new listing is worth leaving the backoff
-    /// for: every Encrypt asks for a spare then, and must not become a call to a token that is away.
-    async fn asked(&self, good: bool) {
+    /// Waits until something is due or somebody needs the keeper. While something fails, Encrypts that ask for a spare
+    /// and Decrypts that name unknown versions must not become calls to a root key that is away: for the latter the
+    /// versions are listed, and the wait goes on.
+    async fn rest(&mut self, pause: Duration, good: bool) {
+        let until = Instant::now() + pause;
         loop {
-            self.inner.keeper_wanted.notified().await;
-            if self.inner.lock().listing_wanted {
-                let since = self
-                    .listed
-                    .map(|listed| self.inner.clock.boottime().saturating_sub(listed));
-                tokio::time::sleep(since.map_or(Duration::ZERO, |since| LISTING_GAP.saturating_sub(since))).await;
-                return;
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return,
+                () = self.inner.keeper_wanted.notified() => {}
             }
+            if !self.inner.lock().listing_wanted {
+                if good {
+                    return;
+                }
+                continue;
+            }
+            self.wait_for_listing_gap().await;
             if good {
                 return;
             }
+            self.list().await;
         }
     }
 }
@@ -325,8 +218,3 @@ impl Keeper<'_> {
 /// Something is missing or failing; the next round comes soon.
 #[derive(Clone, Copy, Debug)]
 struct NotGood;
-
-async fn try_wrap(root_key: &dyn crate::root_key::RootKey, id: &KeyId) -> Result<(), Error> {
-    let key = Key::random().map_err(|error| Error::new(Kind::Outage, "cannot try a wrap").because(error))?;
-    root_key.wrap(id, &key).await.map(drop)
-}

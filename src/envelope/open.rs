@@ -10,9 +10,11 @@ use zeroize::Zeroizing;
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Cipher;
 use crate::envelope::Inner;
+use crate::envelope::MOST_CALLS;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::cipher_of_unwrapped;
 use crate::envelope::error::EnvelopeError;
+use crate::envelope::limited;
 use crate::envelope::seal::Sealed;
 use crate::envelope::seal::associated_data;
 use crate::envelope::state::Flight;
@@ -20,9 +22,6 @@ use crate::envelope::state::Place;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::telemetry::metrics::VersionLabels;
-
-/// So many different wrapped keys are unwrapped at once.
-const MOST_FLIGHTS: usize = 1024;
 
 /// A caller that waits for an unknown version is answered so long before its deadline.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
@@ -57,7 +56,7 @@ pub(crate) async fn open(
         }
         match state.flights.get(&key) {
             Some(flight) => flight.clone(),
-            None if state.flights.len() >= MOST_FLIGHTS => return Err(EnvelopeError::TooManyUnwraps),
+            None if state.flights.len() >= MOST_CALLS => return Err(EnvelopeError::TooManyCalls),
             None => {
                 let flight = start(inner.clone(), store, key.clone(), bytes.to_vec());
                 state.flights.insert(key.clone(), flight.clone());
@@ -84,6 +83,7 @@ pub(crate) async fn open(
 async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, EnvelopeError> {
     let until = deadline.checked_sub(TIME_TO_ANSWER).unwrap_or(deadline);
     let mut changes = inner.changes.subscribe();
+    let listings_before = inner.lock().listings;
     loop {
         {
             let mut state = inner.lock();
@@ -92,17 +92,24 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
                 Place::Store(store) => return Ok(store),
                 Place::Retired => return Err(EnvelopeError::Retired(id.clone())),
                 Place::Ambiguous => return Err(EnvelopeError::Ambiguous(id.clone())),
-                Place::Unknown if state.was_given_up(id, now) || Instant::now() >= until => {
-                    if let Some((store, unavailable)) = state.store_away() {
-                        state.truth.note_unreadable(store, unavailable.to_string(), now);
-                        return Err(unavailable);
-                    }
-                    if !state.was_given_up(id, now) {
-                        state.give_up(id.clone(), now);
-                    }
-                    return Err(EnvelopeError::UnknownVersion(id.clone()));
-                }
                 Place::Unknown => state.listing_wanted = true,
+            }
+            let given_up = state.was_given_up(id, now);
+            if given_up || Instant::now() >= until {
+                if let Some((store, unavailable)) = state.store_away() {
+                    state.truth.note_unreadable(store, unavailable.to_string(), now);
+                    return Err(unavailable);
+                }
+                if !given_up && state.listings == listings_before {
+                    // This caller had no time to wait; that says nothing about the version.
+                    return Err(EnvelopeError::Unavailable(
+                        "the versions were not listed in time".into(),
+                    ));
+                }
+                if !given_up {
+                    state.give_up(id.clone(), now);
+                }
+                return Err(EnvelopeError::UnknownVersion(id.clone()));
             }
         }
         inner.keeper_wanted.notify_one();
@@ -141,7 +148,7 @@ impl Drop for Landed<'_> {
 
 async fn unwrap(inner: &Inner, store: usize, key: &CacheKey, bytes: &[u8]) -> Result<Arc<Cipher>, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
-    let unwrapped = inner.store(store)?.root_key.unwrap(&sealed.id, &sealed.wrapped).await;
+    let unwrapped = limited(inner.store(store)?.root_key.unwrap(&sealed.id, &sealed.wrapped)).await;
     inner.note(store, unwrapped.as_ref().map(drop));
     let now = inner.clock.boottime();
     let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };

@@ -35,13 +35,18 @@ impl Standing {
         &self.live
     }
 
-    /// Takes a key for one payload. Soft limits do not hold while they are `suspended`.
-    pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Taken {
-        let spent = self.live.spent(policy, now);
-        let replaceable = matches!(spent, Spent::Soft | Spent::Hard) || self.live.suite != policy.suite;
-        if let Some(spare) = self.spare.take_if(|_| replaceable) {
+    /// Puts the spare in the live key's place when that is spent or of another suite. The keeper does it too, so that
+    /// on a node without Encrypts neither of them grows older than it may.
+    pub(crate) fn take_turns(&mut self, policy: &Policy, now: Duration) {
+        let spent = matches!(self.live.spent(policy, now), Spent::Soft | Spent::Hard);
+        if let Some(spare) = self.spare.take_if(|_| spent || self.live.suite != policy.suite) {
             self.live = spare;
         }
+    }
+
+    /// Takes a key for one payload. Soft limits do not hold while they are `suspended`.
+    pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Taken {
+        self.take_turns(policy, now);
         match self.live.spent(policy, now) {
             Spent::Hard => Taken::Never,
             Spent::Soft if !suspended => Taken::NotYet,
@@ -58,9 +63,14 @@ impl Standing {
         due && self.spare.is_none()
     }
 
-    /// When age alone will make the spare due.
-    pub(crate) fn spare_due(&self, policy: &Policy) -> Option<Duration> {
-        self.spare.is_none().then(|| self.live.half_age(policy))
+    /// When age alone makes the keeper's work due: a spare to make, or one to put in place.
+    pub(crate) fn due(&self, policy: &Policy) -> Duration {
+        let age = if self.spare.is_none() {
+            policy.max_age / 2
+        } else {
+            policy.max_age
+        };
+        self.live.born.saturating_add(age)
     }
 
     pub(crate) fn put_spare(&mut self, spare: Arc<DataKey>) {

@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) truth: Truth,
     /// A `Decrypt` waits for a version that nobody has listed yet.
     pub(crate) listing_wanted: bool,
+    /// How often all stores were listed.
+    pub(crate) listings: u64,
 }
 
 /// What one store listed last.
@@ -105,6 +107,7 @@ impl State {
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
             truth: Truth::default(),
             listing_wanted: true,
+            listings: 0,
         }
     }
 
@@ -115,9 +118,23 @@ impl State {
     pub(crate) fn ready(&self, now: Duration) -> Result<&Version, EnvelopeError> {
         self.truth.verdict(&self.policy, now)?;
         match &self.primary {
+            // What it sealed, this node would not open.
+            Primary::Present(version) if self.locate(&version.id) == Place::Ambiguous => {
+                Err(EnvelopeError::Ambiguous(version.id.clone()))
+            }
             Primary::Present(version) => Ok(version),
             Primary::Absent(reason) => Err(reason.clone()),
         }
+    }
+
+    /// No version encrypts. Says whether that, or the reason, is news.
+    pub(crate) fn set_absent(&mut self, reason: EnvelopeError) -> bool {
+        let news = match &self.primary {
+            Primary::Present(_) => true,
+            Primary::Absent(old) => old.to_string() != reason.to_string(),
+        };
+        self.primary = Primary::Absent(reason);
+        news
     }
 
     /// What decides which version of the first root key encrypts. Before the high water was read nothing does.

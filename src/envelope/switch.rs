@@ -63,9 +63,9 @@ async fn step(inner: &Inner) -> Option<Duration> {
         },
         Choice::Wait(version) => {
             let reason = format!("version {} has no proven data key yet", version.number);
-            absent(inner, &EnvelopeError::Unavailable(reason));
+            absent(inner, EnvelopeError::Unavailable(reason));
         }
-        Choice::Refuse(sentence) => absent(inner, &EnvelopeError::Refused(sentence)),
+        Choice::Refuse(sentence) => absent(inner, EnvelopeError::Refused(sentence)),
     }
     let state = inner.lock();
     let to_come = state.candidates(inner.clock.now())?.next_activation();
@@ -110,16 +110,10 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
     Ok(())
 }
 
-fn absent(inner: &Inner, reason: &EnvelopeError) {
-    let mut state = inner.lock();
-    let news = match &state.primary {
-        Primary::Present(_) => true,
-        Primary::Absent(old) => old.to_string() != reason.to_string(),
-    };
-    state.primary = Primary::Absent(reason.clone());
-    drop(state);
-    if news {
-        tracing::warn!(reason = %reason, "no version encrypts");
+fn absent(inner: &Inner, reason: EnvelopeError) {
+    let sentence = reason.to_string();
+    if inner.lock().set_absent(reason) {
+        tracing::warn!(reason = sentence, "no version encrypts");
         inner.metrics.primary.clear();
         inner.changed();
     }

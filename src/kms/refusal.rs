@@ -74,7 +74,7 @@ mod tests {
             (EnvelopeError::UnknownVersion(id(7)), Code::FailedPrecondition),
             (EnvelopeError::Retired(id(7)), Code::FailedPrecondition),
             (EnvelopeError::Unavailable(secret.into()), Code::Unavailable),
-            (EnvelopeError::TooManyUnwraps, Code::ResourceExhausted),
+            (EnvelopeError::TooManyCalls, Code::ResourceExhausted),
             (EnvelopeError::Refused(secret.into()), Code::FailedPrecondition),
             (EnvelopeError::Stopped, Code::Internal),
         ] {

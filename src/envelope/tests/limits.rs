@@ -193,6 +193,20 @@ async fn a_data_key_is_replaced_when_it_is_old() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_a_node_without_encrypts_no_key_grows_older_than_it_may() {
+    let fake = one_version();
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    sleep(40 * 3600).await;
+    fake.set_mood(Mood::Away);
+    fake.take_calls();
+    node.encrypt().await.unwrap();
+    let state = node.envelope.0.lock();
+    let standing = state.standing.values().next().unwrap();
+    let age = node.clock.boottime() - standing.live().born;
+    assert!(age <= Duration::from_secs(24 * 3600), "{age:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_reuse_every_payload_has_a_data_key_of_its_own() {
     let fake = one_version();
     let node = Node::start(
@@ -212,6 +226,30 @@ async fn without_reuse_every_payload_has_a_data_key_of_its_own() {
     fake.set_mood(Mood::Away);
     assert!(node.encrypt().await.is_err());
     assert!(node.envelope.status().is_err(), "there is no reserve");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_reuse_an_impatient_caller_does_not_hide_an_outage() {
+    let fake = one_version();
+    let node = Node::start(
+        &[&fake],
+        &state(),
+        Policy {
+            reuse: Reuse::Never,
+            ..Policy::default()
+        },
+    )
+    .await;
+    fake.stall();
+    assert!(
+        tokio::time::timeout(Duration::from_secs(3), node.encrypt())
+            .await
+            .is_err()
+    );
+    fake.set_mood(Mood::Away);
+    fake.let_go();
+    sleep(1).await;
+    assert!(node.envelope.status().is_err());
 }
 
 #[tokio::test(start_paused = true)]

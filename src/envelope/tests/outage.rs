@@ -155,3 +155,44 @@ async fn a_hung_token_delays_neither_status_nor_encrypt_nor_cached_reads() {
     assert!(node.envelope.status().is_ok() && node.encrypt().await.is_ok() && node.reads(&sealed).await);
     assert_eq!(now.elapsed(), Duration::ZERO, "turned time did not pass");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_ends_is_an_outage_and_not_the_end_of_the_keeper() {
+    let fake = one_version();
+    let policy = Policy {
+        tolerate: Duration::from_secs(600),
+        ..Policy::default()
+    };
+    let node = Node::start(&[&fake], &state(), policy).await;
+    fake.stall();
+    sleep(800).await;
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Unavailable);
+    fake.let_go();
+    sleep(45).await;
+    assert!(node.envelope.status().is_ok(), "it goes on by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn decrypts_of_unknown_ids_list_and_do_not_call_a_dead_token() {
+    let fake = one_version();
+    let stranger = Fake::new();
+    stranger.set(9, active_from(START - 1));
+    let foreign = sealed_elsewhere(&stranger, 1).await.remove(0);
+    let node = Node::start(
+        &[&fake],
+        &state(),
+        Policy {
+            max_uses: 10,
+            ..Policy::default()
+        },
+    )
+    .await;
+    fake.set_mood(Mood::Away);
+    sleep(120).await;
+    fake.take_calls();
+    for _ in 0..33 {
+        assert!(node.decrypt(&foreign).await.is_err());
+    }
+    let calls = fake.take_calls();
+    assert!(calls.wrap + calls.unwrap <= 25, "a hundred seconds at most: {calls:?}");
+}

@@ -227,6 +227,11 @@ async fn an_id_in_two_stores_is_an_error_for_both() {
     let sealed = sealed_elsewhere(&fake, 1).await.remove(0);
     let node = Node::start(&[&fake, &fake.replica()], &state(), Policy::default()).await;
     assert!(matches!(node.decrypt(&sealed).await, Err(EnvelopeError::Ambiguous(_))));
+    assert!(
+        matches!(node.encrypt().await, Err(EnvelopeError::Ambiguous(_))),
+        "it would not read what it writes"
+    );
+    assert!(node.envelope.status().is_err());
 }
 
 #[tokio::test(start_paused = true)]

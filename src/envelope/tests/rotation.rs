@@ -101,6 +101,23 @@ async fn an_id_that_stays_unknown_is_refused_before_the_callers_deadline_with_fe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_without_time_does_not_make_a_new_version_unknown_for_others() {
+    let fake = one_version();
+    let replica = fake.replica();
+    replica.set(2, active_from(START));
+    let sealed = {
+        let other = Node::start(&[&replica], &state(), Policy::default()).await;
+        other.encrypt().await.unwrap()
+    };
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    fake.copy_version(&replica, 2);
+    let soon = Instant::now() + Duration::from_millis(50);
+    let hurried = node.envelope.decrypt(Purpose::Kms2, &sealed.bytes, None, soon).await;
+    assert_eq!(hurried.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(node.reads(&sealed).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_id_is_unavailable_while_discovery_itself_fails() {
     let fake = one_version();
     let sealed = {

@@ -1,0 +1,94 @@
+//! The keeper lists the versions of every store, and reads which one this node has reported.
+
+use std::time::Duration;
+
+use super::Keeper;
+use super::LISTING_GAP;
+use crate::envelope::error::EnvelopeError;
+use crate::envelope::limited;
+use crate::envelope::state::Mark;
+use crate::envelope::state::Primary;
+use crate::telemetry::log::chain;
+
+impl Keeper<'_> {
+    pub(super) fn listing_is_due(&self) -> bool {
+        let now = self.inner.clock.boottime();
+        let state = self.inner.lock();
+        let interval = if state.truth.is_good() {
+            state.policy.probe_interval
+        } else {
+            Duration::ZERO
+        };
+        let absent = matches!(state.primary, Primary::Absent(_));
+        state.listing_wanted || absent || self.listed.is_none_or(|listed| now.saturating_sub(listed) >= interval)
+    }
+
+    /// Lists every store, and reads the mark while there is no primary.
+    pub(super) async fn list(&mut self) {
+        let inner = self.inner;
+        inner.lock().listing_wanted = false;
+        for (number, store) in inner.stores.iter().enumerate() {
+            let listed = limited(store.root_key.discover()).await;
+            let now = inner.clock.boottime();
+            let mut state = inner.lock();
+            let was_away = state.stores.get(number).is_some_and(|listing| listing.error.is_some());
+            match &listed {
+                Ok(_) if was_away => tracing::info!(root_key = %store.name, "the versions can be listed again"),
+                Err(error) if !was_away => {
+                    tracing::error!(root_key = %store.name, error = error.chain(), "the versions can't be listed");
+                }
+                Ok(_) | Err(_) => {}
+            }
+            state.take_listing(number, listed, now);
+            inner
+                .metrics
+                .cached_data_keys
+                .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
+        }
+        self.listed = Some(inner.clock.boottime());
+        self.refused.clear();
+        self.read_mark().await;
+        inner.lock().listings += 1;
+        inner.switch_wanted.notify_one();
+        inner.changed();
+    }
+
+    /// Reads the highest reported version: at the start, and while it blocks, since `keys accept-loss` removes it.
+    async fn read_mark(&self) {
+        let inner = self.inner;
+        if matches!(inner.lock().primary, Primary::Present(_)) {
+            return;
+        }
+        let Some(name) = inner.stores.first().map(|store| store.name.clone()) else {
+            return;
+        };
+        let file = inner.high_water.clone();
+        let read = inner.files.run(move || file.read(&name)).await;
+        let mut state = inner.lock();
+        // The switch may have written a newer one meanwhile.
+        if matches!(state.primary, Primary::Present(_)) {
+            return;
+        }
+        let reason = match read {
+            Ok(Ok(mark)) => {
+                state.mark = Mark::Read(mark);
+                return;
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(no_answer) => chain(&no_answer),
+        };
+        state.mark = Mark::Unread;
+        let refusal = EnvelopeError::Refused(format!("what this node reported last can't be read: {reason}"));
+        if state.set_absent(refusal) {
+            tracing::error!(error = reason, "nothing is encrypted before this is mended");
+        }
+    }
+
+    /// Callers that ask for listings again and again share one, and get it at most twice a second.
+    pub(super) async fn wait_for_listing_gap(&self) {
+        let since = self
+            .listed
+            .map(|listed| self.inner.clock.boottime().saturating_sub(listed));
+        tokio::time::sleep(since.map_or(Duration::ZERO, |since| LISTING_GAP.saturating_sub(since))).await;
+    }
+}
