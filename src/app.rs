@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::task::JoinSet;
 
 use crate::app::parts::Parts;
 use crate::app::reload::Reload;
@@ -67,6 +68,9 @@ pub enum AppError {
     /// A protection that is required can't be had.
     #[error(transparent)]
     Hardening(#[from] HardeningError),
+    /// A task that keeps the daemon up to date has panicked.
+    #[error("a part of the daemon has stopped, as the log says; this is a defect, please report it")]
+    PartDied,
     /// The operating system refused something that every daemon needs.
     #[error("cannot {action}")]
     System {
@@ -152,14 +156,15 @@ async fn run(
         reloadable,
     } = parts;
 
-    tokio::spawn(async move { envelope.run().await });
-    tokio::spawn(async move {
+    let mut parts = JoinSet::new();
+    parts.spawn(async move { envelope.run().await });
+    parts.spawn(async move {
         loop {
             health.beat();
             tokio::time::sleep(HEARTBEAT).await;
         }
     });
-    tokio::spawn(
+    parts.spawn(
         Reload {
             config,
             source,
@@ -177,6 +182,8 @@ async fn run(
     }));
     let served = tokio::select! {
         served = &mut serving => served,
+        // They run for ever: one that ended has panicked. A new process is better than one that only seems well.
+        _ = parts.join_next() => return Err(AppError::PartDied),
         signal = signals.stop() => {
             tracing::info!(signal, "stopping: requests in flight are finished; a second signal ends at once");
             sd_notify::notify(&[NotifyState::Stopping]).ok();

@@ -206,7 +206,8 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata, wanted: u32) -> Resu
 /// [`lock`].
 ///
 /// # Errors
-/// The old content then still stands.
+/// The old content then still stands; unless only the directory could not be synced: then the new content stands, and a
+/// crash of the machine may take it back.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let beside = with_suffix(path, ".new");
     match std::fs::remove_file(&beside) {
@@ -235,7 +236,7 @@ fn sync_directory_of(path: &Path) -> Result<(), FileError> {
     let directory = directory_of(path);
     File::open(directory)
         .and_then(|directory| directory.sync_all())
-        .map_err(FileError::io("sync", directory))
+        .map_err(FileError::io("sync the replaced file's directory", directory))
 }
 
 /// The directory that holds `path`.

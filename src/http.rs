@@ -6,7 +6,6 @@ mod serve;
 use std::io;
 use std::net::SocketAddr;
 use std::thread;
-use std::thread::JoinHandle;
 
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -21,7 +20,6 @@ use crate::telemetry::metrics::Metrics;
 pub struct Http {
     bound: watch::Receiver<Option<SocketAddr>>,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Http {
@@ -34,7 +32,7 @@ impl Http {
         let (bind, bound) = watch::channel(None);
         let (stop, stopped) = oneshot::channel::<()>();
         let pages = Pages::new(health, metrics);
-        let thread = thread::Builder::new().name("http".into()).spawn(move || {
+        thread::Builder::new().name("http".into()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
                     () = serve::run(address, pages, bind) => {}
@@ -45,7 +43,6 @@ impl Http {
         Ok(Self {
             bound,
             stop: Some(stop),
-            thread: Some(thread),
         })
     }
 
@@ -57,11 +54,9 @@ impl Http {
 
 impl Drop for Http {
     fn drop(&mut self) {
-        // Dropping the sender is the signal. The thread answers from memory and ends at once.
+        // Dropping the sender is the signal. Nobody waits for the thread: it looks at the socket's file, and a file
+        // system that hangs must not keep the daemon from ending.
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
     }
 }
 

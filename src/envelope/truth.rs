@@ -107,7 +107,7 @@ impl Truth {
             return unavailable(reason, "a read was refused within the last minute");
         }
         let Some(reason) = self.outage.as_ref().or(self.unlisted.as_ref()) else {
-            return Ok(());
+            return self.not_forgotten(policy, now);
         };
         match self.last_good {
             _ if !policy.has_reserve() => unavailable(reason, "no data keys are kept, by configuration"),
@@ -116,6 +116,20 @@ impl Truth {
                 unavailable(reason, "for longer than outage.tolerate")
             }
             Some(_) => Ok(()),
+        }
+    }
+}
+
+impl Truth {
+    /// Without a known outage the root key has been called within the last probes; if not, nobody knows how it is.
+    fn not_forgotten(&self, policy: &Policy, now: Duration) -> Result<(), EnvelopeError> {
+        let limit = policy.tolerate.max(policy.probe_interval * 3);
+        match self.last_good {
+            Some(last) if now.saturating_sub(last) > limit => Err(EnvelopeError::Unavailable(format!(
+                "no call has succeeded for {} s",
+                limit.as_secs()
+            ))),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -144,6 +158,14 @@ mod tests {
         let (truth, policy) = (good_then_away(), Policy::default());
         assert!(truth.verdict(&policy, HOUR * 25).is_ok());
         assert!(truth.verdict(&policy, HOUR * 25 + Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn a_root_key_that_nobody_has_called_for_outage_tolerate_is_not_called_good() {
+        let (mut truth, policy) = (Truth::default(), Policy::default());
+        truth.note_good(0, HOUR);
+        assert!(truth.verdict(&policy, HOUR * 25).is_ok());
+        assert!(truth.verdict(&policy, HOUR * 26).is_err());
     }
 
     #[test]

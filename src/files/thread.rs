@@ -1,6 +1,7 @@
 //! A thread that touches files, so that no serving thread ever waits for a disk.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -19,15 +20,21 @@ enum Place {
     Caller,
 }
 
+/// A job that panics, on a file of any content, must not take the thread along. Its answer is dropped with it.
+fn run_unharmed(job: Job) {
+    // The panic hook has logged it.
+    std::panic::catch_unwind(AssertUnwindSafe(job)).ok();
+}
+
 /// A disk that has not answered for so long is away; a network file system can hang for ever.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A job did not answer.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// The thread is gone: a job of it panicked.
-    #[error("the file thread has stopped")]
-    Stopped,
+    /// The job panicked.
+    #[error("a job on the file thread failed; this is a defect, please report it")]
+    Failed,
     /// The disk hangs; the job goes on.
     #[error("the disk has not answered for {} s", LIMIT.as_secs())]
     Slow,
@@ -42,7 +49,7 @@ impl FileThread {
         let (sender, jobs) = mpsc::channel::<Job>();
         thread::Builder::new()
             .name("files".into())
-            .spawn(move || jobs.into_iter().for_each(|job| job()))?;
+            .spawn(move || jobs.into_iter().for_each(run_unharmed))?;
         Ok(Self(Place::Thread(sender)))
     }
 
@@ -57,7 +64,7 @@ impl FileThread {
     /// A job that was handed over runs to its end; its result is lost.
     ///
     /// # Errors
-    /// The thread has stopped, or the job takes longer than 10 s.
+    /// The job panics, or takes longer than 10 s.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, NoAnswer> {
         let Place::Thread(sender) = &self.0 else {
             return Ok(job());
@@ -66,9 +73,9 @@ impl FileThread {
         // A caller that went away does not want the answer.
         sender
             .send(Box::new(move || drop(answer.send(job()))))
-            .map_err(|_| NoAnswer::Stopped)?;
+            .map_err(|_| NoAnswer::Failed)?;
         match tokio::time::timeout(LIMIT, answered).await {
-            Ok(answer) => answer.map_err(|_| NoAnswer::Stopped),
+            Ok(answer) => answer.map_err(|_| NoAnswer::Failed),
             Err(_) => Err(NoAnswer::Slow),
         }
     }

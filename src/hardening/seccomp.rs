@@ -7,7 +7,7 @@ use seccompiler::SeccompFilter;
 
 /// Calls that nothing in the daemon makes: they start programs, look into other processes, load code into the kernel,
 /// or change what this process may see. They fail with EPERM.
-const REFUSED: [i64; 26] = [
+const REFUSED: &[i64] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_ptrace,
@@ -25,6 +25,14 @@ const REFUSED: [i64; 26] = [
     libc::SYS_delete_module,
     libc::SYS_mount,
     libc::SYS_umount2,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_mount_setattr,
+    libc::SYS_open_by_handle_at,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_setns,
@@ -41,7 +49,7 @@ const REFUSED: [i64; 26] = [
 /// # Errors
 /// The kernel has no seccomp, or this machine is none that the filter knows.
 pub(super) fn install() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let rules: BTreeMap<_, _> = REFUSED.into_iter().map(|call| (call, Vec::new())).collect();
+    let rules: BTreeMap<_, _> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, std::env::consts::ARCH.try_into()?)?;
     let program: seccompiler::BpfProgram = filter.try_into()?;

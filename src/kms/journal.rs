@@ -12,6 +12,7 @@ use tonic::Status;
 use crate::kms::refusal::Refusal;
 use crate::proto::code;
 use crate::telemetry::limit::LineLimit;
+use crate::telemetry::log::chain;
 
 /// Lines a second about refused requests: callers can provoke them.
 const REFUSALS: u32 = 10;
@@ -78,7 +79,7 @@ impl Journal {
         let answer = result.map_err(|refusal| {
             let status = refusal.status();
             if let Some(suppressed) = self.refusals.pass() {
-                let (code, detail) = (code::name(status.code()), refusal.detail());
+                let (code, detail) = (code::name(status.code()), chain(&refusal));
                 tracing::warn!(method, uid, code, detail, suppressed, "refused a request");
             }
             status

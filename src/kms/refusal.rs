@@ -26,18 +26,6 @@ impl Refusal {
         };
         Status::new(code, sentence)
     }
-
-    /// The detail, with all causes, on one line.
-    pub(super) fn detail(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            line.push_str(": ");
-            line.push_str(&error.to_string());
-            cause = error.source();
-        }
-        line
-    }
 }
 
 fn answer(kind: ErrorKind) -> (Code, &'static str) {
@@ -82,7 +70,7 @@ mod tests {
             let refusal = Refusal::from(error);
             let status = refusal.status();
             assert_eq!(status.code(), code);
-            assert_eq!(refusal.detail(), detail);
+            assert_eq!(crate::telemetry::log::chain(&refusal), detail);
             assert!(!status.message().contains(secret) && !status.message().contains(&id(7).to_string()));
         }
     }

@@ -5,12 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::listener::body::Budget;
 use crate::listener::call::Caller;
 use crate::listener::call::Service;
 use crate::listener::connection;
@@ -21,7 +21,7 @@ use crate::listener::socket::Socket;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::metrics::Metrics;
 
-/// How long to wait when there are no descriptors or buffers left: `accept` would fail again at once.
+/// How long to wait after an error: the next `accept` may fail at once.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Lines a second about requests that were refused before their service saw them.
 const REFUSED_CALLS: u32 = 10;
@@ -33,6 +33,7 @@ pub(super) struct Acceptor<S> {
     peers: Peers,
     metrics: Metrics,
     room: Room,
+    budget: Budget,
     seats: Seats,
     connections: JoinSet<()>,
     draining: watch::Sender<bool>,
@@ -49,6 +50,7 @@ impl<S: Service> Acceptor<S> {
             peers,
             metrics,
             room: Room::new(),
+            budget: Budget::default(),
             seats: Seats::default(),
             connections: JoinSet::new(),
             draining: watch::Sender::new(false),
@@ -116,6 +118,7 @@ impl<S: Service> Acceptor<S> {
         let caller = Caller {
             service: self.service.clone(),
             room: self.room.for_connection(),
+            budget: self.budget.clone(),
             seat: seat.clone(),
             metrics: self.metrics.clone(),
             lines: self.refused_calls.clone(),
@@ -146,16 +149,7 @@ impl<S: Service> Acceptor<S> {
         if let Some(suppressed) = self.failures.pass() {
             tracing::warn!(%error, suppressed, "cannot accept a connection");
         }
-        if is_exhaustion(error) {
-            tokio::time::sleep(PAUSE).await;
-        }
+        // Without descriptors, or on a socket that somebody shut down, the next call would fail at once.
+        tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// Whether the next `accept` would fail as well. All other errors are about one connection.
-fn is_exhaustion(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
-        .into_iter()
-        .any(|exhausted| errno == Some(exhausted))
 }

@@ -16,6 +16,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
+use crate::listener::body::Budget;
 use crate::listener::limits::ConnectionRoom;
 use crate::listener::seats::Seat;
 use crate::listener::timeout;
@@ -27,12 +28,12 @@ use crate::telemetry::metrics::RequestLabels;
 
 /// A gRPC service that answers the requests of all connections.
 pub trait Service:
-    tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+    tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
 }
 
 impl<S> Service for S where
-    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + 'static
@@ -44,6 +45,7 @@ impl<S> Service for S where
 pub(super) struct Caller<S> {
     pub(super) service: S,
     pub(super) room: ConnectionRoom,
+    pub(super) budget: Budget,
     pub(super) seat: Arc<Seat>,
     pub(super) metrics: Metrics,
     pub(super) lines: Arc<LineLimit>,
@@ -103,6 +105,7 @@ impl<S: Service> Caller<S> {
             return Ok(response);
         }
         request.extensions_mut().insert(deadline);
+        let request = request.map(|body| Body::new(self.budget.count(body)));
         let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();
         match tokio::time::timeout_at(deadline.0, call).await {
             Ok(Ok(Ok(response))) if code_of(&response) == Code::OutOfRange => {

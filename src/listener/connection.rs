@@ -36,7 +36,7 @@ const STREAMS: u32 = 1024;
 const CANCELLED_STREAMS: usize = 2048;
 /// A caller's bytes that wait in memory for one request: the largest legal message (35 KiB) needs no second round trip.
 const STREAM_WINDOW: u32 = 64 << 10;
-/// The same for all requests of a connection: 64 connections hold 64 MiB at worst, whatever the callers do.
+/// The same for all requests of a connection, before they are looked at; what is read of them has a budget (`body`).
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// kube-apiserver's headers are below 1 KiB.
 const HEADER_LIST: u32 = 16 << 10;

@@ -22,8 +22,7 @@ pub enum Mechanism {
     RsaOaepSha1 = 6,
 }
 
-/// Bytes of the commitment that follows the wrap of mechanisms without integrity of their own.
-pub const COMMITMENT: usize = 16;
+pub use crate::crypto::commitment::COMMITMENT;
 
 impl Mechanism {
     /// All of them, in order of their numbers.

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -97,11 +100,29 @@ impl FromStr for Format {
     }
 }
 
+/// How long the queue may take to be written out at the end. Who does not read gets no more.
+const FLUSH_TIME: Duration = Duration::from_millis(500);
+
 /// The running log. The queue is written out, briefly, when this is dropped.
 pub struct Log {
     level: reload::Handle<LevelFilter, tracing_subscriber::Registry>,
     dropped: ErrorCounter,
-    _writer: WorkerGuard,
+    writer: Option<WorkerGuard>,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // The guard waits for the writer, and prints when the queue stays full: both can last as long as nobody reads.
+        let writer = self.writer.take();
+        let (flushed, end) = mpsc::channel::<()>();
+        let flush = thread::Builder::new().name("flush".into()).spawn(move || {
+            drop(writer);
+            drop(flushed);
+        });
+        if flush.is_ok() {
+            end.recv_timeout(FLUSH_TIME).ok();
+        }
+    }
 }
 
 impl Log {
@@ -133,7 +154,7 @@ impl Log {
         Ok(Self {
             level: handle,
             dropped,
-            _writer: writer,
+            writer: Some(writer),
         })
     }
 

@@ -47,13 +47,13 @@ pub struct Metrics {
     pub wraps: Family<VersionLabels, Counter>,
     /// Data keys unwrapped, by version.
     pub unwraps: Family<VersionLabels, Counter>,
-    /// Unwrapped data keys in the cache.
+    /// Unwrapped data keys in the cache, as of the last listing.
     pub cached_data_keys: Gauge,
     /// 1 for the `key_id` that Status reports; the label equals the one of kube-apiserver's envelope metrics.
     pub primary: Family<KeyIdHashLabels, Gauge>,
     /// Seconds since 1970 of the last good call to the root key.
     pub last_good_call: Gauge,
-    /// Reloads of the configuration that were refused since the last good one; 0 is good.
+    /// 1 while the configuration file is refused and an older one runs.
     pub config_broken: Gauge,
     dropped_log_lines: Arc<OnceLock<ErrorCounter>>,
 }

@@ -8,7 +8,7 @@ use crate::run::wait_for;
 #[tokio::test]
 async fn calls_go_on_while_nobody_reads_stderr() {
     let node = Node::with("log: {requests: true, format: json}", true);
-    let daemon = Daemon::spawn_unread(&["serve", "--config", &node.config()]);
+    let (daemon, unread) = Daemon::spawn_unread(&["serve", "--config", &node.config()]);
     wait_for("status is content", || node.status().status.success());
     let mut caller = Caller::connect(&node.socket()).await;
     // A pipe holds 64 KiB and the queue 4,096 lines: this is more than both by far.
@@ -18,6 +18,7 @@ async fn calls_go_on_while_nobody_reads_stderr() {
     }
     drop(caller);
     assert_eq!(daemon.stop().0, Some(0), "and it ends, too");
+    drop(unread);
 }
 
 #[tokio::test]

@@ -149,18 +149,17 @@ impl Daemon {
         Self { child, log: Some(log) }
     }
 
-    /// Starts it with a stderr that nobody reads.
-    pub(crate) fn spawn_unread(arguments: &[&str]) -> Self {
+    /// Starts it with stdout and stderr on one pipe that nobody reads, as under a supervisor whose log is stuck.
+    pub(crate) fn spawn_unread(arguments: &[&str]) -> (Self, std::io::PipeReader) {
+        let (unread, writer) = std::io::pipe().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
         command
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        Self {
-            child: command.spawn().unwrap(),
-            log: None,
-        }
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer);
+        let child = command.spawn().unwrap();
+        (Self { child, log: None }, unread)
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

@@ -184,3 +184,41 @@ async fn requests_beyond_the_streams_of_a_connection_do_not_end_it() {
     until(|| daemon.answered("Encrypt", "RESOURCE_EXHAUSTED") >= 512).await;
     assert_eq!(encrypt(&daemon.client().await, b"payload").await.unwrap(), b"payload");
 }
+
+#[tokio::test]
+async fn callers_that_never_finish_their_messages_hold_a_bounded_part_of_memory() {
+    let daemon = Daemon::start();
+    let client = daemon.client().await;
+    let mut unfinished = Vec::new();
+    // 5 connections of 400 requests, each 15 KiB of a message of 200 KiB: 30 MiB, and the budget is 16.
+    for _ in 0..5 {
+        let mut stream = daemon.connect().await;
+        wire::greet(&mut stream).await;
+        let announced = [0, 0, 3, 32, 0];
+        let part = [announced.as_slice(), &vec![0; 15 << 10]].concat();
+        for number in 0..400_u32 {
+            let stream_id = 2 * number + 1;
+            let head = wire::frame(wire::HEADERS, wire::END_HEADERS, stream_id, &wire::call(ENCRYPT));
+            let sent = async {
+                stream.write_all(&head).await?;
+                stream.write_all(&wire::frame(0, 0, stream_id, &part)).await
+            };
+            // A full window stops the sender: the daemon takes no more.
+            if !matches!(tokio::time::timeout(Duration::from_millis(500), sent).await, Ok(Ok(()))) {
+                break;
+            }
+        }
+        unfinished.push(stream);
+    }
+    assert!(daemon.refused_for_room() > 0, "beyond the budget requests are refused");
+    drop(unfinished);
+    let mut answered = false;
+    for _ in 0..100 {
+        answered = encrypt(&client, b"small").await.is_ok();
+        if answered {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(answered, "the budget is given back");
+}
