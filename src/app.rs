@@ -21,6 +21,8 @@ use crate::config::ConfigError;
 use crate::config::Overrides;
 use crate::files;
 use crate::files::FileError;
+use crate::files::owner;
+use crate::files::owner::OwnerError;
 use crate::hardening;
 use crate::hardening::HardeningError;
 use crate::listener::socket::SocketError;
@@ -57,10 +59,12 @@ pub enum AppError {
     #[error("the state directory cannot be used")]
     State(#[from] FileError),
     /// Another daemon has this state directory.
-    #[error("another daemon runs with the state directory {state}")]
+    #[error("the state directory {state} is in use by {holder}; stop that first")]
     Running {
         /// The directory.
         state: PathBuf,
+        /// What the other one says of itself.
+        holder: String,
     },
     /// The KMS socket can't be opened.
     #[error(transparent)]
@@ -87,11 +91,11 @@ impl AppError {
     }
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is told to stop. `listening` is called once, when callers can connect.
 ///
 /// # Errors
 /// It did not start, or could not go on.
-pub fn serve(start: Start) -> Result<(), AppError> {
+pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
     let Start { config, source } = start;
     // The state of this process: inherited sockets are taken before anything else can take their descriptors.
     let adopted = crate::listener::socket::adopted::take()?;
@@ -115,7 +119,7 @@ pub fn serve(start: Start) -> Result<(), AppError> {
         .enable_all()
         .build()
         .map_err(AppError::system("start the runtime"))?;
-    let outcome = runtime.block_on(run(config, source, &log, adopted));
+    let outcome = runtime.block_on(run(config, source, &log, adopted, listening));
     // Whatever still waits for a root key is not waited for.
     runtime.shutdown_background();
     outcome
@@ -124,11 +128,12 @@ pub fn serve(start: Start) -> Result<(), AppError> {
 /// One daemon for a state directory: two would write down different primaries.
 fn own_state(config: &Config) -> Result<files::Lock, AppError> {
     files::private_directory(&config.state)?;
-    files::try_lock(&config.state.join("lock")).map_err(|error| match error {
-        FileError::Locked { .. } => AppError::Running {
+    owner::take(&config.state.join("lock"), config.name.as_str()).map_err(|error| match error {
+        OwnerError::Held(holder) => AppError::Running {
             state: config.state.clone(),
+            holder,
         },
-        other => other.into(),
+        OwnerError::File(error) => error.into(),
     })
 }
 
@@ -137,6 +142,7 @@ async fn run(
     source: Option<ConfigSource>,
     log: &Log,
     adopted: Option<std::os::unix::net::UnixListener>,
+    listening: impl FnOnce(),
 ) -> Result<(), AppError> {
     let mut signals = Signals::listen().map_err(AppError::system("listen for signals"))?;
     let hangups = signals::hangups().map_err(AppError::system("listen for signals"))?;
@@ -147,6 +153,7 @@ async fn run(
         pid = std::process::id(),
         "dekhand serves"
     );
+    listening();
     let Parts {
         listener,
         service,

@@ -155,6 +155,19 @@ impl Envelope {
         state.ready(self.0.clock.boottime()).map(|version| version.id.clone())
     }
 
+    /// What an operator should know: the `key_id`, and what is amiss although calls are answered.
+    ///
+    /// # Errors
+    /// As [`Envelope::status`].
+    pub fn health(&self) -> Result<String, EnvelopeError> {
+        let state = self.0.lock();
+        let key_id = &state.ready(self.0.clock.boottime())?.id;
+        Ok(match state.concern() {
+            None => format!("key_id {key_id}"),
+            Some(concern) => format!("key_id {key_id}; {concern}"),
+        })
+    }
+
     /// Seals a payload under the live data key. No call to a root key, unless data keys are never reused.
     ///
     /// # Cancel safety

@@ -1,5 +1,6 @@
 //! Reads and writes the daemon's own files: owner-only, in one piece, from a thread of its own.
 
+pub mod owner;
 pub mod thread;
 
 use std::fs::DirBuilder;

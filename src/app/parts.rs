@@ -85,10 +85,7 @@ fn require_readiness(health: &Health, listener: &Listener, envelope: &Envelope) 
     let claim = listener.claim();
     health.require("socket", move || claim.verdict());
     let envelope = envelope.clone();
-    health.require("root-key", move || match envelope.status() {
-        Ok(key_id) => Ok(format!("key_id {key_id}")),
-        Err(error) => Err(error.to_string()),
-    });
+    health.require("root-key", move || envelope.health().map_err(|error| error.to_string()));
 }
 
 fn store(entry: &crate::config::RootKeyEntry, files: &FileThread) -> envelope::Store {

@@ -15,6 +15,7 @@ use crate::config::DEFAULT_FILE;
 use crate::config::Origin;
 use crate::config::Overrides;
 use crate::config::load_or_good_copy;
+use crate::listener::options::SocketAddress;
 
 /// The options of `serve`.
 #[derive(Clone, Debug, Args)]
@@ -38,12 +39,11 @@ pub struct ServeArgs {
 /// It did not start.
 pub fn run(args: &ServeArgs, out: &mut Output) -> anyhow::Result<()> {
     let overrides = (&args.overrides).into();
-    let start = if args.dev {
-        dev(args.dir.as_deref(), &overrides, out)?
-    } else {
-        from_file(&args.config, overrides, out)?
-    };
-    Ok(app::serve(start)?)
+    if args.dev {
+        return dev(args.dir.as_deref(), &overrides, out);
+    }
+    let start = from_file(&args.config, overrides, out)?;
+    Ok(app::serve(start, || ())?)
 }
 
 fn from_file(file: &Path, overrides: Overrides, out: &mut Output) -> anyhow::Result<Start> {
@@ -69,14 +69,14 @@ fn from_file(file: &Path, overrides: Overrides, out: &mut Output) -> anyhow::Res
     })
 }
 
-fn dev(given: Option<&Path>, overrides: &Overrides, out: &mut Output) -> anyhow::Result<Start> {
+fn dev(given: Option<&Path>, overrides: &Overrides, out: &mut Output) -> anyhow::Result<()> {
     let directory = app::dev::directory(given)
         .ok_or_else(|| anyhow::anyhow!("neither XDG_STATE_HOME nor HOME is set: name a directory with --dir"))?;
     let directory = std::path::absolute(directory)?;
     let config = Config::dev(&directory, overrides)?;
     let new = app::dev::prepare(&directory, &config)?;
-    out.talk(&welcome(&directory, &config, new, given.is_some()));
-    Ok(Start { config, source: None })
+    let welcome = welcome(&directory, &config, new, given.is_some());
+    Ok(app::serve(Start { config, source: None }, || out.talk(&welcome))?)
 }
 
 /// What a newcomer is told: where it listens, what to type next, what to give kube-apiserver, and what this is not.
@@ -87,9 +87,10 @@ fn welcome(directory: &Path, config: &Config, new: bool, dir_was_given: bool) ->
     } else {
         "using the keyring"
     };
-    let status = match (dir_was_given, socket) {
-        (false, _) => "dekhand status --dev".to_owned(),
-        (true, socket) => format!("dekhand status --socket {socket}"),
+    let usual = directory.join("kms.sock");
+    let status = match socket {
+        SocketAddress::Path(path) if *path == usual && !dir_was_given => "dekhand status --dev".to_owned(),
+        _ => format!("dekhand status --socket {socket}"),
     };
     let http = match config.http {
         Some(address) => format!("health and metrics: http://{address}/readyz?verbose"),
@@ -103,7 +104,7 @@ fn welcome(directory: &Path, config: &Config, new: bool, dir_was_given: bool) ->
 listening on {socket}
 {http}
 
-next, in another terminal:
+next, in another terminal (with cargo: cargo run --release -- status ...):
   {status}
 
 for kube-apiserver, a file for --encryption-provider-config:

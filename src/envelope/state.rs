@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) standing: HashMap<(KeyId, Purpose), Standing>,
     pub(crate) primary: Primary,
     pub(crate) mark: Mark,
+    /// Why a newer mark can't be written; the switch waits for it.
+    pub(crate) mark_error: Option<String>,
     pub(crate) cache: Cache,
     pub(crate) flights: HashMap<CacheKey, Flight>,
     pub(crate) given_up: LruCache<KeyId, Duration>,
@@ -103,6 +105,7 @@ impl State {
             standing: HashMap::new(),
             primary: Primary::Absent(EnvelopeError::Unavailable("the daemon is starting".into())),
             mark: Mark::Unread,
+            mark_error: None,
             flights: HashMap::new(),
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
             truth: Truth::default(),
@@ -127,6 +130,16 @@ impl State {
         }
     }
 
+    /// What an operator should know although calls are answered; `None` if all is well.
+    pub(crate) fn concern(&self) -> Option<String> {
+        let away = self
+            .truth
+            .away()
+            .map(|reason| format!("the root key is away, keys in memory serve: {reason}"));
+        let unwritten = self.mark_error.as_ref();
+        away.or_else(|| unwritten.map(|reason| format!("the next version can't be written down: {reason}")))
+    }
+
     /// No version encrypts. Says whether that, or the reason, is news.
     pub(crate) fn set_absent(&mut self, reason: EnvelopeError) -> bool {
         let news = match &self.primary {
@@ -137,14 +150,16 @@ impl State {
         news
     }
 
-    /// What decides which version of the first root key encrypts. Before the high water was read nothing does.
+    /// What decides which version of the first root key encrypts. Before the store was listed and the high water read
+    /// nothing does: a version that was not seen is not missing.
     pub(crate) fn candidates(&self, now: Timestamp) -> Option<Candidates<'_>> {
         let Mark::Read(high_water) = &self.mark else {
             return None;
         };
         let high_water = high_water.as_ref();
+        let listing = self.stores.first().filter(|listing| listing.known)?;
         Some(Candidates {
-            versions: &self.stores.first()?.versions,
+            versions: &listing.versions,
             high_water,
             now,
         })

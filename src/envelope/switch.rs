@@ -48,15 +48,18 @@ async fn step(inner: &Inner) -> Option<Duration> {
         Choice::Primary(version) => match report(inner, version).await {
             Ok(()) => {}
             Err(error) => {
-                let error = chain(error.as_ref());
-                tracing::error!(
-                    error,
-                    "the new primary can't be written down, so it is not used; is the disk full?"
-                );
-                let reason = format!("the state directory can't be written: {error}");
+                let reason = chain(error.as_ref());
                 let mut state = inner.lock();
-                if let Primary::Absent(old) = &mut state.primary {
-                    *old = EnvelopeError::Refused(reason);
+                if matches!(state.primary, Primary::Absent(_)) {
+                    let refusal = format!("the version that should encrypt can't be written down: {reason}");
+                    state.set_absent(EnvelopeError::Refused(refusal));
+                }
+                if state.mark_error.as_ref() != Some(&reason) {
+                    tracing::error!(
+                        error = reason,
+                        "the new primary can't be written down, so it is not used"
+                    );
+                    state.mark_error = Some(reason);
                 }
                 return Some(RETRY_MARK);
             }
@@ -92,6 +95,7 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
     }
     let mut state = inner.lock();
     state.mark = Mark::Read(Some(mark));
+    state.mark_error = None;
     state.primary = Primary::Present(version.clone());
     state.drop_standing_below_the_primary(inner.clock.now());
     drop(state);
@@ -116,5 +120,7 @@ fn absent(inner: &Inner, reason: EnvelopeError) {
         tracing::warn!(reason = sentence, "no version encrypts");
         inner.metrics.primary.clear();
         inner.changed();
+        // What ends it, the keeper finds: at the pace of something that is not good.
+        inner.keeper_wanted.notify_one();
     }
 }

@@ -74,9 +74,14 @@ impl Truth {
         });
     }
 
+    /// Why the first store is away, if it is.
+    pub(crate) fn away(&self) -> Option<&str> {
+        self.outage.as_deref().or(self.unlisted.as_deref())
+    }
+
     /// Whether limits of age, use and TTL are suspended.
     pub(crate) fn is_outage(&self) -> bool {
-        self.outage.is_some() || self.unlisted.is_some()
+        self.away().is_some()
     }
 
     pub(crate) fn is_refusal(&self) -> bool {
@@ -106,7 +111,7 @@ impl Truth {
         {
             return unavailable(reason, "a read was refused within the last minute");
         }
-        let Some(reason) = self.outage.as_ref().or(self.unlisted.as_ref()) else {
+        let Some(reason) = self.away() else {
             return self.not_forgotten(policy, now);
         };
         match self.last_good {
@@ -199,6 +204,7 @@ mod tests {
         assert!(truth.is_outage() && truth.last_good() == Some(HOUR));
         assert!(truth.verdict(&policy, HOUR * 26).is_err());
         truth.note_listing(Ok(()));
+        truth.note_good(0, HOUR * 26);
         assert!(truth.verdict(&policy, HOUR * 26).is_ok());
     }
 

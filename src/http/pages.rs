@@ -83,7 +83,7 @@ fn checks(name: &str, verdicts: &[(&'static str, Verdict)], verbose: bool) -> Re
     let mut text = String::new();
     for (check, verdict) in verdicts {
         let written = match verdict {
-            Ok(_) => writeln!(text, "[+]{check} ok"),
+            Ok(word) => writeln!(text, "[+]{check} ok: {}", word.replace('\n', " ")),
             Err(reason) => writeln!(text, "[-]{check} failed: {}", reason.replace('\n', " ")),
         };
         debug_assert!(written.is_ok(), "a String takes all that is written");

@@ -64,7 +64,7 @@ fn all_paths_answer_while_all_is_well() {
     }
     assert_eq!(
         get(address, "/livez?verbose"),
-        (200, "[+]runtime ok\nlivez check passed\n".to_owned())
+        (200, "[+]runtime ok: running\nlivez check passed\n".to_owned())
     );
     assert_eq!(get(address, "/nothing").0, 404);
 }
@@ -83,13 +83,13 @@ fn a_failed_check_is_named_where_readiness_is_asked_and_liveness_holds() {
         }
     });
     let (_http, address) = start_with(health);
-    let expected = "[+]runtime ok\n[+]socket ok\n[-]root-key failed: cannot be reached\nreadyz check failed\n";
+    let expected = "[+]runtime ok: running\n[+]socket ok: listening\n[-]root-key failed: cannot be reached\nreadyz check failed\n";
     for path in ["/readyz", "/readyz?verbose", "/healthz", "/healthz/readiness"] {
         assert_eq!(get(address, path), (503, expected.to_owned()), "{path}");
     }
     assert_eq!(get(address, "/livez").0, 200);
     away.store(false, Ordering::Relaxed);
-    let expected = "[+]runtime ok\n[+]socket ok\n[+]root-key ok\nreadyz check passed\n";
+    let expected = "[+]runtime ok: running\n[+]socket ok: listening\n[+]root-key ok: good\nreadyz check passed\n";
     assert_eq!(get(address, "/readyz?verbose=1"), (200, expected.to_owned()));
 }
 

@@ -211,12 +211,21 @@ async fn a_store_that_lacks_the_reported_version_is_refused_until_the_loss_is_ac
         sleep(61).await;
         assert_eq!(node.envelope.status().unwrap(), id(2));
         // A backup from before the rotation is restored.
+        let backup = fake.replica();
         fake.remove(2);
         sleep(61).await;
         let refusal = node.envelope.status().unwrap_err();
         assert!(refusal.kind() == ErrorKind::Refused && refusal.to_string().contains(&id(2).to_string()));
         assert_eq!(node.encrypt().await.unwrap_err().kind(), ErrorKind::Refused);
         assert!(node.reads(&old).await, "other versions go on decrypting");
+        fake.copy_version(&backup, 2);
+        sleep(11).await;
+        assert_eq!(
+            node.envelope.status().unwrap(),
+            id(2),
+            "brought back, it is found within 10 s"
+        );
+        fake.remove(2);
         old
     };
     let node = Node::start(&[&fake], &state, Policy::default()).await;
@@ -310,4 +319,15 @@ async fn of_two_versions_with_one_number_all_nodes_choose_the_same() {
         id(8),
         "number, activation, then the higher id"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_was_never_listed_lacks_nothing() {
+    let (fake, state) = (one_version(), state());
+    drop(Node::start(&[&fake], &state, Policy::default()).await);
+    fake.set_mood(Mood::Away);
+    let node = Node::start(&[&fake], &state, Policy::default()).await;
+    let unavailable = node.envelope.status().unwrap_err();
+    assert_eq!(unavailable.kind(), ErrorKind::Unavailable);
+    assert!(!unavailable.to_string().contains("accept-loss"), "{unavailable}");
 }
