@@ -191,7 +191,7 @@ fn envelope_of(vector: &Value, state: &TempDir) -> Envelope {
     let rsa_answer = rsa.then(|| {
         let parsed = dekhand::envelope::seal::Sealed::parse(&sealed).unwrap();
         (
-            parsed.wrapped.bytes,
+            parsed.wrap.to_vec(),
             Key::copied_from(&bytes(vector, "data_key")).unwrap(),
         )
     });

@@ -196,7 +196,7 @@ pub(crate) fn cipher_of_unwrapped(key: &Key, sealed: &Sealed<'_>, purpose: Purpo
         let commit_key = derive(key, purpose, Use::Commit);
         commitment::verify(
             &commit_key,
-            &[&seal::committed(&sealed.id, &sealed.wrapped)],
+            &[&seal::committed(&sealed.id, &sealed.wrapped())],
             commitment,
         )?;
     }

@@ -34,7 +34,7 @@ pub(crate) async fn open(
     deadline: Instant,
 ) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
-    if key_id.is_some_and(|key_id| key_id != sealed.id.to_string()) {
+    if key_id.is_some_and(|key_id| !sealed.id.is_written(key_id)) {
         return Err(EnvelopeError::KeyIdMismatch { inside: sealed.id });
     }
     let store = find(inner, &sealed.id, deadline).await?;
@@ -82,8 +82,14 @@ pub(crate) async fn open(
 /// The store that holds a version. One that nobody has listed yet is looked for until the caller's deadline.
 async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, EnvelopeError> {
     let until = deadline.checked_sub(TIME_TO_ANSWER).unwrap_or(deadline);
+    let listings_before = {
+        let state = inner.lock();
+        if let Place::Store(store) = state.locate(id) {
+            return Ok(store);
+        }
+        state.listings
+    };
     let mut changes = inner.changes.subscribe();
-    let listings_before = inner.lock().listings;
     loop {
         {
             let mut state = inner.lock();
@@ -148,7 +154,7 @@ impl Drop for Landed<'_> {
 
 async fn unwrap(inner: &Inner, store: usize, key: &CacheKey, bytes: &[u8]) -> Result<Arc<Cipher>, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
-    let unwrapped = limited(inner.store(store)?.root_key.unwrap(&sealed.id, &sealed.wrapped)).await;
+    let unwrapped = limited(inner.store(store)?.root_key.unwrap(&sealed.id, &sealed.wrapped())).await;
     inner.note(store, unwrapped.as_ref().map(drop));
     let now = inner.clock.boottime();
     let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };

@@ -21,8 +21,10 @@ pub struct Sealed<'a> {
     pub suite: Suite,
     /// Which version wrapped the data key.
     pub id: KeyId,
+    /// How the data key is wrapped.
+    pub mechanism: Mechanism,
     /// The wrapped data key without its commitment.
-    pub wrapped: Wrapped,
+    pub wrap: &'a [u8],
     /// The commitment, for mechanisms that have one.
     pub commitment: Option<&'a [u8; COMMITMENT]>,
     /// Every byte before the nonce or IV.
@@ -114,18 +116,23 @@ impl<'a> Sealed<'a> {
             });
         }
         let (header, body) = bytes.split_at(bytes.len() - rest.len());
-        let wrapped = Wrapped {
-            mechanism,
-            bytes: wrap.to_vec(),
-        };
         Ok(Self {
             suite,
             id,
-            wrapped,
+            mechanism,
+            wrap,
             commitment,
             header,
             body,
         })
+    }
+
+    /// What the root key is asked to unwrap.
+    pub fn wrapped(&self) -> Wrapped {
+        Wrapped {
+            mechanism: self.mechanism,
+            bytes: self.wrap.to_vec(),
+        }
     }
 }
 
@@ -267,7 +274,7 @@ mod tests {
             let (mechanism, wrap) = WRAPS[wrap];
             let whole = sealed_with(suite, mechanism, wrap, suite.sealed_length(payload));
             let parsed = Sealed::parse(&whole).unwrap();
-            let rebuilt = [header(parsed.suite, &parsed.id, &parsed.wrapped, parsed.commitment), parsed.body.to_vec()];
+            let rebuilt = [header(parsed.suite, &parsed.id, &parsed.wrapped(), parsed.commitment), parsed.body.to_vec()];
             prop_assert_eq!(parsed.header, rebuilt[0].as_slice());
             prop_assert_eq!(rebuilt.concat(), whole);
         }

@@ -55,7 +55,13 @@ pub(super) fn escaped(text: &str) -> String {
     if text.len() > LONGEST_QUOTED {
         return format!("[{} bytes]", text.len());
     }
-    text.escape_debug().to_string()
+    // What kube-apiserver sends needs no escapes.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        text.escape_debug().to_string()
+    }
 }
 
 impl Journal {

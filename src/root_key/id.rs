@@ -1,6 +1,9 @@
 //! The id of a root-key version: 8 to 32 bytes that name it for ever.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -13,9 +16,12 @@ use sha2::Sha256;
 use crate::secret::NoRandomness;
 use crate::secret::random_bytes;
 
-/// An id; its hex form is the `key_id` of kube-apiserver.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(Box<[u8]>);
+/// An id; its hex form is the `key_id` of kube-apiserver. Ids are ordered as their bytes are.
+#[derive(Clone)]
+pub struct KeyId {
+    length: usize,
+    bytes: [u8; LONGEST],
+}
 
 /// Fewest bytes of an id.
 pub const SHORTEST: usize = 8;
@@ -33,12 +39,53 @@ impl KeyId {
     /// # Errors
     /// The operating system has no randomness.
     pub fn random() -> Result<Self, NoRandomness> {
-        Ok(Self(Box::new(random_bytes::<16>()?)))
+        let random = random_bytes::<16>()?;
+        let mut bytes = [0; LONGEST];
+        bytes.iter_mut().zip(random).for_each(|(place, byte)| *place = byte);
+        Ok(Self {
+            length: random.len(),
+            bytes,
+        })
     }
 
     /// The raw bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// Whether `text` is this id as `key_id`, in lower-case hexadecimal.
+    pub fn is_written(&self, text: &str) -> bool {
+        let mut digits = [0; 2 * LONGEST];
+        let Some(digits) = digits.get_mut(..2 * self.length) else {
+            return false;
+        };
+        hex::encode_to_slice(self.as_bytes(), digits).is_ok() && text.as_bytes() == digits
+    }
+}
+
+impl PartialEq for KeyId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for KeyId {}
+
+impl PartialOrd for KeyId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for KeyId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for KeyId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -51,11 +98,15 @@ impl TryFrom<&[u8]> for KeyId {
     type Error = NotAnId;
 
     fn try_from(bytes: &[u8]) -> Result<Self, NotAnId> {
-        if (SHORTEST..=LONGEST).contains(&bytes.len()) {
-            Ok(Self(bytes.into()))
-        } else {
-            Err(NotAnId)
+        if !(SHORTEST..=LONGEST).contains(&bytes.len()) {
+            return Err(NotAnId);
         }
+        let mut id = Self {
+            length: bytes.len(),
+            bytes: [0; LONGEST],
+        };
+        id.bytes.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+        Ok(id)
     }
 }
 
@@ -69,7 +120,7 @@ impl FromStr for KeyId {
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0))
+        f.write_str(&hex::encode(self.as_bytes()))
     }
 }
 
@@ -105,9 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_ordered_as_their_bytes_are() {
+        let [short, long] = [[9; 8].as_slice(), [1; 32].as_slice()].map(|bytes| KeyId::try_from(bytes).unwrap());
+        assert!(long < short);
+    }
+
+    #[test]
     fn an_id_reads_back_from_its_hex() {
         let id = KeyId::random().unwrap();
         assert_eq!(id.to_string().parse::<KeyId>().unwrap(), id);
+        assert!(id.is_written(&id.to_string()));
+        assert!(!id.is_written(&id.to_string().replace('0', "O")) || !id.to_string().contains('0'));
+        assert!(!id.is_written("") && !id.is_written(&format!("{id}00")));
         assert_eq!("not hex, not an id".parse::<KeyId>(), Err(NotAnId));
     }
 }

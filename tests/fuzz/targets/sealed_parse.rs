@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(sealed) = Sealed::parse(bytes) {
         assert_eq!([sealed.header, sealed.body].concat(), bytes);
-        let rebuilt = header(sealed.suite, &sealed.id, &sealed.wrapped, sealed.commitment);
+        let rebuilt = header(sealed.suite, &sealed.id, &sealed.wrapped(), sealed.commitment);
         assert_eq!(rebuilt, sealed.header);
     }
 });
