@@ -19,7 +19,7 @@ use crate::secret::random_bytes;
 /// An id; its hex form is the `key_id` of kube-apiserver. Ids are ordered as their bytes are.
 #[derive(Clone)]
 pub struct KeyId {
-    length: usize,
+    length: u8,
     bytes: [u8; LONGEST],
 }
 
@@ -39,24 +39,31 @@ impl KeyId {
     /// # Errors
     /// The operating system has no randomness.
     pub fn random() -> Result<Self, NoRandomness> {
-        let random = random_bytes::<16>()?;
-        let mut bytes = [0; LONGEST];
-        bytes.iter_mut().zip(random).for_each(|(place, byte)| *place = byte);
-        Ok(Self {
-            length: random.len(),
-            bytes,
-        })
+        Ok(Self::of(&random_bytes::<16>()?))
+    }
+
+    /// Of at most [`LONGEST`] bytes: what is beyond would be cut.
+    fn of(bytes: &[u8]) -> Self {
+        let mut id = Self {
+            length: 0,
+            bytes: [0; LONGEST],
+        };
+        for (place, byte) in id.bytes.iter_mut().zip(bytes) {
+            *place = *byte;
+            id.length += 1;
+        }
+        id
     }
 
     /// The raw bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 
     /// Whether `text` is this id as `key_id`, in lower-case hexadecimal.
     pub fn is_written(&self, text: &str) -> bool {
         let mut digits = [0; 2 * LONGEST];
-        let Some(digits) = digits.get_mut(..2 * self.length) else {
+        let Some(digits) = digits.get_mut(..2 * usize::from(self.length)) else {
             return false;
         };
         hex::encode_to_slice(self.as_bytes(), digits).is_ok() && text.as_bytes() == digits
@@ -98,15 +105,11 @@ impl TryFrom<&[u8]> for KeyId {
     type Error = NotAnId;
 
     fn try_from(bytes: &[u8]) -> Result<Self, NotAnId> {
-        if !(SHORTEST..=LONGEST).contains(&bytes.len()) {
-            return Err(NotAnId);
+        if (SHORTEST..=LONGEST).contains(&bytes.len()) {
+            Ok(Self::of(bytes))
+        } else {
+            Err(NotAnId)
         }
-        let mut id = Self {
-            length: bytes.len(),
-            bytes: [0; LONGEST],
-        };
-        id.bytes.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
-        Ok(id)
     }
 }
 
