@@ -471,6 +471,36 @@ fn a_lost_keyring_is_made_anew_only_after_the_loss_was_accepted() {
 }
 
 #[test]
+fn a_restored_backup_that_lacks_the_reported_version_is_not_rotated_past_it() {
+    let mut node = Node::new(true);
+    node.json("create");
+    let backup = std::fs::read(node.keyring()).unwrap();
+    let made = node.json("rotate --activate-in 0s");
+    let id = made["version"]["id"].as_str().unwrap().to_owned();
+    node.report(2, &id);
+    std::fs::write(node.keyring(), &backup).unwrap();
+    node.now += 60;
+    let import = format!("import --hex {}", node.key_file("1f".to_owned() + &"00".repeat(31)));
+    for line in [
+        "rotate",
+        "rotate --activate-in 10m",
+        "activate v1 --in 10m",
+        "create",
+        &import,
+    ] {
+        let said = node.text(line).refused();
+        assert!(
+            said.contains(&format!("the store lacks version v2 with id {id}")),
+            "{line}: {said}"
+        );
+        assert!(said.contains(&format!("accept-loss {id}")), "{line}: {said}");
+        assert_eq!(std::fs::read(node.keyring()).unwrap(), backup, "{line}");
+    }
+    node.json(&format!("accept-loss {id} --confirm kube-root.v2"));
+    assert_eq!(node.json("rotate")["version"]["version"], "v2");
+}
+
+#[test]
 fn a_store_that_can_not_be_read_is_never_a_loss() {
     let node = Node::new(true);
     let id = node.json("create")["version"]["id"].as_str().unwrap().to_owned();
