@@ -1,5 +1,6 @@
 //! Reads and writes the daemon's own files: owner-only, in one piece, from a thread of its own.
 
+mod error;
 pub mod owner;
 pub mod thread;
 
@@ -18,82 +19,7 @@ use std::path::PathBuf;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-/// What is wrong with a file or directory, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// The operating system refused.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// What was tried, in the infinitive.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// Other users can read or change it.
-    #[error("{path} has mode {mode:04o}: others must not have access to it (chmod {wanted:04o} {path})")]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-        /// What they should be.
-        wanted: u32,
-    },
-    /// Other users can change it.
-    #[error("{path} has mode {mode:04o}: others must not be able to change it (chmod go-w {path})")]
-    Writable {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Somebody else owns it and could change it.
-    #[error("{path} belongs to uid {uid}: it must belong to root or to uid {own}, under which this runs")]
-    Owner {
-        /// The file.
-        path: PathBuf,
-        /// Its owner.
-        uid: u32,
-        /// The uid of this process.
-        own: u32,
-    },
-    /// Not what was expected: a directory, a device, a symbolic link.
-    #[error("{path} is not a {expected}")]
-    Kind {
-        /// The file.
-        path: PathBuf,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// More bytes than any such file has.
-    #[error("{path} has more than {limit} bytes, which no file of this kind has")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// Another process holds the lock.
-    #[error("{path} is locked by another process")]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
-}
-
-impl FileError {
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
-
-    /// Whether the file just is not there.
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
-    }
-}
+pub use error::FileError;
 
 /// Reads a file whole, of at most `limit` bytes, into a buffer that is wiped.
 ///
@@ -141,7 +67,7 @@ fn read_checked(
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(flags);
-    let file = options.open(path).map_err(FileError::io("open", path))?;
+    let file = options.open(path).map_err(FileError::opening("open", path))?;
     let metadata = file.metadata().map_err(FileError::io("read", path))?;
     if !metadata.is_file() {
         return Err(FileError::Kind {
@@ -228,7 +154,8 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
 fn write_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(path).map_err(FileError::io("create", path))?;
+    let created = options.open(path).map_err(FileError::io("create", path));
+    let mut file = created.map_err(FileError::in_directory)?;
     file.write_all(content).map_err(FileError::io("write", path))?;
     file.sync_all().map_err(FileError::io("sync", path))
 }
@@ -319,7 +246,8 @@ fn open_lock(path: &Path) -> Result<File, FileError> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(nofollow);
-    options.open(path).map_err(FileError::io("open lock", path))
+    let opened = options.open(path).map_err(FileError::opening("open lock", path));
+    opened.map_err(FileError::in_directory)
 }
 
 #[cfg(test)]
@@ -376,11 +304,38 @@ mod tests {
         assert!(matches!(read(&file, 100), Err(FileError::TooLarge { limit: 100, .. })));
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert!(matches!(read(&link, 1000), Err(FileError::Io { .. })));
+        for error in [
+            read(&link, 1000).unwrap_err(),
+            read_private(&link, 1000).unwrap_err(),
+            lock(&link).unwrap_err(),
+        ] {
+            let expected = format!("{} is a symbolic link: name the file itself", link.display());
+            assert_eq!(error.to_string(), expected);
+        }
         assert!(matches!(read(directory.path(), 1000), Err(FileError::Kind { .. })));
         let fifo = directory.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(matches!(read(&fifo, 1000), Err(FileError::Kind { .. })));
+    }
+
+    #[test]
+    fn a_missing_directory_is_named_with_the_mend() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        let path = missing.join("file");
+        for error in [
+            lock(&path).unwrap_err(),
+            try_lock(&path).unwrap_err(),
+            replace(&path, b"").unwrap_err(),
+        ] {
+            let missing = missing.display();
+            let expected = format!("the directory {missing} does not exist (install -d -m 0700 {missing})");
+            assert_eq!(error.to_string(), expected);
+        }
+        assert!(
+            read(&path, 100).unwrap_err().is_not_found(),
+            "reading says what it always said"
+        );
     }
 
     #[test]

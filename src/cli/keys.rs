@@ -29,6 +29,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::DEFAULT_FILE;
 use crate::config::Overrides;
+use crate::files;
 use crate::hardening;
 use crate::hardening::HardeningOptions;
 use crate::hardening::LockMemory;
@@ -275,7 +276,7 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         seccomp: false,
     };
     hardening::apply(&hardening).ok();
-    let config = load(command.which())?;
+    let config = load(command)?;
     let targets: Vec<Target> = config
         .root_keys
         .iter()
@@ -289,19 +290,24 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
     Ok(execute(command, &targets, &mut session)?)
 }
 
-fn load(which: &WhichArgs) -> anyhow::Result<Config> {
+fn load(command: &KeysCommand) -> anyhow::Result<Config> {
     let WhichArgs {
         config,
         dev,
         dir,
         root_key: _,
-    } = which;
+    } = command.which();
     if !dev {
         return Ok(Config::load(config, &Overrides::default())?);
     }
     let directory = app::dev::directory(dir.as_deref())
         .ok_or(KeysError::Usage("XDG_STATE_HOME or HOME, or a directory with --dir"))?;
-    Ok(Config::dev(&directory, &Overrides::default())?)
+    let config = Config::dev(&directory, &Overrides::default())?;
+    // What makes a keyring makes its directory too, as `serve --dev` does.
+    if matches!(command, KeysCommand::Create(_) | KeysCommand::Import(_)) {
+        files::private_directory(&directory).map_err(KeysError::File)?;
+    }
+    Ok(config)
 }
 
 /// What a command works with, besides the root keys.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::config::DEFAULT_FILE;
 use crate::config::place::Place;
 use crate::config::place::Step;
 use crate::config::place::path_of;
@@ -42,9 +43,16 @@ impl ConfigError {
     }
 
     pub(super) fn unreadable(file: &Path, source: FileError) -> Self {
+        let refusal = Refusal::new("the configuration cannot be read");
+        // Nobody named this file.
+        let refusal = if file == Path::new(DEFAULT_FILE) && source.is_not_found() {
+            refusal.hint("name one with --config FILE (`dekhand config check FILE`), or try `dekhand serve --dev`")
+        } else {
+            refusal
+        };
         Self {
             source: Some(Box::new(source)),
-            ..Self::new(file, Refusal::new("the configuration cannot be read"))
+            ..Self::new(file, refusal)
         }
     }
 
@@ -110,5 +118,28 @@ impl fmt::Display for Refusal {
         let Self { problem, hint } = self;
         let hint = hint.as_deref().unwrap_or_default();
         write!(f, "{start}{problem}{middle}{hint}{end}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_default_file_it_is_said_what_else_could_be_done() {
+        let missing = |file: &str| {
+            let source = FileError::Io {
+                action: "open",
+                path: file.into(),
+                source: std::io::ErrorKind::NotFound.into(),
+            };
+            ConfigError::unreadable(Path::new(file), source).hint
+        };
+        let hint = missing(DEFAULT_FILE).unwrap();
+        assert!(
+            hint.contains("--config FILE") && hint.contains("dekhand serve --dev"),
+            "{hint}"
+        );
+        assert_eq!(missing("/etc/named.yaml"), None, "who names a file knows how to");
     }
 }

@@ -11,6 +11,7 @@ pub mod verify;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::root_key::Admin;
+use crate::root_key::high_water::HighWater;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Number;
@@ -69,6 +70,21 @@ pub fn find<'a>(versions: &'a [Version], selector: &Selector) -> Result<&'a Vers
 /// What an operator types to confirm what can't be undone: `NAME.vN`.
 pub fn confirmation(name: &RootKeyName, number: Number) -> String {
     format!("{name}.{number}")
+}
+
+/// Whether the store still has the version that this node has reported as its primary. A store without it is lost, or a
+/// copy from before it was made.
+///
+/// # Errors
+/// It lacks that version.
+pub fn check_recorded(versions: &[Version], recorded: Option<&HighWater>) -> Result<(), Refusal> {
+    match recorded {
+        Some(HighWater { number, id }) if !versions.iter().any(|version| version.id == *id) => Err(Refusal::Lost {
+            number: *number,
+            id: id.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn check_confirmation(name: &RootKeyName, number: Number, given: Option<&str>) -> Result<(), Refusal> {

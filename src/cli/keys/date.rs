@@ -25,8 +25,11 @@ pub(super) async fn activate(
     when: When,
     session: &mut Session<'_>,
 ) -> Result<(), KeysError> {
-    let admin = target.writer()?;
-    let dated = target.rules(&admin, session.clock).activate(version, when).await?;
+    let (admin, recorded) = (target.writer()?, target.recorded()?);
+    let dated = target
+        .rules(&admin, session.clock)
+        .activate(version, when, recorded.as_ref())
+        .await?;
     let versions = admin.versions().await?;
     let Dated { version, at, before } = dated;
     show::change(target, &version, &versions, More { before }, session);

@@ -15,8 +15,8 @@ use crate::cli::keys::target::Target;
 use crate::root_key::Admin as _;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
+use crate::root_key::rotation::check_recorded;
 use crate::root_key::rotation::make::Made;
-use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::State;
 
 #[derive(Debug, Serialize)]
@@ -28,7 +28,7 @@ struct More {
 /// `keys create`
 pub(super) async fn create(target: &Target, session: &mut Session<'_>) -> Result<(), KeysError> {
     let (admin, recorded) = (target.writer()?, target.recorded()?);
-    prepare(target, &admin, recorded.as_ref())?;
+    prepare(&admin, recorded.as_ref())?;
     let made = target.rules(&admin, session.clock).create(recorded.as_ref()).await?;
     show(target, &admin, made, session).await
 }
@@ -39,8 +39,11 @@ pub(super) async fn rotate(
     activate_in: Option<Duration>,
     session: &mut Session<'_>,
 ) -> Result<(), KeysError> {
-    let admin = target.writer()?;
-    let made = target.rules(&admin, session.clock).rotate(activate_in).await?;
+    let (admin, recorded) = (target.writer()?, target.recorded()?);
+    let made = target
+        .rules(&admin, session.clock)
+        .rotate(activate_in, recorded.as_ref())
+        .await?;
     show(target, &admin, made, session).await
 }
 
@@ -53,7 +56,7 @@ pub(super) async fn import(
 ) -> Result<(), KeysError> {
     let key = key_text::read(form, file, session.input)?;
     let (admin, recorded) = (target.writer()?, target.recorded()?);
-    prepare(target, &admin, recorded.as_ref())?;
+    prepare(&admin, recorded.as_ref())?;
     let made = target
         .rules(&admin, session.clock)
         .import(key, recorded.as_ref())
@@ -62,18 +65,12 @@ pub(super) async fn import(
 }
 
 /// Makes the keyring if there is none, and none was lost.
-fn prepare(target: &Target, admin: &KeyringAdmin, recorded: Option<&HighWater>) -> Result<(), KeysError> {
+fn prepare(admin: &KeyringAdmin, recorded: Option<&HighWater>) -> Result<(), KeysError> {
     if admin.file().exists()? {
         return Ok(());
     }
-    match recorded {
-        None => Ok(admin.create_file()?),
-        Some(HighWater { number, id }) => Err(KeysError::from(Refusal::Existed {
-            name: target.name.clone(),
-            number: *number,
-            id: id.clone(),
-        })),
-    }
+    check_recorded(&[], recorded)?;
+    Ok(admin.create_file()?)
 }
 
 async fn show(target: &Target, admin: &KeyringAdmin, made: Made, session: &mut Session<'_>) -> Result<(), KeysError> {

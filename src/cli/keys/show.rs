@@ -7,11 +7,13 @@ use crate::cli::keys::error::KeysError;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Format;
 use crate::clock::Timestamp;
+use crate::envelope::primary::Candidates;
+use crate::envelope::primary::Choice;
 use crate::root_key::Admin as _;
+use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::is_pending;
-use crate::root_key::rotation::primary;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
@@ -56,8 +58,7 @@ struct ShownChange<'a, T> {
 pub(super) struct NothingMore {}
 
 impl ShownVersion {
-    /// One of `versions`, which decide whether it is the primary.
-    pub(super) fn new(version: &Version, versions: &[Version], now: Timestamp) -> Self {
+    fn new(version: &Version, primary: Option<&KeyId>, now: Timestamp) -> Self {
         let state = match version.state {
             State::RetiredSince(_) => "retired",
             _ if is_pending(version, now) => "pending",
@@ -69,12 +70,12 @@ impl ShownVersion {
             id: version.id.clone(),
             state,
             since: version.state.moment(),
-            primary: primary(versions, now).is_some_and(|primary| primary.id == version.id),
+            primary: primary == Some(&version.id),
         }
     }
 
     /// One line.
-    pub(super) fn line(&self) -> String {
+    fn line(&self) -> String {
         let state = match (self.state, self.since) {
             ("pending", None) => "pending".to_owned(),
             ("pending", Some(moment)) => format!("pending, active from {moment}"),
@@ -86,6 +87,20 @@ impl ShownVersion {
     }
 }
 
+/// The version that encrypts on a node that has reported `recorded`, by the daemon's own rule; or why none may.
+fn primary(versions: &[Version], recorded: Option<&HighWater>, now: Timestamp) -> Result<KeyId, String> {
+    let candidates = Candidates {
+        versions,
+        high_water: recorded,
+        now,
+    };
+    // Whether there is a data key under it, only the daemon knows.
+    match candidates.choose(|_| true) {
+        Choice::Primary(version) | Choice::Wait(version) => Ok(version.id),
+        Choice::Refuse(sentence) => Err(sentence),
+    }
+}
+
 /// Shows what a command made of a version.
 pub(super) fn change(
     target: &Target,
@@ -94,7 +109,11 @@ pub(super) fn change(
     more: impl Serialize,
     session: &mut Session<'_>,
 ) {
-    let shown = ShownVersion::new(version, versions, session.clock.now());
+    let now = session.clock.now();
+    // The change stands, so that a state directory which can't be read is no failure: no version is called primary.
+    let recorded = target.recorded().ok();
+    let primary = recorded.and_then(|recorded| primary(versions, recorded.as_ref(), now).ok());
+    let shown = ShownVersion::new(version, primary.as_ref(), now);
     match session.out.format() {
         Format::Text => session.out.data(&format!("{}  {}", target.name, shown.line())),
         Format::Json => session.out.json(&ShownChange {
@@ -111,13 +130,22 @@ pub(super) async fn list(targets: &[&Target], session: &mut Session<'_>) -> Resu
     let mut root_keys = Vec::new();
     for target in targets {
         let versions = target.reader().versions().await?;
+        let recorded = target.recorded()?;
+        let primary = primary(&versions, recorded.as_ref(), now);
+        if let (Some(_), Err(refusal)) = (&recorded, &primary) {
+            session.out.talk(&format!(
+                "{}: no version may encrypt on this node: {refusal}",
+                target.name
+            ));
+        }
+        let primary = primary.ok();
         root_keys.push(ShownRootKey {
             name: target.name.clone(),
             backend: "keyring",
             shared: target.shared,
             versions: versions
                 .iter()
-                .map(|version| ShownVersion::new(version, &versions, now))
+                .map(|version| ShownVersion::new(version, primary.as_ref(), now))
                 .collect(),
         });
     }

@@ -1,5 +1,6 @@
 //! Refuses a socket directory in which others could put a socket of their own.
 
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -11,10 +12,15 @@ const STICKY: u32 = 0o1000;
 /// Checks the directory of `path` and all above it, as they are behind symbolic links.
 pub(super) fn check_above(path: &Path) -> Result<(), SocketError> {
     let directory = files::directory_of(path);
-    let failed = |source| SocketError::Io {
-        action: "use the directory",
-        socket: directory.display().to_string(),
-        source,
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => SocketError::NoDirectory {
+            directory: directory.to_owned(),
+        },
+        _ => SocketError::Io {
+            action: "use the directory",
+            socket: directory.display().to_string(),
+            source,
+        },
     };
     let own = rustix::process::geteuid().as_raw();
     let own_group = rustix::process::getegid().as_raw();

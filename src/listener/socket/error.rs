@@ -33,6 +33,15 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
     },
+    /// There is no directory to put the socket into.
+    #[error(
+        "the directory {directory} of the socket does not exist (install -d -m 0755 {directory}; in a systemd unit \
+         RuntimeDirectory= makes one under /run)"
+    )]
+    NoDirectory {
+        /// The socket's directory.
+        directory: PathBuf,
+    },
     /// Whoever can write to the directory can put a socket of their own in our place.
     #[error("others can write to {directory} (mode {mode:04o}), and so replace the socket: chmod go-w {directory}")]
     WritableDirectory {

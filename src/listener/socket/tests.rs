@@ -165,13 +165,13 @@ fn a_directory_above_that_others_can_write_to_is_refused_unless_sticky() {
 }
 
 #[test]
-fn a_missing_directory_is_named() {
+fn a_missing_directory_is_named_with_the_mend() {
     let directory = private_directory();
     let error = open(&directory.path().join("missing/kms.sock"))
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("use the directory") && error.contains("missing"),
+        error.contains("missing of the socket does not exist (install -d -m 0755 /"),
         "{error}"
     );
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::root_key::high_water::HighWater;
 use crate::root_key::rotation::Rotation;
+use crate::root_key::rotation::check_recorded;
 use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::find;
 use crate::root_key::rotation::is_pending;
@@ -37,12 +39,20 @@ pub struct Dated {
 }
 
 impl Rotation<'_> {
-    /// Dates the pending version, or the one of several that `selector` names.
+    /// Dates the pending version, or the one of several that `selector` names. `recorded` is what this node has reported
+    /// of the root key.
     ///
     /// # Errors
-    /// The version is not pending, the moment is no good one; or the store fails.
-    pub async fn activate(&self, selector: Option<&Selector>, when: When) -> Result<Dated, RotationError> {
+    /// The version is not pending, the moment is no good one, the store lacks what this node has reported; or the store
+    /// fails.
+    pub async fn activate(
+        &self,
+        selector: Option<&Selector>,
+        when: When,
+        recorded: Option<&HighWater>,
+    ) -> Result<Dated, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
+        check_recorded(&versions, recorded)?;
         if matches!(when, When::In(_)) {
             check_clock(&versions, now)?;
         }

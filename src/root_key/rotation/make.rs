@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::Rotation;
+use crate::root_key::rotation::check_recorded;
 use crate::root_key::rotation::date;
 use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::is_pending;
@@ -30,11 +31,11 @@ impl Rotation<'_> {
     /// Makes v1, active at once. `recorded` is what this node has reported of the root key.
     ///
     /// # Errors
-    /// There are versions, or there were; or the store fails.
+    /// There are versions, or the store lacks what this node has reported; or the store fails.
     pub async fn create(&self, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
         let versions = self.admin.versions().await?;
+        check_recorded(&versions, recorded)?;
         if versions.is_empty() {
-            self.check_is_new(recorded)?;
             return self
                 .make(Number::FIRST, State::ActiveFrom(self.clock.now()), None)
                 .await;
@@ -46,14 +47,21 @@ impl Rotation<'_> {
     }
 
     /// Makes the next version: pending, or, where one store serves all nodes, active when `activate_in` has passed.
+    /// `recorded` is what this node has reported of the root key.
     ///
     /// # Errors
-    /// There are none yet, one is pending, `activate_in` is not for this store; or the store fails.
-    pub async fn rotate(&self, activate_in: Option<Duration>) -> Result<Made, RotationError> {
+    /// There are none yet, one is pending, `activate_in` is not for this store, the store lacks what this node has
+    /// reported; or the store fails.
+    pub async fn rotate(
+        &self,
+        activate_in: Option<Duration>,
+        recorded: Option<&HighWater>,
+    ) -> Result<Made, RotationError> {
         if activate_in.is_some() && !self.shared {
             return Err(Refusal::NotShared.into());
         }
         let versions = self.admin.versions().await?;
+        check_recorded(&versions, recorded)?;
         if versions.is_empty() {
             let name = self.name.clone();
             return Err(Refusal::HasNone { name }.into());
@@ -69,27 +77,16 @@ impl Rotation<'_> {
     /// Makes a version of a key that another system made: v1, active at once, or the next one, pending.
     ///
     /// # Errors
-    /// One is pending; there are no versions, but there were; or the store fails, or knows the key.
+    /// One is pending; the store lacks what this node has reported; or the store fails, or knows the key.
     pub async fn import(&self, key: Key, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
         let versions = self.admin.versions().await?;
+        check_recorded(&versions, recorded)?;
         if versions.is_empty() {
-            self.check_is_new(recorded)?;
             let state = State::ActiveFrom(self.clock.now());
             return self.make(Number::FIRST, state, Some(key)).await;
         }
         let number = self.next_number(&versions)?;
         self.make(number, State::Pending, Some(key)).await
-    }
-
-    fn check_is_new(&self, recorded: Option<&HighWater>) -> Result<(), Refusal> {
-        match recorded {
-            None => Ok(()),
-            Some(HighWater { number, id }) => Err(Refusal::Existed {
-                name: self.name.clone(),
-                number: *number,
-                id: id.clone(),
-            }),
-        }
     }
 
     fn next_number(&self, versions: &[Version]) -> Result<Number, Refusal> {

@@ -20,16 +20,12 @@ pub enum Refusal {
         list(known)
     )]
     HasVersions { name: RootKeyName, known: Vec<Number> },
-    /// A lost store must not become a new root key in silence.
+    /// What a lost or outdated store lacks must not be made a second time in silence.
     #[error(
-        "`{name}` existed: this node has reported its {number} (id {id}) as primary; restore the store from a copy, or, \
-         if that version is lost for ever, `dekhand keys accept-loss {id}` first"
+        "the store lacks version {number} with id {id}, which this node has reported as primary; bring the store up to \
+         date, or `dekhand keys accept-loss {id}` to go on without it"
     )]
-    Existed {
-        name: RootKeyName,
-        number: Number,
-        id: KeyId,
-    },
+    Lost { number: Number, id: KeyId },
     /// Everything but `create` and `import` is about versions that are there.
     #[error("`{name}` has no versions: `dekhand keys create` makes the first one")]
     HasNone { name: RootKeyName },

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::root_key::fake::active_from;
+use crate::root_key::fake::id;
 use crate::root_key::fake_admin::FakeAdmin;
 use crate::root_key::fake_admin::version;
 use crate::root_key::rotation::tests::NOW;
@@ -16,7 +17,7 @@ const TEN_MINUTES: When = When::In(Duration::from_secs(600));
 fn activate_at(store: &FakeAdmin, which: Option<&str>, when: When, now: u64) -> Result<Dated, RotationError> {
     let selector = which.map(selector);
     rule(store, false, now, async |rules| {
-        rules.activate(selector.as_ref(), when).await
+        rules.activate(selector.as_ref(), when, None).await
     })
 }
 
@@ -38,6 +39,23 @@ fn activate_dates_the_pending_version_and_says_the_absolute_time() {
     let store = pending();
     let dated = activate(&store, Some("v2"), When::At(at(NOW + 7))).unwrap();
     assert_eq!(dated.version, version(2, 2, active_from(NOW + 7)));
+}
+
+#[test]
+fn nothing_is_dated_in_a_store_that_lacks_what_this_node_has_reported() {
+    let store = pending();
+    let activate = |recorded: HighWater| {
+        rule(&store, false, NOW, async |rules| {
+            rules.activate(None, TEN_MINUTES, Some(&recorded)).await
+        })
+    };
+    let mark = |byte, number: u16| HighWater {
+        number: number.try_into().unwrap(),
+        id: id(byte),
+    };
+    assert!(matches!(refusal(activate(mark(9, 2))), Refusal::Lost { .. }));
+    assert_eq!(store.now(), pending().now());
+    activate(mark(1, 1)).unwrap();
 }
 
 #[test]

@@ -22,11 +22,13 @@ fn create(store: &FakeAdmin, recorded: Option<&HighWater>) -> Result<Made, Rotat
 }
 
 fn rotate(store: &FakeAdmin) -> Result<Made, RotationError> {
-    rule(store, false, NOW, async |rules| rules.rotate(None).await)
+    rule(store, false, NOW, async |rules| rules.rotate(None, None).await)
 }
 
 fn rotate_in(store: &FakeAdmin, shared: bool, now: u64) -> Result<Made, RotationError> {
-    rule(store, shared, now, async |rules| rules.rotate(Some(TEN_MINUTES)).await)
+    rule(store, shared, now, async |rules| {
+        rules.rotate(Some(TEN_MINUTES), None).await
+    })
 }
 
 fn import(store: &FakeAdmin, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
@@ -72,6 +74,33 @@ fn a_store_that_was_lost_is_not_created_anew_in_silence() {
         assert!(said.contains("v3") && said.contains("accept-loss"), "{said}");
     }
     assert_eq!(store.now(), []);
+}
+
+#[test]
+fn no_version_is_made_twice_in_a_store_from_before_it() {
+    let recorded = HighWater {
+        number: Number::try_from(2).unwrap(),
+        id: id(2),
+    };
+    let store = one_version();
+    let rotated = rule(&store, true, NOW, async |rules| {
+        rules.rotate(None, Some(&recorded)).await
+    });
+    for refused in [
+        rotated,
+        create(&store, Some(&recorded)),
+        import(&store, Some(&recorded)),
+    ] {
+        let said = refusal(refused).to_string();
+        assert!(said.contains("lacks version v2 with id 0202"), "{said}");
+        assert!(said.contains("dekhand keys accept-loss 0202"), "{said}");
+    }
+    assert_eq!(store.now(), one_version().now());
+    let store = FakeAdmin::with([version(1, 1, active_from(5)), version(2, 2, active_from(6))]);
+    let next = rule(&store, true, NOW, async |rules| {
+        rules.rotate(None, Some(&recorded)).await
+    });
+    assert_eq!(next.unwrap(), alone(version(3, 50, State::Pending)));
 }
 
 #[test]
