@@ -130,6 +130,8 @@ impl Admin for FakeAdmin {
     }
 
     async fn destroy(&self, id: &KeyId) -> Result<(), Error> {
-        self.change(id, |versions, place| drop(versions.remove(place)))
+        self.change(id, |versions, place| {
+            versions.remove(place);
+        })
     }
 }
