@@ -17,3 +17,5 @@ mod process;
 mod rotation;
 #[path = "daemon/run.rs"]
 mod run;
+#[path = "daemon/unfinished.rs"]
+mod unfinished;

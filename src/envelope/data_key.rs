@@ -172,6 +172,14 @@ impl DataKey {
     }
 }
 
+#[cfg(test)]
+impl DataKey {
+    /// As if it had sealed so many payloads: 2^32 take too long.
+    pub(crate) fn set_uses(&self, uses: u64) {
+        self.uses.store(uses, Ordering::Relaxed);
+    }
+}
+
 async fn prove(root_key: &dyn RootKey, id: &KeyId, key: &Key, wrapped: &Wrapped) -> Result<(), Error> {
     let corrupt = || {
         Error::new(

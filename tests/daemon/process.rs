@@ -1,14 +1,22 @@
 //! Start, stop, kill, and two daemons for one place.
 
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
 use crate::run::Caller;
 use crate::run::Daemon;
+use crate::run::HANG;
 use crate::run::Node;
 use crate::run::dekhand;
 use crate::run::wait_for;
+use crate::unfinished::begin_encrypt;
 
 #[test]
 fn serve_dev_makes_what_it_needs_and_says_what_to_type_next() {
@@ -62,13 +70,47 @@ fn sigterm_drains_unlinks_and_ends_and_a_restart_reads_what_was_sealed() {
 }
 
 #[test]
-fn a_connection_that_stays_open_does_not_keep_the_daemon_and_a_second_signal_ends_it_at_once() {
+fn a_connection_that_stays_open_does_not_keep_the_daemon() {
     let node = Node::new();
     let daemon = node.start();
     let _silent = std::os::unix::net::UnixStream::connect(node.socket()).unwrap();
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_whatever_is_in_flight() {
+    let node = Node::new();
+    let daemon = node.start();
+    let _unfinished = begin_encrypt(&node.socket());
+    let begin = Instant::now();
     daemon.signal(Signal::TERM);
+    wait_for("the drain has begun", || !node.socket().exists());
     daemon.signal(Signal::INT);
-    assert_eq!(daemon.wait().0, Some(0));
+    let (code, log) = daemon.wait();
+    let took = begin.elapsed();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("ended at once"), "{log}");
+    // The drain would take 3 s.
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+}
+
+#[tokio::test]
+async fn one_signal_ends_it_within_5_s_though_a_request_never_ends_and_nobody_reads_its_log() {
+    let node = Node::with("log: {requests: true, format: json}", true);
+    let (daemon, unread) = Daemon::spawn_unread(&["serve", "--config", &node.config()]);
+    wait_for("status is content", || node.status().status.success());
+    let mut caller = Caller::connect(&node.socket()).await;
+    // Each leaves a line of more than 100 bytes: the pipe, of 64 KiB, is full.
+    for _ in 0..1000 {
+        caller.encrypt(b"a seed").await.unwrap();
+    }
+    let _unfinished = begin_encrypt(&node.socket());
+    let begin = Instant::now();
+    let (code, _) = daemon.stop();
+    let took = begin.elapsed();
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    drop((caller, unread));
 }
 
 #[test]
@@ -150,6 +192,133 @@ fn an_abstract_socket_serves_too() {
     wait_for("status is content", || {
         dekhand(&["status", "--socket", &name]).status.success()
     });
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+/// The TCP ports on which a process listens, as the kernel knows them; `None` where it does not tell us: the daemon is
+/// not dumpable, so only root sees its descriptors.
+fn tcp_listeners(daemon: &Daemon) -> Option<Vec<String>> {
+    let process = format!("/proc/{}", daemon.child.id());
+    let links = std::fs::read_dir(format!("{process}/fd")).ok()?;
+    let links: Vec<_> = links.map(|link| std::fs::read_link(link.unwrap().path())).collect();
+    let sockets: Vec<String> = links
+        .into_iter()
+        .flatten()
+        .map(|link| link.display().to_string())
+        .collect();
+    let mut listeners = vec![];
+    for table in ["tcp", "tcp6"] {
+        let table = std::fs::read_to_string(format!("{process}/net/{table}")).unwrap_or_default();
+        for line in table.lines() {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            if let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields.as_slice()
+                && sockets.contains(&format!("socket:[{inode}]"))
+            {
+                listeners.push((*local).to_owned());
+            }
+        }
+    }
+    Some(listeners)
+}
+
+/// The names of a process's threads.
+fn threads(daemon: &Daemon) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.child.id())).unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).collect()
+}
+
+/// A page of the operators' HTTP: status line, headers and text.
+fn get(address: SocketAddr, page: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    write!(stream, "GET {page} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn http_off_opens_no_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("dekhand");
+    let home = home.to_str().unwrap();
+    // Without the option the default is an address.
+    let daemon = Daemon::spawn(&["serve", "--dev", "--dir", home, "--http", "off"]);
+    wait_for("status is content", || {
+        dekhand(&["status", "--dev", "--dir", home]).status.success()
+    });
+    if let Some(listeners) = tcp_listeners(&daemon) {
+        assert!(listeners.is_empty(), "{listeners:?}");
+    }
+    let threads = threads(&daemon);
+    assert!(threads.contains(&"log".to_owned()), "{threads:?}");
+    assert!(!threads.contains(&"http".to_owned()), "{threads:?}");
+    let (_, log) = daemon.stop();
+    assert!(!log.contains("health and metrics are served"), "{log}");
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_served_over_tcp_and_hold_no_secret() {
+    let node = Node::new();
+    let daemon = Daemon::spawn(&[
+        "serve",
+        "--config",
+        &node.config(),
+        "--http",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ]);
+    wait_for("status is content", || node.status().status.success());
+    let mut address = None;
+    wait_for("health and metrics are served", || {
+        let log = daemon.log();
+        let line = log.lines().find(|line| line.contains("health and metrics are served"));
+        let line = line.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        address = line.map(|line| line["address"].as_str().unwrap().parse().unwrap());
+        address.is_some()
+    });
+    let address: SocketAddr = address.unwrap();
+    assert!(threads(&daemon).contains(&"http".to_owned()));
+    if let Some(listeners) = tcp_listeners(&daemon) {
+        let port = format!(":{:04X}", address.port());
+        assert!(
+            matches!(listeners.as_slice(), [only] if only.ends_with(&port)),
+            "{listeners:?}"
+        );
+    }
+
+    let seed = b"5ecre7-seed-0f-the-AP1-server!!!";
+    let mut caller = Caller::connect(&node.socket()).await;
+    let sealed = caller.encrypt(seed).await.unwrap();
+    assert_eq!(caller.decrypt(&sealed).await.unwrap(), seed);
+    let ready = get(address, "/readyz?verbose");
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
+    assert!(
+        ready.contains("[+]socket ok\n") && ready.contains("[+]root-key ok\n"),
+        "{ready}"
+    );
+    assert!(get(address, "/livez").ends_with("\r\n\r\nok"));
+    let metrics = get(address, "/metrics");
+    assert!(
+        metrics.starts_with("HTTP/1.1 200 ") && metrics.contains("Encrypt"),
+        "{metrics}"
+    );
+    let keyring = std::fs::read_to_string(node.path("keyring.json")).unwrap();
+    let keyring: serde_json::Value = serde_json::from_str(&keyring).unwrap();
+    let key = keyring["versions"][0]["key"].as_str().unwrap();
+    assert_eq!(key.len(), 64);
+    let pages = (ready + &metrics).to_lowercase();
+    for secret in [
+        key,
+        std::str::from_utf8(seed).unwrap(),
+        &hex::encode(seed),
+        &hex::encode(&sealed.ciphertext),
+    ] {
+        assert!(!pages.contains(&secret.to_lowercase()), "{pages}");
+    }
+    drop(caller);
     assert_eq!(daemon.stop().0, Some(0));
 }
 

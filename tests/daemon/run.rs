@@ -1,12 +1,15 @@
 //! Starts the program and talks to it.
 
-use std::io::Read as _;
+use std::io::BufRead as _;
+use std::io::BufReader;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -128,7 +131,8 @@ root_keys:
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
-    log: Option<std::thread::JoinHandle<String>>,
+    log: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -140,13 +144,23 @@ impl Daemon {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let log = std::thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).unwrap();
-            text
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        let reader = std::thread::spawn({
+            let log = log.clone();
+            move || {
+                for line in stderr.lines() {
+                    let mut log = log.lock().unwrap();
+                    log.push_str(&line.unwrap());
+                    log.push('\n');
+                }
+            }
         });
-        Self { child, log: Some(log) }
+        Self {
+            child,
+            log,
+            reader: Some(reader),
+        }
     }
 
     /// Starts it with stdout and stderr on one pipe that nobody reads, as under a supervisor whose log is stuck.
@@ -159,7 +173,17 @@ impl Daemon {
             .stdout(writer.try_clone().unwrap())
             .stderr(writer);
         let child = command.spawn().unwrap();
-        (Self { child, log: None }, unread)
+        let daemon = Self {
+            child,
+            log: Arc::default(),
+            reader: None,
+        };
+        (daemon, unread)
+    }
+
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -172,8 +196,10 @@ impl Daemon {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                let log = self.log.take().map(|log| log.join().unwrap()).unwrap_or_default();
-                return (status.code(), log);
+                if let Some(reader) = self.reader.take() {
+                    reader.join().unwrap();
+                }
+                return (status.code(), self.log());
             }
             assert!(start.elapsed() < HANG, "the daemon does not end");
             std::thread::sleep(Duration::from_millis(10));

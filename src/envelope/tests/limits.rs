@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::crypto::suite::Suite;
+use crate::envelope::error::ErrorKind;
+use crate::envelope::policy::MOST_USES;
 use crate::envelope::policy::Reuse;
 use crate::envelope::seal::Sealed;
 use crate::root_key::fake::Calls;
@@ -154,6 +156,71 @@ async fn a_burst_beyond_the_limit_waits_for_the_next_key_and_never_exceeds_it() 
         *uses.entry(header(&sealed.unwrap())).or_insert(0) += 1;
     }
     assert!(uses.values().all(|uses| *uses <= 3), "{uses:?}");
+}
+
+/// Makes the data key that seals next as used as if it had sealed so many payloads.
+fn set_uses(node: &Node, uses: u64) {
+    let state = node.envelope.0.lock();
+    assert_eq!(state.standing.len(), 1);
+    for standing in state.standing.values() {
+        standing.live().set_uses(uses);
+    }
+}
+
+/// No operator's limit is reached before 2^32.
+fn as_many_uses_as_can_be() -> Policy {
+    Policy {
+        max_uses: MOST_USES,
+        ..Policy::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_2_to_the_32_payloads_a_fresh_data_key_seals() {
+    let fake = one_version();
+    let node = Node::start(&[&fake], &state(), as_many_uses_as_can_be()).await;
+    let first = header(&node.encrypt().await.unwrap());
+    fake.take_calls();
+    set_uses(&node, MOST_USES - 1);
+    assert_eq!(header(&node.encrypt().await.unwrap()), first, "the last one");
+    // There is no spare yet: this one waits for it.
+    assert_ne!(header(&node.encrypt().await.unwrap()), first);
+    assert_eq!(fake.take_calls().wrap, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_2_to_the_32_holds_in_an_outage_too() {
+    let fake = one_version();
+    let node = Node::start(&[&fake], &state(), as_many_uses_as_can_be()).await;
+    let sealed = node.encrypt().await.unwrap();
+    fake.set_mood(Mood::Away);
+    sleep(120).await;
+    set_uses(&node, MOST_USES - 1);
+    assert_eq!(header(&node.encrypt().await.unwrap()), header(&sealed), "the last one");
+    for _ in 0..3 {
+        let refused = node.encrypt().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+        assert!(refused.to_string().contains("2^32"), "{refused}");
+    }
+    assert!(node.reads(&sealed).await, "reads go on");
+    fake.set_mood(Mood::Good);
+    sleep(11).await;
+    assert_ne!(header(&node.encrypt().await.unwrap()), header(&sealed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_begins_while_an_encrypt_waits_for_a_fresh_key_does_not_give_it_the_spent_one() {
+    let fake = one_version();
+    let node = Node::start(&[&fake], &state(), as_many_uses_as_can_be()).await;
+    fake.stall();
+    set_uses(&node, MOST_USES);
+    let envelope = node.envelope.clone();
+    let waiting = tokio::spawn(async move { envelope.encrypt(Purpose::Kms2, &SEED).await });
+    sleep(1).await;
+    assert!(!waiting.is_finished());
+    fake.set_mood(Mood::Away);
+    fake.let_go();
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]

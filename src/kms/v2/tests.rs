@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use prost::Message as _;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::Code;
@@ -17,6 +18,7 @@ use crate::envelope::Parts;
 use crate::envelope::Store;
 use crate::envelope::policy::Policy;
 use crate::files::thread::FileThread;
+use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::Mood;
 use crate::root_key::fake::active_from;
@@ -29,6 +31,7 @@ const SEED: [u8; 32] = *b"a seed of 32 bytes, never logged";
 /// The service over a running envelope.
 struct Plugin {
     service: KmsV2,
+    envelope: Envelope,
     log_requests: Arc<AtomicBool>,
     keeper: JoinHandle<()>,
     _state: TempDir,
@@ -62,7 +65,8 @@ impl Plugin {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let log_requests = Arc::new(AtomicBool::new(false));
         Self {
-            service: KmsV2::new(envelope, StatusVersion::V2, Journal::new(log_requests.clone())),
+            service: KmsV2::new(envelope.clone(), StatusVersion::V2, Journal::new(log_requests.clone())),
+            envelope,
             log_requests,
             keeper,
             _state: state,
@@ -159,6 +163,34 @@ async fn wrong_and_oversized_fields_are_invalid_arguments() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?} {request:?}");
     }
     assert_eq!(plugin.decrypt(good).await.unwrap(), SEED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_over_256_kib_never_gets_to_the_service() {
+    let plugin = Plugin::start(&root_key()).await;
+    let routes = crate::kms::routes(plugin.envelope.clone(), StatusVersion::V2, plugin.log_requests.clone());
+    let mut client = KeyManagementServiceClient::new(routes);
+    for (length, answer) in [
+        (100, Code::Ok),
+        // The service itself says that no such payload can be sealed.
+        (256 << 10, Code::InvalidArgument),
+        (1 + (256 << 10), Code::OutOfRange),
+        (5 << 20, Code::OutOfRange),
+    ] {
+        let mut encrypt = EncryptRequest::default();
+        encrypt.plaintext = vec![7; length];
+        // Tag and length of the field are within the message.
+        encrypt.plaintext.truncate(2 * length - encrypt.encoded_len());
+        assert_eq!(encrypt.encoded_len(), length);
+        let answered = client.encrypt(encrypt).await;
+        let code = answered.map_or_else(|status| status.code(), |_| Code::Ok);
+        assert_eq!(code, answer, "an Encrypt of {length} bytes");
+    }
+    let mut decrypt = to_open(&plugin.encrypt(&SEED, "uid-1").await.unwrap());
+    assert_eq!(client.decrypt(decrypt.clone()).await.unwrap().get_ref().plaintext, SEED);
+    decrypt.annotations.insert("a".repeat(63), vec![7; 256 << 10]);
+    let refused = client.decrypt(decrypt).await.err().unwrap();
+    assert_eq!(refused.code(), Code::OutOfRange);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,18 @@
 //! Connections that mean ill, or are not HTTP/2 at all.
 
+use std::convert::Infallible;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http_body_util::StreamBody;
+use hyper::body::Bytes;
+use hyper::body::Frame;
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinSet;
 
 use super::wire::END_HEADERS;
 use super::wire::GOAWAY;
@@ -183,4 +194,54 @@ async fn requests_beyond_the_streams_of_a_connection_do_not_end_it() {
     }
     until(|| daemon.answered("Encrypt", "RESOURCE_EXHAUSTED") >= 512).await;
     assert_eq!(encrypt(&daemon.client().await, b"payload").await.unwrap(), b"payload");
+}
+
+/// Begins so many messages of 200 KiB on a new connection and ends none: the last 10 KiB never come. Dropping the set
+/// drops the connection.
+async fn begin_messages(daemon: &Daemon, count: usize) -> JoinSet<()> {
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(daemon.connect().await))
+        .await
+        .unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(connection.await) });
+    for _ in 0..count {
+        // Not compressed, 200 KiB announced, and in them the first bytes of a plaintext as long as that.
+        let mut begun = vec![0, 0, 3, 32, 0, 10, 0xfc, 0xbf, 12];
+        begun.resize(190 << 10, 0);
+        let frames = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(begun)))]).chain(stream::pending());
+        let request = hyper::Request::post("http://localhost/v2.KeyManagementService/Encrypt")
+            .header("content-type", "application/grpc")
+            .body(StreamBody::new(frames))
+            .unwrap();
+        let mut sender = sender.clone();
+        tasks.spawn(async move {
+            drop(sender.send_request(request).await);
+        });
+    }
+    tasks
+}
+
+#[tokio::test]
+async fn callers_that_never_finish_their_messages_hold_a_bounded_part_of_memory() {
+    let daemon = Daemon::start();
+    let client = daemon.client().await;
+    let refused = || daemon.answered("Encrypt", "RESOURCE_EXHAUSTED");
+    let mut unfinished = vec![];
+    // 7.4 MiB each: no connection is over the limit of 16 MiB alone, and 88 of these messages are.
+    for _ in 0..4 {
+        unfinished.push(begin_messages(&daemon, 40).await);
+    }
+    until(|| refused() >= 160 - 88).await;
+    // What was refused was given back, and the others go on: nearly a whole limit's worth is still held.
+    let again = begin_messages(&daemon, 40).await;
+    until(|| refused() >= 200 - 88).await;
+    assert!(refused() < 200, "some messages are within the budget");
+    drop((unfinished, again));
+
+    until(|| daemon.metrics.connections.get() == 1).await;
+    // More than the limit, one after the other: neither the dropped ones nor those that are complete stay counted.
+    let large = vec![7; 200 << 10];
+    for _ in 0..100 {
+        assert_eq!(encrypt(&client, &large).await.unwrap().len(), large.len());
+    }
 }
