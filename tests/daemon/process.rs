@@ -296,7 +296,7 @@ async fn health_and_metrics_are_served_over_tcp_and_hold_no_secret() {
     let ready = get(address, "/readyz?verbose");
     assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
     assert!(
-        ready.contains("[+]socket ok\n") && ready.contains("[+]root-key ok\n"),
+        ready.contains("[+]socket ok: listening\n") && ready.contains("[+]root-key ok: key_id "),
         "{ready}"
     );
     assert!(get(address, "/livez").ends_with("\r\n\r\nok"));
