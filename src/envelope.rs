@@ -2,7 +2,8 @@
 //!
 //! [`Envelope`] is what the doors call; it answers from memory wherever it can. Two tasks work behind it: the
 //! `keeper` talks to the root keys (lists versions, makes data keys, probes), the `switch` decides which version
-//! encrypts. `Decrypt` asks a root key itself, once for each wrapped key, in `open`.
+//! encrypts. `Encrypt` takes its data key in `sealing`; `Decrypt` asks a root key itself, once for each
+//! wrapped key, in `open`.
 
 pub(crate) mod cache;
 pub(crate) mod data_key;
@@ -12,6 +13,7 @@ pub(crate) mod open;
 pub mod policy;
 pub(crate) mod primary;
 pub mod seal;
+pub(crate) mod sealing;
 pub(crate) mod standing;
 pub(crate) mod state;
 pub(crate) mod switch;
@@ -36,8 +38,6 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::data_key::LONGEST_SEALED;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
-use crate::envelope::policy::Reuse;
-use crate::envelope::standing::Taken;
 use crate::envelope::state::State;
 use crate::files::thread::FileThread;
 use crate::root_key::RootKey;
@@ -176,7 +176,7 @@ impl Envelope {
     /// # Errors
     /// No version may encrypt, or the payload is empty or too long.
     pub async fn encrypt(&self, purpose: Purpose, payload: &[u8]) -> Result<SealedPayload, EnvelopeError> {
-        let data_key = data_key_for(&self.0, purpose).await?;
+        let data_key = sealing::data_key_for(&self.0, purpose).await?;
         let bytes = data_key.seal(payload, LONGEST_SEALED)?;
         Ok(SealedPayload {
             bytes,
@@ -226,34 +226,6 @@ impl Inner {
 
     fn store(&self, number: usize) -> Result<&Store, EnvelopeError> {
         self.stores.get(number).ok_or(EnvelopeError::Stopped)
-    }
-
-    fn next_data_key(&self, purpose: Purpose) -> Result<Next, EnvelopeError> {
-        let mut state = self.lock();
-        let now = self.clock.boottime();
-        let id = state.ready(now)?.id.clone();
-        let suspended = state.truth.is_outage();
-        let State { policy, standing, .. } = &mut *state;
-        if policy.reuse == Reuse::Never {
-            return Ok(Next::Make(id, policy.suite));
-        }
-        let Some(standing) = standing.get_mut(&(id, purpose)) else {
-            // The listing was taken a moment ago; the switch is about to say why.
-            return Err(EnvelopeError::Unavailable(
-                "the version that encrypts left the store".into(),
-            ));
-        };
-        let taken = standing.take(policy, now, suspended);
-        if standing.wants_spare(policy, now) {
-            self.keeper_wanted.notify_one();
-        }
-        match taken {
-            Taken::Key(data_key) => Ok(Next::Take(data_key)),
-            Taken::Never if suspended => Err(EnvelopeError::Unavailable(
-                "the data key has sealed 2^32 payloads".into(),
-            )),
-            Taken::Never | Taken::NotYet => Ok(Next::Wait),
-        }
     }
 
     /// Makes a proven data key under a version of the first root key, and tells the truth about how that went.
@@ -307,51 +279,6 @@ impl Inner {
     fn changed(&self) {
         self.changes.send_replace(());
     }
-}
-
-/// The data key that seals the next payload.
-async fn data_key_for(inner: &Arc<Inner>, purpose: Purpose) -> Result<Arc<DataKey>, EnvelopeError> {
-    let mut changes = inner.changes.subscribe();
-    loop {
-        match inner.next_data_key(purpose)? {
-            Next::Take(data_key) => return Ok(data_key),
-            Next::Make(id, suite) => return single_use(inner, id, purpose, suite).await,
-            Next::Wait => changes.changed().await.map_err(|_| EnvelopeError::Stopped)?,
-        }
-    }
-}
-
-/// Where the next data key comes from.
-enum Next {
-    /// It stands ready.
-    Take(Arc<DataKey>),
-    /// It is made for one payload alone.
-    Make(KeyId, Suite),
-    /// The keeper makes it.
-    Wait,
-}
-
-/// A data key for one payload. It is made to its end also when the caller goes away, so that the truth about the root
-/// key does not depend on the callers' patience.
-async fn single_use(
-    inner: &Arc<Inner>,
-    id: KeyId,
-    purpose: Purpose,
-    suite: Suite,
-) -> Result<Arc<DataKey>, EnvelopeError> {
-    let permit = inner
-        .single_use
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| EnvelopeError::TooManyCalls)?;
-    let inner = inner.clone();
-    let making = tokio::spawn(async move {
-        let made = inner.make_data_key(&id, purpose, suite).await;
-        drop(permit);
-        made
-    });
-    let made = making.await.map_err(|_| EnvelopeError::Stopped)?;
-    made.map(Arc::new).map_err(|error| (&error).into())
 }
 
 /// Ends a call to a root key that does not end by itself.

@@ -14,17 +14,6 @@ pub(crate) struct Standing {
     spare: Option<Arc<DataKey>>,
 }
 
-/// A data key to seal with, or why there is none.
-#[derive(Debug)]
-pub(crate) enum Taken {
-    /// Seals the next payload.
-    Key(Arc<DataKey>),
-    /// The limits are reached; the spare is being made.
-    NotYet,
-    /// 2^32 payloads are sealed, and no outage suspends that.
-    Never,
-}
-
 impl Standing {
     pub(crate) fn new(live: Arc<DataKey>) -> Self {
         Self { live, spare: None }
@@ -44,17 +33,23 @@ impl Standing {
         }
     }
 
-    /// Takes a key for one payload. Soft limits do not hold while they are `suspended`.
-    pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Taken {
+    /// Takes a key for one payload; `None` while the next one is being made. Soft limits do not hold while they are
+    /// `suspended`.
+    pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Option<Arc<DataKey>> {
         self.take_turns(policy, now);
         match self.live.spent(policy, now) {
-            Spent::Hard => Taken::Never,
-            Spent::Soft if !suspended => Taken::NotYet,
+            Spent::Hard => None,
+            Spent::Soft if !suspended => None,
             Spent::No | Spent::Half | Spent::Soft => {
                 self.live.use_once();
-                Taken::Key(self.live.clone())
+                Some(self.live.clone())
             }
         }
+    }
+
+    /// Whether 2^32 payloads are sealed and nothing stands ready to go on.
+    pub(crate) fn is_used_up(&self, policy: &Policy, now: Duration) -> bool {
+        self.spare.is_none() && self.live.spent(policy, now) == Spent::Hard
     }
 
     /// Whether the spare is due: at half of each limit, so that an outage does not meet an old key.

@@ -125,9 +125,18 @@ impl State {
             Primary::Present(version) if self.locate(&version.id) == Place::Ambiguous => {
                 Err(EnvelopeError::Ambiguous(version.id.clone()))
             }
+            // No outage suspends this limit, and without the root key there is no other data key.
+            Primary::Present(version) if self.truth.is_outage() && self.is_used_up(&version.id, now) => Err(
+                EnvelopeError::Unavailable("the data key has sealed 2^32 payloads".into()),
+            ),
             Primary::Present(version) => Ok(version),
             Primary::Absent(reason) => Err(reason.clone()),
         }
+    }
+
+    fn is_used_up(&self, id: &KeyId, now: Duration) -> bool {
+        let mut standing = self.standing.iter().filter(|((of, _), _)| of == id);
+        standing.any(|(_, standing)| standing.is_used_up(&self.policy, now))
     }
 
     /// What an operator should know although calls are answered; `None` if all is well.

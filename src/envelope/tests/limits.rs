@@ -202,6 +202,10 @@ async fn the_limit_of_2_to_the_32_holds_in_an_outage_too() {
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
         assert!(refused.to_string().contains("2^32"), "{refused}");
     }
+    assert!(
+        node.envelope.status().is_err(),
+        "Status does not promise what Encrypt refuses"
+    );
     assert!(node.reads(&sealed).await, "reads go on");
     fake.set_mood(Mood::Good);
     sleep(11).await;
