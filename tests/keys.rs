@@ -16,8 +16,8 @@ use std::sync::Mutex;
 
 use clap::Parser;
 use dekhand::backend::keyring::KeyringOptions;
+use dekhand::cli::keys::Console;
 use dekhand::cli::keys::KeysCommand;
-use dekhand::cli::keys::Session;
 use dekhand::cli::keys::error::FailureKind;
 use dekhand::cli::keys::execute;
 use dekhand::cli::keys::input::Input;
@@ -133,12 +133,12 @@ impl Node {
             keyring: KeyringOptions { file: self.keyring() },
             state: self.file("state"),
         }];
-        let mut session = Session {
+        let mut console = Console {
             out: &mut out,
             input: &mut input,
             clock: &Clock::turned(Timestamp::from_unix(self.now)),
         };
-        let failure = execute(&line.command, &targets, &mut session).err().map(|error| {
+        let failure = execute(&line.command, &targets, &mut console).err().map(|error| {
             let kind = error.kind();
             (kind, format!("{:#}", anyhow::Error::from(error)))
         });

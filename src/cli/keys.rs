@@ -282,12 +282,12 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         .iter()
         .map(|entry| Target::new(entry, &config.state))
         .collect();
-    let mut session = Session {
+    let mut console = Console {
         out,
         input: &mut Input::of_process(),
         clock: &Clock::system(),
     };
-    Ok(execute(command, &targets, &mut session)?)
+    Ok(execute(command, &targets, &mut console)?)
 }
 
 fn load(command: &KeysCommand) -> anyhow::Result<Config> {
@@ -312,7 +312,7 @@ fn load(command: &KeysCommand) -> anyhow::Result<Config> {
 
 /// What a command works with, besides the root keys.
 #[derive(Debug)]
-pub struct Session<'a> {
+pub struct Console<'a> {
     /// Where it prints.
     pub out: &'a mut Output,
     /// Where it reads what is not in a file.
@@ -325,31 +325,31 @@ pub struct Session<'a> {
 ///
 /// # Errors
 /// [`KeysError`] tells the kinds apart.
-pub fn execute(command: &KeysCommand, targets: &[Target], session: &mut Session<'_>) -> Result<(), KeysError> {
+pub fn execute(command: &KeysCommand, targets: &[Target], console: &mut Console<'_>) -> Result<(), KeysError> {
     // Nothing here waits for anything but this process, yet the seams to the root keys are asynchronous.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(KeysError::Runtime)?;
     runtime.block_on(async {
         if let KeysCommand::List(args) = command {
-            return show::list(&target::named(targets, args.which.root_key.as_ref())?, session).await;
+            return show::list(&target::named(targets, args.which.root_key.as_ref())?, console).await;
         }
         let target = target::one(targets, command.which().root_key.as_ref())?;
         match command {
             KeysCommand::List(_) => Ok(()),
-            KeysCommand::Create(_) => make::create(target, session).await,
-            KeysCommand::Rotate(args) => make::rotate(target, args.activate_in, session).await,
-            KeysCommand::Import(args) => make::import(target, args.form()?, &args.file, session).await,
+            KeysCommand::Create(_) => make::create(target, console).await,
+            KeysCommand::Rotate(args) => make::rotate(target, args.activate_in, console).await,
+            KeysCommand::Import(args) => make::import(target, args.form()?, &args.file, console).await,
             KeysCommand::Verify(args) => match (&args.record, &args.against) {
-                (Some(version), _) => verify::record(target, version.as_ref(), session).await,
-                (None, Some(file)) => verify::against(target, file, session).await,
+                (Some(version), _) => verify::record(target, version.as_ref(), console).await,
+                (None, Some(file)) => verify::against(target, file, console).await,
                 (None, None) => Err(KeysError::Usage("either --record or --against")),
             },
-            KeysCommand::Activate(args) => date::activate(target, args.version.as_ref(), args.when()?, session).await,
-            KeysCommand::Retire(args) => end::retire(target, &args.version, args.unaudited, session).await,
-            KeysCommand::Restore(args) => end::restore(target, &args.version, session).await,
-            KeysCommand::Destroy(args) => end::destroy(target, args, session).await,
-            KeysCommand::AcceptLoss(args) => loss::accept(target, &args.id, args.confirm.as_deref(), session).await,
+            KeysCommand::Activate(args) => date::activate(target, args.version.as_ref(), args.when()?, console).await,
+            KeysCommand::Retire(args) => end::retire(target, &args.version, args.unaudited, console).await,
+            KeysCommand::Restore(args) => end::restore(target, &args.version, console).await,
+            KeysCommand::Destroy(args) => end::destroy(target, args, console).await,
+            KeysCommand::AcceptLoss(args) => loss::accept(target, &args.id, args.confirm.as_deref(), console).await,
         }
     })
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::keys::Session;
+use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::show;
 use crate::cli::keys::target::Target;
@@ -23,27 +23,27 @@ pub(super) async fn activate(
     target: &Target,
     version: Option<&Selector>,
     when: When,
-    session: &mut Session<'_>,
+    console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let (admin, recorded) = (target.writer()?, target.recorded()?);
     let dated = target
-        .rules(&admin, session.clock)
+        .rules(&admin, console.clock)
         .activate(version, when, recorded.as_ref())
         .await?;
     let versions = admin.versions().await?;
     let Dated { version, at, before } = dated;
-    show::change(target, &version, &versions, More { before }, session);
-    let now = session.clock.now();
-    session
+    show::change(target, &version, &versions, More { before }, console);
+    let now = console.clock.now();
+    console
         .out
         .talk(&format!("it encrypts from {at} on; this node's clock says {now}"));
     if let Some(before) = before {
-        session.out.talk(&format!(
+        console.out.talk(&format!(
             "its date was {before}: a node that does not see the new one in time goes by that"
         ));
     }
     if !target.shared {
-        session.out.talk(&format!(
+        console.out.talk(&format!(
             "next: give it the same date on every other node (`dekhand keys activate --at {at}` there, or copy {})",
             target.keyring.file.display()
         ));

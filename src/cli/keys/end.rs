@@ -1,7 +1,7 @@
 //! `keys retire`, `keys restore` and `keys destroy`.
 
+use crate::cli::keys::Console;
 use crate::cli::keys::DestroyArgs;
-use crate::cli::keys::Session;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::show;
 use crate::cli::keys::target::Target;
@@ -16,40 +16,40 @@ pub(super) async fn retire(
     target: &Target,
     version: &Selector,
     unaudited: bool,
-    session: &mut Session<'_>,
+    console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let admin = target.writer()?;
-    let retired = target.rules(&admin, session.clock).retire(version, unaudited).await?;
+    let retired = target.rules(&admin, console.clock).retire(version, unaudited).await?;
     let versions = admin.versions().await?;
-    show::change(target, &retired, &versions, show::NothingMore {}, session);
+    show::change(target, &retired, &versions, show::NothingMore {}, console);
     let number = retired.number;
-    session.out.talk(&format!(
+    console.out.talk(&format!(
         "nodes open nothing under {number} any more as soon as they see this; watch for reads that fail: \
          `dekhand keys restore {number}` takes it back"
     ));
-    talk_of_other_nodes(target, session);
+    talk_of_other_nodes(target, console);
     Ok(())
 }
 
 /// `keys restore`
-pub(super) async fn restore(target: &Target, version: &Selector, session: &mut Session<'_>) -> Result<(), KeysError> {
+pub(super) async fn restore(target: &Target, version: &Selector, console: &mut Console<'_>) -> Result<(), KeysError> {
     let admin = target.writer()?;
-    let restored = target.rules(&admin, session.clock).restore(version).await?;
+    let restored = target.rules(&admin, console.clock).restore(version).await?;
     let versions = admin.versions().await?;
-    show::change(target, &restored, &versions, show::NothingMore {}, session);
+    show::change(target, &restored, &versions, show::NothingMore {}, console);
     let number = restored.number;
-    session.out.talk(&match restored.state {
+    console.out.talk(&match restored.state {
         State::Pending => format!("{number} decrypts again; it encrypts only when it is activated"),
         State::ActiveFrom(_) | State::RetiredSince(_) => {
             format!("{number} decrypts again; a higher version goes on encrypting")
         }
     });
-    talk_of_other_nodes(target, session);
+    talk_of_other_nodes(target, console);
     Ok(())
 }
 
 /// `keys destroy`
-pub(super) async fn destroy(target: &Target, args: &DestroyArgs, session: &mut Session<'_>) -> Result<(), KeysError> {
+pub(super) async fn destroy(target: &Target, args: &DestroyArgs, console: &mut Console<'_>) -> Result<(), KeysError> {
     let DestroyArgs {
         version,
         unaudited,
@@ -61,33 +61,33 @@ pub(super) async fn destroy(target: &Target, args: &DestroyArgs, session: &mut S
     // Asked without the lock: nobody else should have to wait for an answer.
     let reader = target.reader();
     let Destroyed { version, retired_since } = target
-        .rules(&reader, session.clock)
+        .rules(&reader, console.clock)
         .destroyable(version, retention, unaudited)
         .await?;
-    session.out.talk(&format!(
+    console.out.talk(&format!(
         "{} (id {}) will be destroyed for ever: backups of etcd from before {retired_since} become unreadable, as far \
          as they are stored under it",
         version.number, version.id
     ));
     let expected = confirmation(&target.name, version.number);
-    let given = session.input.confirmed(confirm.as_deref(), &expected, session.out)?;
+    let given = console.input.confirmed(confirm.as_deref(), &expected, console.out)?;
     let admin = target.writer()?;
     let selector = Selector::Id(version.id);
-    let rules = target.rules(&admin, session.clock);
+    let rules = target.rules(&admin, console.clock);
     let destroyed = rules.destroy(&selector, retention, unaudited, given.as_deref()).await?;
     let versions = admin.versions().await?;
-    show::change(target, &destroyed.version, &versions, show::NothingMore {}, session);
-    session.out.talk(&format!(
+    show::change(target, &destroyed.version, &versions, show::NothingMore {}, console);
+    console.out.talk(&format!(
         "destroyed here; copies of {} on other nodes and in backups still hold the key",
         target.keyring.file.display()
     ));
     Ok(())
 }
 
-fn talk_of_other_nodes(target: &Target, session: &mut Session<'_>) {
+fn talk_of_other_nodes(target: &Target, console: &mut Console<'_>) {
     if !target.shared {
         let file = target.keyring.file.display();
-        session
+        console
             .out
             .talk(&format!("next: do the same on every other node, or copy {file} there"));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cli::keys::Session;
+use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Format;
@@ -18,29 +18,29 @@ pub(super) async fn accept(
     target: &Target,
     id: &KeyId,
     confirm: Option<&str>,
-    session: &mut Session<'_>,
+    console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let lost = acceptable(target.recorded()?, &target.name, &versions(target).await?, id)?;
-    session.out.talk(&format!(
+    console.out.talk(&format!(
         "{} (id {id}) is lost: what is stored under it stays unreadable, and this node may go back to an older version; \
          if a copy of the store may still be found, restore that instead",
         lost.number
     ));
     let expected = confirmation(&target.name, lost.number);
-    let given = session.input.confirmed(confirm, &expected, session.out)?;
+    let given = console.input.confirmed(confirm, &expected, console.out)?;
     // Looked up again: the store may be back.
     let versions = versions(target).await?;
     let lost = accept_loss(&target.high_water(), &target.name, &versions, id, given.as_deref())?;
-    match session.out.format() {
-        Format::Text => session
+    match console.out.format() {
+        Format::Text => console
             .out
             .data(&format!("{}  {} {id}  loss accepted", target.name, lost.number)),
-        Format::Json => session.out.json(&json!({
+        Format::Json => console.out.json(&json!({
             "root_key": target.name,
             "accepted": { "version": lost.number.to_string(), "number": lost.number, "id": id },
         })),
     }
-    session
+    console
         .out
         .talk("the daemon of this node goes on with what the store has; do the same on every node that lost it");
     Ok(())

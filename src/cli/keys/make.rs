@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::backend::keyring::admin::KeyringAdmin;
-use crate::cli::keys::Session;
+use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::key_text;
 use crate::cli::keys::key_text::Form;
@@ -26,25 +26,25 @@ struct More {
 }
 
 /// `keys create`
-pub(super) async fn create(target: &Target, session: &mut Session<'_>) -> Result<(), KeysError> {
+pub(super) async fn create(target: &Target, console: &mut Console<'_>) -> Result<(), KeysError> {
     let (admin, recorded) = (target.writer()?, target.recorded()?);
     prepare(&admin, recorded.as_ref())?;
-    let made = target.rules(&admin, session.clock).create(recorded.as_ref()).await?;
-    show(target, &admin, made, session).await
+    let made = target.rules(&admin, console.clock).create(recorded.as_ref()).await?;
+    show(target, &admin, made, console).await
 }
 
 /// `keys rotate`
 pub(super) async fn rotate(
     target: &Target,
     activate_in: Option<Duration>,
-    session: &mut Session<'_>,
+    console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let (admin, recorded) = (target.writer()?, target.recorded()?);
     let made = target
-        .rules(&admin, session.clock)
+        .rules(&admin, console.clock)
         .rotate(activate_in, recorded.as_ref())
         .await?;
-    show(target, &admin, made, session).await
+    show(target, &admin, made, console).await
 }
 
 /// `keys import`
@@ -52,16 +52,16 @@ pub(super) async fn import(
     target: &Target,
     form: Form,
     file: &Path,
-    session: &mut Session<'_>,
+    console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let key = key_text::read(form, file, session.input)?;
+    let key = key_text::read(form, file, console.input)?;
     let (admin, recorded) = (target.writer()?, target.recorded()?);
     prepare(&admin, recorded.as_ref())?;
     let made = target
-        .rules(&admin, session.clock)
+        .rules(&admin, console.clock)
         .import(key, recorded.as_ref())
         .await?;
-    show(target, &admin, made, session).await
+    show(target, &admin, made, console).await
 }
 
 /// Makes the keyring if there is none, and none was lost.
@@ -73,7 +73,7 @@ fn prepare(admin: &KeyringAdmin, recorded: Option<&HighWater>) -> Result<(), Key
     Ok(admin.create_file()?)
 }
 
-async fn show(target: &Target, admin: &KeyringAdmin, made: Made, session: &mut Session<'_>) -> Result<(), KeysError> {
+async fn show(target: &Target, admin: &KeyringAdmin, made: Made, console: &mut Console<'_>) -> Result<(), KeysError> {
     let versions = admin.versions().await?;
     let Made {
         version,
@@ -82,32 +82,32 @@ async fn show(target: &Target, admin: &KeyringAdmin, made: Made, session: &mut S
     } = made;
     let number = version.number;
     if let Some(own) = &yielded {
-        session.out.talk(&format!(
+        console.out.talk(&format!(
             "another command made a {number} at the same time: this one's, id {own}, was destroyed again, unused"
         ));
     }
     for rival in rivals {
-        session.out.talk(&format!(
+        console.out.talk(&format!(
             "another command made a {number} at the same time, id {rival}: if `dekhand keys list` goes on showing it, \
              activate by id and retire the other"
         ));
     }
-    show::change(target, &version, &versions, More { yielded }, session);
+    show::change(target, &version, &versions, More { yielded }, console);
     let file = target.keyring.file.display();
     match version.state {
-        State::Pending if target.shared => session.out.talk(
+        State::Pending if target.shared => console.out.talk(
             "next: `dekhand keys activate --in 10m` gives it the date from which it encrypts; until then it only decrypts",
         ),
-        State::Pending => session.out.talk(&format!(
+        State::Pending => console.out.talk(&format!(
             "next: copy {file} to every other node, run `dekhand keys verify` there, then `dekhand keys activate`"
         )),
         State::ActiveFrom(moment) => {
-            let now = session.clock.now();
-            session.out.talk(&format!("it encrypts from {moment} on; this node's clock says {now}"));
+            let now = console.clock.now();
+            console.out.talk(&format!("it encrypts from {moment} on; this node's clock says {now}"));
         }
         State::RetiredSince(_) => {}
     }
-    session.out.talk(&format!(
+    console.out.talk(&format!(
         "keep a copy of {file} where only you can read it: without this key, what is stored under it is lost"
     ));
     Ok(())

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::keys::Session;
+use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Format;
@@ -107,16 +107,16 @@ pub(super) fn change(
     version: &Version,
     versions: &[Version],
     more: impl Serialize,
-    session: &mut Session<'_>,
+    console: &mut Console<'_>,
 ) {
-    let now = session.clock.now();
+    let now = console.clock.now();
     // The change stands, so that a state directory which can't be read is no failure: no version is called primary.
     let recorded = target.recorded().ok();
     let primary = recorded.and_then(|recorded| primary(versions, recorded.as_ref(), now).ok());
     let shown = ShownVersion::new(version, primary.as_ref(), now);
-    match session.out.format() {
-        Format::Text => session.out.data(&format!("{}  {}", target.name, shown.line())),
-        Format::Json => session.out.json(&ShownChange {
+    match console.out.format() {
+        Format::Text => console.out.data(&format!("{}  {}", target.name, shown.line())),
+        Format::Json => console.out.json(&ShownChange {
             root_key: &target.name,
             version: shown,
             more,
@@ -125,15 +125,15 @@ pub(super) fn change(
 }
 
 /// `keys list`
-pub(super) async fn list(targets: &[&Target], session: &mut Session<'_>) -> Result<(), KeysError> {
-    let now = session.clock.now();
+pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Result<(), KeysError> {
+    let now = console.clock.now();
     let mut root_keys = Vec::new();
     for target in targets {
         let versions = target.reader().versions().await?;
         let recorded = target.recorded()?;
         let primary = primary(&versions, recorded.as_ref(), now);
         if let (Some(_), Err(refusal)) = (&recorded, &primary) {
-            session.out.talk(&format!(
+            console.out.talk(&format!(
                 "{}: no version may encrypt on this node: {refusal}",
                 target.name
             ));
@@ -149,11 +149,11 @@ pub(super) async fn list(targets: &[&Target], session: &mut Session<'_>) -> Resu
                 .collect(),
         });
     }
-    match session.out.format() {
-        Format::Json => session.out.json(&ShownList { root_keys }),
+    match console.out.format() {
+        Format::Json => console.out.json(&ShownList { root_keys }),
         Format::Text => {
             for (root_key, target) in root_keys.iter().zip(targets) {
-                session.out.data(&text(root_key, target));
+                console.out.data(&text(root_key, target));
             }
         }
     }

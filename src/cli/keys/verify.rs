@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::keys::Session;
+use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Format;
@@ -20,33 +20,33 @@ const LIMIT: usize = 64 * 1024;
 pub(super) async fn record(
     target: &Target,
     version: Option<&Selector>,
-    session: &mut Session<'_>,
+    console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let root_key = target.root_key();
-    let record = verify::record(&root_key, &target.name, version, session.clock.now()).await?;
+    let record = verify::record(&root_key, &target.name, version, console.clock.now()).await?;
     // A file for another node, whatever is read by people.
-    session.out.json(&record);
-    session
+    console.out.json(&record);
+    console
         .out
         .talk("no secret: take this to every other node and run `dekhand keys verify --against FILE` there");
     Ok(())
 }
 
 /// `keys verify --against`
-pub(super) async fn against(target: &Target, file: &Path, session: &mut Session<'_>) -> Result<(), KeysError> {
+pub(super) async fn against(target: &Target, file: &Path, console: &mut Console<'_>) -> Result<(), KeysError> {
     let bytes = if file == Path::new("-") {
-        session.input.read_all(LIMIT)?
+        console.input.read_all(LIMIT)?
     } else {
         files::read(file, u64::try_from(LIMIT).unwrap_or(u64::MAX))?
     };
     let record = Record::parse(&bytes)?;
     let version = verify::against(&target.root_key(), &target.name, &record).await?;
-    match session.out.format() {
-        Format::Text => session.out.data(&format!(
+    match console.out.format() {
+        Format::Text => console.out.data(&format!(
             "{}  {} {}  the same key as in the record",
             target.name, version.number, version.id
         )),
-        Format::Json => session.out.json(&json!({
+        Format::Json => console.out.json(&json!({
             "ok": true,
             "root_key": target.name,
             "version": version.number.to_string(),
