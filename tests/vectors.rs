@@ -161,11 +161,12 @@ fn bytes(vector: &Value, field: &str) -> Vec<u8> {
     hex::decode(vector[field].as_str().unwrap()).unwrap()
 }
 
-fn envelope(token: SoftToken, purpose: Purpose, suite: Suite, state: &TempDir) -> Envelope {
+/// A running envelope over a token.
+fn envelope(token: Arc<SoftToken>, purpose: Purpose, suite: Suite, state: &TempDir) -> Envelope {
     let envelope = Envelope::new(Parts {
         stores: vec![Store {
             name: "vectors".parse().unwrap(),
-            root_key: Arc::new(token),
+            root_key: token,
         }],
         purposes: vec![purpose],
         policy: Policy {
@@ -203,7 +204,7 @@ fn envelope_of(vector: &Value, state: &TempDir) -> Envelope {
         wrapped_last: Mutex::default(),
     };
     envelope(
-        token,
+        Arc::new(token),
         purpose(vector["purpose"].as_str().unwrap()),
         Suite::default(),
         state,
@@ -292,27 +293,10 @@ async fn seal_fresh(name: &str, suite: Suite, mechanism: Mechanism, purpose: Pur
         rsa_answer: None,
         wrapped_last: Mutex::default(),
     });
-    let envelope = Envelope::new(Parts {
-        stores: vec![Store {
-            name: "vectors".parse().unwrap(),
-            root_key: token.clone(),
-        }],
-        purposes: vec![purpose],
-        policy: Policy {
-            suite,
-            ..Policy::default()
-        },
-        high_water: HighWaterFile::of(state.path()),
-        files: FileThread::in_place(),
-        clock: Clock::turned(Timestamp::from_unix(1_800_000_000)),
-        metrics: Metrics::new(),
-    });
-    let running = envelope.clone();
-    let task = tokio::spawn(async move { running.run().await });
+    let envelope = envelope(token.clone(), purpose, suite, &state);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let payload = random_bytes::<32>().unwrap();
     let sealed = envelope.encrypt(purpose, &payload).await.unwrap();
-    task.abort();
     let data_key = token.wrapped_last.lock().unwrap().clone();
     json!({
         "name": name,
