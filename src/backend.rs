@@ -1,3 +1,4 @@
 //! The places where root keys live.
 
 pub mod keyring;
+pub mod pkcs11;

@@ -1,4 +1,4 @@
-//! Messages and services of kube-apiserver's KMS protocols, generated from `proto/`.
+//! Messages and services of kube-apiserver's KMS protocols and of the token worker, generated from `proto/`.
 
 pub mod channel;
 pub mod code;
@@ -16,6 +16,18 @@ use zeroize::Zeroize as _;
 )]
 pub mod v2 {
     tonic::include_proto!("v2");
+}
+
+/// What the daemon and its token worker say to each other.
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    reason = "generated code"
+)]
+pub mod token_worker {
+    tonic::include_proto!("token_worker");
 }
 
 // The two messages that carry a payload wipe it wherever they end: after encoding, and when a call is cancelled.

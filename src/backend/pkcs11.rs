@@ -1,0 +1,9 @@
+//! Root keys in a PKCS#11 token, which only a worker process ever touches.
+
+pub mod assignment;
+pub mod options;
+pub mod pin;
+mod protocol;
+pub mod report;
+pub mod token_name;
+mod worker;

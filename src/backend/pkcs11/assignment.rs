@@ -1,0 +1,35 @@
+//! What a worker is to do: its root key, its token, and how much it may.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::root_key::name::RootKeyName;
+
+/// Everything that a worker is told when it starts. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// What it may do.
+    pub role: Role,
+    /// The root key that it is about.
+    pub root_key: RootKeyName,
+    /// Where that lives.
+    pub options: Pkcs11Options,
+    /// Where it is written down which PINs worked and which were rejected; nowhere without a state directory.
+    pub state: Option<PathBuf>,
+    /// Bytes of data memory that it may have.
+    pub memory: u64,
+}
+
+/// What a worker may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Serve a daemon: find, wrap, unwrap. Read-only where the token has such sessions.
+    Daemon,
+    /// Serve one command that only looks: the same, and what it shows.
+    Look,
+    /// Serve one `dekhand keys` command that changes versions: also generate, import, relabel, destroy.
+    Admin,
+}

@@ -1,0 +1,81 @@
+//! What can go wrong with a token, before the recovery ladder has judged it.
+
+use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
+
+/// A call to a token failed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::backend::pkcs11) enum TokenError {
+    /// A function of the module said no.
+    #[error("{function} failed with {value}")]
+    Call {
+        /// Such as `C_Encrypt`.
+        function: String,
+        /// What it returned.
+        value: ReturnValue,
+    },
+    /// The module can't be loaded.
+    #[error("the PKCS#11 module {module} cannot be loaded: {reason}")]
+    Load {
+        /// Its path.
+        module: String,
+        /// What the dynamic linker says: it names a library that is missing.
+        reason: String,
+    },
+    /// The module lacks a function that dekhand needs, or answers what can't be.
+    #[error("the PKCS#11 module {0}")]
+    Module(String),
+    /// A token answered what it must not: a constant IV, a wrong length, a forged ciphertext that opens.
+    #[error("the token {0}")]
+    Lie(String),
+    /// An object that was there, or should be, is not found.
+    #[error("the token holds no key with id {0}")]
+    NotFound(crate::root_key::id::KeyId),
+    /// It can't be done with this key, token or configuration.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl TokenError {
+    /// Of a return value.
+    pub(in crate::backend::pkcs11) fn call(function: &str, value: ReturnValue) -> Self {
+        Self::Call {
+            function: function.to_owned(),
+            value,
+        }
+    }
+
+    /// The return value, if it was one.
+    pub(in crate::backend::pkcs11) fn value(&self) -> Option<ReturnValue> {
+        match self {
+            Self::Call { value, .. } => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// What helps.
+    pub(in crate::backend::pkcs11) fn cure(&self) -> Cure {
+        match self {
+            Self::Call { value, .. } => value.cure(),
+            Self::Module(_) => Cure::Module,
+            // A lost login finds nothing.
+            Self::NotFound(_) => Cure::Login,
+            Self::Load { .. } | Self::Lie(_) | Self::Refused(_) => Cure::Nothing,
+        }
+    }
+}
+
+impl From<cryptoki::error::Error> for TokenError {
+    fn from(error: cryptoki::error::Error) -> Self {
+        use cryptoki::error::Error;
+        match error {
+            Error::Pkcs11(value, function) => Self::Call {
+                function: format!("C_{function:?}"),
+                value: ReturnValue::from(value),
+            },
+            Error::NullFunctionPointer => Self::Module("lacks a function that dekhand needs".to_owned()),
+            Error::MissingSymbol(symbol) => Self::Module(format!("lacks the symbol {symbol}: it is no PKCS#11 module")),
+            other => Self::Module(format!("answered what cannot be: {other}")),
+        }
+    }
+}
