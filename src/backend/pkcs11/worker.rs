@@ -1,5 +1,6 @@
 //! The token worker: the one process that loads the vendor's module, holds the PIN and the sessions.
 
 pub(super) mod error;
+pub(super) mod key_object;
 pub(super) mod module;
 pub(super) mod return_value;

@@ -1,0 +1,26 @@
+//! A version's key as the token's objects, by handles that last as long as the module stays initialised.
+
+use cryptoki::object::ObjectHandle;
+
+/// The objects of one version. AES has one object for both directions, RSA two.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::backend::pkcs11) struct KeyObject {
+    /// What kind of key it is.
+    pub(in crate::backend::pkcs11) kind: KeyKind,
+    /// What wraps: the AES key, or the RSA public key.
+    pub(in crate::backend::pkcs11) wraps: ObjectHandle,
+    /// What unwraps: the AES key, or the RSA private key.
+    pub(in crate::backend::pkcs11) unwraps: ObjectHandle,
+}
+
+/// The kinds of keys that can be a root key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::backend::pkcs11) enum KeyKind {
+    /// AES with 256 bits.
+    Aes256,
+    /// RSA with a modulus of so many bits: 2048 to 4096.
+    Rsa {
+        /// Bits of the modulus.
+        bits: u32,
+    },
+}
