@@ -3,4 +3,5 @@
 pub(super) mod error;
 pub(super) mod key_object;
 pub(super) mod module;
+mod pin_record;
 pub(super) mod return_value;
