@@ -12,7 +12,7 @@ mod connection;
 pub(super) mod error;
 mod find;
 pub(super) mod key_object;
-mod keys;
+pub(super) mod keys;
 mod ladder;
 mod login;
 pub(super) mod mechanism;
