@@ -12,7 +12,7 @@ mod connection;
 pub(super) mod error;
 mod find;
 pub(super) mod key_object;
-mod keys;
+pub(super) mod keys;
 mod ladder;
 mod login;
 pub(super) mod mechanism;
@@ -97,7 +97,11 @@ pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
 /// daemon that says when the last call was made. No core file, no debugger: the PIN will be in here.
 fn bind_to(parent: u32) -> Result<(), WorkerError> {
     let ignored = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+    for signal in [
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGHUP,
+    ] {
         signal_hook::flag::register(signal, Arc::clone(&ignored)).map_err(system("set aside stop signals"))?;
     }
     let none = Rlimit {

@@ -108,10 +108,6 @@ impl Connection {
 }
 
 impl OpenToken {
-    pub(super) fn slot(&self) -> Slot {
-        self.slot
-    }
-
     pub(super) fn login(&self) -> Proof {
         self.login
     }
@@ -165,7 +161,11 @@ pub(super) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, Tok
         ))),
         (None, _) => Err(silent.unwrap_or_else(|| TokenError::NoToken {
             name: name.to_string(),
-            seen: others.iter().map(|(_, info)| info.name()).collect::<Vec<_>>().join(", "),
+            seen: others
+                .iter()
+                .map(|(_, info)| info.name())
+                .collect::<Vec<_>>()
+                .join(", "),
         })),
     }
 }
