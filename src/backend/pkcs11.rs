@@ -1,9 +1,11 @@
 //! Root keys in a PKCS#11 token, which only a worker process ever touches.
 
 pub mod assignment;
+mod label;
 pub mod options;
 pub mod pin;
 mod protocol;
 pub mod report;
+pub mod spawner;
 pub mod token_name;
-mod worker;
+pub(crate) mod worker;
