@@ -8,6 +8,8 @@ pub(super) mod keys;
 pub(super) mod module;
 mod pin_record;
 pub(super) mod return_value;
+#[cfg(test)]
+mod test_token;
 
 use crate::backend::pkcs11::protocol::frame;
 use crate::proto::token_worker as wire;
