@@ -57,11 +57,11 @@ impl TokenName {
         }
     }
 
-    /// The label, if the name says one; of a text alone it is that text.
+    /// The label that it gives, if it gives one.
     pub fn label(&self) -> Option<&str> {
         match &self.0 {
             Said::Text(text) => Some(text),
-            Said::Uri(wanted) => wanted.label.as_deref(),
+            Said::Uri(attributes) => attributes.label.as_deref(),
         }
     }
 
