@@ -61,7 +61,7 @@ fn command(options: &Pkcs11Options, id: &KeyId, label: &str) -> String {
         "--module".to_owned(),
         quoted(&options.module.to_string_lossy()),
     ];
-    match &options.token.label {
+    match options.token.label() {
         Some(token) => words.extend(["--token-label".to_owned(), quoted(token)]),
         None => words.extend(["--slot".to_owned(), "NUMBER".to_owned()]),
     }

@@ -29,7 +29,6 @@ mod token_info;
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
@@ -82,7 +81,7 @@ pub(crate) enum WorkerError {
 ///
 /// # Errors
 /// It did not come to work.
-pub(crate) fn main(parent: u32) -> Result<ExitCode, WorkerError> {
+pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
     let channel = channel::take_stdin().map_err(WorkerError::ByHand)?;
     bind_to(parent)?;
     let outlet = channel.try_clone().map_err(system("share the channel"))?;
@@ -91,15 +90,18 @@ pub(crate) fn main(parent: u32) -> Result<ExitCode, WorkerError> {
     outlet.hello(BUILD)?;
     let assignment = call::assignment(&first)?;
     limit_memory(&assignment)?;
-    work(&channel, assignment, outlet)?;
-    Ok(ExitCode::SUCCESS)
+    work(&channel, assignment, outlet)
 }
 
 /// Ends with its parent, and only then: stop signals go to all processes of a terminal or a service, and it is the
 /// daemon that says when the last call was made. No core file, no debugger: the PIN will be in here.
 fn bind_to(parent: u32) -> Result<(), WorkerError> {
     let ignored = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+    for signal in [
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGHUP,
+    ] {
         signal_hook::flag::register(signal, Arc::clone(&ignored)).map_err(system("set aside stop signals"))?;
     }
     let none = Rlimit {

@@ -241,7 +241,7 @@ pub(in crate::backend::pkcs11) fn assignment(message: &wire::ToWorker) -> Result
 
 /// A worker can't start on what it was told.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::backend::pkcs11) enum StartError {
+pub(crate) enum StartError {
     /// The other end is another build.
     #[error("this worker is {BUILD}, and was called by {0}")]
     OtherBuild(String),

@@ -6,6 +6,7 @@ use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::label;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::report::Verdict;
 use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::connection::OpenToken;
@@ -37,9 +38,8 @@ impl Service {
             Call::Open if self.assignment.role == Role::Look => self.load().map(|()| Outcome::Done),
             Call::Open => self.open(number).map(|()| Outcome::Done),
             Call::Tokens => self.with_module(|connection| report(&show::tokens(connection.module())?)),
-            Call::Describe => self.with_module(|connection| {
-                report(&show::token(connection.module(), &self.assignment.options.token)?)
-            }),
+            Call::Describe => self
+                .with_module(|connection| report(&show::token(connection.module(), &self.assignment.options.token)?)),
             call => self.with_session(seat, number, |connection, token, session| {
                 self.with_keys(call, connection, token, session)
             }),
@@ -69,7 +69,7 @@ impl Service {
             Call::Probe { id } => report(&self.probe(connection, token, session, id.as_ref())?)?,
             Call::Attributes { id } => {
                 let key = token.finder().key(session, id)?;
-                report(&keys::attributes(session, &key, options)?)?
+                report(&keys::report::attributes(session, &key, options.exportable)?)?
             }
             Call::Generate { number, state } => {
                 Outcome::Versions(vec![keys::generate(session, options, root_key, *number, *state)?])
@@ -137,6 +137,12 @@ impl Service {
             None => {
                 let mut sessions = || token.session(module);
                 let chosen = trial::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism)?;
+                for report in &chosen.reports {
+                    if let Verdict::Wrong(reason) = &report.verdict {
+                        let told = format!("{} is not used under {id}: {reason}", report.mechanism);
+                        self.outlet.say(Level::Warn, told);
+                    }
+                }
                 let told = format!("data keys are wrapped under {id} by {}", chosen.method.choice());
                 self.outlet.say(Level::Info, told);
                 lock(&self.methods).insert(id.clone(), chosen.method);
@@ -144,7 +150,10 @@ impl Service {
             }
         };
         let wrapped = method.wrap(module, session, &key, id, data_key);
-        if wrapped.as_ref().is_err_and(|error| !matches!(error, TokenError::Call { .. })) {
+        if wrapped
+            .as_ref()
+            .is_err_and(|error| !matches!(error, TokenError::Call { .. }))
+        {
             // What the trial has shown is true no more.
             lock(&self.methods).remove(id);
         }
@@ -165,7 +174,9 @@ impl Service {
 }
 
 fn report(what: &impl serde::Serialize) -> Result<Outcome, Problem> {
-    serde_json::to_vec(what)
-        .map(Outcome::Report)
-        .map_err(|error| Error::new(Kind::Corruption, "a report cannot be written").because(error).into())
+    serde_json::to_vec(what).map(Outcome::Report).map_err(|error| {
+        Error::new(Kind::Corruption, "a report cannot be written")
+            .because(error)
+            .into()
+    })
 }

@@ -60,7 +60,10 @@ impl Canaries {
                     (id.clone(), canary)
                 }
                 Err(Problem::Token(error)) if error.cure() == Cure::Nothing => {
-                    let other = lock(&self.0).iter().next().map(|(id, canary)| (id.clone(), canary.clone()));
+                    let other = lock(&self.0)
+                        .iter()
+                        .next()
+                        .map(|(id, canary)| (id.clone(), canary.clone()));
                     other.ok_or(error)?
                 }
                 Err(other) => return Err(other),

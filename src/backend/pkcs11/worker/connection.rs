@@ -108,10 +108,6 @@ impl Connection {
 }
 
 impl OpenToken {
-    pub(super) fn slot(&self) -> Slot {
-        self.slot
-    }
-
     pub(super) fn login(&self) -> Proof {
         self.login
     }
@@ -142,7 +138,20 @@ pub(super) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, Tok
             Err(error) => silent = Some(error),
         }
     }
-    let (mut named, others): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|(_, info)| info.is_named(name));
+    let named_by = |name: &TokenName, info: &TokenInfo| {
+        let TokenInfo {
+            label,
+            serial,
+            manufacturer,
+            model,
+            ..
+        } = info;
+        name.matches(label, serial, manufacturer, model)
+    };
+    let serial = name.as_serial();
+    let by_label = tokens.iter().any(|(_, info)| named_by(name, info));
+    let wanted = serial.as_ref().filter(|_| !by_label).unwrap_or(name);
+    let (mut named, others): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|(_, info)| named_by(wanted, info));
     let found = named.pop();
     match (found, named.len()) {
         (Some(found), 0) => Ok(found),
@@ -152,7 +161,11 @@ pub(super) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, Tok
         ))),
         (None, _) => Err(silent.unwrap_or_else(|| TokenError::NoToken {
             name: name.to_string(),
-            seen: others.iter().map(|(_, info)| info.name()).collect::<Vec<_>>().join(", "),
+            seen: others
+                .iter()
+                .map(|(_, info)| info.name())
+                .collect::<Vec<_>>()
+                .join(", "),
         })),
     }
 }

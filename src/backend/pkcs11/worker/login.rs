@@ -68,11 +68,7 @@ impl Attempt<'_> {
     }
 
     fn log_in_with(&self, session: &Session, user: UserType, source: &PinSource) -> Result<Proof, Problem> {
-        let read = || {
-            source
-                .read()
-                .map_err(|error| Problem::outage(chain(&error)))
-        };
+        let read = || source.read().map_err(|error| Problem::outage(chain(&error)));
         let mut pin = read()?;
         let token = (self.flags)()?;
         let mut standing = self.standing(&token, &pin)?;

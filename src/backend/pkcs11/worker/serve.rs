@@ -9,7 +9,6 @@ use std::sync::RwLockReadGuard;
 use std::time::Instant;
 
 use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Answer;
 use crate::backend::pkcs11::protocol::outcome::Failure;
