@@ -43,25 +43,11 @@ pub(super) struct Supervisor {
     requests: mpsc::Sender<Request>,
 }
 
-/// What every worker does before it is given calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opening {
-    /// It opens the token, with login.
-    Token,
-    /// Nothing: the calls need no token that is open.
-    Nothing,
-}
-
 impl Supervisor {
     /// Starts a first worker at once. To be called inside the runtime that will make the calls.
-    pub(super) fn start(
-        workers: impl StartWorkers,
-        assignment: Assignment,
-        opening: Opening,
-        metrics: Metrics,
-    ) -> Self {
+    pub(super) fn start(workers: impl StartWorkers, assignment: Assignment, metrics: Metrics) -> Self {
         let (requests, received) = mpsc::channel(LONGEST);
-        tokio::spawn(Supervision::new(Box::new(workers), assignment, opening, metrics, received).run());
+        tokio::spawn(Supervision::new(Box::new(workers), assignment, metrics, received).run());
         Self { requests }
     }
 
@@ -121,8 +107,8 @@ impl StartWorkers for Spawner {
     }
 }
 
-/// So long a worker may take to end when it has nothing more to do.
-const GRACE: Duration = Duration::from_secs(1);
+/// So long a worker may take to leave its token when it has nothing more to do; it takes 2 s itself at most.
+const GRACE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod fake;

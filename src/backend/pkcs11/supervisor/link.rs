@@ -17,6 +17,8 @@ use crate::proto::token_worker::from_worker::What;
 pub(super) enum Heard {
     Answer(Answer),
     Event(wire::Event),
+    /// A call waits of the worker's own will.
+    Waiting(wire::Waiting),
     /// Nothing more will come.
     Lost(ProtocolError),
 }
@@ -99,6 +101,7 @@ fn understand(mut message: wire::FromWorker) -> Result<Heard, ProtocolError> {
     match message.what.take() {
         Some(What::Answer(answer)) => Ok(Heard::Answer(Answer::from_wire(answer)?)),
         Some(What::Event(event)) => Ok(Heard::Event(event)),
+        Some(What::Waiting(waiting)) => Ok(Heard::Waiting(waiting)),
         Some(What::Hello(_) | What::NotStarted(_)) | None => Err(ProtocolError::Field("what")),
     }
 }

@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::protocol::BUILD;
@@ -17,7 +19,6 @@ use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::Channel;
-use crate::backend::pkcs11::supervisor::Opening;
 use crate::backend::pkcs11::supervisor::StartWorkers;
 use crate::backend::pkcs11::supervisor::journal::Events;
 use crate::proto::token_worker as wire;
@@ -27,6 +28,8 @@ use crate::root_key::error::Kind;
 
 /// A process that has not said hello for so long never will.
 const HELLO: Duration = Duration::from_secs(5);
+/// No worker waits longer of its own will.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A worker at an open token.
 pub(super) struct Opened {
@@ -79,17 +82,13 @@ impl NotOpened {
 pub(super) async fn open(
     workers: Arc<dyn StartWorkers>,
     assignment: Arc<Assignment>,
-    opening: Opening,
     events: Arc<Events>,
 ) -> Result<Opened, NotOpened> {
     let environment = &assignment.options.environment;
     let (mut channel, worker) = workers.start_worker(environment).map_err(NotOpened::because)?;
     let opened = async {
         greet(&mut channel, &assignment, &events).await?;
-        match opening {
-            Opening::Token => open_token(&mut channel, &assignment, &events).await,
-            Opening::Nothing => Ok(0),
-        }
+        open_token(&mut channel, &assignment, &events).await
     };
     match opened.await {
         Ok(memory) => Ok(Opened {
@@ -123,34 +122,47 @@ async fn greet(channel: &mut Channel, assignment: &Assignment, events: &Events) 
         Ok(Ok(What::NotStarted(reason))) => Err(NotOpened::outage(format!(
             "the token worker cannot be started: {reason}"
         ))),
-        Ok(Ok(What::Answer(_) | What::Event(_))) => Err(NotOpened::because(ProtocolError::Field("what"))),
+        Ok(Ok(_)) => Err(NotOpened::because(ProtocolError::Field("what"))),
     }
 }
 
 async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Events) -> Result<u64, NotOpened> {
     let limit = assignment.options.call_timeout;
-    let answer = async {
-        frame::send(channel, &Call::Open.to_wire(0)).await?;
-        match receive(channel, events).await? {
-            What::Answer(answer) => Answer::from_wire(answer),
-            _ => Err(ProtocolError::Field("what")),
+    let mut open = Some(Call::Open.to_wire(0));
+    let mut until = Instant::now() + limit;
+    let answer = loop {
+        let heard = async {
+            // Once: the call of a worker that only waits is not made again.
+            if let Some(open) = open.take() {
+                frame::send(channel, &open).await?;
+            }
+            receive(channel, events).await
+        };
+        match timeout_at(until, heard).await {
+            Err(_) => {
+                let message = format!("the token did not answer within {limit:?} when it was opened");
+                return Err(NotOpened::hangs(message));
+            }
+            Ok(Err(error)) => return Err(ended(error, "opened the token")),
+            Ok(Ok(What::Waiting(waiting))) => until = Instant::now() + pause(&waiting) + limit,
+            Ok(Ok(What::Answer(answer))) => break Answer::from_wire(answer).map_err(NotOpened::because)?,
+            Ok(Ok(_)) => return Err(NotOpened::because(ProtocolError::Field("what"))),
         }
     };
-    match timeout(limit, answer).await {
-        Err(_) => Err(NotOpened::hangs(format!(
-            "the token did not answer within {limit:?} when it was opened"
-        ))),
-        Ok(Err(error)) => Err(ended(error, "opened the token")),
-        Ok(Ok(answer)) => match answer.result {
-            Ok(Outcome::Done) => Ok(answer.memory),
-            Ok(_) => Err(NotOpened::because(ProtocolError::Field("outcome"))),
-            Err(failure) => Err(NotOpened {
-                failure,
-                worker: None,
-                hangs: false,
-            }),
-        },
+    match answer.result {
+        Ok(Outcome::Done) => Ok(answer.memory),
+        Ok(_) => Err(NotOpened::because(ProtocolError::Field("outcome"))),
+        Err(failure) => Err(NotOpened {
+            failure,
+            worker: None,
+            hangs: false,
+        }),
     }
+}
+
+/// How long a call waits before it goes on.
+pub(super) fn pause(waiting: &wire::Waiting) -> Duration {
+    Duration::from_millis(waiting.milliseconds.into()).min(LONGEST_PAUSE)
 }
 
 /// The next message that is no event.

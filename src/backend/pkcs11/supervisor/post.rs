@@ -12,6 +12,9 @@ use crate::backend::pkcs11::supervisor::link::Link;
 use crate::backend::pkcs11::supervisor::open::Opened;
 use crate::backend::pkcs11::supervisor::queue::Request;
 
+/// Calls that a worker may have begun at once, those included that wait of its own will.
+const MOST: usize = 1024;
+
 /// A worker at its work.
 #[derive(Debug)]
 pub(super) struct Post {
@@ -26,6 +29,9 @@ pub(super) struct Post {
 #[derive(Debug)]
 struct Begun {
     request: Request,
+    /// Until then the worker waits of its own will, with its hands free for others.
+    waits: Option<Instant>,
+    /// Then it has taken too long.
     until: Instant,
 }
 
@@ -46,7 +52,7 @@ impl Post {
         } = opened;
         Self {
             worker,
-            link: Link::new(worker, channel, limits.sessions, heard),
+            link: Link::new(worker, channel, MOST, heard),
             begun: BTreeMap::new(),
             next: 1,
             // A module that is large from the beginning is not replaced for it again and again.
@@ -56,7 +62,18 @@ impl Post {
 
     /// Whether it could begin another call.
     pub(super) fn is_free(&self, limits: Limits) -> bool {
-        self.begun.len() < limits.sessions
+        let now = Instant::now();
+        let busy = |begun: &&Begun| begun.waits.is_none_or(|until| until <= now);
+        self.begun.values().filter(busy).count() < limits.sessions && self.begun.len() < MOST
+    }
+
+    /// The worker waits with a call before it goes on: the time of the call begins then.
+    pub(super) fn wait(&mut self, number: u64, pause: Duration, limits: Limits) {
+        if let Some(begun) = self.begun.get_mut(&number) {
+            let end = Instant::now() + pause;
+            begun.waits = Some(end);
+            begun.until = end + limits.call_timeout;
+        }
     }
 
     /// Whether it has begun no call.
@@ -75,7 +92,8 @@ impl Post {
         self.next += 1;
         self.link.send(request.call.to_wire(number));
         let until = Instant::now() + limits.call_timeout;
-        self.begun.insert(number, Begun { request, until });
+        let waits = None;
+        self.begun.insert(number, Begun { request, waits, until });
     }
 
     /// The call of this number is done.
@@ -83,18 +101,19 @@ impl Post {
         self.begun.remove(&number).map(|begun| begun.request)
     }
 
-    /// When a call will have taken too long. They begin in the order of their numbers.
+    /// When a call will have taken too long.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.begun.first_key_value().map(|(_, begun)| begun.until)
+        self.begun.values().map(|begun| begun.until).min()
     }
 
     /// The calls that have taken too long.
     pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<Request> {
-        let mut overdue = Vec::new();
-        while let Some(first) = self.begun.first_entry().filter(|first| first.get().until <= now) {
-            overdue.push(first.remove().request);
-        }
-        overdue
+        let (overdue, begun) = std::mem::take(&mut self.begun)
+            .into_iter()
+            .partition(|(_, begun)| begun.until <= now);
+        self.begun = begun;
+        let overdue: Vec<(u64, Begun)> = overdue;
+        overdue.into_iter().map(|(_, begun)| begun.request).collect()
     }
 
     /// Closes the channel. Returns the calls that were begun, in their order.

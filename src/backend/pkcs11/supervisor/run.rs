@@ -14,7 +14,6 @@ use crate::backend::pkcs11::protocol::outcome::Answer;
 use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::GRACE;
-use crate::backend::pkcs11::supervisor::Opening;
 use crate::backend::pkcs11::supervisor::StartWorkers;
 use crate::backend::pkcs11::supervisor::attempts::Attempts;
 use crate::backend::pkcs11::supervisor::journal::Journal;
@@ -23,6 +22,7 @@ use crate::backend::pkcs11::supervisor::link::Heard;
 use crate::backend::pkcs11::supervisor::open::NotOpened;
 use crate::backend::pkcs11::supervisor::open::Opened;
 use crate::backend::pkcs11::supervisor::open::open;
+use crate::backend::pkcs11::supervisor::open::pause;
 use crate::backend::pkcs11::supervisor::post::Limits;
 use crate::backend::pkcs11::supervisor::post::Post;
 use crate::backend::pkcs11::supervisor::queue::Queue;
@@ -40,7 +40,6 @@ const HEARD: usize = 16;
 pub(super) struct Supervision {
     workers: Arc<dyn StartWorkers>,
     assignment: Arc<Assignment>,
-    opening: Opening,
     limits: Limits,
     journal: Journal,
     requests: mpsc::Receiver<Request>,
@@ -73,7 +72,6 @@ impl Supervision {
     pub(super) fn new(
         workers: Box<dyn StartWorkers>,
         assignment: Assignment,
-        opening: Opening,
         metrics: Metrics,
         requests: mpsc::Receiver<Request>,
     ) -> Self {
@@ -87,7 +85,6 @@ impl Supervision {
             workers: workers.into(),
             journal: Journal::new(assignment.root_key.clone(), metrics),
             assignment: Arc::new(assignment),
-            opening,
             limits,
             requests,
             queue: Queue::default(),
@@ -154,6 +151,11 @@ impl Supervision {
         self.current.iter().chain(&self.retiring)
     }
 
+    fn post(&mut self, worker: WorkerNumber) -> Option<&mut Post> {
+        let mut posts = self.current.iter_mut().chain(&mut self.retiring);
+        posts.find(|post| post.worker == worker)
+    }
+
     /// Does what is due.
     fn act(&mut self, now: Instant) {
         let over: Vec<_> = self.leaving.extract_if(.., |(until, _)| *until <= now).collect();
@@ -174,7 +176,7 @@ impl Supervision {
         {
             self.journal.starting(reason);
             let (workers, assignment) = (self.workers.clone(), self.assignment.clone());
-            let attempt = open(workers, assignment, self.opening, self.journal.events().clone());
+            let attempt = open(workers, assignment, self.journal.events().clone());
             self.next = Next::Coming(reason, Box::pin(attempt));
         }
     }
@@ -223,6 +225,12 @@ impl Supervision {
         match heard {
             Heard::Event(event) => self.journal.events().tell(&event),
             Heard::Answer(answer) => self.answered(worker, answer),
+            Heard::Waiting(waiting) => {
+                let limits = self.limits;
+                if let Some(post) = self.post(worker) {
+                    post.wait(waiting.number, pause(&waiting), limits);
+                }
+            }
             Heard::Lost(error) => {
                 let message = match &error {
                     ProtocolError::Channel(error) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -239,8 +247,7 @@ impl Supervision {
         let now = Instant::now();
         let Answer { number, memory, result } = answer;
         let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
-        let posts = self.current.iter_mut().chain(&mut self.retiring);
-        let Some(post) = posts.into_iter().find(|post| post.worker == worker) else {
+        let Some(post) = self.post(worker) else {
             // It was lost before this was heard.
             return;
         };
@@ -287,11 +294,7 @@ impl Supervision {
     fn hung(&mut self, worker: WorkerNumber, now: Instant) {
         let limit = self.limits.call_timeout;
         let error = Error::new(Kind::Outage, format!("the token did not answer within {limit:?}"));
-        let posts = self.current.iter_mut().chain(&mut self.retiring);
-        let overdue = posts
-            .into_iter()
-            .find(|post| post.worker == worker)
-            .map(|post| post.take_overdue(now));
+        let overdue = self.post(worker).map(|post| post.take_overdue(now));
         for request in overdue.into_iter().flatten() {
             self.journal.called(&request.call, Err(&error));
             request.answer(Err(error.clone()));

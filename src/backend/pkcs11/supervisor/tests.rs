@@ -39,7 +39,7 @@ impl Bench {
             memory: MEMORY,
         };
         let metrics = Metrics::new();
-        let supervisor = Supervisor::start(workers.clone(), assignment, Opening::Token, metrics.clone());
+        let supervisor = Supervisor::start(workers.clone(), assignment, metrics.clone());
         Self {
             workers,
             supervisor,
