@@ -23,6 +23,9 @@ const ESSENTIAL: [AttributeType; 5] = [
     AttributeType::PublicExponent,
 ];
 
+/// Without these an object is of no kind; of a key that the token makes, the mechanism says it.
+const KIND: [AttributeType; 2] = [AttributeType::Class, AttributeType::KeyType];
+
 /// Left out for a token that refuses to hear of them. What they say is what the mechanism says or the default, and is
 /// read back: a key that may wrap is not kept.
 const SPARE: [AttributeType; 7] = [
@@ -92,12 +95,8 @@ pub(super) fn find_out(
         Some(false) => {}
         None => return Refused::Unknown,
     }
-    let (essential, others): (Vec<Attribute>, Vec<Attribute>) = passing
-        .iter()
-        .cloned()
-        .partition(|attribute| ESSENTIAL.contains(&attribute.attribute_type()));
-    for attribute in &others {
-        let left_out = attribute.attribute_type();
+    let of = |attribute: &Attribute| attribute.attribute_type();
+    for left_out in passing.iter().map(of).filter(|one| !ESSENTIAL.contains(one)) {
         match takes(&template::without(&passing, &[left_out])) {
             Some(true) => return Refused::Attributes(vec![left_out]),
             Some(false) => {}
@@ -105,7 +104,10 @@ pub(super) fn find_out(
         }
     }
     // More than one is refused: those that can't be added to what is taken.
-    let mut taken = essential;
+    let (mut taken, others): (Vec<Attribute>, Vec<Attribute>) = passing
+        .iter()
+        .cloned()
+        .partition(|attribute| ESSENTIAL.contains(&of(attribute)) || KIND.contains(&of(attribute)));
     let mut refused = Vec::new();
     if takes(&taken) != Some(true) {
         return Refused::Unknown;
