@@ -78,7 +78,7 @@ pub(super) fn find_out(
     is_late: &dyn Fn() -> bool,
     make: &mut dyn FnMut(&[Attribute]) -> Result<(), TokenError>,
 ) -> Refused {
-    let mut takes = |attributes: &[Attribute]| {
+    let mut attempt = |attributes: &[Attribute]| {
         if is_late() {
             return None;
         }
@@ -90,14 +90,14 @@ pub(super) fn find_out(
         }
     };
     let passing = template::of_a_session(attributes);
-    match takes(&passing) {
+    match attempt(&passing) {
         Some(true) => return Refused::Keeping,
         Some(false) => {}
         None => return Refused::Unknown,
     }
     let of = |attribute: &Attribute| attribute.attribute_type();
     for left_out in passing.iter().map(of).filter(|one| !ESSENTIAL.contains(one)) {
-        match takes(&template::without(&passing, &[left_out])) {
+        match attempt(&template::without(&passing, &[left_out])) {
             Some(true) => return Refused::Attributes(vec![left_out]),
             Some(false) => {}
             None => return Refused::Unknown,
@@ -109,13 +109,13 @@ pub(super) fn find_out(
         .cloned()
         .partition(|attribute| ESSENTIAL.contains(&of(attribute)) || KIND.contains(&of(attribute)));
     let mut refused = Vec::new();
-    if takes(&taken) != Some(true) {
+    if attempt(&taken) != Some(true) {
         return Refused::Unknown;
     }
     for attribute in others {
         let left_out = attribute.attribute_type();
         taken.push(attribute);
-        match takes(&taken) {
+        match attempt(&taken) {
             Some(true) => {}
             Some(false) => {
                 taken.pop();

@@ -60,7 +60,7 @@ fn a_generated_key_is_found_works_and_has_no_weakness() {
     alone::run(|_| {
         let session = session();
         let version = generate(&session, &options(), &name(), Number::FIRST, at("2026-03-01T12:00:00Z")).unwrap();
-        assert_eq!(found(&session), [version.clone()]);
+        assert_eq!(found(&session), std::slice::from_ref(&version));
         let key = finder().key(&session, &version.id).unwrap();
         assert_eq!(key.kind, KeyKind::Aes256);
         let sealed = session.encrypt(&Mechanism::AesEcb, key.wraps, &[5; 32]).unwrap();
@@ -95,7 +95,7 @@ fn an_imported_key_is_the_very_key_and_its_origin_is_a_warning() {
         let session = session();
         let bytes = Key::random().unwrap();
         let version = import(&session, &options(), &name(), Number::FIRST, State::Pending, &bytes).unwrap();
-        assert_eq!(found(&session), [version.clone()]);
+        assert_eq!(found(&session), std::slice::from_ref(&version));
         let key = finder().key(&session, &version.id).unwrap();
         let sealed = session.encrypt(&Mechanism::AesEcb, key.wraps, &[0; 16]).unwrap();
         let mut expected = aes::Block::default();
@@ -127,7 +127,7 @@ fn an_rsa_pair_is_found_by_its_private_half() {
         let mut options = options();
         options.mechanism = MechanismChoice::RsaOaepSha256;
         let version = make(&session, &options).unwrap();
-        assert_eq!(found(&session), [version.clone()]);
+        assert_eq!(found(&session), std::slice::from_ref(&version));
         let key = finder().key(&session, &version.id).unwrap();
         assert_eq!(key.kind, KeyKind::Rsa { bits: 3072 });
         let sealed = session.encrypt(&Mechanism::RsaPkcs, key.wraps, &[5; 32]).unwrap();
