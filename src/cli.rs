@@ -5,6 +5,7 @@ pub mod exit;
 pub mod keys;
 pub mod output;
 pub mod overrides;
+pub mod process;
 pub mod serve;
 pub mod status;
 
@@ -44,6 +45,16 @@ enum Command {
     /// Checks and shows configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Starts token workers for a daemon or a command, which calls it.
+    #[command(hide = true)]
+    TokenSpawner,
+    /// Loads a PKCS#11 module for a daemon or a command, whose spawner calls it.
+    #[command(hide = true)]
+    TokenWorker {
+        /// The process with which it ends.
+        #[arg(long)]
+        parent: u32,
+    },
 }
 
 /// Runs the command line of this process.
@@ -63,6 +74,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args, &mut out),
         Command::Keys(command) => keys::run(command, &mut out),
         Command::Config(command) => config::run(command, &mut out),
+        Command::TokenSpawner => return process::token_spawner(&mut out),
+        Command::TokenWorker { parent } => return process::token_worker(*parent, &mut out),
     };
     let ran = ran.and_then(|()| Ok(out.finish()?));
     match ran {

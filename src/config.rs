@@ -13,6 +13,7 @@ mod good_copy;
 mod http;
 mod name;
 mod overrides;
+mod pkcs11;
 mod place;
 mod reload;
 mod root_keys;
@@ -80,6 +81,8 @@ pub struct Config {
     pub log: LogOptions,
     /// What it gives up before it serves.
     pub hardening: HardeningOptions,
+    /// Bytes of data memory that a token worker may have.
+    pub worker_memory: u64,
 }
 
 impl Config {

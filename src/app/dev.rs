@@ -46,7 +46,9 @@ pub fn prepare(directory: &Path, config: &Config) -> Result<bool, DevError> {
     files::private_directory(directory)?;
     let mut new = false;
     for entry in config.root_keys.iter() {
-        let Store::Keyring(options) = &entry.store;
+        let Store::Keyring(options) = &entry.store else {
+            continue;
+        };
         let file = KeyringFile::new(options, entry.name.clone());
         new |= file.create_for_trying_out(Clock::system().now())?.is_some();
     }

@@ -43,7 +43,11 @@ impl Parts {
         let files = FileThread::start().map_err(AppError::system("start the file thread"))?;
         let listener = Listener::open(&config.listener, config.name.as_str(), adopted, metrics.clone())?;
         let envelope = Envelope::new(envelope::Parts {
-            stores: config.root_keys.iter().map(|entry| store(entry, &files)).collect(),
+            stores: config
+                .root_keys
+                .iter()
+                .map(|entry| store(entry, &files))
+                .collect::<Result<_, _>>()?,
             purposes: vec![Purpose::Kms2],
             policy: config.policy.clone(),
             high_water: HighWaterFile::of(&config.state),
@@ -88,12 +92,17 @@ fn require_readiness(health: &Health, listener: &Listener, envelope: &Envelope) 
     health.require("root-key", move || envelope.health().map_err(|error| error.to_string()));
 }
 
-fn store(entry: &crate::config::RootKeyEntry, files: &FileThread) -> envelope::Store {
+fn store(entry: &crate::config::RootKeyEntry, files: &FileThread) -> Result<envelope::Store, AppError> {
     let root_key: Arc<dyn RootKey> = match &entry.store {
         Store::Keyring(options) => Arc::new(Keyring::new(options, entry.name.clone(), files.clone())),
+        Store::Pkcs11(_) => {
+            return Err(AppError::system("serve a root key in a token")(
+                std::io::ErrorKind::Unsupported.into(),
+            ));
+        }
     };
-    envelope::Store {
+    Ok(envelope::Store {
         name: entry.name.clone(),
         root_key,
-    }
+    })
 }

@@ -6,5 +6,6 @@ pub mod options;
 pub mod pin;
 mod protocol;
 pub mod report;
+pub mod spawner;
 pub mod token_name;
-mod worker;
+pub(crate) mod worker;

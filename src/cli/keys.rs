@@ -280,7 +280,7 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
     let targets: Vec<Target> = config
         .root_keys
         .iter()
-        .map(|entry| Target::new(entry, &config.state))
+        .filter_map(|entry| Target::new(entry, &config.state))
         .collect();
     let mut console = Console {
         out,

@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::backend::keyring::KeyringOptions;
 use crate::config::Config;
 use crate::config::error::Refusal;
 use crate::config::http::HttpChoice;
@@ -12,17 +11,18 @@ use crate::config::overrides::Overrides;
 use crate::config::place;
 use crate::config::place::Step;
 use crate::config::place::steps_of;
-use crate::config::root_keys::RootKeyEntry;
+use crate::config::root_keys;
 use crate::config::root_keys::RootKeys;
-use crate::config::root_keys::Store;
 use crate::config::setting::AbsolutePath;
 use crate::config::setting::ApiVersion;
 use crate::config::setting::Flag;
 use crate::config::setting::Mode;
+use crate::config::setting::Size;
 use crate::config::setting::Span;
 use crate::config::setting::Uid;
 use crate::config::setting::Whole;
 use crate::config::setting::Word;
+use crate::config::show::MIB;
 use crate::config::value::List;
 use crate::config::value::Optional;
 use crate::config::value::Required;
@@ -31,12 +31,11 @@ use crate::config::written::CacheSection;
 use crate::config::written::DataKeysSection;
 use crate::config::written::File;
 use crate::config::written::HardeningSection;
-use crate::config::written::KeyringSection;
 use crate::config::written::ListenSection;
 use crate::config::written::LogSection;
 use crate::config::written::OutageSection;
 use crate::config::written::ProbeSection;
-use crate::config::written::RootKeySection;
+use crate::config::written::WorkerSection;
 use crate::envelope::policy::Policy;
 use crate::hardening::HardeningOptions;
 use crate::kms::options::KmsOptions;
@@ -62,11 +61,14 @@ pub(super) fn build(file: File, text: &str, overrides: &Overrides) -> Result<Con
         probe: Section(probe),
         log: Section(log),
         hardening: Section(hardening),
+        worker: Section(WorkerSection {
+            memory: Optional(worker_memory),
+        }),
     } = file;
     if listen.mode.0.is_some() {
         check_quoted(text, "listen.mode")?;
     }
-    let default = Config::with_defaults(name.unwrap_or_default(), root_key_list(root_keys)?);
+    let default = Config::with_defaults(name.unwrap_or_default(), root_keys::list(root_keys)?);
     let (listener, status_version) = listener(listen, default.listener)?;
     let (log, log_requests) = log_options(log, &default.log, default.kms.log_requests);
     let mut config = Config {
@@ -82,6 +84,7 @@ pub(super) fn build(file: File, text: &str, overrides: &Overrides) -> Result<Con
         policy: policy(data_keys, outage, probe, &default.policy),
         log,
         hardening: hardening_options(hardening, &default.hardening),
+        worker_memory: worker_memory.map_or(default.worker_memory, |Size(bytes)| bytes),
     };
     config.override_with(overrides);
     Ok(config)
@@ -104,6 +107,7 @@ impl Config {
             policy: Policy::default(),
             log: LogOptions::default(),
             hardening: HardeningOptions::default(),
+            worker_memory: 512 * MIB,
             name,
         }
     }
@@ -166,45 +170,6 @@ fn listener(
         peers: peers.map_or(default.peers, uids),
     };
     Ok((options, status_version.map(|Word(version)| version)))
-}
-
-fn root_key_list(sections: Vec<Section<RootKeySection>>) -> Result<RootKeys, Refused> {
-    let mut list: Vec<RootKeyEntry> = Vec::new();
-    for (index, Section(section)) in sections.into_iter().enumerate() {
-        let at = |key: &str| steps_of(&format!("root_keys[{index}]{key}"));
-        let entry = root_key(section).map_err(|refusal| (at(""), refusal))?;
-        if let Some(other) = list.iter().position(|other| other.name == entry.name) {
-            let refusal = Refusal::new(format!("`root_keys[{other}]` has this name too"));
-            return Err((at(".name"), refusal));
-        }
-        // Every id would be in two entries, which is an error for both.
-        if let Some(other) = list.iter().position(|other| other.store == entry.store) {
-            let key = match entry.store {
-                Store::Keyring(_) => ".keyring.file",
-            };
-            let refusal = Refusal::new(format!("`root_keys[{other}]` lives there too"));
-            return Err((at(key), refusal));
-        }
-        list.push(entry);
-    }
-    // The list's type says that there is one.
-    RootKeys::from_list(list).ok_or_else(|| (steps_of("root_keys"), Refusal::new("expected a root key")))
-}
-
-fn root_key(section: RootKeySection) -> Result<RootKeyEntry, Refusal> {
-    let RootKeySection {
-        name: Required(name),
-        shared: Optional(shared),
-        keyring: Optional(keyring),
-    } = section;
-    let store = match keyring {
-        Some(Section(KeyringSection {
-            file: Required(AbsolutePath(file)),
-        })) => Store::Keyring(KeyringOptions { file }),
-        None => return Err(Refusal::new("expected `keyring`, which says where this root key lives")),
-    };
-    let shared = shared.is_some_and(|Flag(shared)| shared);
-    Ok(RootKeyEntry { name, shared, store })
 }
 
 fn policy(data_keys: DataKeysSection, outage: OutageSection, probe: ProbeSection, default: &Policy) -> Policy {

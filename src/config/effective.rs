@@ -6,8 +6,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::backend::keyring::KeyringOptions;
+use crate::backend::pkcs11::options::EnvironmentVariable;
+use crate::backend::pkcs11::options::ListedVersion;
+use crate::backend::pkcs11::options::ObjectName;
+use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::backend::pkcs11::pin::PinSource;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::name::DaemonName;
+use crate::config::pkcs11::setting::login_text;
 use crate::config::place::Step;
 use crate::config::place::steps_of;
 use crate::config::root_keys::RootKeyEntry;
@@ -15,12 +22,14 @@ use crate::config::root_keys::RootKeys;
 use crate::config::root_keys::Store;
 use crate::config::setting::API_VERSION;
 use crate::config::show::duration_text;
+use crate::config::show::size_text;
 use crate::envelope::policy::Policy;
 use crate::hardening::HardeningOptions;
 use crate::kms::options::KmsOptions;
 use crate::listener::options::ListenerOptions;
 use crate::listener::options::SocketAddress;
 use crate::root_key::name::RootKeyName;
+use crate::root_key::version::Number;
 use crate::telemetry::log::LogOptions;
 
 /// A setting with its value.
@@ -61,8 +70,15 @@ impl Entries {
 
     /// A setting of one root key, read at start.
     fn of_root_key(&mut self, index: usize, setting: &'static str, value: impl Serialize) {
-        let steps = steps_of(&setting.replacen("[]", &format!("[{index}]"), 1));
-        self.add(setting, steps, false, value);
+        self.of_lists(&[index], setting, value);
+    }
+
+    /// A setting of an item of lists, read at start.
+    fn of_lists(&mut self, indices: &[usize], setting: &'static str, value: impl Serialize) {
+        let path = indices.iter().fold(setting.to_owned(), |path, index| {
+            path.replacen("[]", &format!("[{index}]"), 1)
+        });
+        self.add(setting, steps_of(&path), false, value);
     }
 }
 
@@ -78,6 +94,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
         policy,
         log,
         hardening,
+        worker_memory,
     } = config;
     let ListenerOptions { socket, mode, peers } = listener;
     let KmsOptions {
@@ -109,6 +126,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     list.reloadable("log.requests", log_requests);
     list.fixed("hardening.lock_memory", lock_memory);
     list.fixed("hardening.seccomp", seccomp);
+    list.fixed("worker.memory", size_text(*worker_memory));
     list.0
 }
 
@@ -120,6 +138,69 @@ fn add_root_key(list: &mut Entries, index: usize, entry: &RootKeyEntry) {
         Store::Keyring(KeyringOptions { file }) => {
             list.of_root_key(index, "root_keys[].keyring.file", file.to_string_lossy());
         }
+        Store::Pkcs11(options) => add_pkcs11(list, index, options),
+    }
+}
+
+/// A PIN is shown as where it comes from.
+fn add_pkcs11(list: &mut Entries, index: usize, options: &Pkcs11Options) {
+    let Pkcs11Options {
+        module,
+        token,
+        login,
+        pin,
+        admin_pin,
+        sessions,
+        call_timeout,
+        mechanism,
+        environment,
+        versions,
+        private,
+        exportable,
+    } = options;
+    list.of_root_key(index, "root_keys[].pkcs11.module", module.to_string_lossy());
+    list.of_root_key(index, "root_keys[].pkcs11.token", token.to_string());
+    if let Some(pin) = pin {
+        list.of_root_key(index, "root_keys[].pkcs11.pin", pin);
+    }
+    if let Some(pin) = admin_pin {
+        list.of_root_key(index, "root_keys[].pkcs11.admin.pin", pin);
+    }
+    list.of_root_key(index, "root_keys[].pkcs11.login", login_text(*login));
+    list.of_root_key(index, "root_keys[].pkcs11.sessions", sessions);
+    list.of_root_key(index, "root_keys[].pkcs11.call_timeout", duration_text(*call_timeout));
+    list.of_root_key(index, "root_keys[].pkcs11.mechanism", mechanism);
+    let variables = environment
+        .iter()
+        .map(|EnvironmentVariable { name, value }| format!("{name}={value}"));
+    list.of_root_key(index, "root_keys[].pkcs11.environment", variables.collect::<Vec<_>>());
+    if versions.is_empty() {
+        list.of_root_key(index, "root_keys[].pkcs11.versions", [(); 0]);
+    }
+    for (number, version) in versions.iter().enumerate() {
+        add_version(list, [index, number], version);
+    }
+    list.of_root_key(index, "root_keys[].pkcs11.private", private);
+    list.of_root_key(index, "root_keys[].pkcs11.exportable", exportable);
+}
+
+fn add_version(list: &mut Entries, indices: [usize; 2], version: &ListedVersion) {
+    let ListedVersion {
+        object,
+        number,
+        activates,
+        retired,
+    } = version;
+    list.of_lists(&indices, "root_keys[].pkcs11.versions[].number", number);
+    match object {
+        ObjectName::Id(id) => list.of_lists(&indices, "root_keys[].pkcs11.versions[].id", id),
+        ObjectName::Label(label) => list.of_lists(&indices, "root_keys[].pkcs11.versions[].label", label),
+    }
+    if let Some(moment) = activates {
+        list.of_lists(&indices, "root_keys[].pkcs11.versions[].activates", moment);
+    }
+    if let Some(moment) = retired {
+        list.of_lists(&indices, "root_keys[].pkcs11.versions[].retired", moment);
     }
 }
 
@@ -146,14 +227,45 @@ fn add_policy(list: &mut Entries, policy: &Policy) {
 
 /// The path of every setting that the schema knows, in its order.
 pub fn known_settings() -> Vec<&'static str> {
-    let file = PathBuf::from("/keyring.json");
-    // One of every kind.
-    let store = Store::Keyring(KeyringOptions { file });
-    let root_keys = RootKeys::one(RootKeyEntry {
+    let of_every_kind = [one_keyring(), one_token()].into_iter().flatten();
+    let entry = |store| RootKeyEntry {
         name: RootKeyName::dev(),
         shared: false,
         store,
-    });
+    };
+    let Some(root_keys) = RootKeys::from_list(of_every_kind.map(entry).collect()) else {
+        return Vec::new();
+    };
     let config = Config::with_defaults(DaemonName::default(), root_keys);
-    entries(&config).into_iter().map(|entry| entry.setting).collect()
+    let mut settings = Vec::new();
+    for Entry { setting, .. } in entries(&config) {
+        if !settings.contains(&setting) {
+            settings.push(setting);
+        }
+    }
+    settings
+}
+
+fn one_keyring() -> Option<Store> {
+    let file = PathBuf::from("/keyring.json");
+    Some(Store::Keyring(KeyringOptions { file }))
+}
+
+/// With every setting that may be left out.
+fn one_token() -> Option<Store> {
+    let mut options = Pkcs11Options::new("/module.so".into(), "token".parse().ok()?);
+    options.pin = Some(PinSource::Descriptor(3));
+    options.admin_pin.clone_from(&options.pin);
+    let id = ObjectName::Id("0000000000000000".parse().ok()?);
+    let label = ObjectName::Label("label".to_owned());
+    // No dates in the first: they come after the label in the schema's order.
+    for (object, moment) in [(id, None), (label, Some(Timestamp::from_unix(0)))] {
+        options.versions.push(ListedVersion {
+            object,
+            number: Number::FIRST,
+            activates: moment,
+            retired: moment,
+        });
+    }
+    Some(Store::Pkcs11(Box::new(options)))
 }

@@ -21,7 +21,10 @@ pub(super) fn explain(file: &Path, text: &str, error: serde_path_to_error::Error
     let refusal = if message.contains("unknown field `") {
         let (key, expected) = quoted_words(&message, "unknown field");
         // The path may or may not include the key itself.
-        if steps.last() != Some(&Step::Key(key.clone())) {
+        if steps.last() == Some(&Step::Key(key.clone())) {
+            steps.pop();
+        }
+        if !is_beside_a_pin(&steps) {
             steps.push(Step::Key(key.clone()));
         }
         unknown_key(&key, &expected)
@@ -63,6 +66,12 @@ fn steps(path: &serde_path_to_error::Path) -> Vec<Step> {
             Segment::Enum { .. } | Segment::Unknown => None,
         })
         .collect()
+}
+
+/// Whether the key of a section may be a PIN that somebody wrote in place of its source, as in `pin: {1234}`.
+fn is_beside_a_pin(section: &[Step]) -> bool {
+    let is = |step: &Step| matches!(step, Step::Key(key) if key == "pin" || key == "admin");
+    section.last().is_some_and(is)
 }
 
 fn unknown_key(key: &str, expected: &[String]) -> Refusal {

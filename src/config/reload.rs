@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::config::effective::Entry;
 use crate::config::effective::entries;
+use crate::config::place::Step;
 use crate::kms::options::KmsOptions;
 use crate::listener::options::ListenerOptions;
 use crate::telemetry::log::LogOptions;
@@ -46,9 +47,14 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
     changes
 }
 
-fn values<'a>(entries: &'a [Entry], setting: &'static str) -> impl Iterator<Item = &'a serde_json::Value> {
+/// With their places: of a list's items not every one has every setting.
+fn values<'a>(
+    entries: &'a [Entry],
+    setting: &'static str,
+) -> impl Iterator<Item = (&'a [Step], &'a serde_json::Value)> {
     let of_setting = move |entry: &&Entry| entry.setting == setting;
-    entries.iter().filter(of_setting).map(|entry| &entry.value)
+    let value = |entry: &'a Entry| (entry.steps.as_slice(), &entry.value);
+    entries.iter().filter(of_setting).map(value)
 }
 
 /// Of a list, the list; of a section that can also be a word, the section.
@@ -81,6 +87,7 @@ impl Config {
             policy,
             log: LogOptions { level, format: _ },
             hardening: _,
+            worker_memory: _,
         } = new;
         self.listener.peers.clone_from(peers);
         self.kms.log_requests = *log_requests;

@@ -3,6 +3,20 @@
 use std::iter;
 
 use crate::backend::keyring::KeyringOptions;
+use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::config::build::Refused;
+use crate::config::error::Refusal;
+use crate::config::pkcs11;
+use crate::config::pkcs11::RefusedWithin;
+use crate::config::pkcs11::key_of;
+use crate::config::place::steps_of;
+use crate::config::setting::AbsolutePath;
+use crate::config::setting::Flag;
+use crate::config::value::Optional;
+use crate::config::value::Required;
+use crate::config::value::Section;
+use crate::config::written::KeyringSection;
+use crate::config::written::RootKeySection;
 use crate::root_key::name::RootKeyName;
 
 /// An entry of `root_keys:`.
@@ -21,6 +35,8 @@ pub struct RootKeyEntry {
 pub enum Store {
     /// A file.
     Keyring(KeyringOptions),
+    /// A PKCS#11 token.
+    Pkcs11(Box<Pkcs11Options>),
 }
 
 /// Root keys in the order of the file. The first one encrypts, all of them decrypt.
@@ -58,4 +74,72 @@ impl RootKeys {
     pub fn named(&self, name: &RootKeyName) -> Option<&RootKeyEntry> {
         self.iter().find(|entry| entry.name == *name)
     }
+}
+
+/// The root keys that the sections of a file make.
+pub(super) fn list(sections: Vec<Section<RootKeySection>>) -> Result<RootKeys, Refused> {
+    let mut list: Vec<RootKeyEntry> = Vec::new();
+    for (index, Section(section)) in sections.into_iter().enumerate() {
+        let at = |(key, refusal): RefusedWithin| (steps_of(&format!("root_keys[{index}]{key}")), refusal);
+        let entry = root_key(section).map_err(at)?;
+        for (other, earlier) in list.iter().enumerate() {
+            if let Some((key, what)) = in_both(earlier, &entry) {
+                let refusal = Refusal::new(format!("`root_keys[{other}]` {what} too"));
+                return Err(at((key, refusal)));
+            }
+        }
+        list.push(entry);
+    }
+    // The list's type says that there is one.
+    RootKeys::from_list(list).ok_or_else(|| (steps_of("root_keys"), Refusal::new("expected a root key")))
+}
+
+/// What `new` may not have since `old` has it, and where it stands in `new`. Two root keys in one token are told apart
+/// by their names; an id in two entries is an error for both.
+fn in_both(old: &RootKeyEntry, new: &RootKeyEntry) -> Option<(String, &'static str)> {
+    if old.name == new.name {
+        return Some((".name".to_owned(), "has this name"));
+    }
+    match (&old.store, &new.store) {
+        (Store::Keyring(old), Store::Keyring(new)) => (old == new).then(|| (".keyring.file".to_owned(), "lives there")),
+        (Store::Pkcs11(old), Store::Pkcs11(new)) => {
+            let index = pkcs11::shared_object(old, new)?;
+            let key = new.versions.get(index).map(|version| key_of(&version.object))?;
+            Some((format!(".pkcs11.versions[{index}].{key}"), "lists this key"))
+        }
+        _ => None,
+    }
+}
+
+fn root_key(section: RootKeySection) -> Result<RootKeyEntry, RefusedWithin> {
+    let RootKeySection {
+        name: Required(name),
+        shared: Optional(shared),
+        keyring: Optional(keyring),
+        pkcs11: Optional(pkcs11),
+    } = section;
+    let here = |refusal| (String::new(), refusal);
+    let store = match (keyring, pkcs11) {
+        (Some(Section(section)), None) => {
+            let KeyringSection {
+                file: Required(AbsolutePath(file)),
+            } = section;
+            Store::Keyring(KeyringOptions { file })
+        }
+        (None, Some(Section(section))) => {
+            let within = |(key, refusal)| (format!(".pkcs11{key}"), refusal);
+            Store::Pkcs11(Box::new(pkcs11::options(section).map_err(within)?))
+        }
+        (None, None) => {
+            let refusal = Refusal::new("expected `keyring` or `pkcs11`, which says where this root key lives");
+            return Err(here(refusal));
+        }
+        (Some(_), Some(_)) => {
+            let refusal = Refusal::new("expected one of `keyring` and `pkcs11`, found both");
+            let hint = "to move from one to the other make two entries of two names: the first one encrypts";
+            return Err(here(refusal.hint(hint)));
+        }
+    };
+    let shared = shared.is_some_and(|Flag(shared)| shared);
+    Ok(RootKeyEntry { name, shared, store })
 }

@@ -11,7 +11,10 @@ use serde::de::value;
 use crate::config::explain::nearest;
 use crate::config::explain::quoted_words;
 use crate::config::name::DaemonName;
+use crate::config::show::MIB;
+use crate::config::show::SIZES;
 use crate::config::show::duration_text;
+use crate::config::show::size_text;
 use crate::config::value::Found;
 use crate::config::value::FromYaml;
 use crate::config::value::Wrong;
@@ -21,7 +24,7 @@ use crate::root_key::name::RootKeyName;
 /// The only version of the schema.
 pub(super) const API_VERSION: &str = "dekhand/v1";
 
-const QUOTES: &str = "put it in quotes if it is meant as text";
+pub(super) const QUOTES: &str = "put it in quotes if it is meant as text";
 
 /// The schema's version.
 #[derive(Debug)]
@@ -230,6 +233,39 @@ impl<const LEAST: u64, const MOST: u64> FromYaml for Span<LEAST, MOST> {
         };
         if (Duration::from_secs(LEAST)..=Duration::from_secs(MOST)).contains(&duration) {
             Ok(Self(duration))
+        } else {
+            Err(Wrong::default())
+        }
+    }
+}
+
+/// A size in bytes between bounds in MiB, which belong to it.
+#[derive(Debug)]
+pub(super) struct Size<const LEAST: u64, const MOST: u64>(pub(super) u64);
+
+impl<const LEAST: u64, const MOST: u64> FromYaml for Size<LEAST, MOST> {
+    fn expected() -> String {
+        let [least, most] = [LEAST, MOST].map(|size| size_text(size * MIB));
+        format!("a size from {least} to {most}, such as `512MiB` or `1GiB`")
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        const UNIT: &str = "write the unit behind the number: KiB, MiB or GiB";
+        let text = match found {
+            Found::Text(text) => text,
+            Found::Number(_) => return Err(Wrong::hint(UNIT)),
+            _ => return Err(Wrong::default()),
+        };
+        let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
+        let unit = text.strip_prefix(digits).map(str::trim_start).unwrap_or_default();
+        let (_, unit) = SIZES
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(|| Wrong::hint(UNIT))?;
+        let number = digits.parse::<u64>().map_err(|_| Wrong::default())?;
+        let size = number.checked_mul(*unit).ok_or_else(Wrong::default)?;
+        if (LEAST * MIB..=MOST * MIB).contains(&size) {
+            Ok(Self(size))
         } else {
             Err(Wrong::default())
         }

@@ -153,6 +153,12 @@ fn scalar_text(value: &Value) -> String {
             let items: Vec<_> = items.iter().map(scalar_text).collect();
             format!("[{}]", items.join(", "))
         }
+        Value::Object(items) => {
+            let items = items
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", scalar_text(value)));
+            format!("{{{}}}", items.collect::<Vec<_>>().join(", "))
+        }
         other => other.to_string(),
     }
 }
@@ -181,6 +187,20 @@ pub(super) fn duration_text(duration: Duration) -> String {
     match UNITS.iter().find(fits) {
         Some((nanos, unit)) => format!("{}{unit}", all / nanos),
         None => format!("{all}ns"),
+    }
+}
+
+/// A MiB in bytes.
+pub(super) const MIB: u64 = 1024 * 1024;
+
+/// The units of sizes, the largest first.
+pub(super) const SIZES: [(&str, u64); 3] = [("GiB", 1024 * MIB), ("MiB", MIB), ("KiB", 1024)];
+
+/// A size of whole KiB as one writes it: `512MiB`.
+pub(super) fn size_text(bytes: u64) -> String {
+    match SIZES.iter().find(|(_, unit)| bytes.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
     }
 }
 

@@ -5,10 +5,12 @@ use serde::Deserialize;
 use crate::config::http::Address;
 use crate::config::http::HttpChoice;
 use crate::config::name::DaemonName;
+use crate::config::pkcs11::Pkcs11Section;
 use crate::config::setting::AbsolutePath;
 use crate::config::setting::ApiVersion;
 use crate::config::setting::Flag;
 use crate::config::setting::Mode;
+use crate::config::setting::Size;
 use crate::config::setting::Span;
 use crate::config::setting::Uid;
 use crate::config::setting::Whole;
@@ -59,6 +61,8 @@ pub(super) struct File {
     pub(super) log: Section<LogSection>,
     #[serde(default)]
     pub(super) hardening: Section<HardeningSection>,
+    #[serde(default)]
+    pub(super) worker: Section<WorkerSection>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,6 +88,8 @@ pub(super) struct RootKeySection {
     pub(super) shared: Optional<Flag>,
     #[serde(default)]
     pub(super) keyring: Optional<Section<KeyringSection>>,
+    #[serde(default)]
+    pub(super) pkcs11: Optional<Section<Pkcs11Section>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,4 +141,11 @@ pub(super) struct LogSection {
 pub(super) struct HardeningSection {
     pub(super) lock_memory: Optional<Word<LockMemory>>,
     pub(super) seccomp: Optional<Flag>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WorkerSection {
+    // The least that a vendor's module was seen to start in, and room; the most is a guard against a wrong unit.
+    pub(super) memory: Optional<Size<64, { 64 * 1024 }>>,
 }

@@ -91,7 +91,9 @@ fn dev_keeps_everything_in_its_directory() {
     assert_eq!(config.listener.socket.to_string(), "/d/kms.sock");
     let entry = config.root_keys.first();
     assert_eq!((entry.name.as_str(), entry.shared), ("dev", true));
-    let Store::Keyring(keyring) = &entry.store;
+    let Store::Keyring(keyring) = &entry.store else {
+        panic!("a keyring");
+    };
     assert_eq!(keyring.file, Path::new("/d/keyring.json"));
     assert_eq!(config.http, "127.0.0.1:20358".parse().ok());
     let relative = Config::dev(Path::new("d"), &Overrides::default());

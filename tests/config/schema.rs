@@ -108,7 +108,9 @@ fn every_setting_reaches_its_option() {
     assert_eq!(entries[0], config.root_keys.first());
     assert_eq!((entries[0].name.as_str(), entries[0].shared), ("new", true));
     assert_eq!((entries[1].name.as_str(), entries[1].shared), ("old", false));
-    let Store::Keyring(keyring) = &entries[1].store;
+    let Store::Keyring(keyring) = &entries[1].store else {
+        panic!("a keyring");
+    };
     assert_eq!(keyring.file, Path::new("/k/old.json"));
     assert_eq!(config.root_keys.named(&"old".parse().unwrap()), Some(entries[1]));
     assert_eq!(config.policy.max_uses, 1 << 32);

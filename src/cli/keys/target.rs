@@ -31,16 +31,18 @@ pub struct Target {
 }
 
 impl Target {
-    /// An entry of `root_keys:` in a configuration with this state directory.
-    pub fn new(entry: &RootKeyEntry, state: &Path) -> Self {
+    /// An entry of `root_keys:` in a configuration with this state directory, if it is a keyring.
+    pub fn new(entry: &RootKeyEntry, state: &Path) -> Option<Self> {
         let RootKeyEntry { name, shared, store } = entry;
-        let Store::Keyring(keyring) = store;
-        Self {
+        let Store::Keyring(keyring) = store else {
+            return None;
+        };
+        Some(Self {
             name: name.clone(),
             shared: *shared,
             keyring: keyring.clone(),
             state: state.to_owned(),
-        }
+        })
     }
 
     /// For looking.

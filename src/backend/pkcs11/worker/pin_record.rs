@@ -63,7 +63,11 @@ pub(in crate::backend::pkcs11) enum PinRecordError {
         source: serde_json::Error,
     },
     /// Another release wrote it.
-    #[error("{path} has apiVersion `{found}`: this release knows `{}`", content::API_VERSION)]
+    #[error(
+        "{path} has apiVersion `{found}`, and this release knows `{}`: make sure that the PIN is right, since a wrong \
+             one could lock the token, and remove the file",
+        content::API_VERSION
+    )]
     ApiVersion {
         /// The file.
         path: PathBuf,

@@ -1,0 +1,216 @@
+//! The daemon's handle on its spawner, the one process that may start others.
+
+pub(crate) mod process;
+
+use std::ffi::OsStr;
+use std::io;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use prost::Message as _;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::net::AddressFamily;
+use rustix::net::SendAncillaryBuffer;
+use rustix::net::SendAncillaryMessage;
+use rustix::net::SendFlags;
+use rustix::net::Shutdown;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
+
+use crate::backend::pkcs11::options::EnvironmentVariable;
+use crate::proto::token_worker as wire;
+use crate::proto::token_worker::to_spawner::What;
+
+/// The longest message: an environment as long as a whole configuration may be, and more.
+const LONGEST: usize = 128 << 10;
+/// The spawner gives its workers a second to end by themselves, and another one when it has killed them.
+const END: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
+
+/// Where spawner and workers write what a vendor's module prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prints {
+    /// To this process's stderr, for commands, where somebody looks on.
+    ToStderr,
+    /// Nowhere, for a daemon: a pipe that nobody reads would hang the module.
+    Nowhere,
+}
+
+/// One worker among those of a spawner. No number comes twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerNumber(u64);
+
+impl WorkerNumber {
+    #[cfg(test)]
+    pub(in crate::backend::pkcs11) fn of_test(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// Starts and kills workers. Cheap to clone; the spawner ends with the last clone, and every worker with it.
+#[derive(Clone, Debug)]
+pub struct Spawner(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    control: OwnedFd,
+    process: Mutex<Child>,
+    started: AtomicU64,
+}
+
+impl Spawner {
+    /// Starts the spawner. To be called before any thread is started and before anything is given up that workers need:
+    /// they inherit what the spawner has.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn start(prints: Prints) -> io::Result<Self> {
+        // Not `current_exe()`: after an upgrade that path is gone, or a newer build.
+        Self::start_program("/proc/self/exe", prints)
+    }
+
+    /// The same with another file of this program.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn start_program(program: impl AsRef<OsStr>, prints: Prints) -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC;
+        let (control, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let process = Command::new(program)
+            .arg0("dekhand")
+            .arg("token-spawner")
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(match prints {
+                Prints::ToStderr => Stdio::inherit(),
+                Prints::Nowhere => Stdio::null(),
+            })
+            // A terminal's signals are for this process alone, which then ends the others in order.
+            .process_group(0)
+            .spawn()?;
+        Ok(Self(Arc::new(Inner {
+            control,
+            process: Mutex::new(process),
+            started: AtomicU64::new(0),
+        })))
+    }
+
+    /// Its process id: workers end with it.
+    pub fn id(&self) -> u32 {
+        self.0.process.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
+    /// Starts a worker with these variables above the spawner's own. Returns this end of its channel, which does not
+    /// block. A worker that could not be started says so there, in a message.
+    ///
+    /// # Errors
+    /// The spawner is gone or does not read.
+    pub fn start_worker(&self, environment: &[EnvironmentVariable]) -> io::Result<(UnixStream, WorkerNumber)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let number = self.0.started.fetch_add(1, Ordering::Relaxed);
+        let environment = environment.iter().map(|variable| wire::Variable {
+            name: variable.name.clone(),
+            value: variable.value.clone(),
+        });
+        let start = What::Start(wire::StartWorker {
+            environment: environment.collect(),
+        });
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [theirs.as_fd()];
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(io::Error::other("no space for a descriptor"));
+        }
+        self.0.say(number, start, &mut ancillary)?;
+        Ok((ours, WorkerNumber(number)))
+    }
+
+    /// Kills a worker and whatever it has started. One that has ended is left alone.
+    ///
+    /// # Errors
+    /// The spawner is gone or does not read.
+    pub fn kill(&self, worker: WorkerNumber) -> io::Result<()> {
+        let kill = What::Kill(wire::KillWorker {});
+        self.0.say(worker.0, kill, &mut SendAncillaryBuffer::default())
+    }
+
+    /// Returns when the spawner is gone: no worker can be started any more, by this process.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    ///
+    /// # Errors
+    /// The operating system has no descriptor to give.
+    pub async fn gone(&self) -> io::Result<()> {
+        // A stream or not: both are read alike.
+        let control = UnixStream::from(self.0.control.try_clone()?);
+        control.set_nonblocking(true)?;
+        let control = tokio::net::UnixStream::from_std(control)?;
+        loop {
+            control.readable().await?;
+            match control.try_read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // It never says a word; what can be read is its end.
+                Ok(_) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Ends the spawner, and waits until it and all workers are gone, 3 s at most. They end by themselves when their
+    /// channels are closed, which is for the caller to do first; those that do not are killed.
+    pub fn end(&self) {
+        self.0.end();
+    }
+}
+
+impl Inner {
+    fn say(&self, worker: u64, what: What, ancillary: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
+        let what = Some(what);
+        let message = wire::ToSpawner { worker, what }.encode_to_vec();
+        if message.len() > LONGEST {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the environment is too long",
+            ));
+        }
+        // Without waiting: who calls this serves others too.
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        rustix::net::sendmsg(&self.control, &[IoSlice::new(&message)], ancillary, flags)?;
+        Ok(())
+    }
+
+    fn end(&self) {
+        rustix::net::shutdown(&self.control, Shutdown::Write).ok();
+        let mut end = [PollFd::new(&self.control, PollFlags::IN)];
+        rustix::event::poll(&mut end, Some(&END)).ok();
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        // It hangs up a moment before it can be waited for.
+        for _ in 0..100 {
+            match process.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

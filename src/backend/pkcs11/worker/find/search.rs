@@ -1,0 +1,97 @@
+//! `C_FindObjects` over a token's keys, with a bound on what a token can hand out.
+
+use std::collections::HashSet;
+
+use cryptoki::object::Attribute;
+use cryptoki::object::AttributeType;
+use cryptoki::object::ObjectClass;
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::label;
+use crate::backend::pkcs11::worker::attribute;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::find::candidate::Candidate;
+use crate::backend::pkcs11::worker::find::candidate::Class;
+use crate::backend::pkcs11::worker::find::candidate::Makeup;
+use crate::root_key::id;
+
+/// More keys than any partition is sold with.
+const MOST_OBJECTS: usize = 100_000;
+/// What is longer than this is no label of ours, not even one with a mistake in it.
+pub(super) const LONGEST_OF_OURS: usize = 2 * label::LONGEST;
+/// No token stores a longer label.
+pub(super) const LONGEST_OF_ANY: usize = 1024;
+
+/// A secret or private key of the token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) class: Class,
+    pub(super) handle: ObjectHandle,
+}
+
+/// The token's secret and private keys that have these attributes.
+pub(super) fn keys(session: &Session, with: &[Attribute]) -> Result<Vec<Place>, TokenError> {
+    let mut places = Vec::new();
+    for (class, object_class) in [
+        (Class::Secret, ObjectClass::SECRET_KEY),
+        (Class::Private, ObjectClass::PRIVATE_KEY),
+    ] {
+        let handles = objects(session, object_class, with)?;
+        places.extend(handles.into_iter().map(|handle| Place { class, handle }));
+    }
+    Ok(places)
+}
+
+/// The token's objects of a class that have these attributes, each once.
+pub(super) fn objects(
+    session: &Session,
+    class: ObjectClass,
+    with: &[Attribute],
+) -> Result<Vec<ObjectHandle>, TokenError> {
+    let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
+    template.extend_from_slice(with);
+    let mut handles = Vec::new();
+    let mut seen = HashSet::new();
+    // The crate asks for 10 at a time and takes fewer for the end; asking for more would lose what a token hands out
+    // in smaller portions.
+    for (count, handle) in session.iter_objects(&template)?.enumerate() {
+        if count == MOST_OBJECTS {
+            return Err(TokenError::Refused(format!(
+                "the token holds more than {MOST_OBJECTS} keys: name the root key's under `versions:`"
+            )));
+        }
+        let handle = handle?;
+        if seen.insert(handle.handle()) {
+            handles.push(handle);
+        }
+    }
+    Ok(handles)
+}
+
+/// The label of an object, if it has no more bytes than `most`.
+pub(super) fn label(session: &Session, place: Place, most: usize) -> Result<attribute::Bytes, TokenError> {
+    attribute::bytes(session, place.handle, AttributeType::Label, most)
+}
+
+/// What is to be known of an object with this label; `makeup` is what is known already and never changes.
+pub(super) fn candidate(
+    session: &Session,
+    place: Place,
+    label: attribute::Bytes,
+    makeup: Option<Makeup>,
+) -> Result<Candidate, TokenError> {
+    let Place { class, handle } = place;
+    Ok(Candidate {
+        label,
+        id: attribute::bytes(session, handle, AttributeType::Id, id::LONGEST)?,
+        makeup: makeup.unwrap_or_else(|| Makeup {
+            class,
+            key_type: attribute::key_type(session, handle),
+            length: match class {
+                Class::Secret => attribute::number(session, handle, AttributeType::ValueLen),
+                Class::Private => None,
+            },
+        }),
+    })
+}

@@ -1,0 +1,233 @@
+//! A root key in a PKCS#11 token: its section as it is written, and the options that it makes.
+
+pub(super) mod setting;
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::backend::pkcs11::options::EnvironmentVariable;
+use crate::backend::pkcs11::options::ListedVersion;
+use crate::backend::pkcs11::options::Login;
+use crate::backend::pkcs11::options::MechanismChoice;
+use crate::backend::pkcs11::options::ObjectName;
+use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::backend::pkcs11::pin::PinSource;
+use crate::backend::pkcs11::token_name::TokenName;
+use crate::clock::Timestamp;
+use crate::config::error::Refusal;
+use crate::config::pkcs11::setting::ObjectLabel;
+use crate::config::pkcs11::setting::login_text;
+use crate::config::setting::AbsolutePath;
+use crate::config::setting::Flag;
+use crate::config::setting::Span;
+use crate::config::setting::Whole;
+use crate::config::setting::Word;
+use crate::config::value::List;
+use crate::config::value::Optional;
+use crate::config::value::Required;
+use crate::config::value::Section;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Number;
+
+/// No module reads more variables than that.
+const MOST_VARIABLES: usize = 32;
+/// One a month for 20 years.
+const MOST_VERSIONS: usize = 256;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pkcs11Section {
+    module: Required<AbsolutePath>,
+    token: Required<TokenName>,
+    #[serde(default)]
+    pin: Optional<PinSource>,
+    #[serde(default)]
+    admin: Optional<Section<AdminSection>>,
+    #[serde(default)]
+    login: Optional<Login>,
+    #[serde(default)]
+    sessions: Optional<Whole<1, 4>>,
+    #[serde(default)]
+    call_timeout: Optional<Span<1, 300>>,
+    #[serde(default)]
+    mechanism: Optional<Word<MechanismChoice>>,
+    #[serde(default)]
+    environment: Optional<List<Required<EnvironmentVariable>, 0, MOST_VARIABLES>>,
+    #[serde(default)]
+    versions: Optional<List<Section<VersionSection>, 0, MOST_VERSIONS>>,
+    #[serde(default)]
+    private: Optional<Flag>,
+    #[serde(default)]
+    exportable: Optional<Flag>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminSection {
+    pin: Required<PinSource>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VersionSection {
+    number: Required<Number>,
+    #[serde(default)]
+    id: Optional<KeyId>,
+    #[serde(default)]
+    label: Optional<ObjectLabel>,
+    #[serde(default)]
+    activates: Optional<Timestamp>,
+    #[serde(default)]
+    retired: Optional<Timestamp>,
+}
+
+/// A refusal, and the path of the value that it is about, from the section on.
+pub(super) type RefusedWithin = (String, Refusal);
+
+/// The options that a section makes.
+pub(super) fn options(section: Pkcs11Section) -> Result<Pkcs11Options, RefusedWithin> {
+    let Pkcs11Section {
+        module: Required(AbsolutePath(module)),
+        token: Required(token),
+        pin: Optional(pin),
+        admin: Optional(admin),
+        login: Optional(login),
+        sessions: Optional(sessions),
+        call_timeout: Optional(call_timeout),
+        mechanism: Optional(mechanism),
+        environment: Optional(environment),
+        versions: Optional(versions),
+        private: Optional(private),
+        exportable: Optional(exportable),
+    } = section;
+    let admin_pin = admin.map(|Section(AdminSection { pin: Required(pin) })| pin);
+    let login = login.unwrap_or_default();
+    check_pins(login, pin.as_ref(), admin_pin.as_ref())?;
+    let default = Pkcs11Options::new(PathBuf::new(), token.clone());
+    let sessions = sessions.and_then(|Whole(sessions)| u8::try_from(sessions).ok());
+    Ok(Pkcs11Options {
+        module,
+        token,
+        login,
+        pin,
+        admin_pin,
+        sessions: sessions.unwrap_or(default.sessions),
+        call_timeout: call_timeout.map_or(default.call_timeout, |Span(timeout)| timeout),
+        mechanism: mechanism.map_or(default.mechanism, |Word(mechanism)| mechanism),
+        environment: environment.map_or(Ok(default.environment), variables)?,
+        versions: versions.map_or(Ok(default.versions), listed_versions)?,
+        private: private.map_or(default.private, |Flag(private)| private),
+        exportable: exportable.map_or(default.exportable, |Flag(exportable)| exportable),
+    })
+}
+
+fn check_pins(login: Login, pin: Option<&PinSource>, admin_pin: Option<&PinSource>) -> Result<(), RefusedWithin> {
+    let words = login_text(login);
+    let needed = matches!(login, Login::User | Login::Vendor(_));
+    if needed && pin.is_none() {
+        let refusal = Refusal::new(format!("expected `pin`, which `login: {words}` needs")).hint(
+            "say where the PIN is, as in `pin: {file: /etc/dekhand/pin}`; or that the token wants none: `login: none`",
+        );
+        return Err((String::new(), refusal));
+    }
+    let useless = [(".pin", pin), (".admin.pin", admin_pin)];
+    match useless.into_iter().find(|(_, pin)| !needed && pin.is_some()) {
+        Some((key, _)) => {
+            let refusal = Refusal::new(format!("`login: {words}` gives the token no PIN"));
+            Err((key.to_owned(), refusal.hint("leave the PIN out, or `login`")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn variables<const LEAST: usize, const MOST: usize>(
+    List(list): List<Required<EnvironmentVariable>, LEAST, MOST>,
+) -> Result<Vec<EnvironmentVariable>, RefusedWithin> {
+    let list: Vec<_> = list.into_iter().map(|Required(variable)| variable).collect();
+    for (index, variable) in list.iter().enumerate() {
+        if let Some(other) = position_before(&list, index, |other| other.name == variable.name) {
+            let refusal = Refusal::new(format!("`environment[{other}]` sets this variable too"));
+            return Err((format!(".environment[{index}]"), refusal));
+        }
+    }
+    Ok(list)
+}
+
+fn listed_versions<const LEAST: usize, const MOST: usize>(
+    List(list): List<Section<VersionSection>, LEAST, MOST>,
+) -> Result<Vec<ListedVersion>, RefusedWithin> {
+    let mut versions: Vec<ListedVersion> = Vec::new();
+    for (index, Section(section)) in list.into_iter().enumerate() {
+        let at = |key: &str| format!(".versions[{index}]{key}");
+        let version = listed_version(section).map_err(|refusal| (at(""), refusal))?;
+        for (other, earlier) in versions.iter().enumerate() {
+            let key = if earlier.object == version.object {
+                key_of(&version.object)
+            } else if earlier.number == version.number {
+                "number"
+            } else {
+                continue;
+            };
+            let refusal = Refusal::new(format!("`versions[{other}]` has this {key} too"));
+            return Err((at(&format!(".{key}")), refusal));
+        }
+        versions.push(version);
+    }
+    Ok(versions)
+}
+
+fn listed_version(section: VersionSection) -> Result<ListedVersion, Refusal> {
+    let VersionSection {
+        number: Required(number),
+        id: Optional(id),
+        label: Optional(label),
+        activates: Optional(activates),
+        retired: Optional(retired),
+    } = section;
+    let object = match (id, label) {
+        (Some(id), None) => ObjectName::Id(id),
+        (None, Some(ObjectLabel(label))) => ObjectName::Label(label),
+        (None, None) => {
+            return Err(Refusal::new(
+                "expected `id` or `label`, by which the token's key is found",
+            ));
+        }
+        (Some(_), Some(_)) => {
+            let refusal = Refusal::new("expected one of `id` and `label`, found both");
+            return Err(refusal.hint("the id is enough: it is what names a key for ever"));
+        }
+    };
+    if activates.is_some_and(|activates| retired.is_some_and(|retired| retired < activates)) {
+        let refusal = Refusal::new("this version is retired before it activates");
+        return Err(refusal.hint("leave `activates` out of a version that never encrypted"));
+    }
+    Ok(ListedVersion {
+        object,
+        number,
+        activates,
+        retired,
+    })
+}
+
+/// The key under which the configuration names an object.
+pub(super) fn key_of(object: &ObjectName) -> &'static str {
+    match object {
+        ObjectName::Id(_) => "id",
+        ObjectName::Label(_) => "label",
+    }
+}
+
+fn position_before<T>(list: &[T], index: usize, is: impl Fn(&T) -> bool) -> Option<usize> {
+    list.iter().take(index).position(is)
+}
+
+/// The version of `new` that lists an object of `old`: both root keys would have it, and then neither decrypts with it.
+/// A label is one object's only in one token.
+pub(super) fn shared_object(old: &Pkcs11Options, new: &Pkcs11Options) -> Option<usize> {
+    let one_token = old.module == new.module && old.token == new.token;
+    new.versions.iter().position(|version| match version.object {
+        ObjectName::Label(_) if !one_token => false,
+        _ => old.versions.iter().any(|other| other.object == version.object),
+    })
+}

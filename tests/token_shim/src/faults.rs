@@ -1,0 +1,105 @@
+//! What befalls a call before it is forwarded, and its output afterwards.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use cryptoki_sys::CK_BYTE;
+use cryptoki_sys::CK_RV;
+use cryptoki_sys::CK_ULONG;
+use cryptoki_sys::CKR_HOST_MEMORY;
+
+use crate::control::Action;
+use crate::control::Control;
+use crate::control::Fault;
+use crate::counts;
+
+/// What the call answers without being forwarded.
+pub(crate) fn before(control: &Control, function: &str) -> Option<CK_RV> {
+    let due = control
+        .faults
+        .iter()
+        .filter(|fault| !alters(fault) && fault.is_about(function));
+    due.filter(|fault| is_due(control, fault))
+        .find_map(|fault| befall(&fault.action))
+}
+
+/// Alters an output as long as `length`, in a buffer that holds `capacity`.
+pub(crate) unsafe fn alter(
+    control: &Control,
+    function: &str,
+    output: *mut CK_BYTE,
+    length: *mut CK_ULONG,
+    capacity: CK_ULONG,
+) {
+    for fault in &control.faults {
+        if output.is_null() || *length == 0 || !alters(fault) || !fault.is_about(function) || !is_due(control, fault) {
+            continue;
+        }
+        match fault.action {
+            Action::Flip => *output ^= 1,
+            Action::Shorter => *length -= 1,
+            Action::Longer => {
+                // Claimed also where there was no room: the caller must not believe it.
+                if *length < capacity {
+                    *output.add(usize::try_from(*length).unwrap_or(0)) = 0xA5;
+                }
+                *length += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn alters(fault: &Fault) -> bool {
+    matches!(fault.action, Action::Flip | Action::Longer | Action::Shorter)
+}
+
+fn is_due(control: &Control, fault: &Fault) -> bool {
+    !fault.limits.count() || {
+        let call = counts::update(&control.place.count_of(fault.line), |count| count + 1);
+        fault.limits.include(call)
+    }
+}
+
+fn befall(action: &Action) -> Option<CK_RV> {
+    match *action {
+        Action::Delay(time) => sleep(time),
+        Action::Fail(value) => return Some(value),
+        Action::Hang => loop {
+            sleep(Duration::from_secs(3600));
+        },
+        Action::Crash => {
+            let nowhere: *mut u8 = std::ptr::without_provenance_mut(16);
+            // SAFETY: none. The page is never mapped, and the process ends here, which is asked for.
+            unsafe { nowhere.write_volatile(1) }
+        }
+        Action::Abort => std::process::abort(),
+        Action::Exit(code) => std::process::exit(code),
+        Action::Leak(bytes) => return leak(bytes),
+        Action::Noise => noise(),
+        Action::Flip | Action::Longer | Action::Shorter => {}
+    }
+    None
+}
+
+fn leak(bytes: usize) -> Option<CK_RV> {
+    // SAFETY: memory that is nobody's, filled and forgotten.
+    unsafe {
+        let memory = libc::malloc(bytes);
+        if memory.is_null() {
+            return Some(CKR_HOST_MEMORY);
+        }
+        // Not with zeros: the compiler would make a calloc of both, which touches nothing.
+        std::ptr::write_bytes(memory.cast::<u8>(), 0xA5, bytes);
+        std::hint::black_box(memory);
+    }
+    None
+}
+
+fn noise() {
+    let text = b"vendor: this is a line that nobody asked for\n";
+    for descriptor in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: reads a constant. Written past Rust's own handles, as a vendor's C does it.
+        unsafe { libc::write(descriptor, text.as_ptr().cast(), text.len()) };
+    }
+}

@@ -1,0 +1,135 @@
+//! Objects: found or not, made as asked or not.
+
+use cryptoki_sys::CK_ATTRIBUTE;
+use cryptoki_sys::CK_FALSE;
+use cryptoki_sys::CK_MECHANISM;
+use cryptoki_sys::CK_OBJECT_HANDLE;
+use cryptoki_sys::CK_RV;
+use cryptoki_sys::CK_SESSION_HANDLE;
+use cryptoki_sys::CK_TRUE;
+use cryptoki_sys::CK_ULONG;
+use cryptoki_sys::CK_UNAVAILABLE_INFORMATION;
+use cryptoki_sys::CKA_EXTRACTABLE;
+use cryptoki_sys::CKA_SENSITIVE;
+use cryptoki_sys::CKR_ATTRIBUTE_TYPE_INVALID;
+use cryptoki_sys::CKR_FUNCTION_NOT_SUPPORTED;
+use cryptoki_sys::CKR_OK;
+
+use crate::attribute;
+use crate::control;
+use crate::control::Control;
+use crate::control::Like;
+use crate::counts;
+use crate::mechanisms;
+use crate::real::real;
+use crate::sessions;
+
+pub(crate) unsafe fn find(
+    session: CK_SESSION_HANDLE,
+    objects: *mut CK_OBJECT_HANDLE,
+    most: CK_ULONG,
+    count: *mut CK_ULONG,
+) -> CK_RV {
+    let _inside = sessions::inside();
+    let control = control::current();
+    let answer = real!(C_FindObjects(session, objects, most, count));
+    if let (CKR_OK, Some((line, limits))) = (answer, control.finds_nothing) {
+        let call = counts::update(&control.place.count_of(line), |count| count + 1);
+        if limits.include(call) {
+            *count = 0;
+        }
+    }
+    answer
+}
+
+pub(crate) unsafe fn create(
+    session: CK_SESSION_HANDLE,
+    template: *mut CK_ATTRIBUTE,
+    count: CK_ULONG,
+    object: *mut CK_OBJECT_HANDLE,
+) -> CK_RV {
+    let _inside = sessions::inside();
+    let control = control::current();
+    match altered(&control, attribute::template(template, count)) {
+        Ok(mut own) => real!(C_CreateObject(session, own.as_mut_ptr(), count, object)),
+        Err(answer) => answer,
+    }
+}
+
+pub(crate) unsafe fn generate(
+    session: CK_SESSION_HANDLE,
+    mechanism: *mut CK_MECHANISM,
+    template: *mut CK_ATTRIBUTE,
+    count: CK_ULONG,
+    key: *mut CK_OBJECT_HANDLE,
+) -> CK_RV {
+    let _inside = sessions::inside();
+    let control = control::current();
+    let refused = mechanism
+        .as_ref()
+        .and_then(|mechanism| mechanisms::refusal(&control, mechanism.mechanism));
+    match altered(&control, attribute::template(template, count)) {
+        _ if refused.is_some() => refused.unwrap_or_default(),
+        Ok(mut own) => real!(C_GenerateKey(session, mechanism, own.as_mut_ptr(), count, key)),
+        Err(answer) => answer,
+    }
+}
+
+/// The template that the key is really made from.
+unsafe fn altered(control: &Control, template: &[CK_ATTRIBUTE]) -> Result<Vec<CK_ATTRIBUTE>, CK_RV> {
+    static YES: u8 = CK_TRUE;
+    static NO: u8 = CK_FALSE;
+    for refused in &control.refused_attributes {
+        let is_it = |attribute: &&CK_ATTRIBUTE| {
+            attribute.type_ == refused.attribute
+                && (refused.value.is_none() || attribute::boolean(attribute) == refused.value)
+        };
+        if template.iter().find(is_it).is_some() {
+            return Err(refused.answer);
+        }
+    }
+    let mut own = template.to_vec();
+    for attribute in own.iter_mut().filter(|_| control.weak_template) {
+        match attribute.type_ {
+            CKA_SENSITIVE => attribute.pValue = (&raw const NO).cast_mut().cast(),
+            CKA_EXTRACTABLE => attribute.pValue = (&raw const YES).cast_mut().cast(),
+            _ => {}
+        }
+    }
+    Ok(own)
+}
+
+pub(crate) unsafe fn attributes(
+    session: CK_SESSION_HANDLE,
+    object: CK_OBJECT_HANDLE,
+    template: *mut CK_ATTRIBUTE,
+    count: CK_ULONG,
+) -> CK_RV {
+    let _inside = sessions::inside();
+    let control = control::current();
+    let answer = real!(C_GetAttributeValue(session, object, template, count));
+    let mut hidden = false;
+    for attribute in attribute::template(template, count) {
+        if control.hidden_attributes.contains(&attribute.type_) {
+            attribute.ulValueLen = CK_UNAVAILABLE_INFORMATION;
+            hidden = true;
+        }
+    }
+    if answer == CKR_OK && hidden {
+        return CKR_ATTRIBUTE_TYPE_INVALID;
+    }
+    answer
+}
+
+pub(crate) unsafe fn set_attributes(
+    session: CK_SESSION_HANDLE,
+    object: CK_OBJECT_HANDLE,
+    template: *mut CK_ATTRIBUTE,
+    count: CK_ULONG,
+) -> CK_RV {
+    let _inside = sessions::inside();
+    if control::current().like == Like::CloudHsm {
+        return CKR_FUNCTION_NOT_SUPPORTED;
+    }
+    real!(C_SetAttributeValue(session, object, template, count))
+}
