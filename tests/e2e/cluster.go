@@ -58,8 +58,8 @@ func oneServer(t testing.TB, shared bool) (*Cluster, *Daemon, *APIServer) {
 	return cluster, node, server
 }
 
-// threeNodes starts three daemons, whose root keys are there already, and an API server behind each.
-func threeNodes(cluster *Cluster, daemons []*Daemon) {
+// startNodes starts daemons, whose root keys are there already, and an API server behind each.
+func startNodes(cluster *Cluster, daemons []*Daemon) {
 	cluster.t.Helper()
 	knowPINs(cluster.t, daemons)
 	for _, node := range daemons {

@@ -108,9 +108,6 @@ func (d *Daemon) Kill() { d.process.Load().Kill() }
 // Stop ends the process with SIGTERM.
 func (d *Daemon) Stop() { d.process.Load().Stop() }
 
-// RSS is the memory in use now, in KiB.
-func (d *Daemon) RSS() int { return d.process.Load().RSS() }
-
 // keyID is what Status reports now.
 func (d *Daemon) keyID() string {
 	d.t.Helper()

@@ -20,7 +20,7 @@ func TestThreeNodesWithAStoreEachRotateWithoutAFailedRead(t *testing.T) {
 	nodes[0].createRootKey()
 	stores[0].copyTo(stores[1])
 	stores[0].copyTo(stores[2])
-	threeNodes(cluster, nodes)
+	startNodes(cluster, nodes)
 	old := nodes[0].keyID()
 	values := cluster.servers[0].createSecrets(50)
 	load := startLoad(t, cluster.servers...)

@@ -21,7 +21,7 @@ func TestEverySecretIsSealedInEtcdAndReadable(t *testing.T) {
 	server := cluster.addAPIServer(node.endpoint())
 	server.Start()
 	measured(t, "kube-apiserver: start to ready %v", server.waitReady().Round(time.Millisecond))
-	measured(t, "RSS of the daemon, idle: %d KiB", node.RSS())
+	measured(t, "RSS, idle: %v", node.memory())
 	cluster.createNamespace()
 	statusIsRight(t, node)
 

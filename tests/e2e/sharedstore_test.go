@@ -16,7 +16,7 @@ func TestThreeNodesWithOneStoreRotateWithoutAFailedRead(t *testing.T) {
 		nodes = append(nodes, newDaemon(t, cluster.dir, fmt.Sprintf("node-%d", i+1), rootKeys(store)))
 	}
 	nodes[0].createRootKey()
-	threeNodes(cluster, nodes)
+	startNodes(cluster, nodes)
 	values := cluster.servers[0].createSecrets(50)
 	load := startLoad(t, cluster.servers...)
 	direct := startDirectLoad(t, nodes...)
