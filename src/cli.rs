@@ -16,7 +16,7 @@ use clap::Subcommand;
 
 use crate::cli::config::ConfigCommand;
 use crate::cli::exit::Exit;
-use crate::cli::keys::KeysCommand;
+use crate::cli::keys::arguments::KeysCommand;
 use crate::cli::output::Format;
 use crate::cli::output::Output;
 use crate::cli::serve::ServeArgs;

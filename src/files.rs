@@ -2,131 +2,30 @@
 
 mod error;
 pub mod owner;
+mod read;
 pub mod thread;
 
 use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
-use std::io::Read as _;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
-use zeroize::Zeroizing;
+
+use read::check_private;
 
 pub use error::FileError;
-
-/// Reads a file whole, of at most `limit` bytes, into a buffer that is wiped.
-///
-/// # Errors
-/// It can't be read, is no regular file, or is larger.
-pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    read_checked(path, limit, |_| Ok(()))
-}
-
-/// Reads a file that only its owner, root or this process's user, may read or write. A symbolic link is refused.
-///
-/// # Errors
-/// As [`read`], and for wrong modes and owners.
-pub fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    read_checked(path, limit, |metadata| check_private(path, metadata, 0o600))
-}
-
-/// Reads a file that only its owner, root or this process's user, may write, whoever may read it. Symbolic links are
-/// followed: what counts is who can change the file behind them.
-///
-/// # Errors
-/// As [`read`], and for wrong modes and owners.
-pub fn read_trusted(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    let path = std::fs::canonicalize(path).map_err(FileError::io("open", path))?;
-    read_checked(&path, limit, |metadata| {
-        check_owner(&path, metadata)?;
-        let mode = metadata.mode() & 0o7777;
-        if mode & 0o022 != 0 {
-            return Err(FileError::Writable {
-                path: path.clone(),
-                mode,
-            });
-        }
-        Ok(())
-    })
-}
-
-fn read_checked(
-    path: &Path,
-    limit: u64,
-    check: impl FnOnce(&std::fs::Metadata) -> Result<(), FileError>,
-) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    // NONBLOCK: opening a FIFO must not wait for its writer.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(flags);
-    let file = options.open(path).map_err(FileError::opening("open", path))?;
-    let metadata = file.metadata().map_err(FileError::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(FileError::Kind {
-            path: path.to_owned(),
-            expected: "regular file",
-        });
-    }
-    check(&metadata)?;
-    let too_large = || FileError::TooLarge {
-        path: path.to_owned(),
-        limit,
-    };
-    if metadata.len() > limit {
-        return Err(too_large());
-    }
-    // One allocation that never grows, since growing would leave an unwiped copy.
-    let capacity = usize::try_from(limit.min(metadata.len()) + 1).map_err(|_| too_large())?;
-    let mut bytes = Zeroizing::new(vec![0; capacity]);
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match (&file).read(rest) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(FileError::io("read", path)(error)),
-        }
-    }
-    if filled == capacity {
-        // It grew while it was read; the writers we know replace files instead.
-        return Err(too_large());
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
-fn check_owner(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileError> {
-    let own = rustix::process::geteuid().as_raw();
-    if metadata.uid() != 0 && metadata.uid() != own {
-        return Err(FileError::Owner {
-            path: path.to_owned(),
-            uid: metadata.uid(),
-            own,
-        });
-    }
-    Ok(())
-}
-
-fn check_private(path: &Path, metadata: &std::fs::Metadata, wanted: u32) -> Result<(), FileError> {
-    check_owner(path, metadata)?;
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(FileError::Mode {
-            path: path.to_owned(),
-            mode,
-            wanted,
-        });
-    }
-    Ok(())
-}
+pub use read::read;
+pub use read::read_behind_link;
+pub use read::read_granted;
+pub use read::read_private;
+pub use read::read_private_described;
+pub use read::read_trusted;
 
 /// Replaces or makes a file in one step, mode 0600: written beside, synced, renamed, directory synced. Whoever reads
 /// it, also after a crash, sees the old content or the new, never a part. Writers of one path exclude each other by a
@@ -252,8 +151,6 @@ fn open_lock(path: &Path) -> Result<File, FileError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -265,35 +162,6 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(read_private(&path, 100).unwrap().as_slice(), b"two");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_that_others_can_read_is_refused_with_the_mend() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("keys");
-        std::fs::write(&path, "x").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        let error = read_private(&path, 100).unwrap_err().to_string();
-        assert!(error.contains("mode 0640") && error.contains("chmod 0600"), "{error}");
-    }
-
-    #[test]
-    fn a_trusted_file_may_be_read_but_not_written_by_others() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("config");
-        std::fs::write(&path, "x").unwrap();
-        let link = directory.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        set_mode(0o644);
-        assert_eq!(read_trusted(&path, 100).unwrap().as_slice(), b"x");
-        assert_eq!(read_trusted(&link, 100).unwrap().as_slice(), b"x");
-        for mode in [0o664, 0o646] {
-            set_mode(mode);
-            for name in [&path, &link] {
-                assert!(matches!(read_trusted(name, 100), Err(FileError::Writable { .. })));
-            }
-        }
     }
 
     #[test]

@@ -17,15 +17,17 @@ use std::sync::Mutex;
 use clap::Parser;
 use dekhand::backend::keyring::KeyringOptions;
 use dekhand::cli::keys::Console;
-use dekhand::cli::keys::KeysCommand;
+use dekhand::cli::keys::arguments::KeysCommand;
 use dekhand::cli::keys::error::FailureKind;
 use dekhand::cli::keys::execute;
 use dekhand::cli::keys::input::Input;
 use dekhand::cli::keys::target::Target;
+use dekhand::cli::keys::tokens::NoTokens;
 use dekhand::cli::output::Format;
 use dekhand::cli::output::Output;
 use dekhand::clock::Clock;
 use dekhand::clock::Timestamp;
+use dekhand::config::Store;
 use dekhand::root_key::high_water::HighWater;
 use dekhand::root_key::high_water::HighWaterFile;
 use serde_json::Value;
@@ -130,13 +132,14 @@ impl Node {
         let targets = [Target {
             name: "kube-root".parse().unwrap(),
             shared: self.shared,
-            keyring: KeyringOptions { file: self.keyring() },
+            store: Store::Keyring(KeyringOptions { file: self.keyring() }),
             state: self.file("state"),
         }];
         let mut console = Console {
             out: &mut out,
             input: &mut input,
             clock: &Clock::turned(Timestamp::from_unix(self.now)),
+            tokens: &NoTokens,
         };
         let failure = execute(&line.command, &targets, &mut console).err().map(|error| {
             let kind = error.kind();

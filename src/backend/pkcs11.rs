@@ -1,6 +1,7 @@
 //! Root keys in a PKCS#11 token, which only a worker process ever touches.
 
 pub mod assignment;
+pub mod ceremony;
 mod label;
 pub mod options;
 pub mod pin;

@@ -1,10 +1,10 @@
 //! The processes that dekhand starts by itself; nobody types these commands.
 
-use std::io;
 use std::process::ExitCode;
 
 use crate::backend::pkcs11::spawner;
 use crate::backend::pkcs11::worker;
+use crate::cli::exit;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 
@@ -18,10 +18,14 @@ pub fn token_spawner(out: &mut Output) -> ExitCode {
 
 /// `dekhand token-worker`.
 pub fn token_worker(parent: u32, out: &mut Output) -> ExitCode {
-    if rustix::net::sockopt::socket_type(io::stdin()).is_err() {
-        return by_hand(out);
+    match worker::main(parent) {
+        Ok(()) => Exit::Good.into(),
+        Err(worker::WorkerError::ByHand(_)) => by_hand(out),
+        Err(error) => {
+            exit::tell(&error.into(), out);
+            Exit::Failed.into()
+        }
     }
-    worker::main(parent)
 }
 
 fn by_hand(out: &mut Output) -> ExitCode {

@@ -8,6 +8,8 @@ pub mod make;
 pub mod refusal;
 pub mod verify;
 
+use std::time::Duration;
+
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::root_key::Admin;
@@ -30,6 +32,30 @@ pub struct Rotation<'a> {
     pub clock: &'a Clock,
     /// Whether one store serves all nodes.
     pub shared: bool,
+    /// The finest step of dates in the store.
+    pub step: Duration,
+}
+
+impl Rotation<'_> {
+    /// The latest date of the store that is not after `moment`.
+    fn date_until(&self, moment: Timestamp) -> Timestamp {
+        date_until(moment, self.step)
+    }
+
+    /// The earliest date of the store that is not before `moment`: nobody encrypts sooner than was asked for.
+    fn date_from(&self, moment: Timestamp) -> Timestamp {
+        let until = self.date_until(moment);
+        if until == moment {
+            moment
+        } else {
+            until.after(self.step)
+        }
+    }
+}
+
+/// The latest date that is not after `moment` where dates have such steps: what holds from now on must not wait.
+fn date_until(moment: Timestamp, step: Duration) -> Timestamp {
+    Timestamp::from_unix(moment.unix() - moment.unix() % step.as_secs().max(1))
 }
 
 /// Whether a version still waits to encrypt: it has no date, or one to come.

@@ -11,6 +11,9 @@ const MOST_LINES: usize = 400;
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "manager", "misc", "mod"];
 
+/// The one file that may be unsafe: PKCS#11 is a C interface, and cryptoki can't express all of it.
+const UNSAFE_FILE: &str = "backend/pkcs11/worker/calls.rs";
+
 /// What is wrong with the form of a file.
 pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -32,7 +35,7 @@ pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> 
         found.push(Violation::new(file, lines, what));
     }
     for (line, token) in tokens {
-        if token.is_word("unsafe") {
+        if token.is_word("unsafe") && file != Path::new(UNSAFE_FILE) {
             found.push(Violation::new(file, *line, "unsafe code"));
         }
     }
@@ -68,6 +71,11 @@ mod planted {
         assert_eq!(whats("a/mod.rs", "//! Bad name.\n").len(), 1);
         assert_eq!(whats("utils/a.rs", "//! Bad name.\n").len(), 1);
         assert_eq!(whats("a.rs", "//! Bad.\nfn f() { unsafe {} }\n"), ["unsafe code"]);
+        assert_eq!(whats("calls.rs", "//! Bad.\nfn f() { unsafe {} }\n"), ["unsafe code"]);
+        assert_eq!(
+            whats(super::UNSAFE_FILE, "//! Good.\nfn f() { unsafe {} }\n"),
+            Vec::<String>::new()
+        );
         assert_eq!(whats("a.rs", "//! Good: unsafe.\n// unsafe\n"), Vec::<String>::new());
         assert_eq!(
             whats("a.rs", &format!("//! Long.\n{}", "\n".repeat(399))),

@@ -52,7 +52,7 @@ pub(in crate::backend::pkcs11) fn parse(name: &RootKeyName, label: &str) -> Opti
 /// Whether a label that [`parse`] does not know was meant for this root key: a mistake in a key ceremony is worth a
 /// warning.
 pub(in crate::backend::pkcs11) fn resembles(name: &RootKeyName, label: &str) -> bool {
-    rest_of(name, label).is_some()
+    rest_of(name, label).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// The state as a label can say it, to the minute. A moment that has passed is rounded down, so that it stays passed;
@@ -190,7 +190,9 @@ mod tests {
     #[test]
     fn a_label_with_a_mistake_resembles_one_of_ours_and_a_stranger_does_not() {
         assert!(resembles(&name(), "kube-root.v1@20260229T1200Z"));
-        assert!(!resembles(&name(), "kube-root2.v1") && !resembles(&name(), "tls.v1"));
+        for label in ["kube-root2.v1", "tls.v1", "kube-root.vault", "kube-root"] {
+            assert!(!resembles(&name(), label), "{label}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(super) const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("DEK
 
 /// A message that makes no sense: the other end is broken, or is no end of ours.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProtocolError {
+pub(crate) enum ProtocolError {
     /// No message of the protocol.
     #[error("a message of the token worker's channel can't be read")]
     NotAMessage(#[from] prost::DecodeError),

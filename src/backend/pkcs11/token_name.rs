@@ -57,6 +57,14 @@ impl TokenName {
         }
     }
 
+    /// The label that it gives, if it gives one.
+    pub fn label(&self) -> Option<&str> {
+        match &self.0 {
+            Said::Text(text) => Some(text),
+            Said::Uri(attributes) => attributes.label.as_deref(),
+        }
+    }
+
     /// What a text alone means when it is no token's label: the serial number. None for a URI, which says what it means.
     pub fn as_serial(&self) -> Option<Self> {
         match &self.0 {

@@ -1,18 +1,210 @@
 //! The token worker: the one process that loads the vendor's module, holds the PIN and the sessions.
+//!
+//! Calls come in through `channel` and wait in `queue`; `serve` does each by one `attempt` after the other, with the
+//! rungs of the `ladder` in between. What it works on is the `connection`: module, login and sessions.
 
+mod attempt;
 mod attribute;
+mod calls;
+mod canary;
+mod channel;
+mod connection;
 pub(super) mod error;
 mod find;
 pub(super) mod key_object;
+pub(super) mod keys;
+mod ladder;
+mod login;
+pub(super) mod mechanism;
+mod missing;
 pub(super) mod module;
+mod operation;
 mod pin_record;
+mod problem;
+mod queue;
 pub(super) mod return_value;
+mod serve;
+mod show;
+mod token_info;
 
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::DumpableBehavior;
+use rustix::process::Pid;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::Signal;
+
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::protocol::BUILD;
+use crate::backend::pkcs11::protocol::ProtocolError;
+use crate::backend::pkcs11::protocol::call;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::call::StartError;
 use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::worker::channel::Outlet;
+use crate::backend::pkcs11::worker::queue::Job;
+use crate::backend::pkcs11::worker::serve::Service;
 use crate::proto::token_worker as wire;
 
-/// Serves the daemon at the other end of stdin until that is gone.
-pub(crate) fn main(_parent: u32) -> std::process::ExitCode {
-    while frame::read::<wire::ToWorker>(std::io::stdin()).is_ok() {}
-    std::process::ExitCode::SUCCESS
+/// So long a module may take to say goodbye to its token.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Why a worker did not come to work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkerError {
+    /// It was not started by a spawner.
+    #[error("`token-worker` is started by dekhand itself: run `dekhand serve`, or `dekhand token` to look at tokens")]
+    ByHand(#[source] io::Error),
+    /// The operating system refused something that every worker needs.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// The first message is none.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The channel failed before there was work.
+    #[error(transparent)]
+    Channel(#[from] ProtocolError),
+}
+
+/// Serves the channel on stdin until it ends; then this process ends too, whatever the module is doing.
+///
+/// # Errors
+/// It did not come to work.
+pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
+    let channel = channel::take_stdin().map_err(WorkerError::ByHand)?;
+    bind_to(parent)?;
+    let outlet = channel.try_clone().map_err(system("share the channel"))?;
+    let outlet = Outlet::new(outlet);
+    let first: wire::ToWorker = frame::read(&channel)?;
+    outlet.hello(BUILD)?;
+    let assignment = call::assignment(&first)?;
+    limit_memory(&assignment)?;
+    work(&channel, assignment, outlet)
+}
+
+/// Ends with its parent, and only then: stop signals go to all processes of a terminal or a service, and it is the
+/// daemon that says when the last call was made. No core file, no debugger: the PIN will be in here.
+fn bind_to(parent: u32) -> Result<(), WorkerError> {
+    let ignored = Arc::new(AtomicBool::new(false));
+    for signal in [
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGHUP,
+    ] {
+        signal_hook::flag::register(signal, Arc::clone(&ignored)).map_err(system("set aside stop signals"))?;
+    }
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Core, none)
+        .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
+        .and_then(|()| rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))
+        .map_err(|error| system("bind this process to its parent")(error.into()))?;
+    // It may have died before the line above.
+    let now = rustix::process::getppid().map(Pid::as_raw_nonzero);
+    if now.map(std::num::NonZero::get) != i32::try_from(parent).ok() {
+        let gone = io::Error::other("another process is");
+        return Err(system("be a child of the spawner")(gone));
+    }
+    Ok(())
+}
+
+/// A module that leaks ends this process, not its neighbours: where containers are killed as a whole, the daemon too.
+fn limit_memory(assignment: &Assignment) -> Result<(), WorkerError> {
+    let limit = Rlimit {
+        current: Some(assignment.memory),
+        maximum: Some(assignment.memory),
+    };
+    rustix::process::setrlimit(Resource::Data, limit).map_err(|error| system("limit its memory")(error.into()))
+}
+
+fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<(), WorkerError> {
+    let sessions = usize::from(assignment.options.sessions.max(1));
+    let service = Arc::new(Service::new(assignment, outlet));
+    let (done, all_done) = mpsc::channel::<()>();
+    for seat in 0..sessions {
+        let (service, done) = (Arc::clone(&service), done.clone());
+        std::thread::Builder::new()
+            .name(format!("session-{seat}"))
+            .spawn(move || {
+                // A panic ends the process, which the daemon notices, not only this thread, which it would not.
+                let _ends = EndOnPanic;
+                service.run(seat);
+                drop(done);
+            })
+            .map_err(system("start a thread"))?;
+    }
+    drop(done);
+    read_calls(channel, &service);
+    // The daemon is gone, or wants no more. Sessions are closed as long as the module goes along.
+    service.queue.close();
+    std::thread::Builder::new()
+        .name("goodbye".to_owned())
+        .spawn(move || {
+            // Nothing is ever sent: it ends when the last session's thread has.
+            all_done.recv().ok();
+            service.disconnect();
+            end();
+        })
+        .map_err(system("start a thread"))?;
+    std::thread::sleep(GOODBYE);
+    end()
+}
+
+fn read_calls(channel: &UnixStream, service: &Service) {
+    loop {
+        let message: wire::ToWorker = match frame::read(channel) {
+            Ok(message) => message,
+            Err(_) => return,
+        };
+        let number = message.number;
+        match Call::from_wire(message) {
+            Ok(call) => service.queue.push(Job { number, call }),
+            // One build speaks at both ends: such a message comes from nobody whom to serve makes sense.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Ends this process at once: no destructor of a module that may be hung, broken or in use runs.
+fn end() -> ! {
+    loop {
+        rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).ok();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            end();
+        }
+    }
+}
+
+/// Bytes of data memory that this process has, as RLIMIT_DATA counts them; 0 where the system does not say.
+fn memory() -> u64 {
+    // proc(5), statm: the sixth field is data and stack, in pages.
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(5).and_then(|field| field.parse::<u64>().ok());
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(0);
+    pages.unwrap_or(0).saturating_mul(page)
+}
+
+fn system(action: &'static str) -> impl FnOnce(io::Error) -> WorkerError {
+    move |source| WorkerError::System { action, source }
 }

@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use crate::cli::keys::Console;
+use crate::cli::keys::advice;
 use crate::cli::keys::error::KeysError;
+use crate::cli::keys::opened::Purpose;
 use crate::cli::keys::show;
 use crate::cli::keys::target::Target;
 use crate::clock::Timestamp;
-use crate::root_key::Admin as _;
 use crate::root_key::rotation::date::Dated;
 use crate::root_key::rotation::date::When;
 use crate::root_key::version::Selector;
@@ -25,12 +26,13 @@ pub(super) async fn activate(
     when: When,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let (admin, recorded) = (target.writer()?, target.recorded()?);
+    let recorded = target.recorded()?;
+    let store = target.open(Purpose::Change, console).await?;
     let dated = target
-        .rules(&admin, console.clock)
+        .rules(&store, console)
         .activate(version, when, recorded.as_ref())
         .await?;
-    let versions = admin.versions().await?;
+    let versions = store.versions().await?;
     let Dated { version, at, before } = dated;
     show::change(target, &version, &versions, More { before }, console);
     let now = console.clock.now();
@@ -43,10 +45,7 @@ pub(super) async fn activate(
         ));
     }
     if !target.shared {
-        console.out.talk(&format!(
-            "next: give it the same date on every other node (`dekhand keys activate --at {at}` there, or copy {})",
-            target.keyring.file.display()
-        ));
+        console.out.talk(&advice::same_date(target, at));
     }
     Ok(())
 }

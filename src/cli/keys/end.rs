@@ -1,11 +1,12 @@
 //! `keys retire`, `keys restore` and `keys destroy`.
 
 use crate::cli::keys::Console;
-use crate::cli::keys::DestroyArgs;
+use crate::cli::keys::advice;
+use crate::cli::keys::arguments::DestroyArgs;
 use crate::cli::keys::error::KeysError;
+use crate::cli::keys::opened::Purpose;
 use crate::cli::keys::show;
 use crate::cli::keys::target::Target;
-use crate::root_key::Admin as _;
 use crate::root_key::rotation::confirmation;
 use crate::root_key::rotation::end::Destroyed;
 use crate::root_key::version::Selector;
@@ -18,9 +19,9 @@ pub(super) async fn retire(
     unaudited: bool,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let admin = target.writer()?;
-    let retired = target.rules(&admin, console.clock).retire(version, unaudited).await?;
-    let versions = admin.versions().await?;
+    let store = target.open(Purpose::Change, console).await?;
+    let retired = target.rules(&store, console).retire(version, unaudited).await?;
+    let versions = store.versions().await?;
     show::change(target, &retired, &versions, show::NothingMore {}, console);
     let number = retired.number;
     console.out.talk(&format!(
@@ -33,9 +34,9 @@ pub(super) async fn retire(
 
 /// `keys restore`
 pub(super) async fn restore(target: &Target, version: &Selector, console: &mut Console<'_>) -> Result<(), KeysError> {
-    let admin = target.writer()?;
-    let restored = target.rules(&admin, console.clock).restore(version).await?;
-    let versions = admin.versions().await?;
+    let store = target.open(Purpose::Change, console).await?;
+    let restored = target.rules(&store, console).restore(version).await?;
+    let versions = store.versions().await?;
     show::change(target, &restored, &versions, show::NothingMore {}, console);
     let number = restored.number;
     console.out.talk(&match restored.state {
@@ -55,13 +56,14 @@ pub(super) async fn destroy(target: &Target, args: &DestroyArgs, console: &mut C
         unaudited,
         retention,
         confirm,
+        print: _,
         which: _,
     } = args;
     let (retention, unaudited) = (*retention, *unaudited);
     // Asked without the lock: nobody else should have to wait for an answer.
-    let reader = target.reader();
+    let store = target.open(Purpose::Consider, console).await?;
     let Destroyed { version, retired_since } = target
-        .rules(&reader, console.clock)
+        .rules(&store, console)
         .destroyable(version, retention, unaudited)
         .await?;
     console.out.talk(&format!(
@@ -71,24 +73,20 @@ pub(super) async fn destroy(target: &Target, args: &DestroyArgs, console: &mut C
     ));
     let expected = confirmation(&target.name, version.number);
     let given = console.input.confirmed(confirm.as_deref(), &expected, console.out)?;
-    let admin = target.writer()?;
+    let store = target.hold(store)?;
     let selector = Selector::Id(version.id);
-    let rules = target.rules(&admin, console.clock);
+    let rules = target.rules(&store, console);
     let destroyed = rules.destroy(&selector, retention, unaudited, given.as_deref()).await?;
-    let versions = admin.versions().await?;
+    let versions = store.versions().await?;
     show::change(target, &destroyed.version, &versions, show::NothingMore {}, console);
-    console.out.talk(&format!(
-        "destroyed here; copies of {} on other nodes and in backups still hold the key",
-        target.keyring.file.display()
-    ));
+    console
+        .out
+        .talk(&advice::other_copies(target, destroyed.version.number));
     Ok(())
 }
 
 fn talk_of_other_nodes(target: &Target, console: &mut Console<'_>) {
     if !target.shared {
-        let file = target.keyring.file.display();
-        console
-            .out
-            .talk(&format!("next: do the same on every other node, or copy {file} there"));
+        console.out.talk(&advice::same_elsewhere(target));
     }
 }

@@ -12,6 +12,7 @@ use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::rotation::verify::VerifyError;
+use crate::secret::NoRandomness;
 
 /// A command on root keys failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,17 @@ pub enum KeysError {
         wanted: RootKeyName,
         /// What there is.
         known: String,
+    },
+    /// What is written on the keys of this token counts for nothing.
+    #[error(
+        "`versions:` in the configuration lists the versions of `{name}`, whatever the token's labels say: \
+         `dekhand keys {command} --print` shows what to do by hand and what to write there"
+    )]
+    Listed {
+        /// The root key.
+        name: RootKeyName,
+        /// The command.
+        command: &'static str,
     },
     /// The rules forbid it, or the store or the state directory failed.
     #[error(transparent)]
@@ -51,6 +63,9 @@ pub enum KeysError {
     /// Stdin holds more than could be meant.
     #[error("stdin has more than {0} bytes")]
     StdinTooLong(usize),
+    /// There is no randomness for an id.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
     /// The operating system has nothing to run on.
     #[error("cannot start")]
     Runtime(#[source] io::Error),
@@ -79,7 +94,8 @@ impl KeysError {
         };
         match self {
             Self::Usage(_) | Self::UnknownRootKey { .. } => FailureKind::Usage,
-            Self::Rotation(RotationError::Refused(_))
+            Self::Listed { .. }
+            | Self::Rotation(RotationError::Refused(_))
             | Self::Verify(VerifyError::Refused(_))
             | Self::Keyring(KeyringError::Exists { .. } | KeyringError::Directory { .. }) => FailureKind::Refused,
             Self::Rotation(RotationError::Store(error)) | Self::Verify(VerifyError::Store(error)) => of_store(error),
@@ -92,6 +108,7 @@ impl KeysError {
             | Self::File(_)
             | Self::Stdin(_)
             | Self::StdinTooLong(_)
+            | Self::NoRandomness(_)
             | Self::Runtime(_) => FailureKind::Failed,
         }
     }

@@ -4,9 +4,10 @@ use serde_json::json;
 
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
+use crate::cli::keys::opened::Opened;
+use crate::cli::keys::opened::Purpose;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Format;
-use crate::root_key::Admin as _;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::confirmation;
 use crate::root_key::rotation::loss::accept_loss;
@@ -20,7 +21,8 @@ pub(super) async fn accept(
     confirm: Option<&str>,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let lost = acceptable(target.recorded()?, &target.name, &versions(target).await?, id)?;
+    let store = target.open(Purpose::Look, console).await?;
+    let lost = acceptable(target.recorded()?, &target.name, &versions(&store).await?, id)?;
     console.out.talk(&format!(
         "{} (id {id}) is lost: what is stored under it stays unreadable, and this node may go back to an older version; \
          if a copy of the store may still be found, restore that instead",
@@ -29,7 +31,7 @@ pub(super) async fn accept(
     let expected = confirmation(&target.name, lost.number);
     let given = console.input.confirmed(confirm, &expected, console.out)?;
     // Looked up again: the store may be back.
-    let versions = versions(target).await?;
+    let versions = versions(&store).await?;
     let lost = accept_loss(&target.high_water(), &target.name, &versions, id, given.as_deref())?;
     match console.out.format() {
         Format::Text => console
@@ -46,12 +48,10 @@ pub(super) async fn accept(
     Ok(())
 }
 
-/// What the store has; nothing if the whole file is lost, but never if it just can't be read.
-async fn versions(target: &Target) -> Result<Vec<Version>, KeysError> {
-    let admin = target.reader();
-    if admin.file().exists()? {
-        Ok(admin.versions().await?)
-    } else {
-        Ok(Vec::new())
+/// What the store has; nothing if a whole keyring is lost, but never if it just can't be read.
+async fn versions(store: &Opened) -> Result<Vec<Version>, KeysError> {
+    match store {
+        Opened::Keyring(keyring) if !keyring.file().exists()? => Ok(Vec::new()),
+        Opened::Keyring(_) | Opened::Token(_) => store.versions().await,
     }
 }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::backend::keyring::admin::KeyringAdmin;
 use crate::cli::keys::Console;
+use crate::cli::keys::advice;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::key_text;
 use crate::cli::keys::key_text::Form;
+use crate::cli::keys::opened::Opened;
+use crate::cli::keys::opened::Purpose;
 use crate::cli::keys::show;
+use crate::cli::keys::show::ShownKey;
 use crate::cli::keys::target::Target;
-use crate::root_key::Admin as _;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::check_recorded;
@@ -23,14 +25,17 @@ use crate::root_key::version::State;
 struct More {
     /// The id of this command's own version, if that was destroyed in favour of the one shown.
     yielded: Option<KeyId>,
+    #[serde(flatten)]
+    key: Option<ShownKey>,
 }
 
 /// `keys create`
 pub(super) async fn create(target: &Target, console: &mut Console<'_>) -> Result<(), KeysError> {
-    let (admin, recorded) = (target.writer()?, target.recorded()?);
-    prepare(&admin, recorded.as_ref())?;
-    let made = target.rules(&admin, console.clock).create(recorded.as_ref()).await?;
-    show(target, &admin, made, console).await
+    let recorded = target.recorded()?;
+    let store = target.open(Purpose::Change, console).await?;
+    prepare(&store, recorded.as_ref())?;
+    let made = target.rules(&store, console).create(recorded.as_ref()).await?;
+    show(target, &store, made, console).await
 }
 
 /// `keys rotate`
@@ -39,12 +44,13 @@ pub(super) async fn rotate(
     activate_in: Option<Duration>,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let (admin, recorded) = (target.writer()?, target.recorded()?);
+    let recorded = target.recorded()?;
+    let store = target.open(Purpose::Change, console).await?;
     let made = target
-        .rules(&admin, console.clock)
+        .rules(&store, console)
         .rotate(activate_in, recorded.as_ref())
         .await?;
-    show(target, &admin, made, console).await
+    show(target, &store, made, console).await
 }
 
 /// `keys import`
@@ -55,26 +61,27 @@ pub(super) async fn import(
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let key = key_text::read(form, file, console.input)?;
-    let (admin, recorded) = (target.writer()?, target.recorded()?);
-    prepare(&admin, recorded.as_ref())?;
-    let made = target
-        .rules(&admin, console.clock)
-        .import(key, recorded.as_ref())
-        .await?;
-    show(target, &admin, made, console).await
+    let recorded = target.recorded()?;
+    let store = target.open(Purpose::Change, console).await?;
+    prepare(&store, recorded.as_ref())?;
+    let made = target.rules(&store, console).import(key, recorded.as_ref()).await?;
+    show(target, &store, made, console).await
 }
 
-/// Makes the keyring if there is none, and none was lost.
-fn prepare(admin: &KeyringAdmin, recorded: Option<&HighWater>) -> Result<(), KeysError> {
-    if admin.file().exists()? {
+/// Makes the keyring if there is none, and none was lost. A token is made by its vendor's tools.
+fn prepare(store: &Opened, recorded: Option<&HighWater>) -> Result<(), KeysError> {
+    let Opened::Keyring(keyring) = store else {
+        return Ok(());
+    };
+    if keyring.file().exists()? {
         return Ok(());
     }
     check_recorded(&[], recorded)?;
-    Ok(admin.create_file()?)
+    Ok(keyring.create_file()?)
 }
 
-async fn show(target: &Target, admin: &KeyringAdmin, made: Made, console: &mut Console<'_>) -> Result<(), KeysError> {
-    let versions = admin.versions().await?;
+async fn show(target: &Target, store: &Opened, made: Made, console: &mut Console<'_>) -> Result<(), KeysError> {
+    let versions = store.versions().await?;
     let Made {
         version,
         yielded,
@@ -92,23 +99,18 @@ async fn show(target: &Target, admin: &KeyringAdmin, made: Made, console: &mut C
              activate by id and retire the other"
         ));
     }
-    show::change(target, &version, &versions, More { yielded }, console);
-    let file = target.keyring.file.display();
+    let key = show::key(target, store, &version, console).await;
+    show::change(target, &version, &versions, More { yielded, key }, console);
     match version.state {
-        State::Pending if target.shared => console.out.talk(
-            "next: `dekhand keys activate --in 10m` gives it the date from which it encrypts; until then it only decrypts",
-        ),
-        State::Pending => console.out.talk(&format!(
-            "next: copy {file} to every other node, run `dekhand keys verify` there, then `dekhand keys activate`"
-        )),
+        State::Pending => console.out.talk(&advice::bring_to_other_nodes(target)),
         State::ActiveFrom(moment) => {
             let now = console.clock.now();
-            console.out.talk(&format!("it encrypts from {moment} on; this node's clock says {now}"));
+            console
+                .out
+                .talk(&format!("it encrypts from {moment} on; this node's clock says {now}"));
         }
         State::RetiredSince(_) => {}
     }
-    console.out.talk(&format!(
-        "keep a copy of {file} where only you can read it: without this key, what is stored under it is lost"
-    ));
+    console.out.talk(&advice::keep_a_copy(target));
     Ok(())
 }

@@ -1,15 +1,19 @@
 //! How versions are shown, to people and to programs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use crate::backend::pkcs11::report::KeyReport;
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
+use crate::cli::keys::opened::Opened;
+use crate::cli::keys::opened::Purpose;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Format;
 use crate::clock::Timestamp;
 use crate::envelope::primary::Candidates;
 use crate::envelope::primary::Choice;
-use crate::root_key::Admin as _;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
@@ -29,6 +33,19 @@ pub(super) struct ShownVersion {
     /// The date of its state, which for a pending version is to come.
     since: Option<Timestamp>,
     primary: bool,
+    /// Only of a key in a token.
+    #[serde(flatten)]
+    key: Option<ShownKey>,
+}
+
+/// What a token says of a version's key.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct ShownKey {
+    key: Option<String>,
+    label: Option<String>,
+    /// As PKCS#11 names them, without `CKA_`.
+    attributes: BTreeMap<String, Option<bool>>,
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,6 +88,7 @@ impl ShownVersion {
             state,
             since: version.state.moment(),
             primary: primary == Some(&version.id),
+            key: None,
         }
     }
 
@@ -85,6 +103,46 @@ impl ShownVersion {
         let primary = if self.primary { "  primary" } else { "" };
         format!("{:<5}  {state:<42}  {}{primary}", self.version, self.id)
     }
+}
+
+impl From<KeyReport> for ShownKey {
+    fn from(report: KeyReport) -> Self {
+        let KeyReport {
+            key,
+            label,
+            attributes,
+            warnings,
+        } = report;
+        Self {
+            key: Some(key),
+            label: Some(label),
+            attributes: attributes.into_iter().collect(),
+            warnings,
+        }
+    }
+}
+
+/// Reads back what a token made of a version's key, and says what is weak about it. `None` where there is no token.
+pub(super) async fn key(
+    target: &Target,
+    store: &Opened,
+    version: &Version,
+    console: &mut Console<'_>,
+) -> Option<ShownKey> {
+    let shown = match store.report(&version.id).await? {
+        Ok(report) => ShownKey::from(report),
+        // The version is there all the same.
+        Err(error) => ShownKey {
+            warnings: vec![format!("what the token says of it cannot be read: {}", error.chain())],
+            ..ShownKey::default()
+        },
+    };
+    for warning in &shown.warnings {
+        console
+            .out
+            .talk(&format!("warning: {} {}: {warning}", target.name, version.number));
+    }
+    Some(shown)
 }
 
 /// The version that encrypts on a node that has reported `recorded`, by the daemon's own rule; or why none may.
@@ -129,7 +187,8 @@ pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Resu
     let now = console.clock.now();
     let mut root_keys = Vec::new();
     for target in targets {
-        let versions = target.reader().versions().await?;
+        let store = target.open(Purpose::Look, console).await?;
+        let versions = store.versions().await?;
         let recorded = target.recorded()?;
         let primary = primary(&versions, recorded.as_ref(), now);
         if let (Some(_), Err(refusal)) = (&recorded, &primary) {
@@ -139,14 +198,18 @@ pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Resu
             ));
         }
         let primary = primary.ok();
+        let mut shown = Vec::new();
+        for version in &versions {
+            shown.push(ShownVersion {
+                key: key(target, &store, version, console).await,
+                ..ShownVersion::new(version, primary.as_ref(), now)
+            });
+        }
         root_keys.push(ShownRootKey {
             name: target.name.clone(),
-            backend: "keyring",
+            backend: target.backend(),
             shared: target.shared,
-            versions: versions
-                .iter()
-                .map(|version| ShownVersion::new(version, primary.as_ref(), now))
-                .collect(),
+            versions: shown,
         });
     }
     match console.out.format() {
@@ -172,7 +235,7 @@ fn text(root_key: &ShownRootKey, target: &Target) -> String {
     } else {
         "each node has its own"
     };
-    let mut text = format!("{name}  {backend} {}, {whose}", target.keyring.file.display());
+    let mut text = format!("{name}  {backend} {}, {whose}", target.place());
     if versions.is_empty() {
         text.push_str("\n  no versions: `dekhand keys create` makes the first one");
     }

@@ -2,16 +2,20 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::backend::keyring::Keyring;
-use crate::backend::keyring::KeyringOptions;
 use crate::backend::keyring::admin::KeyringAdmin;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
-use crate::clock::Clock;
+use crate::cli::keys::opened::Opened;
+use crate::cli::keys::opened::Purpose;
 use crate::config::RootKeyEntry;
 use crate::config::Store;
 use crate::files::thread::FileThread;
-use crate::root_key::Admin;
+use crate::root_key::RootKey;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::name::RootKeyName;
@@ -25,48 +29,101 @@ pub struct Target {
     /// Whether one store serves all nodes.
     pub shared: bool,
     /// Where it lives.
-    pub keyring: KeyringOptions,
+    pub store: Store,
     /// The state directory of the daemon.
     pub state: PathBuf,
 }
 
 impl Target {
-    /// An entry of `root_keys:` in a configuration with this state directory, if it is a keyring.
-    pub fn new(entry: &RootKeyEntry, state: &Path) -> Option<Self> {
-        let RootKeyEntry { name, shared, store } = entry;
-        let Store::Keyring(keyring) = store else {
-            return None;
-        };
-        Some(Self {
-            name: name.clone(),
-            shared: *shared,
-            keyring: keyring.clone(),
-            state: state.to_owned(),
+    /// An entry of `root_keys:` in a configuration with this state directory.
+    pub fn new(entry: &RootKeyEntry, state: &Path) -> Self {
+        let RootKeyEntry { name, shared, store } = entry.clone();
+        let state = state.to_owned();
+        Self {
+            name,
+            shared,
+            store,
+            state,
+        }
+    }
+
+    /// Opens the store.
+    pub(super) async fn open(&self, purpose: Purpose, console: &Console<'_>) -> Result<Opened, KeysError> {
+        Ok(match &self.store {
+            Store::Keyring(options) => Opened::Keyring(match purpose {
+                Purpose::Look | Purpose::Consider => KeyringAdmin::new(options, self.name.clone()),
+                Purpose::Change => KeyringAdmin::exclusive(options, self.name.clone())?,
+            }),
+            Store::Pkcs11(options) => {
+                let role = match purpose {
+                    Purpose::Look => Role::Look,
+                    Purpose::Consider | Purpose::Change => Role::Admin,
+                };
+                Opened::Token(console.tokens.keys(self, options, role).await?)
+            }
         })
     }
 
-    /// For looking.
-    pub(super) fn reader(&self) -> KeyringAdmin {
-        KeyringAdmin::new(&self.keyring, self.name.clone())
-    }
-
-    /// For changing, with no other command in between; waits for one that is at work.
-    pub(super) fn writer(&self) -> Result<KeyringAdmin, KeysError> {
-        Ok(KeyringAdmin::exclusive(&self.keyring, self.name.clone())?)
+    /// What was opened to consider a change, now that it is to be made: no other command of this node comes between.
+    /// A token has no lock; what was looked up is looked up again by the rules.
+    pub(super) fn hold(&self, opened: Opened) -> Result<Opened, KeysError> {
+        Ok(match (&self.store, opened) {
+            (Store::Keyring(options), Opened::Keyring(_)) => {
+                Opened::Keyring(KeyringAdmin::exclusive(options, self.name.clone())?)
+            }
+            (_, opened) => opened,
+        })
     }
 
     /// What the daemon sees.
-    pub(super) fn root_key(&self) -> Keyring {
-        Keyring::new(&self.keyring, self.name.clone(), FileThread::in_place())
+    pub(super) async fn root_key(&self, console: &Console<'_>) -> Result<Box<dyn RootKey>, KeysError> {
+        Ok(match &self.store {
+            Store::Keyring(options) => Box::new(Keyring::new(options, self.name.clone(), FileThread::in_place())),
+            Store::Pkcs11(options) => console.tokens.root_key(self, options).await?,
+        })
     }
 
     /// The rules.
-    pub(super) fn rules<'a>(&'a self, admin: &'a dyn Admin, clock: &'a Clock) -> Rotation<'a> {
+    pub(super) fn rules<'a>(&'a self, opened: &'a Opened, console: &'a Console<'_>) -> Rotation<'a> {
         Rotation {
-            admin,
+            admin: opened.admin(),
             name: &self.name,
-            clock,
+            clock: console.clock,
             shared: self.shared,
+            step: self.step(),
+        }
+    }
+
+    /// The finest step of dates in its store.
+    pub(super) fn step(&self) -> Duration {
+        match &self.store {
+            Store::Keyring(_) => Duration::from_secs(1),
+            // As labels have it.
+            Store::Pkcs11(_) => Duration::from_secs(60),
+        }
+    }
+
+    /// The token's options, if it lives in one.
+    pub(super) fn token(&self) -> Option<&Pkcs11Options> {
+        match &self.store {
+            Store::Keyring(_) => None,
+            Store::Pkcs11(options) => Some(options),
+        }
+    }
+
+    /// The name of its backend, which is that of the section in the configuration.
+    pub(super) fn backend(&self) -> &'static str {
+        match &self.store {
+            Store::Keyring(_) => "keyring",
+            Store::Pkcs11(_) => "pkcs11",
+        }
+    }
+
+    /// Where it lives, for people.
+    pub(super) fn place(&self) -> String {
+        match &self.store {
+            Store::Keyring(options) => options.file.display().to_string(),
+            Store::Pkcs11(options) => format!("{} of {}", options.token, options.module.display()),
         }
     }
 

@@ -22,8 +22,8 @@ pub(super) async fn record(
     version: Option<&Selector>,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let root_key = target.root_key();
-    let record = verify::record(&root_key, &target.name, version, console.clock.now()).await?;
+    let root_key = target.root_key(console).await?;
+    let record = verify::record(root_key.as_ref(), &target.name, version, console.clock.now()).await?;
     // A file for another node, whatever is read by people.
     console.out.json(&record);
     console
@@ -40,7 +40,8 @@ pub(super) async fn against(target: &Target, file: &Path, console: &mut Console<
         files::read(file, u64::try_from(LIMIT).unwrap_or(u64::MAX))?
     };
     let record = Record::parse(&bytes)?;
-    let version = verify::against(&target.root_key(), &target.name, &record).await?;
+    let root_key = target.root_key(console).await?;
+    let version = verify::against(root_key.as_ref(), &target.name, &record).await?;
     match console.out.format() {
         Format::Text => console.out.data(&format!(
             "{}  {} {}  the same key as in the record",

@@ -51,6 +51,21 @@ impl Rotation<'_> {
         when: When,
         recorded: Option<&HighWater>,
     ) -> Result<Dated, RotationError> {
+        let dated = self.activatable(selector, when, recorded).await?;
+        self.admin.relabel(&dated.version.id, dated.version.state).await?;
+        Ok(dated)
+    }
+
+    /// What [`Rotation::activate`] would make of the version.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn activatable(
+        &self,
+        selector: Option<&Selector>,
+        when: When,
+        recorded: Option<&HighWater>,
+    ) -> Result<Dated, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
         check_recorded(&versions, recorded)?;
         if matches!(when, When::In(_)) {
@@ -77,17 +92,22 @@ impl Rotation<'_> {
             }
         };
         let at = match when {
-            When::In(duration) => moment_in(duration, now)?,
-            When::At(moment) => check_moment(moment, now)?,
+            When::In(duration) => self.moment_in(duration)?,
+            When::At(moment) => self.date_from(check_moment(moment, now)?),
         };
         check_order(version, at, &versions)?;
         let state = State::ActiveFrom(at);
-        self.admin.relabel(&version.id, state).await?;
         let version = Version {
             state,
             ..version.clone()
         };
         Ok(Dated { version, at, before })
+    }
+
+    /// The date of the store that lies `duration` ahead.
+    pub(super) fn moment_in(&self, duration: Duration) -> Result<Timestamp, Refusal> {
+        let now = self.clock.now();
+        Ok(self.date_from(check_moment(now.after(duration), now)?))
     }
 }
 
@@ -100,11 +120,6 @@ fn only_pending(versions: &[Version], now: Timestamp) -> Result<&Version, Refusa
             ids: several.iter().map(|version| version.id.clone()).collect(),
         }),
     }
-}
-
-/// The moment that lies `duration` ahead.
-pub(super) fn moment_in(duration: Duration, now: Timestamp) -> Result<Timestamp, Refusal> {
-    check_moment(now.after(duration), now)
 }
 
 /// A clock that is behind would turn "in ten minutes" into "long ago" for all other nodes, so what the store knows of

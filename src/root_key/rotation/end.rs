@@ -38,12 +38,21 @@ impl Rotation<'_> {
     /// # Errors
     /// It encrypts, did so lately or will so soon, is retired, nobody has looked at etcd; or the store fails.
     pub async fn retire(&self, selector: &Selector, unaudited: bool) -> Result<Version, RotationError> {
+        let retired = self.retirable(selector, unaudited).await?;
+        self.admin.relabel(&retired.id, retired.state).await?;
+        Ok(retired)
+    }
+
+    /// What [`Rotation::retire`] would make of the version.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn retirable(&self, selector: &Selector, unaudited: bool) -> Result<Version, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
         let version = find(&versions, selector)?;
         check_is_out_of_use(version, &versions, now)?;
         check_audit(version, unaudited)?;
-        let state = State::RetiredSince(now);
-        self.admin.relabel(&version.id, state).await?;
+        let state = State::RetiredSince(self.date_until(now));
         Ok(Version {
             state,
             ..version.clone()
@@ -55,14 +64,26 @@ impl Rotation<'_> {
     /// # Errors
     /// It is not retired; or the store fails.
     pub async fn restore(&self, selector: &Selector) -> Result<Version, RotationError> {
+        let restored = self.restorable(selector).await?;
+        self.admin.relabel(&restored.id, restored.state).await?;
+        Ok(restored)
+    }
+
+    /// What [`Rotation::restore`] would make of the version.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn restorable(&self, selector: &Selector) -> Result<Version, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
         let version = find(&versions, selector)?;
         let State::RetiredSince(since) = version.state else {
             let number = version.number;
             return Err(Refusal::NothingToRestore { number }.into());
         };
-        let state = restored(version, since, primary(&versions, now));
-        self.admin.relabel(&version.id, state).await?;
+        let state = match restored(version, since, primary(&versions, now)) {
+            State::ActiveFrom(moment) => State::ActiveFrom(self.date_until(moment)),
+            state @ (State::Pending | State::RetiredSince(_)) => state,
+        };
         Ok(Version {
             state,
             ..version.clone()

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::Rotation;
 use crate::root_key::rotation::check_recorded;
 use crate::root_key::rotation::date;
+use crate::root_key::rotation::date_until;
 use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::is_pending;
 use crate::root_key::rotation::refusal::Refusal;
@@ -27,18 +29,44 @@ pub struct Made {
     pub rivals: Vec<KeyId>,
 }
 
+/// A version that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// Its number.
+    pub number: Number,
+    /// Its state.
+    pub state: State,
+}
+
+impl Next {
+    /// The first version of a root key: nothing is older, so it is active at once. `step` is that of the store's dates.
+    pub fn first(now: Timestamp, step: Duration) -> Self {
+        Self {
+            number: Number::FIRST,
+            state: State::ActiveFrom(date_until(now, step)),
+        }
+    }
+}
+
 impl Rotation<'_> {
     /// Makes v1, active at once. `recorded` is what this node has reported of the root key.
     ///
     /// # Errors
     /// There are versions, or the store lacks what this node has reported; or the store fails.
     pub async fn create(&self, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
+        let next = self.creatable(recorded).await?;
+        self.make(next, None).await
+    }
+
+    /// What [`Rotation::create`] would make.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn creatable(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
         let versions = self.admin.versions().await?;
         check_recorded(&versions, recorded)?;
         if versions.is_empty() {
-            return self
-                .make(Number::FIRST, State::ActiveFrom(self.clock.now()), None)
-                .await;
+            return Ok(Next::first(self.clock.now(), self.step));
         }
         Err(RotationError::Refused(Refusal::HasVersions {
             name: self.name.clone(),
@@ -57,6 +85,19 @@ impl Rotation<'_> {
         activate_in: Option<Duration>,
         recorded: Option<&HighWater>,
     ) -> Result<Made, RotationError> {
+        let next = self.rotatable(activate_in, recorded).await?;
+        self.make(next, None).await
+    }
+
+    /// What [`Rotation::rotate`] would make.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn rotatable(
+        &self,
+        activate_in: Option<Duration>,
+        recorded: Option<&HighWater>,
+    ) -> Result<Next, RotationError> {
         if activate_in.is_some() && !self.shared {
             return Err(Refusal::NotShared.into());
         }
@@ -69,9 +110,9 @@ impl Rotation<'_> {
         let number = self.next_number(&versions)?;
         let state = match activate_in {
             None => State::Pending,
-            Some(duration) => State::ActiveFrom(date::moment_in(duration, self.clock.now())?),
+            Some(duration) => State::ActiveFrom(self.moment_in(duration)?),
         };
-        self.make(number, state, None).await
+        Ok(Next { number, state })
     }
 
     /// Makes a version of a key that another system made: v1, active at once, or the next one, pending.
@@ -79,14 +120,24 @@ impl Rotation<'_> {
     /// # Errors
     /// One is pending; the store lacks what this node has reported; or the store fails, or knows the key.
     pub async fn import(&self, key: Key, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
+        let next = self.importable(recorded).await?;
+        self.make(next, Some(key)).await
+    }
+
+    /// What [`Rotation::import`] would make.
+    ///
+    /// # Errors
+    /// As there, but for what is about the key.
+    pub async fn importable(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
         let versions = self.admin.versions().await?;
         check_recorded(&versions, recorded)?;
         if versions.is_empty() {
-            let state = State::ActiveFrom(self.clock.now());
-            return self.make(Number::FIRST, state, Some(key)).await;
+            return Ok(Next::first(self.clock.now(), self.step));
         }
-        let number = self.next_number(&versions)?;
-        self.make(number, State::Pending, Some(key)).await
+        Ok(Next {
+            number: self.next_number(&versions)?,
+            state: State::Pending,
+        })
     }
 
     fn next_number(&self, versions: &[Version]) -> Result<Number, Refusal> {
@@ -107,7 +158,8 @@ impl Rotation<'_> {
     }
 
     /// Makes a version as pending first, so that it is unused as long as it may have to be destroyed again.
-    async fn make(&self, number: Number, state: State, key: Option<Key>) -> Result<Made, RotationError> {
+    async fn make(&self, next: Next, key: Option<Key>) -> Result<Made, RotationError> {
+        let Next { number, state } = next;
         let own = match key {
             None => self.admin.generate(number, State::Pending).await?,
             Some(key) => self.admin.import(number, State::Pending, key).await?,

@@ -32,12 +32,24 @@ pub(super) fn rule<'a, T>(
     now: u64,
     command: impl AsyncFnOnce(Rotation<'_>) -> Result<T, RotationError>,
 ) -> Result<T, RotationError> {
+    rule_in_steps(Duration::from_secs(1), store, shared, now, command)
+}
+
+/// The same, where the store's dates have these steps.
+pub(super) fn rule_in_steps<'a, T>(
+    step: Duration,
+    store: &'a FakeAdmin,
+    shared: bool,
+    now: u64,
+    command: impl AsyncFnOnce(Rotation<'_>) -> Result<T, RotationError>,
+) -> Result<T, RotationError> {
     let (name, clock) = (name(), Clock::turned(at(now)));
     let rotation = Rotation {
         admin: store,
         name: &name,
         clock: &clock,
         shared,
+        step,
     };
     let call = std::pin::pin!(command(rotation));
     futures_util::FutureExt::now_or_never(call).unwrap()
@@ -108,5 +120,35 @@ fn a_selector_must_name_exactly_one_version() {
     assert_eq!(
         find(&[], &selector("7")).unwrap_err().to_string(),
         "there is no version v7; there are none"
+    );
+}
+
+#[test]
+fn where_dates_have_minutes_what_is_asked_for_is_never_early_and_what_holds_now_never_waits() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    const HALF_PAST: u64 = NOW + 30;
+    let store = FakeAdmin::default();
+    let made = rule_in_steps(MINUTE, &store, true, HALF_PAST, async |rules| rules.create(None).await);
+    assert_eq!(made.unwrap().version.state, active_from(NOW));
+    let in_ten = Some(10 * MINUTE);
+    let made = rule_in_steps(MINUTE, &store, true, HALF_PAST, async |rules| {
+        rules.rotate(in_ten, None).await
+    });
+    assert_eq!(made.unwrap().version.state, active_from(NOW + 660));
+    let when = date::When::At(at(HALF_PAST + 900));
+    let dated = rule_in_steps(MINUTE, &store, true, HALF_PAST, async |rules| {
+        rules.activate(Some(&selector("v2")), when, None).await
+    });
+    assert_eq!(dated.unwrap().at, at(NOW + 960));
+    let later = HALF_PAST + 7200;
+    let retired = rule_in_steps(MINUTE, &store, true, later, async |rules| {
+        rules.retire(&selector("v1"), true).await
+    });
+    assert_eq!(retired.unwrap().state, retired_since(later - 30));
+    let states: Vec<State> = store.now().iter().map(|version| version.state).collect();
+    assert_eq!(
+        states,
+        [retired_since(later - 30), active_from(NOW + 960)],
+        "as shown, so stored"
     );
 }

@@ -1,6 +1,7 @@
 //! The message functions of PKCS#11 3.0 for AES-GCM, over `SoftHSM`'s `C_Encrypt` and `C_Decrypt`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -46,10 +47,10 @@ fn init(session: CK_SESSION_HANDLE, direction: Direction, mechanism: &CK_MECHANI
     if kind != CKM_AES_GCM {
         return CKR_MECHANISM_INVALID;
     }
-    keys(|keys| match keys.contains_key(&(session, direction)) {
-        true => CKR_OPERATION_ACTIVE,
-        false => {
-            keys.insert((session, direction), key);
+    keys(|keys| match keys.entry((session, direction)) {
+        Entry::Occupied(_) => CKR_OPERATION_ACTIVE,
+        Entry::Vacant(free) => {
+            free.insert(key);
             CKR_OK
         }
     })

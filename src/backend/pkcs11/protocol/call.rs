@@ -98,6 +98,24 @@ impl Call {
         }
     }
 
+    /// What failed when it failed.
+    pub(in crate::backend::pkcs11) fn doing(&self) -> String {
+        match self {
+            Self::Open => "the token cannot be opened".to_owned(),
+            Self::Find { .. } => "the versions in the token cannot be listed".to_owned(),
+            Self::Wrap { id, .. } => format!("a data key cannot be wrapped under version {id}"),
+            Self::Unwrap { id, .. } => format!("a data key cannot be unwrapped under version {id}"),
+            Self::Tokens => "the module's tokens cannot be listed".to_owned(),
+            Self::Describe => "the token cannot be described".to_owned(),
+            Self::Probe { .. } => "the mechanisms cannot be tried".to_owned(),
+            Self::Attributes { id } => format!("the attributes of version {id} cannot be read"),
+            Self::Generate { number, .. } => format!("the key of {number} cannot be made"),
+            Self::Import { number, .. } => format!("the key of {number} cannot be imported"),
+            Self::Relabel { id, .. } => format!("the label of version {id} cannot be changed"),
+            Self::Destroy { id } => format!("the key of version {id} cannot be destroyed"),
+        }
+    }
+
     /// The call as a message.
     pub(in crate::backend::pkcs11) fn to_wire(&self, number: u64) -> wire::ToWorker {
         let bytes = |id: &KeyId| id.as_bytes().to_vec();
@@ -223,7 +241,7 @@ pub(in crate::backend::pkcs11) fn assignment(message: &wire::ToWorker) -> Result
 
 /// A worker can't start on what it was told.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::backend::pkcs11) enum StartError {
+pub(crate) enum StartError {
     /// The other end is another build.
     #[error("this worker is {BUILD}, and was called by {0}")]
     OtherBuild(String),

@@ -2,6 +2,7 @@
 
 use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backend::pkcs11::worker::return_value::ReturnValue;
+use crate::root_key::id::KeyId;
 
 /// A call to a token failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +29,20 @@ pub(in crate::backend::pkcs11) enum TokenError {
     /// A token answered what it must not: a constant IV, a wrong length, a forged ciphertext that opens.
     #[error("the token {0}")]
     Lie(String),
+    /// The module knows no token of this name: it is gone, or the name is wrong.
+    #[error("the module shows no token {name}; it shows: {seen}")]
+    NoToken {
+        /// The name.
+        name: String,
+        /// What there is instead.
+        seen: String,
+    },
     /// An object that was there, or should be, is not found.
     #[error("the token holds no key with id {0}")]
-    NotFound(crate::root_key::id::KeyId),
+    NotFound(KeyId),
+    /// A list of versions lacks some that were there; `None`: it has none at all.
+    #[error("the token shows {}", lack(.0))]
+    Incomplete(Vec<Option<KeyId>>),
     /// It can't be done with this key, token or configuration.
     #[error("{0}")]
     Refused(String),
@@ -57,11 +69,20 @@ impl TokenError {
     pub(in crate::backend::pkcs11) fn cure(&self) -> Cure {
         match self {
             Self::Call { value, .. } => value.cure(),
-            Self::Module(_) => Cure::Module,
+            Self::Module(_) | Self::NoToken { .. } => Cure::Module,
             // A lost login finds nothing.
-            Self::NotFound(_) => Cure::Login,
+            Self::NotFound(_) | Self::Incomplete(_) => Cure::Login,
             Self::Load { .. } | Self::Lie(_) | Self::Refused(_) => Cure::Nothing,
         }
+    }
+}
+
+fn lack(missing: &[Option<KeyId>]) -> String {
+    let ids: Vec<String> = missing.iter().flatten().map(KeyId::to_string).collect();
+    if ids.is_empty() {
+        "no version of the root key".to_owned()
+    } else {
+        format!("no version {} any more", ids.join(", "))
     }
 }
 

@@ -1,7 +1,6 @@
 //! The vendor's module in this process: loaded, initialised, finalised.
 
 use std::path::Path;
-use std::path::PathBuf;
 
 use cryptoki::context::CInitializeArgs;
 use cryptoki::context::CInitializeFlags;
@@ -9,13 +8,16 @@ use cryptoki::context::Pkcs11;
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 
+use crate::backend::pkcs11::worker::calls::Calls;
 use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::token_info;
+pub(in crate::backend::pkcs11) use crate::backend::pkcs11::worker::token_info::TokenInfo;
 
 /// An initialised module. Sessions must be gone before it is finalised.
 #[derive(Debug)]
 pub(in crate::backend::pkcs11) struct Module {
-    path: PathBuf,
     context: Pkcs11,
+    calls: Calls,
 }
 
 impl Module {
@@ -28,11 +30,9 @@ impl Module {
             },
             other => other.into(),
         })?;
+        let calls = Calls::load(path)?;
         context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-        Ok(Self {
-            path: path.to_owned(),
-            context,
-        })
+        Ok(Self { context, calls })
     }
 
     /// `C_Finalize`. No call may be in flight and no session be left: the first kills or hangs the process, the second
@@ -48,5 +48,31 @@ impl Module {
         } else {
             self.context.open_ro_session(slot)?
         })
+    }
+
+    /// The slots that hold a token. Their numbers change from one initialisation to the next.
+    pub(in crate::backend::pkcs11) fn slots(&self) -> Result<Vec<Slot>, TokenError> {
+        Ok(self.context.get_slots_with_token()?)
+    }
+
+    /// What a slot calls itself.
+    pub(in crate::backend::pkcs11) fn slot_description(&self, slot: Slot) -> Result<String, TokenError> {
+        let info = self.context.get_slot_info(slot)?;
+        Ok(token_info::text(info.slot_description().as_bytes()))
+    }
+
+    /// What the token in a slot says of itself.
+    pub(in crate::backend::pkcs11) fn token_info(&self, slot: Slot) -> Result<TokenInfo, TokenError> {
+        Ok(TokenInfo::of(&self.calls.token_info(slot)?))
+    }
+
+    /// Every mechanism that the token in a slot lists, by its number. What is listed need not work.
+    pub(in crate::backend::pkcs11) fn mechanisms(&self, slot: Slot) -> Result<Vec<u64>, TokenError> {
+        self.calls.mechanisms(slot)
+    }
+
+    /// The functions that cryptoki cannot express.
+    pub(super) fn calls(&self) -> &Calls {
+        &self.calls
     }
 }

@@ -102,14 +102,13 @@ impl Driver {
     pub(crate) fn generate(&self, session: CK_SESSION_HANDLE) -> Result<CK_OBJECT_HANDLE> {
         let (yes, no) = (CK_TRUE, CK_FALSE);
         let size: CK_ULONG = 32;
-        let flag = |type_, value: &CK_BBOOL| attribute(type_, value);
         let mut template = [
-            flag(CKA_TOKEN, &yes),
-            flag(CKA_PRIVATE, &yes),
-            flag(CKA_SENSITIVE, &yes),
-            flag(CKA_EXTRACTABLE, &no),
-            flag(CKA_ENCRYPT, &yes),
-            flag(CKA_DECRYPT, &yes),
+            attribute(CKA_TOKEN, &yes),
+            attribute(CKA_PRIVATE, &yes),
+            attribute(CKA_SENSITIVE, &yes),
+            attribute(CKA_EXTRACTABLE, &no),
+            attribute(CKA_ENCRYPT, &yes),
+            attribute(CKA_DECRYPT, &yes),
             attribute(CKA_VALUE_LEN, &size),
         ];
         let mut mechanism = plain(CKM_AES_KEY_GEN);
@@ -120,6 +119,23 @@ impl Driver {
             C_GenerateKey(session, &raw mut mechanism, template, count, &raw mut key)
         );
         done(answer).map(|()| key)
+    }
+
+    /// Imports an AES key.
+    pub(crate) fn import(&self, session: CK_SESSION_HANDLE, value: &[u8; 32]) -> Result<CK_OBJECT_HANDLE> {
+        let (yes, no) = (CK_TRUE, CK_FALSE);
+        let (class, kind) = (CKO_SECRET_KEY, CKK_AES);
+        let mut template = [
+            attribute(CKA_CLASS, &class),
+            attribute(CKA_KEY_TYPE, &kind),
+            attribute(CKA_EXTRACTABLE, &no),
+            attribute(CKA_ENCRYPT, &yes),
+            attribute(CKA_DECRYPT, &yes),
+            attribute(CKA_VALUE, value),
+        ];
+        let (template, count) = (template.as_mut_ptr(), template.len() as CK_ULONG);
+        let mut key = 0;
+        done(call!(self, C_CreateObject(session, template, count, &raw mut key))).map(|()| key)
     }
 
     /// Finds every object.

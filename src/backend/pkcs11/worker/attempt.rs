@@ -1,0 +1,182 @@
+//! One attempt at a call, on one session.
+
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::label;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::report::Verdict;
+use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::worker::connection::Connection;
+use crate::backend::pkcs11::worker::connection::OpenToken;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::keys;
+use crate::backend::pkcs11::worker::login::Proof;
+use crate::backend::pkcs11::worker::mechanism;
+use crate::backend::pkcs11::worker::mechanism::Method;
+use crate::backend::pkcs11::worker::mechanism::trial;
+use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::queue::Job;
+use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::serve::lock;
+use crate::backend::pkcs11::worker::show;
+use crate::root_key::Wrapped;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+
+impl Service {
+    /// Tries a call once.
+    pub(super) fn attempt(&self, seat: usize, job: &Job) -> Result<Outcome, Problem> {
+        self.check_role(&job.call)?;
+        let number = job.number;
+        match &job.call {
+            // What a command shows of a module needs no login, and must not try one.
+            Call::Open if self.assignment.role == Role::Look => self.load().map(|()| Outcome::Done),
+            Call::Open => self.open(number).map(|()| Outcome::Done),
+            Call::Tokens => self.with_module(|connection| report(&show::tokens(connection.module())?)),
+            Call::Describe => self
+                .with_module(|connection| report(&show::token(connection.module(), &self.assignment.options.token)?)),
+            call => self.with_session(seat, number, |connection, token, session| {
+                self.with_keys(call, connection, token, session)
+            }),
+        }
+    }
+
+    fn with_keys(
+        &self,
+        call: &Call,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+    ) -> Result<Outcome, Problem> {
+        let module = connection.module();
+        let options = &self.assignment.options;
+        let root_key = &self.assignment.root_key;
+        Ok(match call {
+            Call::Find { expected } => Outcome::Versions(self.find(token, session, expected)?),
+            Call::Wrap { id, data_key } => Outcome::Wrapped(self.wrap(connection, token, session, id, data_key)?),
+            Call::Unwrap { id, wrapped } => {
+                let key = token.finder().key(session, id)?;
+                let data_key = mechanism::unwrap(module, session, &key, id, wrapped)?;
+                self.saw(Some(id.clone()));
+                self.canaries.keep(id, wrapped, &data_key);
+                Outcome::DataKey(data_key)
+            }
+            Call::Probe { id } => report(&self.probe(connection, token, session, id.as_ref())?)?,
+            Call::Attributes { id } => {
+                let key = token.finder().key(session, id)?;
+                report(&keys::report::attributes(session, &key, options.exportable)?)?
+            }
+            Call::Generate { number, state } => {
+                Outcome::Versions(vec![keys::generate(session, options, root_key, *number, *state)?])
+            }
+            Call::Import { number, state, key } => {
+                Outcome::Versions(vec![keys::import(session, options, root_key, *number, *state, key)?])
+            }
+            Call::Relabel { id, state } => {
+                let versions = token.finder().find(session)?.versions;
+                let version = versions.iter().find(|version| version.id == *id);
+                let number = version.ok_or_else(|| TokenError::NotFound(id.clone()))?.number;
+                let key = token.finder().key(session, id)?;
+                keys::relabel(session, &key, &label::write(root_key, number, *state))?;
+                Outcome::Done
+            }
+            Call::Destroy { id } => {
+                let key = token.finder().key(session, id)?;
+                keys::destroy(session, &key)?;
+                token.finder().forget_key(id);
+                Outcome::Done
+            }
+            Call::Open | Call::Tokens | Call::Describe => Outcome::Done,
+        })
+    }
+
+    /// The versions that the token shows. A list that lacks what was there is believed when it is proven.
+    fn find(&self, token: &OpenToken, session: &Session, expected: &[KeyId]) -> Result<Vec<Version>, Problem> {
+        let found = token.finder().find(session)?;
+        for warning in found.warnings {
+            self.outlet.say(Level::Warn, warning);
+        }
+        let shows = |id: &KeyId| found.versions.iter().any(|version| version.id == *id);
+        let mut missing: Vec<Option<KeyId>> = expected.iter().filter(|id| !shows(id)).cloned().map(Some).collect();
+        if found.versions.is_empty() {
+            missing.push(None);
+        } else {
+            self.saw(None);
+        }
+        for version in &found.versions {
+            self.saw(Some(version.id.clone()));
+        }
+        missing.retain(|what| !self.is_proven_missing(what));
+        // A command is a fresh worker each time, and its user looks twice.
+        let believed = self.assignment.role != Role::Daemon && token.login() == Proof::Confirmed;
+        if missing.is_empty() || believed {
+            return Ok(found.versions);
+        }
+        Err(TokenError::Incomplete(missing).into())
+    }
+
+    /// Wraps as the trial has shown to be right; the trial comes with the first wrap under a version.
+    pub(super) fn wrap(
+        &self,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        id: &KeyId,
+        data_key: &Key,
+    ) -> Result<Wrapped, Problem> {
+        let module = connection.module();
+        let key = token.finder().key(session, id)?;
+        let known = lock(&self.methods).get(id).copied();
+        let method: Method = match known {
+            Some(method) => method,
+            None => {
+                let mut sessions = || token.session(module);
+                let chosen = trial::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism)?;
+                for report in &chosen.reports {
+                    if let Verdict::Wrong(reason) = &report.verdict {
+                        let told = format!("{} is not used under {id}: {reason}", report.mechanism);
+                        self.outlet.say(Level::Warn, told);
+                    }
+                }
+                let told = format!("data keys are wrapped under {id} by {}", chosen.method.choice());
+                self.outlet.say(Level::Info, told);
+                lock(&self.methods).insert(id.clone(), chosen.method);
+                chosen.method
+            }
+        };
+        let wrapped = method.wrap(module, session, &key, id, data_key);
+        if wrapped
+            .as_ref()
+            .is_err_and(|error| !matches!(error, TokenError::Call { .. }))
+        {
+            // What the trial has shown is true no more.
+            lock(&self.methods).remove(id);
+        }
+        self.saw(Some(id.clone()));
+        Ok(wrapped?)
+    }
+
+    fn check_role(&self, call: &Call) -> Result<(), Problem> {
+        let changes = matches!(
+            call,
+            Call::Generate { .. } | Call::Import { .. } | Call::Relabel { .. } | Call::Destroy { .. }
+        );
+        if changes && self.assignment.role != Role::Admin {
+            return Err(Error::new(Kind::Refusal, "this worker changes nothing in a token").into());
+        }
+        Ok(())
+    }
+}
+
+fn report(what: &impl serde::Serialize) -> Result<Outcome, Problem> {
+    serde_json::to_vec(what).map(Outcome::Report).map_err(|error| {
+        Error::new(Kind::Corruption, "a report cannot be written")
+            .because(error)
+            .into()
+    })
+}

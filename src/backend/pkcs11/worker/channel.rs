@@ -1,0 +1,86 @@
+//! The worker's side of the channel: calls come in on one thread, answers go out from all.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+
+use crate::backend::pkcs11::protocol::ProtocolError;
+use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::proto::token_worker as wire;
+
+/// How much an event matters, as the daemon's log knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    Warn = 2,
+    Info = 3,
+    Debug = 4,
+}
+
+/// The channel that was handed over as stdin. What comes after finds stdin empty: a module must not read our calls.
+pub(super) fn take_stdin() -> io::Result<UnixStream> {
+    let stdin = io::stdin();
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&stdin)?.st_mode);
+    if kind != FileType::Socket {
+        return Err(io::Error::other("stdin is no socket"));
+    }
+    let channel: OwnedFd = stdin.as_fd().try_clone_to_owned()?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(nothing)?;
+    Ok(channel.into())
+}
+
+/// The way out. One that fails is not reported to anybody: the daemon is gone, and the reading thread sees it too.
+#[derive(Debug)]
+pub(super) struct Outlet(Mutex<UnixStream>);
+
+impl Outlet {
+    pub(super) fn new(channel: UnixStream) -> Self {
+        Self(Mutex::new(channel))
+    }
+
+    /// Who we are.
+    pub(super) fn hello(&self, build: &str) -> Result<(), ProtocolError> {
+        let build = build.to_owned();
+        self.write(&wire::FromWorker {
+            what: Some(wire::from_worker::What::Hello(wire::Hello { build })),
+        })
+    }
+
+    /// An answer, with the memory that this process has now.
+    pub(super) fn answer(&self, answer: &Answer) {
+        self.write(&answer.to_wire()).ok();
+    }
+
+    /// A line for the daemon's log.
+    pub(super) fn say(&self, level: Level, message: impl Into<String>) {
+        let message = message.into();
+        let event = wire::Event {
+            level: level as u32,
+            message,
+        };
+        let what = Some(wire::from_worker::What::Event(event));
+        self.write(&wire::FromWorker { what }).ok();
+    }
+
+    /// A call waits of our own will for so long; its time begins anew behind that.
+    pub(super) fn waiting(&self, number: u64, pause: Duration) {
+        let milliseconds = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
+        let waiting = wire::Waiting { number, milliseconds };
+        let what = Some(wire::from_worker::What::Waiting(waiting));
+        self.write(&wire::FromWorker { what }).ok();
+    }
+
+    fn write(&self, message: &wire::FromWorker) -> Result<(), ProtocolError> {
+        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        frame::write(&*channel, message)
+    }
+}

@@ -1,0 +1,171 @@
+//! What this process has of the token: the initialised module, a login, and a session for each call in flight.
+
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use cryptoki::session::Session;
+use cryptoki::slot::Slot;
+
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::token_name::TokenName;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::find::Finder;
+use crate::backend::pkcs11::worker::login::Proof;
+use crate::backend::pkcs11::worker::module::Module;
+use crate::backend::pkcs11::worker::module::TokenInfo;
+use crate::backend::pkcs11::worker::problem::Problem;
+
+/// An initialised module, and the token once it is open. The fields are dropped in this order: a session that outlived
+/// its module's `C_Finalize` would later close a new session of the same handle.
+#[derive(Debug)]
+pub(super) struct Connection {
+    open: Option<OpenToken>,
+    module: Module,
+}
+
+/// A token that this process is logged in to.
+#[derive(Debug)]
+pub(super) struct OpenToken {
+    slot: Slot,
+    read_write: bool,
+    login: Proof,
+    /// Stays open: with the last session of a process its login goes, without an error.
+    holder: Mutex<Session>,
+    /// One for each thread. A failed operation can leave a session unusable, so that one is closed then.
+    seats: Vec<Mutex<Option<Session>>>,
+    finder: Mutex<Finder>,
+}
+
+/// How to log in to a token that a session was opened on.
+pub(super) type LogIn<'a> = &'a dyn Fn(&Session, &dyn Fn() -> Result<TokenInfo, TokenError>) -> Result<Proof, Problem>;
+
+impl Connection {
+    /// Loads and initialises the module.
+    pub(super) fn load(assignment: &Assignment) -> Result<Self, TokenError> {
+        let module = Module::load(&assignment.options.module)?;
+        Ok(Self { open: None, module })
+    }
+
+    pub(super) fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// The token, once it is open.
+    pub(super) fn token(&self) -> Option<&OpenToken> {
+        self.open.as_ref()
+    }
+
+    /// Finds the token and logs in.
+    pub(super) fn open(&mut self, assignment: &Assignment, log_in: LogIn<'_>) -> Result<(), Problem> {
+        let (slot, _) = find_token(&self.module, &assignment.options.token)?;
+        // Who changes nothing asks for no more than that; some tokens have no read-only sessions.
+        let (holder, read_write) = match assignment.role {
+            Role::Admin => (self.module.open(slot, true)?, true),
+            Role::Daemon | Role::Look => match self.module.open(slot, false) {
+                Ok(session) => (session, false),
+                Err(refused) => match self.module.open(slot, true) {
+                    Ok(session) => (session, true),
+                    Err(_) => return Err(refused.into()),
+                },
+            },
+        };
+        let login = log_in(&holder, &|| self.module.token_info(slot))?;
+        let seats = (0..assignment.options.sessions.max(1)).map(|_| Mutex::default());
+        self.open = Some(OpenToken {
+            slot,
+            read_write,
+            login,
+            holder: Mutex::new(holder),
+            seats: seats.collect(),
+            finder: Mutex::new(Finder::new(
+                assignment.root_key.clone(),
+                assignment.options.versions.clone(),
+            )),
+        });
+        Ok(())
+    }
+
+    /// Logs in again, on the session that holds the login.
+    pub(super) fn log_in_again(&mut self, log_in: LogIn<'_>) -> Result<(), Problem> {
+        let Self { open, module } = self;
+        if let Some(token) = open {
+            let slot = token.slot;
+            let holder = token.holder.get_mut().unwrap_or_else(PoisonError::into_inner);
+            token.login = log_in(holder, &|| module.token_info(slot))?;
+            token.finder.get_mut().unwrap_or_else(PoisonError::into_inner).forget();
+        }
+        Ok(())
+    }
+
+    /// Closes every session and finalises the module. Nobody may be in a call: the caller holds the only reference.
+    pub(super) fn close(self) -> Result<(), TokenError> {
+        let Self { open, module } = self;
+        drop(open);
+        module.finalize()
+    }
+}
+
+impl OpenToken {
+    pub(super) fn login(&self) -> Proof {
+        self.login
+    }
+
+    pub(super) fn finder(&self) -> MutexGuard<'_, Finder> {
+        self.finder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of one thread's session.
+    pub(super) fn seat(&self, number: usize) -> Option<MutexGuard<'_, Option<Session>>> {
+        let seat = self.seats.get(number)?;
+        Some(seat.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another session.
+    pub(super) fn session(&self, module: &Module) -> Result<Session, TokenError> {
+        module.open(self.slot, self.read_write)
+    }
+}
+
+/// The one token of this name. Slots whose token can't be asked are passed over: theirs may be others.
+pub(super) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, TokenInfo), TokenError> {
+    let mut tokens = Vec::new();
+    let mut silent = None;
+    for slot in module.slots()? {
+        match module.token_info(slot) {
+            Ok(info) => tokens.push((slot, info)),
+            Err(error) => silent = Some(error),
+        }
+    }
+    let named_by = |name: &TokenName, info: &TokenInfo| {
+        let TokenInfo {
+            label,
+            serial,
+            manufacturer,
+            model,
+            ..
+        } = info;
+        name.matches(label, serial, manufacturer, model)
+    };
+    let serial = name.as_serial();
+    let by_label = tokens.iter().any(|(_, info)| named_by(name, info));
+    let wanted = serial.as_ref().filter(|_| !by_label).unwrap_or(name);
+    let (mut named, others): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|(_, info)| named_by(wanted, info));
+    let found = named.pop();
+    match (found, named.len()) {
+        (Some(found), 0) => Ok(found),
+        (Some(_), others) => Err(TokenError::Refused(format!(
+            "{} tokens are named {name}: name one of them by label and serial, as `dekhand token list` shows them",
+            others + 1
+        ))),
+        (None, _) => Err(silent.unwrap_or_else(|| TokenError::NoToken {
+            name: name.to_string(),
+            seen: others
+                .iter()
+                .map(|(_, info)| info.name())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })),
+    }
+}

@@ -1,0 +1,1 @@
+//! Keys and discovery with SoftHSM, in a process of their own.

@@ -1,0 +1,69 @@
+//! The recovery ladder: what is tried after a failed call, from the cheapest rung up, each rung once for a call.
+
+use crate::backend::pkcs11::worker::return_value::Cure;
+
+/// What can be done about a failed call. Whatever failed, its session is dropped first: the next one is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rung {
+    /// A new session, and the key's handles looked for again.
+    Session,
+    /// `C_Login`.
+    Login,
+    /// Every session closed, `C_Finalize`, `C_Initialize`.
+    Module,
+    /// This process ends; the daemon starts another one.
+    Worker,
+}
+
+/// How far up the ladder one call has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ladder {
+    climbed: Option<Rung>,
+}
+
+impl Ladder {
+    /// The rung for a failure that `cure` helps against, never one that was tried; `None` where nothing helps.
+    pub(super) fn climb(&mut self, cure: Cure) -> Option<Rung> {
+        let wanted = match cure {
+            Cure::Session => Rung::Session,
+            Cure::Login => Rung::Login,
+            Cure::Module => Rung::Module,
+            Cure::Pin | Cure::Nothing => return None,
+        };
+        let above = match self.climbed {
+            None => Rung::Session,
+            Some(Rung::Session) => Rung::Login,
+            Some(Rung::Login) => Rung::Module,
+            Some(Rung::Module | Rung::Worker) => Rung::Worker,
+        };
+        let rung = wanted.max(above);
+        self.climbed = Some(rung);
+        Some(rung)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rung_is_tried_once_and_the_worker_ends_above_the_last() {
+        let mut ladder = Ladder::default();
+        let climbed: Vec<_> = (0..4).filter_map(|_| ladder.climb(Cure::Session)).collect();
+        assert_eq!(climbed, [Rung::Session, Rung::Login, Rung::Module, Rung::Worker]);
+    }
+
+    #[test]
+    fn a_cure_skips_the_rungs_below_it() {
+        let mut ladder = Ladder::default();
+        assert_eq!(ladder.climb(Cure::Module), Some(Rung::Module));
+        assert_eq!(ladder.climb(Cure::Session), Some(Rung::Worker));
+        assert_eq!(Ladder::default().climb(Cure::Login), Some(Rung::Login));
+    }
+
+    #[test]
+    fn nothing_is_tried_against_a_wrong_pin_or_a_refusal() {
+        assert_eq!(Ladder::default().climb(Cure::Pin), None);
+        assert_eq!(Ladder::default().climb(Cure::Nothing), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! Logs in, without ever spending a try that could lock the token.
+
+use std::time::Duration;
+
+use cryptoki::session::Session;
+use cryptoki::session::UserType;
+use cryptoki::types::RawAuthPin;
+
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::options::Login;
+use crate::backend::pkcs11::pin::Pin;
+use crate::backend::pkcs11::pin::PinSource;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::module::TokenInfo;
+use crate::backend::pkcs11::worker::pin_record::PinRecord;
+use crate::backend::pkcs11::worker::pin_record::PinStanding;
+use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
+use crate::secret::random_bytes;
+use crate::telemetry::log::chain;
+
+/// Several nodes start at once; so long they wait at most, each its own time, before a PIN that nobody has tried.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How this process came to be logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// `C_Login` said yes, or the token needs no login: what is not found is not there.
+    Confirmed,
+    /// Somebody else had logged in for this process (`CKR_USER_ALREADY_LOGGED_IN`): nothing was checked.
+    Assumed,
+}
+
+/// A login to one token. What it must ask of the outside world are `records` and how to wait.
+pub(super) struct Attempt<'a> {
+    pub(super) assignment: &'a Assignment,
+    pub(super) records: Option<&'a PinRecord>,
+    /// Reads the token's flags again.
+    pub(super) flags: &'a dyn Fn() -> Result<TokenInfo, TokenError>,
+    /// Lets time pass, and tells the daemon that the call has not begun.
+    pub(super) wait: &'a dyn Fn(Duration),
+    /// A line for the daemon's log.
+    pub(super) warn: &'a dyn Fn(String),
+}
+
+impl Attempt<'_> {
+    /// Logs a session, and so the whole process, in.
+    pub(super) fn log_in(&self, session: &Session) -> Result<Proof, Problem> {
+        let Assignment { role, options, .. } = self.assignment;
+        let user = match options.login {
+            Login::None => return Ok(Proof::Confirmed),
+            Login::ProtectedPath => return judge(session.login(UserType::User, None).map_err(Into::into)),
+            Login::User => UserType::User,
+            Login::Vendor(number) => UserType::VendorExtension(number),
+        };
+        let source = match role {
+            Role::Admin => options.admin_pin.as_ref().or(options.pin.as_ref()),
+            Role::Daemon | Role::Look => options.pin.as_ref(),
+        };
+        match (source, role) {
+            (Some(source), _) => self.log_in_with(session, user, source),
+            // It sees what the token shows to everybody.
+            (None, Role::Look) => Ok(Proof::Assumed),
+            (None, Role::Daemon | Role::Admin) => Err(Problem::outage("no PIN is configured: the token wants a login")),
+        }
+    }
+
+    fn log_in_with(&self, session: &Session, user: UserType, source: &PinSource) -> Result<Proof, Problem> {
+        let read = || source.read().map_err(|error| Problem::outage(chain(&error)));
+        let mut pin = read()?;
+        let token = (self.flags)()?;
+        let mut standing = self.standing(&token, &pin)?;
+        if standing == PinStanding::New && self.assignment.role == Role::Daemon {
+            (self.wait)(patience());
+            // Another node may have spent a try meanwhile, and somebody may have corrected the PIN.
+            pin = read()?;
+            standing = self.standing(&token, &pin)?;
+        }
+        check_flags(&(self.flags)()?, standing)?;
+        if standing == PinStanding::Rejected {
+            return Err(rejected_before(source));
+        }
+        let secret = RawAuthPin::new(Box::new(pin.bytes.expose().to_vec()));
+        let outcome = session.login_with_raw(user, &secret).map_err(TokenError::from);
+        self.write_down(&token, &pin, standing, &outcome);
+        match outcome {
+            Err(error) if error.cure() == Cure::Pin => {
+                let reason = format!(
+                    "the token rejected the PIN from {source} ({error}); it is not tried again before that source changes"
+                );
+                Err(Problem::pin_rejected(reason))
+            }
+            other => judge(other),
+        }
+    }
+
+    /// What is known of the PIN. A damaged memory is set aside: it must not keep out a PIN that works for ever, and a
+    /// PIN of which nothing is known is tried once, with care.
+    fn standing(&self, token: &TokenInfo, pin: &Pin) -> Result<PinStanding, Problem> {
+        let Some(records) = self.records else {
+            return Ok(PinStanding::New);
+        };
+        match records.standing(&token.name(), pin) {
+            Ok(standing) => Ok(standing),
+            Err(error) if error.is_the_content() => {
+                let aside = records.set_aside().map_err(|error| Problem::outage(chain(&error)))?;
+                (self.warn)(format!("{}; it is now {}", chain(&error), aside.display()));
+                Ok(PinStanding::New)
+            }
+            Err(error) => Err(Problem::outage(chain(&error))),
+        }
+    }
+
+    fn write_down(&self, token: &TokenInfo, pin: &Pin, standing: PinStanding, outcome: &Result<(), TokenError>) {
+        let Some(records) = self.records else {
+            return;
+        };
+        let written = match outcome {
+            Ok(()) if standing != PinStanding::Worked => records.note_worked(&token.name(), pin),
+            Err(error) if error.cure() == Cure::Pin => records.note_rejected(&token.name(), pin),
+            Ok(()) | Err(_) => return,
+        };
+        if let Err(error) = written {
+            let reason = chain(&error);
+            (self.warn)(format!("what became of the PIN could not be written down: {reason}"));
+        }
+    }
+}
+
+/// A random part of [`LONGEST_PATIENCE`]; the whole of it where there is no randomness.
+fn patience() -> Duration {
+    let draw = random_bytes::<2>().map_or(u16::MAX, u16::from_le_bytes);
+    LONGEST_PATIENCE.mul_f64(f64::from(draw) / f64::from(u16::MAX))
+}
+
+/// Tokens lock after a few wrong PINs. One that has worked may be tried while the count is low; one that nobody has
+/// tried may not, and nothing is tried when the next wrong one locks.
+fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> {
+    let state = if token.pin_locked {
+        "is locked"
+    } else if token.pin_final_try {
+        "would be locked by one more wrong PIN"
+    } else if token.pin_count_low && standing != PinStanding::Worked {
+        "has seen a wrong PIN since the last login, and this one has never worked"
+    } else {
+        return Ok(());
+    };
+    let name = token.name();
+    Err(Problem::pin_rejected(format!(
+        "the token {name} {state}: no PIN is tried before an administrator has reset that"
+    )))
+}
+
+fn rejected_before(source: &PinSource) -> Problem {
+    Problem::pin_rejected(format!(
+        "the token has rejected the PIN from {source} before; it is not tried again until that source changes"
+    ))
+}
+
+fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {
+    match outcome {
+        Ok(()) => Ok(Proof::Confirmed),
+        Err(error) if error.value() == Some(ReturnValue::USER_ALREADY_LOGGED_IN) => Ok(Proof::Assumed),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,305 @@
+//! The start-up trial: which way to wrap is used, decided by what the token does and never by what it lists.
+
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::options::MechanismChoice;
+use crate::backend::pkcs11::report::MechanismReport;
+use crate::backend::pkcs11::report::Verdict;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::key_object::KeyKind;
+use crate::backend::pkcs11::worker::key_object::KeyObject;
+use crate::backend::pkcs11::worker::mechanism::Method;
+use crate::backend::pkcs11::worker::mechanism::aes_gcm::IvMode;
+use crate::backend::pkcs11::worker::mechanism::check::Flaw;
+use crate::backend::pkcs11::worker::mechanism::check::Opener;
+use crate::backend::pkcs11::worker::mechanism::check::check;
+use crate::backend::pkcs11::worker::mechanism::cipher::Cipher;
+use crate::backend::pkcs11::worker::mechanism::cipher::InSession;
+use crate::backend::pkcs11::worker::module::Module;
+use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
+use crate::root_key::id::KeyId;
+
+/// What a trial has chosen.
+#[derive(Debug)]
+pub(in crate::backend::pkcs11) struct Chosen {
+    /// How data keys are wrapped from now on.
+    pub(in crate::backend::pkcs11) method: Method,
+    /// What was found out on the way.
+    pub(in crate::backend::pkcs11) reports: Vec<MechanismReport>,
+}
+
+/// Chooses how to wrap under a key: the first of all mechanisms that does what it must, or the one that is demanded.
+///
+/// # Errors
+/// Nothing works, or not what is demanded. Where a token in trouble can be the reason, the error is the token's, and
+/// another try may end well.
+pub(in crate::backend::pkcs11) fn choose(
+    module: &Module,
+    sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
+    key: &KeyObject,
+    id: &KeyId,
+    choice: MechanismChoice,
+) -> Result<Chosen, TokenError> {
+    let mut open = opener(module, sessions, *key);
+    choose_with(&mut open, key.kind, id, choice)
+}
+
+/// Tries all mechanisms, also those behind the one that is chosen.
+///
+/// # Errors
+/// No session opens.
+pub(in crate::backend::pkcs11) fn try_all(
+    module: &Module,
+    sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
+    key: &KeyObject,
+    id: &KeyId,
+    choice: MechanismChoice,
+) -> Result<Vec<MechanismReport>, TokenError> {
+    let mut open = opener(module, sessions, *key);
+    try_all_with(&mut open, key.kind, id, choice)
+}
+
+fn opener<'a>(
+    module: &'a Module,
+    sessions: &'a mut dyn FnMut() -> Result<Session, TokenError>,
+    key: KeyObject,
+) -> impl FnMut() -> Result<Box<dyn Cipher + 'a>, TokenError> + 'a {
+    move || {
+        let session = sessions()?;
+        Ok(Box::new(InSession::new(module.calls(), session, key)))
+    }
+}
+
+fn choose_with(
+    open: &mut Opener<'_>,
+    kind: KeyKind,
+    id: &KeyId,
+    choice: MechanismChoice,
+) -> Result<Chosen, TokenError> {
+    // A demanded mechanism comes first; the others then tell what `auto` would do, and whether the token is well.
+    let mut order = of_kind(kind).to_vec();
+    order.sort_by_key(|mechanism| *mechanism != choice);
+    let mut tried = Vec::new();
+    for mechanism in order {
+        tried.push(Tried::mechanism(mechanism, open, id)?);
+        if tried.last().is_some_and(|last| last.method.is_some()) {
+            again(&mut tried, open, id)?;
+            break;
+        }
+    }
+    let reports = |method| reports(&tried, kind, method, choice);
+    match chosen(&tried, choice) {
+        Some(method) => Ok(Chosen {
+            method,
+            reports: reports(Some(method)),
+        }),
+        None => Err(nothing(tried, kind, choice)),
+    }
+}
+
+fn try_all_with(
+    open: &mut Opener<'_>,
+    kind: KeyKind,
+    id: &KeyId,
+    choice: MechanismChoice,
+) -> Result<Vec<MechanismReport>, TokenError> {
+    let mut tried = Vec::new();
+    for mechanism in of_kind(kind) {
+        tried.push(Tried::mechanism(*mechanism, open, id)?);
+    }
+    if tried.iter().any(|tried| tried.method.is_some()) {
+        again(&mut tried, open, id)?;
+    }
+    let method = chosen(&tried, choice);
+    Ok(reports(&tried, kind, method, choice))
+}
+
+/// The mechanisms for a kind of key, the best first.
+fn of_kind(kind: KeyKind) -> &'static [MechanismChoice] {
+    match kind {
+        KeyKind::Aes256 => &[
+            MechanismChoice::AesGcm,
+            MechanismChoice::AesKwp,
+            MechanismChoice::AesCbc,
+        ],
+        KeyKind::Rsa { .. } => &[MechanismChoice::RsaOaepSha256, MechanismChoice::RsaOaepSha1],
+    }
+}
+
+/// A mechanism that was tried.
+#[derive(Debug)]
+struct Tried {
+    mechanism: MechanismChoice,
+    /// How it is used, if it is good.
+    method: Option<Method>,
+    verdict: Verdict,
+    /// The first failure that a token in trouble may be the reason of, where the mechanism is not good.
+    trouble: Option<TokenError>,
+}
+
+impl Tried {
+    /// Tries a mechanism, with AES-GCM every source of IVs until one is good.
+    fn mechanism(mechanism: MechanismChoice, open: &mut Opener<'_>, id: &KeyId) -> Result<Self, TokenError> {
+        let methods = match mechanism {
+            MechanismChoice::Auto => Vec::new(),
+            MechanismChoice::AesGcm => IvMode::ALL.map(Method::AesGcm).to_vec(),
+            MechanismChoice::AesKwp => vec![Method::AesKwp],
+            MechanismChoice::AesCbc => vec![Method::AesCbc],
+            MechanismChoice::RsaOaepSha256 => vec![Method::RsaOaepSha256],
+            MechanismChoice::RsaOaepSha1 => vec![Method::RsaOaepSha1],
+        };
+        let (mut wrong, mut reasons, mut trouble) = (false, Reasons::default(), None);
+        let mut only_messages = false;
+        for method in methods {
+            let iv = match method {
+                Method::AesGcm(mode) => Some(mode),
+                _ => None,
+            };
+            if only_messages && !matches!(iv, Some(IvMode::Message { .. })) {
+                continue;
+            }
+            match check(method, open, id) {
+                Ok(good) => {
+                    return Ok(Self {
+                        mechanism,
+                        method: Some(method),
+                        verdict: Verdict::Good {
+                            iv: iv.map(|mode| mode.to_string()),
+                            wrap: good.wrap,
+                            unwrap: good.unwrap,
+                        },
+                        trouble: None,
+                    });
+                }
+                Err(Flaw::Unopened(error)) => return Err(error),
+                Err(Flaw::Wrong(what)) => {
+                    wrong = true;
+                    reasons.add(iv, format!("the token {what}"));
+                }
+                Err(Flaw::Refused(error)) => {
+                    // No IV helps a mechanism that C_EncryptInit does not have; messages are another operation.
+                    only_messages |= error.value() == Some(ReturnValue::MECHANISM_INVALID);
+                    reasons.add(iv, error.to_string());
+                    if error.cure() != Cure::Nothing {
+                        trouble.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        let verdict = if wrong { Verdict::Wrong } else { Verdict::Absent };
+        Ok(Self {
+            mechanism,
+            method: None,
+            verdict: verdict(reasons.0),
+            trouble,
+        })
+    }
+
+    fn reason(&self) -> &str {
+        match &self.verdict {
+            Verdict::Good { .. } => "it works",
+            Verdict::Absent(reason) | Verdict::Wrong(reason) | Verdict::Untried(reason) => reason,
+        }
+    }
+}
+
+/// Why a mechanism is not good; with AES-GCM for each source of IVs, unless the reason is the one before.
+#[derive(Debug, Default)]
+struct Reasons(String, Option<String>);
+
+impl Reasons {
+    fn add(&mut self, iv: Option<IvMode>, reason: String) {
+        let Self(text, last) = self;
+        if last.as_ref() == Some(&reason) {
+            return;
+        }
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        match iv {
+            Some(mode) => text.extend([reason.as_str(), " (IV: ", mode.to_string().as_str(), ")"]),
+            None => text.push_str(&reason),
+        }
+        *last = Some(reason);
+    }
+}
+
+/// Some mechanism is good, so the token works: what failed for trouble gets a second chance, lest a hiccup decide.
+fn again(tried: &mut [Tried], open: &mut Opener<'_>, id: &KeyId) -> Result<(), TokenError> {
+    for one in tried.iter_mut().filter(|one| one.trouble.is_some()) {
+        *one = Tried::mechanism(one.mechanism, open, id)?;
+    }
+    Ok(())
+}
+
+/// The demanded one if it is good; else the best that is.
+fn chosen(tried: &[Tried], choice: MechanismChoice) -> Option<Method> {
+    tried
+        .iter()
+        .filter(|one| choice == MechanismChoice::Auto || one.mechanism == choice)
+        .find_map(|one| one.method)
+}
+
+/// Why nothing is chosen: a token in trouble, if that can be the reason.
+fn nothing(tried: Vec<Tried>, kind: KeyKind, choice: MechanismChoice) -> TokenError {
+    let would = tried.iter().find(|one| one.method.is_some()).map(|one| one.mechanism);
+    let all: Vec<_> = tried
+        .iter()
+        .map(|one| format!("{}: {}", one.mechanism, one.reason()))
+        .collect();
+    let mut wanted = tried
+        .into_iter()
+        .filter(|one| choice == MechanismChoice::Auto || one.mechanism == choice)
+        .peekable();
+    let reason = match wanted.peek() {
+        Some(demanded) => demanded.reason().to_owned(),
+        None => not_of(kind).to_owned(),
+    };
+    if would.is_none()
+        && let Some(trouble) = wanted.find_map(|one| one.trouble)
+    {
+        return trouble;
+    }
+    TokenError::Refused(match (choice, would) {
+        (MechanismChoice::Auto, _) => format!(
+            "no wrap mechanism does what it must with this token and root key: {}",
+            all.join("; ")
+        ),
+        (_, Some(would)) => format!(
+            "`mechanism: {choice}` can't be used with this token and root key: {reason}; \
+             `mechanism: auto` would use {would}"
+        ),
+        (_, None) => format!(
+            "`mechanism: {choice}` can't be used with this token and root key: {reason}; \
+             `mechanism: auto` would find none either"
+        ),
+    })
+}
+
+/// Every mechanism that there is, with its verdict.
+fn reports(tried: &[Tried], kind: KeyKind, method: Option<Method>, choice: MechanismChoice) -> Vec<MechanismReport> {
+    let used = method.map(Method::choice);
+    let report = |mechanism: MechanismChoice| MechanismReport {
+        mechanism: mechanism.to_string(),
+        chosen: used == Some(mechanism),
+        verdict: match tried.iter().find(|one| one.mechanism == mechanism) {
+            Some(one) => one.verdict.clone(),
+            None if !of_kind(kind).contains(&mechanism) => Verdict::Untried(not_of(kind).to_owned()),
+            None if choice == MechanismChoice::Auto => Verdict::Untried("a better one works".to_owned()),
+            None => Verdict::Untried(format!("the configuration demands {choice}")),
+        },
+    };
+    let kinds = [KeyKind::Aes256, KeyKind::Rsa { bits: 0 }];
+    kinds.into_iter().flat_map(of_kind).copied().map(report).collect()
+}
+
+fn not_of(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Aes256 => "the root key is an AES key",
+        KeyKind::Rsa { .. } => "the root key is an RSA key",
+    }
+}
+
+#[cfg(test)]
+mod tests;

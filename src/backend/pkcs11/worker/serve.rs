@@ -1,0 +1,409 @@
+//! Serves calls: each on a session of its thread, with the recovery ladder behind it.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
+use std::time::Instant;
+
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::protocol::outcome::Failure;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::worker::canary::Canaries;
+use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::worker::channel::Outlet;
+use crate::backend::pkcs11::worker::connection::Connection;
+use crate::backend::pkcs11::worker::connection::OpenToken;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::ladder::Ladder;
+use crate::backend::pkcs11::worker::ladder::Rung;
+use crate::backend::pkcs11::worker::login;
+use crate::backend::pkcs11::worker::mechanism::Method;
+use crate::backend::pkcs11::worker::missing::Sightings;
+use crate::backend::pkcs11::worker::missing::Verdict;
+use crate::backend::pkcs11::worker::pin_record::PinRecord;
+use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::queue::Job;
+use crate::backend::pkcs11::worker::queue::Queue;
+use crate::backend::pkcs11::worker::queue::Work;
+use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+
+/// What all threads of this process share.
+pub(super) struct Service {
+    pub(super) assignment: Assignment,
+    pub(super) outlet: Outlet,
+    pub(super) queue: Queue,
+    records: Option<PinRecord>,
+    /// Calls hold it for reading; whoever changes it waits for the last of them: `C_Finalize` around a call in flight
+    /// kills or hangs the process.
+    connection: RwLock<Option<Connection>>,
+    /// Counts connections, so that of several threads that saw one fail only the first replaces it.
+    generation: Mutex<u64>,
+    /// How to wrap under a version, as its trial showed.
+    pub(super) methods: Mutex<HashMap<KeyId, Method>>,
+    pub(super) canaries: Canaries,
+    sightings: Mutex<Sightings>,
+}
+
+/// What came of one job.
+enum Step {
+    Answered(Result<Outcome, Failure>),
+    /// The unwrap failed as one of a bad ciphertext does; a canary must tell.
+    Doubtful(KeyId),
+}
+
+impl Service {
+    pub(super) fn new(assignment: Assignment, outlet: Outlet) -> Self {
+        let records = assignment.state.as_deref().map(PinRecord::of);
+        Self {
+            assignment,
+            outlet,
+            queue: Queue::default(),
+            records,
+            connection: RwLock::default(),
+            generation: Mutex::default(),
+            methods: Mutex::default(),
+            canaries: Canaries::default(),
+            sightings: Mutex::default(),
+        }
+    }
+
+    /// Does work on the session of this number until there is no more.
+    pub(super) fn run(&self, seat: usize) {
+        while let Some(work) = self.queue.next() {
+            match work {
+                Work::Call(job) => self.serve(seat, job),
+                Work::Canary(id, doubtful) => self.settle(seat, &id, doubtful),
+            }
+        }
+    }
+
+    fn serve(&self, seat: usize, job: Job) {
+        match self.climb(seat, &job, true) {
+            Step::Answered(result) => self.answer(job.number, result),
+            Step::Doubtful(id) => {
+                let number = job.number;
+                let pause = self.queue.doubt(id, job);
+                self.outlet.waiting(number, pause);
+            }
+        }
+    }
+
+    /// Unwraps a canary for those that failed. If it opens, the token is well, and what fails once more is bad.
+    fn settle(&self, seat: usize, id: &KeyId, doubtful: Vec<Job>) {
+        let canary = Job {
+            number: doubtful.first().map_or(0, |job| job.number),
+            call: Call::Probe { id: Some(id.clone()) },
+        };
+        let mut ladder = Ladder::default();
+        let proof = loop {
+            let generation = *lock(&self.generation);
+            match self.with_session(seat, canary.number, |connection, token, session| {
+                self.canaries.prove(self, connection, token, session, id)
+            }) {
+                Ok(()) => break Ok(()),
+                Err(problem) => match self.recover(seat, &canary, problem, &mut ladder, generation) {
+                    Ok(()) => {}
+                    Err(failure) => break Err(failure),
+                },
+            }
+        };
+        for job in doubtful {
+            let result = match &proof {
+                Err(failure) => Err(failure.clone()),
+                Ok(()) => match self.climb(seat, &job, false) {
+                    Step::Answered(result) => result,
+                    Step::Doubtful(id) => Err(Error::bad_wrap(&id).into()),
+                },
+            };
+            self.answer(job.number, result);
+        }
+    }
+
+    /// Does a call, and what helps against its failure, until it succeeds or nothing helps. `doubts`: the first failure
+    /// that may be a bad ciphertext's is left to a canary.
+    fn climb(&self, seat: usize, job: &Job, doubts: bool) -> Step {
+        let mut ladder = Ladder::default();
+        loop {
+            let generation = *lock(&self.generation);
+            let problem = match self.attempt(seat, job) {
+                Ok(outcome) => return Step::Answered(Ok(outcome)),
+                Err(problem) => problem,
+            };
+            if let (Call::Unwrap { id, .. }, Problem::Token(error)) = (&job.call, &problem)
+                && may_be_the_ciphertext(error)
+                && (doubts || generation == *lock(&self.generation))
+            {
+                self.leave(seat);
+                return Step::Doubtful(id.clone());
+            }
+            if let Err(failure) = self.recover(seat, job, problem, &mut ladder, generation) {
+                return Step::Answered(Err(failure));
+            }
+        }
+    }
+
+    /// Applies the next rung of the ladder. An error is the answer: nothing helps any more.
+    fn recover(
+        &self,
+        seat: usize,
+        job: &Job,
+        problem: Problem,
+        ladder: &mut Ladder,
+        generation: u64,
+    ) -> Result<(), Failure> {
+        self.leave(seat);
+        let error = match problem {
+            Problem::Final(failure) => return Err(failure),
+            Problem::Token(error) => error,
+        };
+        if !job.call.can_be_repeated() && !matches!(error.cure(), Cure::Session | Cure::Login) {
+            // Whether it was done is not known.
+            return Err(explain(&job.call, error, true));
+        }
+        let rung = match ladder.climb(error.cure()) {
+            None => return Err(explain(&job.call, error, false)),
+            Some(Rung::Worker) => return self.give_up(&job.call, error),
+            Some(rung) => rung,
+        };
+        let told = format!("{error}; {}", describe(rung));
+        self.outlet.say(Level::Info, told);
+        let climbed = match rung {
+            Rung::Session | Rung::Worker => Ok(()),
+            Rung::Login => self.log_in_again(job.number, generation),
+            Rung::Module => {
+                self.reconnect(generation);
+                Ok(())
+            }
+        };
+        match climbed {
+            Ok(()) => Ok(()),
+            Err(Problem::Final(failure)) => Err(failure),
+            // The next attempt fails for the same reason, and climbs on.
+            Err(Problem::Token(_)) => Ok(()),
+        }
+    }
+
+    /// No rung is left but the last. What is not found may be proven missing; then a list without it is right.
+    fn give_up(&self, call: &Call, error: TokenError) -> Result<(), Failure> {
+        let missing = match &error {
+            TokenError::NotFound(id) => vec![Some(id.clone())],
+            TokenError::Incomplete(missing) => missing.clone(),
+            _ => return Err(explain(call, error, true)),
+        };
+        let confirmed = self.with_token(|token| token.login() == login::Proof::Confirmed);
+        let confirmed = confirmed.unwrap_or(false);
+        let now = Instant::now();
+        let mut sightings = lock(&self.sightings);
+        let verdicts = missing.into_iter().map(|what| sightings.missed(what, confirmed, now));
+        match (verdicts.min().unwrap_or(Verdict::NotYet), call) {
+            (Verdict::Gone, Call::Find { .. }) => Ok(()),
+            (Verdict::Gone, _) => Err(Error::new(Kind::Refusal, call.doing()).because(error).into()),
+            (verdict @ (Verdict::NotYet | Verdict::AskFresh), _) => Err(Failure {
+                ends_worker: verdict == Verdict::AskFresh,
+                ..Error::new(Kind::Outage, call.doing()).because(error).into()
+            }),
+        }
+    }
+
+    /// Something was found.
+    pub(super) fn saw(&self, what: Option<KeyId>) {
+        lock(&self.sightings).saw(what);
+    }
+
+    pub(super) fn is_proven_missing(&self, what: &Option<KeyId>) -> bool {
+        lock(&self.sightings).is_gone(what)
+    }
+
+    fn with_token<T>(&self, look: impl FnOnce(&OpenToken) -> T) -> Option<T> {
+        let connection = self.read();
+        connection.as_ref().and_then(Connection::token).map(look)
+    }
+
+    /// Runs `work` on this thread's session, opening what is not open.
+    pub(super) fn with_session<T>(
+        &self,
+        seat: usize,
+        number: u64,
+        work: impl FnOnce(&Connection, &OpenToken, &cryptoki::session::Session) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        self.open(number)?;
+        let connection = self.read();
+        let no_seat = || TokenError::Module("was closed in the middle of a call".to_owned());
+        let (Some(connection), Some(token)) = (connection.as_ref(), connection.as_ref().and_then(Connection::token))
+        else {
+            return Err(no_seat().into());
+        };
+        let mut place = token.seat(seat).ok_or_else(no_seat)?;
+        let session = match place.take() {
+            Some(session) => session,
+            None => token.session(connection.module())?,
+        };
+        work(connection, token, place.insert(session))
+    }
+
+    /// Runs `work` on the module, without a login.
+    pub(super) fn with_module<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Problem>) -> Result<T, Problem> {
+        self.load()?;
+        let connection = self.read();
+        match connection.as_ref() {
+            Some(connection) => work(connection),
+            None => Err(TokenError::Module("was closed in the middle of a call".to_owned()).into()),
+        }
+    }
+
+    /// Loads the module if it is not loaded.
+    pub(super) fn load(&self) -> Result<(), Problem> {
+        if self.read().is_some() {
+            return Ok(());
+        }
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        if connection.is_none() {
+            *connection = Some(Connection::load(&self.assignment)?);
+        }
+        Ok(())
+    }
+
+    /// Logs in if nobody has.
+    pub(super) fn open(&self, number: u64) -> Result<(), Problem> {
+        self.load()?;
+        if self.with_token(|_| ()).is_some() {
+            return Ok(());
+        }
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        match connection.as_mut() {
+            Some(connection) if connection.token().is_none() => {
+                connection.open(&self.assignment, &|session, flags| self.log_in(number, session, flags))
+            }
+            Some(_) => Ok(()),
+            None => Err(TokenError::Module("was closed in the middle of a call".to_owned()).into()),
+        }
+    }
+
+    fn log_in(
+        &self,
+        number: u64,
+        session: &cryptoki::session::Session,
+        flags: &dyn Fn() -> Result<crate::backend::pkcs11::worker::module::TokenInfo, TokenError>,
+    ) -> Result<login::Proof, Problem> {
+        login::Attempt {
+            assignment: &self.assignment,
+            records: self.records.as_ref(),
+            flags,
+            wait: &|pause| {
+                let seconds = pause.as_secs();
+                let told = format!("waits {seconds} s before it tries a PIN that has not worked on this token yet");
+                self.outlet.say(Level::Info, told);
+                self.outlet.waiting(number, pause);
+                std::thread::sleep(pause);
+            },
+            warn: &|told| self.outlet.say(Level::Warn, told),
+        }
+        .log_in(session)
+    }
+
+    fn log_in_again(&self, number: u64, generation: u64) -> Result<(), Problem> {
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.generation);
+        if *current != generation {
+            return Ok(());
+        }
+        *current += 1;
+        drop(current);
+        match connection.as_mut() {
+            Some(connection) => connection.log_in_again(&|session, flags| self.log_in(number, session, flags)),
+            None => Ok(()),
+        }
+    }
+
+    /// Finalises the module once nobody is in it; the next call loads it anew.
+    fn reconnect(&self, generation: u64) {
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.generation);
+        if *current != generation {
+            return;
+        }
+        *current += 1;
+        drop(current);
+        if let Some(Err(error)) = connection.take().map(Connection::close) {
+            self.outlet.say(Level::Debug, format!("C_Finalize: {error}"));
+        }
+    }
+
+    /// Closes everything, at the end.
+    pub(super) fn disconnect(&self) {
+        let generation = *lock(&self.generation);
+        self.reconnect(generation);
+    }
+
+    /// Drops this thread's session: a failed operation can leave it unusable.
+    fn leave(&self, seat: usize) {
+        self.with_token(|token| token.seat(seat).map(|mut place| place.take()));
+    }
+
+    fn answer(&self, number: u64, result: Result<Outcome, Failure>) {
+        let ends = result.as_ref().is_err_and(|failure| failure.ends_worker);
+        self.outlet.answer(&Answer {
+            number,
+            memory: super::memory(),
+            result,
+        });
+        if ends {
+            super::end();
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Option<Connection>> {
+        self.connection.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an unwrap may have failed for what it was given. A value in etcd can name any mechanism and hold any bytes:
+/// that a token refuses those says nothing about the token.
+fn may_be_the_ciphertext(error: &TokenError) -> bool {
+    match error {
+        TokenError::Call { value, .. } => value.may_mean_bad_ciphertext() || value.cure() == Cure::Nothing,
+        TokenError::Lie(_) | TokenError::Refused(_) => true,
+        TokenError::Load { .. }
+        | TokenError::Module(_)
+        | TokenError::NoToken { .. }
+        | TokenError::NotFound(_)
+        | TokenError::Incomplete(_) => false,
+    }
+}
+
+/// The last word on a failure.
+fn explain(call: &Call, error: TokenError, ends_worker: bool) -> Failure {
+    let kind = match &error {
+        TokenError::Lie(_) => Kind::Corruption,
+        TokenError::Refused(_) => Kind::Refusal,
+        _ if error.cure() == Cure::Nothing && error.value().is_some() => Kind::Refusal,
+        _ => Kind::Outage,
+    };
+    Failure {
+        // A library that was missing may be installed by now; the dynamic linker of this process has made up its mind.
+        ends_worker: ends_worker || matches!(error, TokenError::Load { .. }),
+        pin_rejected: error.cure() == Cure::Pin,
+        error: Error::new(kind, call.doing()).because(error),
+    }
+}
+
+fn describe(rung: Rung) -> &'static str {
+    match rung {
+        Rung::Session => "takes a new session",
+        Rung::Login => "logs in again",
+        Rung::Module => "initialises the module anew",
+        Rung::Worker => "ends",
+    }
+}

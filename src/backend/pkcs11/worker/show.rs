@@ -1,0 +1,126 @@
+//! What commands show of a module, its tokens and their mechanisms.
+
+use cryptoki::mechanism::Mechanism as CryptokiMechanism;
+use cryptoki::object::Attribute;
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::report::MechanismReport;
+use crate::backend::pkcs11::report::TokenReport;
+use crate::backend::pkcs11::token_name::TokenName;
+use crate::backend::pkcs11::worker::connection::Connection;
+use crate::backend::pkcs11::worker::connection::OpenToken;
+use crate::backend::pkcs11::worker::connection::find_token;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::key_object::KeyKind;
+use crate::backend::pkcs11::worker::key_object::KeyObject;
+use crate::backend::pkcs11::worker::mechanism;
+use crate::backend::pkcs11::worker::mechanism::trial;
+use crate::backend::pkcs11::worker::module::Module;
+use crate::backend::pkcs11::worker::module::TokenInfo;
+use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::serve::Service;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+
+/// The tokens of a module. One that can't be asked is shown with nothing but its slot.
+pub(super) fn tokens(module: &Module) -> Result<Vec<TokenReport>, TokenError> {
+    let mut reports = Vec::new();
+    for slot in module.slots()? {
+        let description = module.slot_description(slot).unwrap_or_default();
+        match module.token_info(slot) {
+            Ok(info) => reports.push(report(slot.id(), description, &info)),
+            Err(error) => reports.push(silent(slot.id(), format!("{description}: {error}"))),
+        }
+    }
+    Ok(reports)
+}
+
+/// One token, with the mechanisms of dekhand that it lists.
+pub(super) fn token(module: &Module, name: &TokenName) -> Result<TokenReport, TokenError> {
+    let (slot, info) = find_token(module, name)?;
+    let description = module.slot_description(slot).unwrap_or_default();
+    let listed = module.mechanisms(slot)?;
+    Ok(TokenReport {
+        mechanisms: mechanism::listed(&listed),
+        ..report(slot.id(), description, &info)
+    })
+}
+
+impl Service {
+    /// What each mechanism does with a version's key, or with one that lives as long as its session.
+    pub(super) fn probe(
+        &self,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        id: Option<&KeyId>,
+    ) -> Result<Vec<MechanismReport>, Problem> {
+        let module = connection.module();
+        let random = || KeyId::random().map_err(|error| Error::new(Kind::Outage, "no id for a trial").because(error));
+        let (id, key) = match id {
+            Some(id) => (id.clone(), token.finder().key(session, id)?),
+            None => (random()?, throwaway(session)?),
+        };
+        let mut sessions = || token.session(module);
+        Ok(trial::try_all(
+            module,
+            &mut sessions,
+            &key,
+            &id,
+            self.assignment.options.mechanism,
+        )?)
+    }
+}
+
+/// A key that is gone with its session.
+fn throwaway(session: &Session) -> Result<KeyObject, TokenError> {
+    let template = [
+        Attribute::Token(false),
+        Attribute::ValueLen(32.into()),
+        Attribute::Encrypt(true),
+        Attribute::Decrypt(true),
+    ];
+    let handle = session.generate_key(&CryptokiMechanism::AesKeyGen, &template)?;
+    Ok(KeyObject {
+        kind: KeyKind::Aes256,
+        wraps: handle,
+        unwraps: handle,
+    })
+}
+
+fn report(slot: u64, slot_description: String, info: &TokenInfo) -> TokenReport {
+    TokenReport {
+        slot,
+        slot_description,
+        label: info.label.clone(),
+        serial: info.serial.clone(),
+        manufacturer: info.manufacturer.clone(),
+        model: info.model.clone(),
+        firmware: info.firmware.clone(),
+        initialized: info.initialized,
+        login_required: info.login_required,
+        protected_path: info.protected_path,
+        write_protected: info.write_protected,
+        pin: info.pin(),
+        mechanisms: Vec::new(),
+    }
+}
+
+fn silent(slot: u64, slot_description: String) -> TokenReport {
+    TokenReport {
+        slot,
+        slot_description,
+        label: String::new(),
+        serial: String::new(),
+        manufacturer: String::new(),
+        model: String::new(),
+        firmware: String::new(),
+        initialized: false,
+        login_required: false,
+        protected_path: false,
+        write_protected: false,
+        pin: crate::backend::pkcs11::report::PinState::Unset,
+        mechanisms: Vec::new(),
+    }
+}

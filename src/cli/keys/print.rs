@@ -1,0 +1,250 @@
+//! `--print`: what somebody with the token's own tools does instead of a command, as in a key ceremony.
+
+mod entry;
+mod sheet;
+
+use crate::backend::pkcs11::ceremony;
+use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::cli::keys::Console;
+use crate::cli::keys::arguments::DestroyArgs;
+use crate::cli::keys::arguments::KeysCommand;
+use crate::cli::keys::error::KeysError;
+use crate::cli::keys::opened::Opened;
+use crate::cli::keys::opened::Purpose;
+use crate::cli::keys::print::entry::Entry;
+use crate::cli::keys::print::sheet::Sheet;
+use crate::cli::keys::print::sheet::Step;
+use crate::cli::keys::target::Target;
+use crate::cli::output::Format;
+use crate::root_key::error::Error;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::id::KeyId;
+use crate::root_key::rotation::error::RotationError;
+use crate::root_key::rotation::make::Next;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+
+/// Shows what `command` would have done. Nothing is changed; the token is read as the daemon reads it.
+pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut Console<'_>) -> Result<(), KeysError> {
+    let Some(options) = target.token() else {
+        return Err(KeysError::Usage(
+            "a root key in a token: --print is for what the token's own tools do",
+        ));
+    };
+    let desk = Desk { target, options };
+    let sheet = match command {
+        KeysCommand::Create(_) => desk.made(desk.first(console).await?, Act::Generate)?,
+        KeysCommand::Rotate(_) => {
+            let (store, recorded) = desk.look(console).await?;
+            let next = target.rules(&store, console).rotatable(None, recorded.as_ref()).await?;
+            desk.made(next, Act::Generate)?
+        }
+        KeysCommand::Import(_) => {
+            let (store, recorded) = desk.look(console).await?;
+            let next = target.rules(&store, console).importable(recorded.as_ref()).await?;
+            desk.made(next, Act::Import)?
+        }
+        KeysCommand::Activate(args) => {
+            let (store, recorded) = desk.look(console).await?;
+            let (selector, when) = (args.version.as_ref(), args.when()?);
+            let rules = target.rules(&store, console);
+            desk.relabelled(
+                "activate",
+                &rules.activatable(selector, when, recorded.as_ref()).await?.version,
+            )
+        }
+        KeysCommand::Retire(args) => {
+            let (store, _) = desk.look(console).await?;
+            let rules = target.rules(&store, console);
+            desk.relabelled("retire", &rules.retirable(&args.version, args.unaudited).await?)
+        }
+        KeysCommand::Restore(args) => {
+            let (store, _) = desk.look(console).await?;
+            desk.relabelled(
+                "restore",
+                &target.rules(&store, console).restorable(&args.version).await?,
+            )
+        }
+        KeysCommand::Destroy(args) => desk.destroyed(args, console).await?,
+        KeysCommand::List(_) | KeysCommand::Verify(_) | KeysCommand::AcceptLoss(_) => {
+            return Err(KeysError::Usage("a command that changes something"));
+        }
+    };
+    match console.out.format() {
+        Format::Json => console.out.json(&sheet),
+        Format::Text => console.out.data(&sheet.text(&target.place())),
+    }
+    console.out.talk("nothing was changed");
+    Ok(())
+}
+
+/// How a key comes into a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Generate,
+    Import,
+}
+
+struct Desk<'a> {
+    target: &'a Target,
+    options: &'a Pkcs11Options,
+}
+
+impl Desk<'_> {
+    async fn look(&self, console: &Console<'_>) -> Result<(Opened, Option<HighWater>), KeysError> {
+        let recorded = self.target.recorded()?;
+        Ok((self.target.open(Purpose::Look, console).await?, recorded))
+    }
+
+    /// The first version, which may be wanted before anybody can log in.
+    async fn first(&self, console: &mut Console<'_>) -> Result<Next, KeysError> {
+        let (target, recorded) = (self.target, self.target.recorded()?);
+        let looked = match target.open(Purpose::Look, console).await {
+            Ok(store) => {
+                let next = target.rules(&store, console).creatable(recorded.as_ref()).await;
+                next.map_err(KeysError::from)
+            }
+            Err(error) => Err(error),
+        };
+        match looked {
+            // Where this node has seen versions, to see none now says nothing.
+            Err(KeysError::Rotation(RotationError::Store(error))) if recorded.is_none() => {
+                self.talk_of_blindness(&error, console);
+                Ok(Next::first(console.clock.now(), target.step()))
+            }
+            looked => looked,
+        }
+    }
+
+    fn talk_of_blindness(&self, error: &Error, console: &mut Console<'_>) {
+        console.out.talk(&format!(
+            "warning: the token cannot be read: {}; see yourself that no object in it has a label that begins with `{}.v`",
+            error.chain(),
+            self.target.name
+        ));
+    }
+
+    fn is_listed(&self) -> bool {
+        !self.options.versions.is_empty()
+    }
+
+    fn label(&self, version: &Version) -> String {
+        ceremony::label(&self.target.name, version.number, version.state)
+    }
+
+    fn sheet(&self, action: &'static str, version: &Version, entry: Entry, steps: Vec<Step>) -> Sheet {
+        let listed = self.is_listed();
+        Sheet {
+            root_key: self.target.name.clone(),
+            action,
+            version: version.number.to_string(),
+            number: version.number,
+            id: version.id.clone(),
+            label: (!listed).then(|| self.label(version)),
+            entry: listed.then_some(entry),
+            steps,
+        }
+    }
+
+    /// `create`, `rotate`, `import`
+    fn made(&self, next: Next, act: Act) -> Result<Sheet, KeysError> {
+        let Next { number, state } = next;
+        let version = Version {
+            number,
+            state,
+            id: KeyId::random()?,
+        };
+        let entry = Entry::new(&version);
+        let how = match act {
+            Act::Generate => "in the token, generate a key with these attributes:",
+            Act::Import => "in the token, make a key of the other system's 32 bytes (CKA_VALUE) with these attributes:",
+        };
+        let template = ceremony::template(self.options, &version.id, &self.label(&version));
+        let mut steps = vec![Step::new(how).lines(template)];
+        if !self.target.shared {
+            steps.push(Step::new(
+                "bring this very key into the token of every other node, with the same CKA_ID and CKA_LABEL, by the means \
+                 of the token's vendor",
+            ));
+        }
+        steps.push(self.listing(&entry));
+        steps.push(Step::new(
+            "see that `dekhand keys list` shows it on every node, and let `dekhand keys verify` prove that it is the same \
+             key everywhere",
+        ));
+        if state == State::Pending {
+            steps.push(Step::new(
+                "give it its date: `dekhand keys activate --in 10m`, or the same with --print",
+            ));
+        }
+        let action = match (act, state) {
+            (Act::Import, _) => "import",
+            (Act::Generate, State::Pending) => "rotate",
+            (Act::Generate, _) => "create",
+        };
+        Ok(self.sheet(action, &version, entry, steps))
+    }
+
+    fn listing(&self, entry: &Entry) -> Step {
+        let step = if self.is_listed() {
+            "on every node, add to `versions:` in the configuration:"
+        } else {
+            "only if the token cannot keep that label: on every node, list all versions in `versions:` of the \
+             configuration, this one as"
+        };
+        Step::new(step).lines([entry.to_string()])
+    }
+
+    /// `activate`, `retire`, `restore`: `version` is in its new state.
+    fn relabelled(&self, action: &'static str, version: &Version) -> Sheet {
+        let entry = Entry::changed(&self.options.versions, version);
+        let step = if self.is_listed() {
+            let step = "on every node, let `versions:` in the configuration list it as";
+            Step::new(step).lines([entry.to_string()])
+        } else {
+            let everywhere = if self.target.shared {
+                "the token"
+            } else {
+                "the token of every node"
+            };
+            let step = format!("in {everywhere}, set the label of every object with this id:");
+            Step::new(step).lines([
+                format!("CKA_ID     {}", version.id),
+                format!("CKA_LABEL  {}", self.label(version)),
+            ])
+        };
+        let see = Step::new("see that `dekhand keys list` says the same on every node");
+        self.sheet(action, version, entry, vec![step, see])
+    }
+
+    async fn destroyed(&self, args: &DestroyArgs, console: &mut Console<'_>) -> Result<Sheet, KeysError> {
+        let (store, _) = self.look(console).await?;
+        let rules = self.target.rules(&store, console);
+        let destroyable = rules.destroyable(&args.version, args.retention, args.unaudited).await?;
+        let version = destroyable.version;
+        let entry = Entry::changed(&self.options.versions, &version);
+        console.out.talk(&format!(
+            "warning: this is for ever: backups of etcd from before {} become unreadable, as far as they are stored under \
+             {}",
+            destroyable.retired_since, version.number
+        ));
+        let mut object = vec![format!("CKA_ID     {}", version.id)];
+        // Whatever the label is, nobody must delete another object by it.
+        let label = match store.report(&version.id).await {
+            Some(Ok(report)) => Some(report.label),
+            Some(Err(_)) | None => (!self.is_listed()).then(|| self.label(&version)),
+        };
+        object.extend(label.map(|label| format!("CKA_LABEL  {label}")));
+        let everywhere = if self.target.shared {
+            "the token"
+        } else {
+            "the token of every node"
+        };
+        let mut steps = vec![Step::new(format!("in {everywhere}, delete every object with this id:")).lines(object)];
+        if self.is_listed() {
+            let step = "on every node, take it out of `versions:` in the configuration:";
+            steps.push(Step::new(step).lines([entry.to_string()]));
+        }
+        Ok(self.sheet("destroy", &version, entry, steps))
+    }
+}

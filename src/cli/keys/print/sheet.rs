@@ -1,0 +1,62 @@
+//! The sheet of paper that a key ceremony works from.
+
+use serde::Serialize;
+
+use crate::cli::keys::print::entry::Entry;
+use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::version::Number;
+
+/// What is to be done by hand.
+#[derive(Debug, Serialize)]
+pub(super) struct Sheet {
+    pub(super) root_key: RootKeyName,
+    /// The command that it stands for.
+    pub(super) action: &'static str,
+    pub(super) version: String,
+    pub(super) number: Number,
+    pub(super) id: KeyId,
+    /// What the label is to be, where that says what the version is.
+    pub(super) label: Option<String>,
+    /// How `versions:` in the configuration is to list it, if it lists any.
+    pub(super) entry: Option<Entry>,
+    /// What to do, in order.
+    pub(super) steps: Vec<Step>,
+}
+
+/// One thing to do.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Step {
+    pub(super) what: String,
+    /// With these words, exactly.
+    pub(super) lines: Vec<String>,
+}
+
+impl Step {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        let (what, lines) = (what.into(), Vec::new());
+        Self { what, lines }
+    }
+
+    pub(super) fn lines(self, lines: impl IntoIterator<Item = String>) -> Self {
+        let lines = lines.into_iter().collect();
+        Self { lines, ..self }
+    }
+}
+
+impl Sheet {
+    /// For people.
+    pub(super) fn text(&self, place: &str) -> String {
+        let Self {
+            root_key, version, id, ..
+        } = self;
+        let mut text = format!("{root_key}  {version}  {id}, in {place}\n");
+        for (at, Step { what, lines }) in self.steps.iter().enumerate() {
+            text.push_str(&format!("\n{}. {what}\n", at + 1));
+            for line in lines {
+                text.push_str(&format!("     {line}\n"));
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,60 @@
+//! `dekhand token`: what a PKCS#11 module and its tokens are, and what they do.
+
+pub mod error;
+mod info;
+mod list;
+mod probe;
+mod which;
+
+use clap::Args;
+use clap::Subcommand;
+
+use crate::backend::pkcs11::spawner::Prints;
+use crate::backend::pkcs11::spawner::Spawner;
+use crate::cli::output::Output;
+use crate::cli::token::error::TokenError;
+use crate::cli::token::which::Place;
+use crate::cli::token::which::WhichArgs;
+
+/// What `dekhand token` can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// List the slots and tokens of the module; needs no PIN
+    List(TokenArgs),
+    /// Show one token, the wrap mechanisms that it lists, and the root key's versions in it if login is possible
+    Info(TokenArgs),
+    /// Try what each wrap mechanism does, and show which one dekhand uses and why not the others
+    Probe(TokenArgs),
+}
+
+/// The arguments of `dekhand token list`, `info` and `probe`.
+#[derive(Clone, Debug, Args)]
+pub struct TokenArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+}
+
+/// Runs `dekhand token`.
+///
+/// # Errors
+/// A [`TokenError`], or a [`ConfigError`](crate::config::ConfigError).
+pub fn run(command: &TokenCommand, out: &mut Output) -> anyhow::Result<()> {
+    let (TokenCommand::List(args) | TokenCommand::Info(args) | TokenCommand::Probe(args)) = command;
+    let places = args.which.places()?;
+    // Nothing is hardened here: PIN and keys are in the worker, and never in this process.
+    let spawner = Spawner::start(Prints::ToStderr).map_err(TokenError::System)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(TokenError::System)?;
+    let outcome = runtime.block_on(async {
+        match command {
+            TokenCommand::List(_) => list::list(&spawner, &places, out).await,
+            TokenCommand::Info(_) => info::info(&spawner, Place::first(&places)?, out).await,
+            TokenCommand::Probe(_) => probe::probe(&spawner, Place::first(&places)?, out).await,
+        }
+    });
+    drop(runtime);
+    spawner.end();
+    Ok(outcome?)
+}
