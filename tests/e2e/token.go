@@ -15,22 +15,21 @@ import (
 // tokenPIN is the PIN of all tokens of this run: a copied token keeps its PIN.
 var tokenPIN = canary()[:12]
 
-// softHSM is where distributions put the module.
-var softHSM = []string{
-	"/usr/lib/softhsm/libsofthsm2.so",
-	"/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-	"/usr/lib64/pkcs11/libsofthsm2.so",
-	"/usr/lib/pkcs11/libsofthsm2.so",
-}
-
-// softHSMModule finds the module.
+// softHSMModule finds the module where tests/token_shim looks for it.
 func softHSMModule() (string, error) {
-	for _, path := range softHSM {
+	places := []string{
+		os.Getenv("DEKHAND_SHIM_MODULE"), // another one than the distribution's
+		"/usr/lib/softhsm/libsofthsm2.so",
+		"/usr/lib64/pkcs11/libsofthsm2.so",
+		"/usr/lib64/softhsm/libsofthsm2.so",
+		"/usr/local/lib/softhsm/libsofthsm2.so",
+	}
+	for _, path := range places {
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("SoftHSM is missing: no libsofthsm2.so among %q (Debian: apt-get install softhsm2)", softHSM)
+	return "", fmt.Errorf("SoftHSM is missing: none of %q (Debian: apt-get install softhsm2)", places[1:])
 }
 
 // Token is a root key in a SoftHSM token, with the configuration and the PIN file that its nodes use.
