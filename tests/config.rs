@@ -15,6 +15,10 @@ mod effective;
 mod good_copy;
 #[path = "config/hostile.rs"]
 mod hostile;
+#[path = "config/pages.rs"]
+mod pages;
+#[path = "config/pkcs11.rs"]
+mod pkcs11;
 #[path = "config/refusals.rs"]
 mod refusals;
 #[path = "config/reload.rs"]
@@ -52,6 +56,33 @@ outage: {tolerate: 30d}
 probe: {interval: 1s}
 log: {level: debug, format: text, requests: true}
 hardening: {lock_memory: off, seccomp: false}
+worker: {memory: 64MiB}
+"#;
+/// Every setting of a root key in a token, with another value than its default.
+const TOKENS: &str = r#"
+apiVersion: dekhand/v1
+root_keys:
+  - name: new
+    pkcs11:
+      module: /m/one.so
+      token: "pkcs11:token=my%20kube;serial=0a"
+      pin: {file: /p/pin}
+      admin: {pin: {credential: admin-pin}}
+      login: vendor:0x80000001
+      sessions: 4
+      call_timeout: 5m
+      mechanism: aes-cbc
+      environment: [CONF=/c, "LIST=a=b \"c\"", EMPTY=]
+      versions:
+        - {number: 1, id: 00112233445566778899AABBCCDDEEFF, activates: 2026-03-01T12:00:00Z, retired: 2027-03-01T12:00:00Z}
+        - {number: 2, label: my key, activates: 2027-02-01T00:00:00Z}
+        - {number: 3, id: "0000000000000003"}
+      private: false
+      exportable: true
+  - {name: old, shared: true, pkcs11: {module: /m/two.so, token: "123", pin: {descriptor: 3}}}
+  - {name: older, pkcs11: {module: /m/two.so, token: "123", login: none, mechanism: rsa-oaep-sha1}}
+  - {name: oldest, pkcs11: {module: /m/two.so, token: "123", login: protected-path}}
+  - {name: file, keyring: {file: /k/keyring.json}}
 "#;
 
 fn parse(text: impl AsRef<[u8]>) -> Result<Config, ConfigError> {

@@ -8,5 +8,6 @@ pub mod pin;
 mod protocol;
 pub mod report;
 pub mod spawner;
+mod supervisor;
 pub mod token_name;
 pub(crate) mod worker;

@@ -141,3 +141,6 @@ fn check_listed(target: &Target, command: &KeysCommand) -> Result<(), KeysError>
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

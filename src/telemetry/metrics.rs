@@ -34,6 +34,33 @@ pub struct KeyIdHashLabels {
     pub key_id_hash: String,
 }
 
+/// Which root key, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RootKeyLabels {
+    /// Its name in the configuration.
+    pub root_key: String,
+}
+
+/// Why a token worker was started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WorkerStartLabels {
+    /// The root key's name in the configuration.
+    pub root_key: String,
+    /// `start`, `died`, `hung`, `asked` or `memory`.
+    pub reason: &'static str,
+}
+
+/// Which call to a token worker, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TokenCallLabels {
+    /// The root key's name in the configuration.
+    pub root_key: String,
+    /// `open`, `find`, `wrap`, `unwrap`.
+    pub call: &'static str,
+    /// `good`, `outage`, `refusal`, `corruption` or `bad_input`.
+    pub outcome: &'static str,
+}
+
 /// All metrics. Cheap to clone; clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -55,6 +82,14 @@ pub struct Metrics {
     pub last_good_call: Gauge,
     /// 1 while the configuration file is refused and an older one runs.
     pub config_broken: Gauge,
+    /// Token workers started, by reason.
+    pub worker_starts: Family<WorkerStartLabels, Counter>,
+    /// Calls to token workers, by call and outcome.
+    pub token_calls: Family<TokenCallLabels, Counter>,
+    /// 1 while the token is not used because it has rejected the PIN.
+    pub pin_rejected: Family<RootKeyLabels, Gauge>,
+    /// Bytes of data memory that a token worker has.
+    pub worker_memory: Family<RootKeyLabels, Gauge>,
     dropped_log_lines: Arc<OnceLock<ErrorCounter>>,
 }
 
@@ -83,6 +118,10 @@ impl Metrics {
             primary,
             last_good_call,
             config_broken,
+            worker_starts,
+            token_calls,
+            pin_rejected,
+            worker_memory,
             dropped_log_lines,
         } = self.clone();
         registry.register("requests", "Calls answered, by method and gRPC code", requests);
@@ -105,6 +144,22 @@ impl Metrics {
             "config_broken",
             "1 while a changed configuration file is refused",
             config_broken,
+        );
+        registry.register("worker_starts", "Token workers started, by reason", worker_starts);
+        registry.register(
+            "token_calls",
+            "Calls to token workers, by call and outcome",
+            token_calls,
+        );
+        registry.register(
+            "pin_rejected",
+            "1 while the token is not used because it has rejected the PIN",
+            pin_rejected,
+        );
+        registry.register(
+            "worker_memory_bytes",
+            "Data memory of the token worker, as of its last answer",
+            worker_memory,
         );
         let dropped: Counter = Counter::default();
         dropped.inc_by(

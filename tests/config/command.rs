@@ -72,5 +72,7 @@ fn show_prints_every_setting_in_both_formats() {
     assert!(!text.ends_with("\n\n"));
     let (_, json) = ran(&show, Format::Json);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["settings"].as_array().unwrap().len(), known_settings().len());
+    let of_tokens = |setting: &&&str| setting.contains(".pkcs11.");
+    let others = known_settings().len() - known_settings().iter().filter(of_tokens).count();
+    assert_eq!(json["settings"].as_array().unwrap().len(), others);
 }

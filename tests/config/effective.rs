@@ -11,6 +11,7 @@ use dekhand::telemetry::log::Level;
 use crate::EXAMPLE;
 use crate::MINIMAL;
 use crate::OTHER;
+use crate::TOKENS;
 use crate::parse;
 
 #[test]
@@ -40,6 +41,7 @@ fn what_is_shown_can_be_loaded_and_comes_to_the_same() {
         MINIMAL.to_owned(),
         EXAMPLE.to_owned(),
         OTHER.to_owned(),
+        TOKENS.to_owned(),
         format!("{MINIMAL}{odd}"),
     ] {
         let config = parse(&text).unwrap();
@@ -82,6 +84,34 @@ fn every_value_is_shown_with_its_source() {
         (&serde_json::json!([0]), &"default".into())
     );
     assert_eq!(peers["reloadable"], true);
+}
+
+#[test]
+fn a_token_is_shown_with_the_sources_of_its_pins() {
+    let config = parse(TOKENS).unwrap();
+    let yaml = Effective::new(&config, Path::new("f"), TOKENS.as_bytes(), &Overrides::default()).to_yaml();
+    for line in [
+        "  - name: new ",
+        "    pkcs11:",
+        "      token: \"pkcs11:token=my%20kube;serial=0a\" ",
+        "      pin: {file: /p/pin} ",
+        "      admin:",
+        "        pin: {credential: admin-pin} ",
+        "      login: \"vendor:0x80000001\" ",
+        "      environment: [\"CONF=/c\", \"LIST=a=b \\\"c\\\"\", \"EMPTY=\"] ",
+        "      versions:",
+        "        - number: 1 ",
+        "          id: 00112233445566778899aabbccddeeff ",
+        "          activates: \"2026-03-01T12:00:00Z\" ",
+        "          id: \"0000000000000003\" ",
+        "      pin: {descriptor: 3} ",
+        "      versions: [] ",
+    ] {
+        assert!(
+            yaml.lines().any(|shown| format!("{shown} ").starts_with(line)),
+            "{line} is not in\n{yaml}"
+        );
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use proptest::prelude::proptest;
 use crate::EXAMPLE;
 use crate::MINIMAL;
 use crate::OTHER;
+use crate::TOKENS;
 use crate::parse;
 use crate::refused;
 use crate::with;
@@ -107,9 +108,9 @@ proptest! {
     #[test]
     fn no_change_of_a_good_file_makes_the_parser_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3), 1..8),
-        other in any::<bool>(),
+        text in prop::sample::select(&[OTHER, EXAMPLE, TOKENS][..]),
     ) {
-        let mut bytes = if other { OTHER } else { EXAMPLE }.as_bytes().to_vec();
+        let mut bytes = text.as_bytes().to_vec();
         for (index, byte, change) in changes {
             let index = index.index(bytes.len());
             match change {

@@ -4,6 +4,7 @@ use dekhand::config::changes;
 
 use crate::MINIMAL;
 use crate::OTHER;
+use crate::TOKENS;
 use crate::parse;
 use crate::with;
 
@@ -40,6 +41,7 @@ fn each_change_is_reported_and_only_what_can_change_is_taken() {
             "log.format",
             "hardening.lock_memory",
             "hardening.seccomp",
+            "worker.memory",
         ]
     );
     let mut running = old.clone();
@@ -55,4 +57,42 @@ fn each_change_is_reported_and_only_what_can_change_is_taken() {
     assert_eq!(changes(&old, &more).needs_restart, ["root_keys"]);
     assert_eq!(changes(&more, &old).needs_restart, ["root_keys"]);
     assert_eq!(changes(&old, &with("http: off").unwrap()).needs_restart, ["http"]);
+}
+
+#[test]
+fn each_difference_between_two_tokens_waits_for_a_restart() {
+    let old = parse(TOKENS).unwrap();
+    for (from, to) in [
+        ("/m/one.so", "/m/three.so"),
+        ("serial=0a", "serial=0b"),
+        ("{file: /p/pin}", "{file: /p/other}"),
+        ("{credential: admin-pin}", "{file: /p/admin-pin}"),
+        ("admin: {pin: {credential: admin-pin}}", ""),
+        ("vendor:0x80000001", "user"),
+        ("sessions: 4", ""),
+        ("call_timeout: 5m", ""),
+        ("mechanism: aes-cbc", ""),
+        ("EMPTY=", "EMPTY=1"),
+        ("label: my key", "label: your key"),
+        ("label: my key, activates: 2027-02-01T00:00:00Z", "label: my key"),
+        // The same value, of another version.
+        (
+            ", activates: 2027-02-01T00:00:00Z}\n        - {number: 3, ",
+            "}\n        - {number: 3, activates: 2027-02-01T00:00:00Z, ",
+        ),
+        ("private: false", ""),
+        ("exportable: true", ""),
+    ] {
+        assert!(TOKENS.contains(from), "{from}");
+        let new = parse(TOKENS.replacen(from, to, 1)).expect(to);
+        let found = changes(&old, &new);
+        assert_eq!(
+            (found.reloadable.len(), found.needs_restart),
+            (0, vec!["root_keys"]),
+            "{from}"
+        );
+        let mut running = old.clone();
+        running.reload(&new);
+        assert_eq!(running, old);
+    }
 }

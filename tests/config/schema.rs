@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use dekhand::backend::pkcs11::options::Pkcs11Options;
 use dekhand::config::Effective;
 use dekhand::config::Overrides;
+use dekhand::config::Setting;
 use dekhand::config::Source;
 use dekhand::config::Store;
 use dekhand::config::known_settings;
@@ -21,6 +23,7 @@ use crate::EXAMPLE;
 use crate::MINIMAL;
 use crate::OTHER;
 use crate::PAGE;
+use crate::TOKENS;
 use crate::parse;
 use crate::with;
 
@@ -41,18 +44,62 @@ fn the_example_loads_and_states_the_defaults() {
     assert_eq!(example.http, "127.0.0.1:20358".parse().ok());
 }
 
+/// The example, and the example with the token that its comments describe in place of the keyring.
+fn examples() -> [String; 2] {
+    let (before, rest) = EXAMPLE.split_once("    keyring:").unwrap();
+    let start = rest.find("    #pkcs11:").unwrap();
+    let (token, after) = rest[start..].split_once("\n\n").unwrap();
+    let token = token.replace("\n    #", "\n    ").replacen("    #", "    ", 1);
+    [EXAMPLE.to_owned(), format!("{before}{token}\n\n{after}")]
+}
+
+/// The settings of a file.
+fn settings(text: &str) -> Vec<Setting> {
+    let config = parse(text).expect(text);
+    Effective::new(&config, Path::new("f"), text.as_bytes(), &Overrides::default()).settings
+}
+
+/// Its path in the schema: `root_keys[].name` of `root_keys[12].name`.
+fn schema_path(setting: &Setting) -> String {
+    let parts = setting.key.split('[').map(|part| match part.split_once(']') {
+        Some((_, rest)) => format!("]{rest}"),
+        None => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("[")
+}
+
 #[test]
-fn the_example_says_every_setting_itself() {
-    let config = parse(EXAMPLE).unwrap();
-    let effective = Effective::new(&config, Path::new("f"), EXAMPLE.as_bytes(), &Overrides::default());
-    for setting in &effective.settings {
-        assert!(
-            matches!(setting.source, Source::File { .. }),
-            "{} is missing",
-            setting.key
-        );
+fn the_examples_say_every_setting_themselves() {
+    let said: Vec<_> = examples().iter().flat_map(|example| settings(example)).collect();
+    for setting in &said {
+        let in_file = matches!(setting.source, Source::File { .. });
+        assert!(in_file, "{} is missing", setting.key);
     }
-    assert_eq!(effective.settings.len(), known_settings().len());
+    let said: Vec<_> = said.iter().map(schema_path).collect();
+    for known in known_settings() {
+        // A list of them is for few tokens, and none is the default.
+        let known = known.split_once("versions[]").map_or(known, |(token, _)| {
+            assert_eq!(token, "root_keys[].pkcs11.");
+            "root_keys[].pkcs11.versions"
+        });
+        assert!(said.iter().any(|setting| setting == known), "{known} is missing");
+    }
+}
+
+#[test]
+fn the_example_of_a_token_states_the_defaults() {
+    let [_, example] = examples();
+    let parsed = parse(&example).unwrap();
+    let Store::Pkcs11(said) = &parsed.root_keys.first().store else {
+        panic!("a token");
+    };
+    let mut default = Pkcs11Options::new(said.module.clone(), said.token.clone());
+    default.pin.clone_from(&said.pin);
+    default.admin_pin.clone_from(&said.admin_pin);
+    default.environment.clone_from(&said.environment);
+    default.versions.clone_from(&said.versions);
+    assert_eq!(**said, default);
+    assert_eq!(parsed.worker_memory, 512 << 20);
 }
 
 #[test]
@@ -60,25 +107,28 @@ fn the_page_has_a_section_for_every_setting_and_for_no_other() {
     let sections: Vec<_> = PAGE
         .lines()
         .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'))
-        .filter(|section| !["http", "root_keys"].contains(section))
+        .filter(|section| !["http", "root_keys", "root_keys[].pkcs11.versions"].contains(section))
         .collect();
     assert_eq!(sections, known_settings());
 }
 
 #[test]
 fn the_page_says_truly_what_can_change_while_the_daemon_runs() {
-    let config = parse(EXAMPLE).unwrap();
-    let effective = Effective::new(&config, Path::new("f"), EXAMPLE.as_bytes(), &Overrides::default());
-    for setting in effective.settings.iter().skip(1) {
-        let heading = format!("\n### `{}`\n", setting.key.replace("[0]", "[]"));
-        let (_, section) = PAGE.split_once(&heading).unwrap();
+    let files = examples().into_iter().chain([TOKENS.to_owned()]);
+    for setting in files.flat_map(|file| settings(&file)) {
+        let path = schema_path(&setting);
+        if path == "apiVersion" {
+            continue;
+        }
+        let heading = format!("\n### `{path}`\n");
+        let (_, section) = PAGE.split_once(&heading).expect(&path);
         let section = section.split("\n#").next().unwrap();
         let (told, other) = if setting.reloadable {
             ("\n- Reload", "\n- Restart")
         } else {
             ("\n- Restart", "\n- Reload")
         };
-        assert!(section.contains(told) && !section.contains(other), "{}", setting.key);
+        assert!(section.contains(told) && !section.contains(other), "{path}");
     }
 }
 
@@ -123,6 +173,7 @@ fn every_setting_reaches_its_option() {
     assert_eq!(config.log.level, Level::Debug);
     assert_eq!(config.hardening.lock_memory, LockMemory::Off);
     assert!(!config.hardening.seccomp);
+    assert_eq!(config.worker_memory, 64 << 20);
     assert_eq!(with("http: off").unwrap().http, None);
     assert_eq!(
         with("listen: {socket: \"@k\"}").unwrap().listener.socket.to_string(),

@@ -99,7 +99,6 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::backend::pkcs11::options::MechanismChoice;
-    use crate::backend::pkcs11::token_name::TokenName;
 
     fn printed(options: &Pkcs11Options) -> String {
         let id = KeyId::try_from([0xab; 16].as_slice()).unwrap();
@@ -111,10 +110,7 @@ mod tests {
     }
 
     fn options() -> Pkcs11Options {
-        let token = TokenName {
-            label: Some("it's mine".to_owned()),
-            ..TokenName::default()
-        };
+        let token = "it's mine".parse().unwrap();
         Pkcs11Options::new("/usr/lib/softhsm/libsofthsm2.so".into(), token)
     }
 
@@ -146,7 +142,7 @@ mod tests {
         options.private = false;
         options.exportable = true;
         options.login = Login::None;
-        options.token.label = None;
+        options.token = "pkcs11:serial=0a1b".parse().unwrap();
         let text = printed(&options);
         for expected in [
             "CKO_PRIVATE_KEY",

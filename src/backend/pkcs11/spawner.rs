@@ -59,6 +59,11 @@ impl WorkerNumber {
     pub(in crate::backend::pkcs11) fn of_test(number: u64) -> Self {
         Self(number)
     }
+
+    #[cfg(test)]
+    pub(in crate::backend::pkcs11) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// Starts and kills workers. Cheap to clone; the spawner ends with the last clone, and every worker with it.

@@ -25,6 +25,8 @@ mod queue;
 pub(super) mod return_value;
 mod serve;
 mod show;
+#[cfg(test)]
+mod test_token;
 mod token_info;
 
 use std::io;

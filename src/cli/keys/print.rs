@@ -159,8 +159,13 @@ impl Desk<'_> {
             Act::Generate => "in the token, generate a key with these attributes:",
             Act::Import => "in the token, make a key of the other system's 32 bytes (CKA_VALUE) with these attributes:",
         };
-        let template = ceremony::template(self.options, &version.id, &self.label(&version));
-        let mut steps = vec![Step::new(how).lines(template)];
+        let label = self.label(&version);
+        let mut lines = ceremony::template(self.options, &version.id, &label);
+        if act == Act::Generate {
+            lines.extend([String::new(), "for example, with OpenSC:".to_owned()]);
+            lines.extend(ceremony::example(self.options, &version.id, &label));
+        }
+        let mut steps = vec![Step::new(how).lines(lines)];
         if !self.target.shared {
             steps.push(Step::new(
                 "bring this very key into the token of every other node, with the same CKA_ID and CKA_LABEL, by the means \

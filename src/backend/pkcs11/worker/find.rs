@@ -241,3 +241,6 @@ fn is_named(object: &ObjectName, candidate: &Candidate) -> bool {
         ObjectName::Label(label) => candidate.label.as_deref() == Some(label.as_bytes()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ mod check;
 mod cipher;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod on_tokens;
 mod rsa_oaep;
 pub(in crate::backend::pkcs11) mod trial;
 

@@ -54,7 +54,8 @@ impl Sheet {
         for (at, Step { what, lines }) in self.steps.iter().enumerate() {
             text.push_str(&format!("\n{}. {what}\n", at + 1));
             for line in lines {
-                text.push_str(&format!("     {line}\n"));
+                text.push_str(format!("     {line}").trim_end());
+                text.push('\n');
             }
         }
         text

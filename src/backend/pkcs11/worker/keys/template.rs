@@ -218,10 +218,9 @@ pub(in crate::backend::pkcs11) fn value_text(attribute: &Attribute) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::pkcs11::token_name::TokenName;
 
     fn options() -> Pkcs11Options {
-        Pkcs11Options::new("/usr/lib/module.so".into(), TokenName::default())
+        Pkcs11Options::new("/usr/lib/module.so".into(), "kube".parse().unwrap())
     }
 
     fn flag(attributes: &[Attribute], attribute: AttributeType) -> Option<String> {

@@ -17,7 +17,6 @@ use crate::backend::pkcs11::worker::mechanism::cipher::Cipher;
 use crate::backend::pkcs11::worker::mechanism::cipher::InSession;
 use crate::backend::pkcs11::worker::module::Module;
 use crate::backend::pkcs11::worker::return_value::Cure;
-use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::root_key::id::KeyId;
 
 /// What a trial has chosen.
@@ -150,15 +149,11 @@ impl Tried {
             MechanismChoice::RsaOaepSha1 => vec![Method::RsaOaepSha1],
         };
         let (mut wrong, mut reasons, mut trouble) = (false, Reasons::default(), None);
-        let mut only_messages = false;
         for method in methods {
             let iv = match method {
                 Method::AesGcm(mode) => Some(mode),
                 _ => None,
             };
-            if only_messages && !matches!(iv, Some(IvMode::Message { .. })) {
-                continue;
-            }
             match check(method, open, id) {
                 Ok(good) => {
                     return Ok(Self {
@@ -178,8 +173,7 @@ impl Tried {
                     reasons.add(iv, format!("the token {what}"));
                 }
                 Err(Flaw::Refused(error)) => {
-                    // No IV helps a mechanism that C_EncryptInit does not have; messages are another operation.
-                    only_messages |= error.value() == Some(ReturnValue::MECHANISM_INVALID);
+                    // Whatever it is, another source of IVs may help: tokens refuse an IV with many return values.
                     reasons.add(iv, error.to_string());
                     if error.cure() != Cure::Nothing {
                         trouble.get_or_insert(error);

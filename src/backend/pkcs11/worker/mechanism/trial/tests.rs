@@ -8,6 +8,7 @@ use crate::backend::pkcs11::worker::mechanism::fake::Fake;
 use crate::backend::pkcs11::worker::mechanism::fake::Gcm;
 use crate::backend::pkcs11::worker::mechanism::fake::Quirks;
 use crate::backend::pkcs11::worker::mechanism::unwrap_with;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::root_key::Wrapped;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;

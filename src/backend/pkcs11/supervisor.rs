@@ -1,0 +1,116 @@
+//! Keeps a worker at a token and calls it; what becomes of a single worker is no caller's business.
+//!
+//! One task owns everything: the calls that wait, the worker that serves, the one that is being started, those that end
+//! their work. A worker is replaced when it died, when it hung (a call took longer than `call_timeout`), when it asked
+//! to be, and when it has used half of its memory. What it had begun is repeated once by its successor if that does no
+//! harm.
+
+mod attempts;
+mod journal;
+mod link;
+mod open;
+mod post;
+mod queue;
+mod run;
+
+use std::fmt::Debug;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::options::EnvironmentVariable;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::spawner::WorkerNumber;
+use crate::backend::pkcs11::supervisor::queue::LONGEST;
+use crate::backend::pkcs11::supervisor::queue::Request;
+use crate::backend::pkcs11::supervisor::queue::too_many;
+use crate::backend::pkcs11::supervisor::run::Supervision;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::telemetry::metrics::Metrics;
+
+/// Calls a token. Cheap to clone; the worker is let go with the last clone.
+#[derive(Clone, Debug)]
+pub(super) struct Supervisor {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Supervisor {
+    /// Starts a first worker at once. To be called inside the runtime that will make the calls.
+    pub(super) fn start(workers: impl StartWorkers, assignment: Assignment, metrics: Metrics) -> Self {
+        let (requests, received) = mpsc::channel(LONGEST);
+        tokio::spawn(Supervision::new(Box::new(workers), assignment, metrics, received).run());
+        Self { requests }
+    }
+
+    /// Calls the token.
+    ///
+    /// # Cancel safety
+    /// A call that has begun goes on; one that has not is dropped.
+    ///
+    /// # Errors
+    /// What the worker says; [`Kind::Outage`] if there is none, or none that lives long enough.
+    pub(super) async fn call(&self, call: Call) -> Result<Outcome, Error> {
+        let (request, answer) = Request::new(call);
+        self.requests.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => too_many(),
+            TrySendError::Closed(_) => stopped(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Returns when the task is gone that does all this: it has panicked.
+    pub(super) async fn stopped(&self) {
+        self.requests.closed().await;
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(
+        Kind::Outage,
+        "the part that calls the token has stopped; this is a defect, please report it",
+    )
+}
+
+/// Where workers come from: the spawner, or a test.
+pub(super) trait StartWorkers: Debug + Send + Sync + 'static {
+    /// Starts one, with these variables above those of this process.
+    fn start_worker(&self, environment: &[EnvironmentVariable]) -> io::Result<(Channel, WorkerNumber)>;
+
+    /// Kills one, if it is still there.
+    fn kill(&self, worker: WorkerNumber) -> io::Result<()>;
+}
+
+/// This end of a worker's channel.
+pub(super) type Channel = Box<dyn ReadWrite>;
+
+pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for C {}
+
+impl StartWorkers for Spawner {
+    fn start_worker(&self, environment: &[EnvironmentVariable]) -> io::Result<(Channel, WorkerNumber)> {
+        let (channel, worker) = Self::start_worker(self, environment)?;
+        Ok((Box::new(UnixStream::from_std(channel)?), worker))
+    }
+
+    fn kill(&self, worker: WorkerNumber) -> io::Result<()> {
+        Self::kill(self, worker)
+    }
+}
+
+/// So long a worker may take to leave its token when it has nothing more to do; it takes 2 s itself at most.
+const GRACE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

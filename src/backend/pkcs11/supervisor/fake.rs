@@ -1,0 +1,237 @@
+//! Workers for tests: tasks at the other ends of channels, with switches for what real ones do.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use tokio::io::AsyncWrite;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::backend::pkcs11::options::EnvironmentVariable;
+use crate::backend::pkcs11::protocol::BUILD;
+use crate::backend::pkcs11::protocol::call;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::protocol::outcome::Failure;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::spawner::WorkerNumber;
+use crate::backend::pkcs11::supervisor::Channel;
+use crate::backend::pkcs11::supervisor::StartWorkers;
+use crate::proto::token_worker as wire;
+use crate::proto::token_worker::from_worker::What;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::secret::Key;
+
+/// What a worker does with a call.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Conduct {
+    /// It answers.
+    #[default]
+    Good,
+    /// It answers after so long.
+    Slow(Duration),
+    /// It never answers.
+    Hang,
+    /// It dies.
+    Die,
+    /// It says no.
+    Fail(Failure),
+}
+
+/// How a worker introduces itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Manners {
+    #[default]
+    Good,
+    Silent,
+    OtherBuild,
+    NotStarted,
+}
+
+/// Starts tasks in place of processes. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FakeWorkers(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub(super) manners: Manners,
+    /// What every worker does with `Open`.
+    pub(super) opening: Conduct,
+    /// What is done with the next calls, whoever gets them; the ones after are answered.
+    pub(super) calls: VecDeque<Conduct>,
+    /// Bytes that workers have when they open, and that they have more with each call.
+    pub(super) memory: u64,
+    pub(super) growth: u64,
+    /// When workers were started.
+    pub(super) started: Vec<Instant>,
+    /// Which were killed while they lived.
+    pub(super) killed: Vec<u64>,
+    /// The worker of each call that was begun.
+    pub(super) begun: Vec<u64>,
+    pub(super) in_flight: usize,
+    pub(super) most_in_flight: usize,
+    living: BTreeMap<u64, AbortHandle>,
+}
+
+pub(super) fn outage(message: &str) -> Failure {
+    Error::new(Kind::Outage, message).into()
+}
+
+impl FakeWorkers {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    /// The next calls are dealt with so.
+    pub(super) fn script(&self, calls: impl IntoIterator<Item = Conduct>) {
+        self.lock().calls.extend(calls);
+    }
+
+    /// Workers that have not ended.
+    pub(super) fn living(&self) -> Vec<u64> {
+        let inner = self.lock();
+        let living = inner.living.iter().filter(|(_, task)| !task.is_finished());
+        living.map(|(number, _)| *number).collect()
+    }
+}
+
+impl StartWorkers for FakeWorkers {
+    fn start_worker(&self, _: &[EnvironmentVariable]) -> io::Result<(Channel, WorkerNumber)> {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let mut inner = self.lock();
+        let number = inner.started.len() as u64;
+        inner.started.push(Instant::now());
+        let worker = Worker {
+            number,
+            workers: self.clone(),
+        };
+        // The end of its channel is the end of a worker, as it is the end of a process.
+        inner.living.insert(
+            number,
+            tokio::spawn(async move { worker.run(theirs).await.unwrap_or(()) }).abort_handle(),
+        );
+        Ok((Box::new(ours), WorkerNumber::of_test(number)))
+    }
+
+    fn kill(&self, worker: WorkerNumber) -> io::Result<()> {
+        let mut inner = self.lock();
+        let number = worker.number();
+        if let Some(task) = inner.living.remove(&number).filter(|task| !task.is_finished()) {
+            task.abort();
+            inner.killed.push(number);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct Worker {
+    number: u64,
+    workers: FakeWorkers,
+}
+
+struct Ended;
+
+impl<E: std::error::Error> From<E> for Ended {
+    fn from(_: E) -> Self {
+        Self
+    }
+}
+
+impl Worker {
+    async fn run(self, channel: DuplexStream) -> Result<(), Ended> {
+        let (mut from, mut to) = tokio::io::split(channel);
+        let manners = self.workers.lock().manners;
+        call::assignment(&frame::receive(&mut from).await?)?;
+        let build = match manners {
+            Manners::Good => BUILD,
+            Manners::OtherBuild => "0.0.0+0",
+            Manners::Silent => std::future::pending().await,
+            Manners::NotStarted => return say(&mut to, What::NotStarted("out of memory".to_owned())).await,
+        };
+        say(
+            &mut to,
+            What::Hello(wire::Hello {
+                build: build.to_owned(),
+            }),
+        )
+        .await?;
+        let (answer, mut answers) = mpsc::unbounded_channel::<Option<Answer>>();
+        let read = async {
+            loop {
+                let message: wire::ToWorker = frame::receive(&mut from).await?;
+                tokio::spawn(self.clone().serve(message, answer.clone()));
+            }
+        };
+        let write = async {
+            while let Some(Some(answer)) = answers.recv().await {
+                frame::send(&mut to, &answer.to_wire()).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            end = read => end,
+            end = write => end,
+        }
+    }
+
+    /// Sends the answer, or none for the worker's end.
+    async fn serve(self, message: wire::ToWorker, answer: mpsc::UnboundedSender<Option<Answer>>) {
+        let number = message.number;
+        let call = Call::from_wire(message).unwrap();
+        let opens = matches!(call, Call::Open);
+        let (conduct, memory) = {
+            let mut inner = self.workers.lock();
+            if opens {
+                (inner.opening.clone(), inner.memory)
+            } else {
+                inner.in_flight += 1;
+                inner.most_in_flight = inner.most_in_flight.max(inner.in_flight);
+                inner.begun.push(self.number);
+                let own = inner.begun.iter().filter(|worker| **worker == self.number).count() as u64;
+                let memory = inner.memory + inner.growth * own;
+                (inner.calls.pop_front().unwrap_or_default(), memory)
+            }
+        };
+        let result = match conduct {
+            Conduct::Good => Some(Ok(outcome(&call))),
+            Conduct::Slow(time) => {
+                tokio::time::sleep(time).await;
+                Some(Ok(outcome(&call)))
+            }
+            Conduct::Hang => None,
+            Conduct::Die => {
+                answer.send(None).ok();
+                None
+            }
+            Conduct::Fail(failure) => Some(Err(failure)),
+        };
+        if !opens {
+            self.workers.lock().in_flight -= 1;
+        }
+        if let Some(result) = result {
+            answer.send(Some(Answer { number, memory, result })).ok();
+        }
+    }
+}
+
+async fn say(to: &mut (impl AsyncWrite + Unpin), what: What) -> Result<(), Ended> {
+    Ok(frame::send(to, &wire::FromWorker { what: Some(what) }).await?)
+}
+
+fn outcome(call: &Call) -> Outcome {
+    match call {
+        Call::Find { .. } => Outcome::Versions(Vec::new()),
+        Call::Unwrap { .. } => Outcome::DataKey(Key::random().unwrap()),
+        _ => Outcome::Done,
+    }
+}

@@ -1,0 +1,194 @@
+//! What operators hear of workers: one line for each loss and each recovery, and metrics.
+
+use std::sync::Arc;
+
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::proto::token_worker as wire;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::name::RootKeyName;
+use crate::telemetry::limit::LineLimit;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::RootKeyLabels;
+use crate::telemetry::metrics::TokenCallLabels;
+use crate::telemetry::metrics::WorkerStartLabels;
+
+/// Lines a second that workers may say.
+const LINES: u32 = 10;
+
+/// Why a worker is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// There was none before.
+    Start,
+    /// The one before has died.
+    Died,
+    /// It did not answer in time.
+    Hung,
+    /// It could not go on, and said so.
+    Asked,
+    /// It has used half of its memory.
+    Memory,
+}
+
+impl Reason {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Died => "died",
+            Self::Hung => "hung",
+            Self::Asked => "asked",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Writes down what happens to the workers of one root key.
+#[derive(Debug)]
+pub(super) struct Journal {
+    root_key: RootKeyName,
+    metrics: Metrics,
+    events: Arc<Events>,
+    /// What is wrong, as it was last told.
+    trouble: Option<String>,
+}
+
+impl Journal {
+    pub(super) fn new(root_key: RootKeyName, metrics: Metrics) -> Self {
+        let events = Events {
+            root_key: root_key.clone(),
+            limit: LineLimit::new(LINES),
+        };
+        Self {
+            root_key,
+            metrics,
+            events: Arc::new(events),
+            trouble: None,
+        }
+    }
+
+    pub(super) fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// A worker is being started.
+    pub(super) fn starting(&self, reason: Reason) {
+        let labels = WorkerStartLabels {
+            root_key: self.root_key.to_string(),
+            reason: reason.name(),
+        };
+        self.metrics.worker_starts.get_or_create(&labels).inc();
+    }
+
+    /// A worker serves.
+    pub(super) fn opened(&mut self, reason: Reason, memory: u64) {
+        self.called(&Call::Open, Ok(()));
+        self.pin_rejected(false);
+        self.memory(memory);
+        let root_key = &self.root_key;
+        match (self.trouble.take(), reason) {
+            (Some(_), _) => tracing::info!(%root_key, "the token can be used again"),
+            (None, Reason::Memory) => tracing::info!(%root_key, "another token worker has taken over"),
+            (None, _) => tracing::info!(%root_key, "the token can be used"),
+        }
+    }
+
+    /// A worker could not be started, or its token not be opened.
+    pub(super) fn not_opened(&mut self, error: &Error) {
+        self.called(&Call::Open, Err(error));
+        let (root_key, error) = (&self.root_key, error.chain());
+        if self.trouble.as_ref() == Some(&error) {
+            tracing::debug!(%root_key, error, "the token still can't be used");
+        } else {
+            tracing::warn!(%root_key, error, "the token can't be used; it is tried again and again");
+            self.trouble = Some(error);
+        }
+    }
+
+    /// The worker that served is lost.
+    pub(super) fn lost(&mut self, reason: Reason, error: &Error) {
+        let (root_key, error, reason) = (&self.root_key, error.chain(), reason.name());
+        tracing::warn!(%root_key, reason, error, "the token worker is lost; another one is started");
+        self.trouble = Some(error);
+    }
+
+    /// The worker has grown too large.
+    pub(super) fn too_large(&self, bytes: u64, limit: u64) {
+        let root_key = &self.root_key;
+        tracing::info!(%root_key, bytes, limit, "the token worker has used half of its memory; another one is started");
+    }
+
+    /// A worker has used so much memory.
+    pub(super) fn memory(&self, bytes: u64) {
+        let gauge = self.metrics.worker_memory.get_or_create(&self.labels()).clone();
+        gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// The token has rejected the PIN, or accepted it.
+    pub(super) fn pin_rejected(&self, rejected: bool) {
+        let gauge = self.metrics.pin_rejected.get_or_create(&self.labels()).clone();
+        gauge.set(rejected.into());
+    }
+
+    /// A call has ended.
+    pub(super) fn called(&self, call: &Call, result: Result<(), &Error>) {
+        let labels = TokenCallLabels {
+            root_key: self.root_key.to_string(),
+            call: name(call),
+            outcome: match result.map_err(Error::kind) {
+                Ok(()) => "good",
+                Err(Kind::Outage) => "outage",
+                Err(Kind::Refusal) => "refusal",
+                Err(Kind::Corruption) => "corruption",
+                Err(Kind::BadInput) => "bad_input",
+            },
+        };
+        self.metrics.token_calls.get_or_create(&labels).inc();
+    }
+
+    fn labels(&self) -> RootKeyLabels {
+        RootKeyLabels {
+            root_key: self.root_key.to_string(),
+        }
+    }
+}
+
+fn name(call: &Call) -> &'static str {
+    match call {
+        Call::Open => "open",
+        Call::Find { .. } => "find",
+        Call::Wrap { .. } => "wrap",
+        Call::Unwrap { .. } => "unwrap",
+        Call::Tokens => "tokens",
+        Call::Describe => "describe",
+        Call::Probe { .. } => "probe",
+        Call::Attributes { .. } => "attributes",
+        Call::Generate { .. } => "generate",
+        Call::Import { .. } => "import",
+        Call::Relabel { .. } => "relabel",
+        Call::Destroy { .. } => "destroy",
+    }
+}
+
+/// Passes on what workers say of themselves.
+#[derive(Debug)]
+pub(super) struct Events {
+    root_key: RootKeyName,
+    limit: LineLimit,
+}
+
+impl Events {
+    pub(super) fn tell(&self, event: &wire::Event) {
+        let wire::Event { level, message } = event;
+        let Some(suppressed) = self.limit.pass() else {
+            return;
+        };
+        let root_key = &self.root_key;
+        match level {
+            1 => tracing::error!(%root_key, event = message, suppressed, "the token worker says"),
+            2 => tracing::warn!(%root_key, event = message, suppressed, "the token worker says"),
+            3 => tracing::info!(%root_key, event = message, suppressed, "the token worker says"),
+            _ => tracing::debug!(%root_key, event = message, suppressed, "the token worker says"),
+        }
+    }
+}

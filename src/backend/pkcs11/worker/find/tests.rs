@@ -1,0 +1,242 @@
+//! What discovery promises, at SoftHSM.
+
+use cryptoki::object::KeyType;
+use cryptoki::object::ObjectHandle;
+use token_shim::alone;
+use token_shim::token::Token;
+
+use super::*;
+use crate::backend::pkcs11::worker::test_token::plant;
+use crate::backend::pkcs11::worker::test_token::session;
+use crate::clock::Timestamp;
+use crate::root_key::version::Number;
+use crate::root_key::version::State;
+
+fn finder() -> Finder {
+    Finder::new("kube".parse().unwrap(), Vec::new())
+}
+
+fn aes(session: &Session, label: &str, id: &[u8]) -> ObjectHandle {
+    plant(session, label, id, KeyType::AES, 32)
+}
+
+fn id(bytes: &[u8]) -> KeyId {
+    bytes.try_into().unwrap()
+}
+
+fn numbers(found: &Found) -> Vec<u16> {
+    found.versions.iter().map(|version| version.number.into()).collect()
+}
+
+fn rename(session: &Session, object: ObjectHandle, label: &str) {
+    session
+        .update_attributes(object, &[Attribute::Label(label.into())])
+        .unwrap();
+}
+
+/// How many attributes one more discovery reads.
+fn reads(token: &Token, finder: &mut Finder, session: &Session) -> usize {
+    token.forget_calls();
+    finder.find(session).unwrap();
+    token.calls("C_GetAttributeValue")
+}
+
+#[test]
+fn versions_are_found_among_strangers() {
+    alone::run(|_| {
+        let session = session();
+        assert!(finder().find(&session).unwrap().versions.is_empty());
+        aes(&session, "kube.v2", &[2; 16]);
+        aes(&session, "kube.v1@20260301T1200Z", &[1; 16]);
+        aes(&session, "kube.v3~20260301T1200Z", &[3; 8]);
+        aes(&session, "kube2.v4", &[4; 16]);
+        aes(&session, "tls", &[5; 16]);
+        aes(&session, "", &[6; 16]);
+        plant(&session, "kube.v7", &[7; 16], KeyType::AES, 16);
+        plant(&session, "kube.v8", &[8; 16], KeyType::GENERIC_SECRET, 32);
+        aes(&session, "kube.v9", &[9; 4]);
+        aes(&session, "kube.v10@2026", &[10; 16]);
+        let found = finder().find(&session).unwrap();
+        assert_eq!(numbers(&found), [1, 2, 3]);
+        assert_eq!(found.versions[2].id, id(&[3; 8]));
+        assert!(matches!(found.versions[2].state, State::RetiredSince(_)));
+        let mut warnings = found.warnings;
+        warnings.sort();
+        assert_eq!(warnings.len(), 4, "{warnings:?}");
+        for (warning, label) in warnings.iter().zip(["kube.v10@2026", "kube.v7", "kube.v8", "kube.v9"]) {
+            assert!(warning.starts_with(&format!("`{label}` is left out")), "{warning}");
+        }
+    });
+}
+
+#[test]
+fn strangers_are_read_once_and_again_with_every_60th_discovery() {
+    alone::run(|token| {
+        let session = session();
+        let strangers: Vec<ObjectHandle> = (0..30)
+            .map(|number| aes(&session, &format!("tls-{number}"), &[number; 16]))
+            .collect();
+        let mut finder = finder();
+        assert!(reads(token, &mut finder, &session) >= 30);
+        assert_eq!(reads(token, &mut finder, &session), 0);
+        aes(&session, "tls-new", &[99; 16]);
+        assert!((1..=4).contains(&reads(token, &mut finder, &session)));
+        // A human gives a stranger's object our label.
+        rename(&session, strangers[3], "kube.v1");
+        for discovery in 4..60 {
+            assert!(
+                finder.find(&session).unwrap().versions.is_empty(),
+                "discovery {discovery}"
+            );
+        }
+        assert_eq!(numbers(&finder.find(&session).unwrap()), [1]);
+    });
+}
+
+#[test]
+fn our_labels_are_read_again_each_time() {
+    alone::run(|_| {
+        let session = session();
+        let one = aes(&session, "kube.v1", &[1; 16]);
+        let two = aes(&session, "kube.v2@2026", &[2; 16]);
+        let mut finder = finder();
+        assert_eq!(numbers(&finder.find(&session).unwrap()), [1]);
+        rename(&session, one, "kube.v1@20260301T1200Z");
+        // Also those with a mistake, which somebody mends.
+        rename(&session, two, "kube.v2");
+        let found = finder.find(&session).unwrap();
+        assert_eq!(numbers(&found), [1, 2]);
+        assert!(matches!(found.versions[0].state, State::ActiveFrom(_)) && found.warnings.is_empty());
+        rename(&session, one, "tls");
+        session.destroy_object(two).unwrap();
+        assert!(finder.find(&session).unwrap().versions.is_empty());
+    });
+}
+
+#[test]
+fn two_objects_with_one_id_are_no_version() {
+    alone::run(|_| {
+        let session = session();
+        aes(&session, "kube.v1", &[1; 16]);
+        aes(&session, "kube.v2", &[1; 16]);
+        aes(&session, "kube.v3", &[3; 16]);
+        // Somebody else's object with our id is nobody's business.
+        aes(&session, "tls", &[3; 16]);
+        let mut finder = finder();
+        let found = finder.find(&session).unwrap();
+        assert_eq!((numbers(&found), found.warnings.len()), (vec![3], 1));
+        let error = finder.key(&session, &id(&[1; 16])).unwrap_err();
+        assert!(matches!(error, TokenError::Refused(_)), "{error}");
+        assert!(finder.key(&session, &id(&[3; 16])).is_ok());
+    });
+}
+
+#[test]
+fn a_key_is_looked_for_once_and_only_among_ours() {
+    alone::run(|token| {
+        let session = session();
+        let object = aes(&session, "kube.v1", &[1; 16]);
+        aes(&session, "tls", &[2; 16]);
+        plant(&session, "kube.v3", &[3; 16], KeyType::AES, 16);
+        let mut finder = finder();
+        assert_eq!(finder.key(&session, &id(&[1; 16])).unwrap().wraps, object);
+        token.forget_calls();
+        finder.key(&session, &id(&[1; 16])).unwrap();
+        assert!(token.record().is_empty());
+        for missing in [[2; 16], [9; 16]] {
+            let error = finder.key(&session, &id(&missing)).unwrap_err();
+            assert!(matches!(error, TokenError::NotFound(_)), "{error}");
+        }
+        let error = finder.key(&session, &id(&[3; 16])).unwrap_err();
+        assert!(error.to_string().contains("128 bits"), "{error}");
+    });
+}
+
+#[test]
+fn a_key_that_has_gone_is_forgotten_with_the_next_discovery() {
+    alone::run(|_| {
+        let session = session();
+        let object = aes(&session, "kube.v1", &[1; 16]);
+        let mut finder = finder();
+        finder.key(&session, &id(&[1; 16])).unwrap();
+        session.destroy_object(object).unwrap();
+        finder.find(&session).unwrap();
+        assert!(finder.key(&session, &id(&[1; 16])).is_err());
+        let again = aes(&session, "kube.v1", &[1; 16]);
+        assert_eq!(finder.key(&session, &id(&[1; 16])).unwrap().wraps, again);
+        finder.forget_key(&id(&[1; 16]));
+        finder.forget();
+        assert_eq!(finder.key(&session, &id(&[1; 16])).unwrap().wraps, again);
+    });
+}
+
+#[test]
+fn a_list_replaces_labels_and_only_listed_objects_count() {
+    alone::run(|_| {
+        let session = session();
+        aes(&session, "kube.v1", &[1; 16]);
+        aes(&session, "kube.v2", &[2; 16]);
+        aes(&session, "made in the ceremony of March", &[3; 16]);
+        let listed = |object, number: u16| ListedVersion {
+            object,
+            number: Number::try_from(number).unwrap(),
+            activates: Some(Timestamp::from_unix(60)),
+            retired: None,
+        };
+        let mut finder = Finder::new(
+            "kube".parse().unwrap(),
+            vec![
+                listed(ObjectName::Id(id(&[2; 16])), 7),
+                listed(ObjectName::Label("made in the ceremony of March".into()), 8),
+                listed(ObjectName::Id(id(&[9; 16])), 9),
+            ],
+        );
+        let found = finder.find(&session).unwrap();
+        assert_eq!(numbers(&found), [7, 8]);
+        assert!(
+            matches!(found.warnings.as_slice(), [warning] if warning.starts_with("v9 ")),
+            "{:?}",
+            found.warnings
+        );
+        assert!(finder.key(&session, &id(&[2; 16])).is_ok());
+        assert!(finder.key(&session, &id(&[3; 16])).is_ok());
+        assert!(finder.key(&session, &id(&[1; 16])).is_err());
+    });
+}
+
+#[test]
+fn trouble_of_the_token_is_an_error_and_never_an_empty_list() {
+    alone::run(|token| {
+        let session = session();
+        aes(&session, "kube.v1", &[1; 16]);
+        for control in [
+            "C_FindObjectsInit fail 0x30",
+            "C_FindObjects fail 0x30",
+            "C_GetAttributeValue fail 0x30",
+            "C_GetAttributeValue fail 0x82",
+            "C_GetAttributeValue fail 0xb3",
+        ] {
+            token.set(control);
+            let error = finder().find(&session).unwrap_err();
+            assert!(error.value().is_some(), "{control}: {error}");
+            token.set("");
+            // The search that was begun is over.
+            assert_eq!(numbers(&finder().find(&session).unwrap()), [1], "{control}");
+        }
+    });
+}
+
+#[test]
+fn odd_attributes_are_no_obstacle() {
+    alone::run(|token| {
+        let session = session();
+        aes(&session, "kube.v1", &[1; 16]);
+        token.set("hide-attribute CKA_VALUE_LEN\nhide-attribute CKA_KEY_TYPE");
+        assert_eq!(numbers(&finder().find(&session).unwrap()), [1]);
+        token.set("hide-attribute CKA_LABEL");
+        assert!(finder().find(&session).unwrap().versions.is_empty());
+        token.set("hide-attribute CKA_ID");
+        let found = finder().find(&session).unwrap();
+        assert!(found.versions.is_empty() && found.warnings.len() == 1, "{found:?}");
+    });
+}

@@ -1,0 +1,46 @@
+//! A session at a SoftHSM token, for tests that run in a process of their own: `token_shim::alone`.
+
+use cryptoki::context::CInitializeArgs;
+use cryptoki::context::CInitializeFlags;
+use cryptoki::context::Pkcs11;
+use cryptoki::object::Attribute;
+use cryptoki::object::KeyType;
+use cryptoki::object::ObjectClass;
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use cryptoki::session::UserType;
+use cryptoki::types::AuthPin;
+use token_shim::token::PIN;
+
+use crate::backend::pkcs11::options::Pkcs11Options;
+
+/// Logged in to the token of this process, on a read-write session.
+pub(super) fn session() -> Session {
+    let context = Pkcs11::new(token_shim::path()).unwrap();
+    let arguments = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+    context.initialize(arguments).unwrap();
+    let slot = context.get_slots_with_initialized_token().unwrap().remove(0);
+    let session = context.open_rw_session(slot).unwrap();
+    session.login(UserType::User, Some(&AuthPin::new(PIN.into()))).unwrap();
+    session
+}
+
+/// What a configuration says that names only module and token.
+pub(super) fn options() -> Pkcs11Options {
+    Pkcs11Options::new(token_shim::path(), "kube".parse().unwrap())
+}
+
+/// Puts a secret key of some bytes into the token, as anybody may.
+pub(super) fn plant(session: &Session, label: &str, id: &[u8], key_type: KeyType, bytes: usize) -> ObjectHandle {
+    session
+        .create_object(&[
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(key_type),
+            Attribute::Token(true),
+            Attribute::Private(true),
+            Attribute::Label(label.into()),
+            Attribute::Id(id.into()),
+            Attribute::Value(vec![7; bytes]),
+        ])
+        .unwrap()
+}

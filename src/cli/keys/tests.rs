@@ -1,0 +1,417 @@
+//! Promises of `keys` for root keys in tokens, kept against a token that is none.
+
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use clap::Parser;
+use serde_json::Value;
+
+use super::*;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::options::ListedVersion;
+use crate::backend::pkcs11::options::ObjectName;
+use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::backend::pkcs11::report::KeyReport;
+use crate::cli::keys::error::FailureKind;
+use crate::cli::keys::tokens::TokenKeys;
+use crate::cli::output::Format;
+use crate::clock::Timestamp;
+use crate::config::Store;
+use crate::root_key::Admin;
+use crate::root_key::RootKey;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::fake::active_from;
+use crate::root_key::fake::id;
+use crate::root_key::fake_admin::FakeAdmin;
+use crate::root_key::fake_admin::version;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::high_water::HighWaterFile;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Number;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+
+const NOW: u64 = 1_772_366_430; // 2026-03-01T12:00:30Z
+const DAY: u64 = 86_400;
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+/// A token with versions and no keys.
+#[derive(Debug)]
+struct Token {
+    admin: Arc<FakeAdmin>,
+    away: bool,
+    roles: Mutex<Vec<Role>>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    admin: Arc<FakeAdmin>,
+    away: bool,
+}
+
+#[async_trait]
+impl Tokens for Token {
+    async fn keys(&self, _: &Target, _: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
+        self.roles.lock().unwrap().push(role);
+        let (admin, away) = (self.admin.clone(), self.away);
+        Ok(Box::new(Worker { admin, away }))
+    }
+
+    async fn root_key(&self, _: &Target, _: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error> {
+        Err(Error::new(Kind::Outage, "this token has no keys"))
+    }
+}
+
+#[async_trait]
+impl TokenKeys for Worker {
+    async fn attributes(&self, id: &KeyId) -> Result<KeyReport, Error> {
+        let versions = self.admin.now();
+        let version = versions.iter().find(|version| version.id == *id);
+        let number = version.ok_or_else(|| Error::missing(id))?.number;
+        Ok(KeyReport {
+            key: "AES-256".to_owned(),
+            label: format!("kube-root.{number}"),
+            attributes: vec![("SENSITIVE".to_owned(), Some(true)), ("LOCAL".to_owned(), None)],
+            warnings: vec!["it is weak".to_owned()],
+        })
+    }
+}
+
+#[async_trait]
+impl Admin for Worker {
+    async fn versions(&self) -> Result<Vec<Version>, Error> {
+        if self.away {
+            return Err(Error::new(Kind::Outage, "no token is named `kube`"));
+        }
+        self.admin.versions().await
+    }
+
+    async fn generate(&self, number: Number, state: State) -> Result<Version, Error> {
+        self.admin.generate(number, state).await
+    }
+
+    async fn import(&self, number: Number, state: State, key: Key) -> Result<Version, Error> {
+        self.admin.import(number, state, key).await
+    }
+
+    async fn relabel(&self, id: &KeyId, state: State) -> Result<(), Error> {
+        self.admin.relabel(id, state).await
+    }
+
+    async fn destroy(&self, id: &KeyId) -> Result<(), Error> {
+        self.admin.destroy(id).await
+    }
+}
+
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// One node with a token.
+struct Node {
+    state: tempfile::TempDir,
+    token: Token,
+    options: Pkcs11Options,
+    shared: bool,
+}
+
+struct Answer {
+    data: String,
+    talk: String,
+    failure: Option<(FailureKind, String)>,
+}
+
+impl Answer {
+    fn good(self) -> Self {
+        assert_eq!(self.failure, None, "{}", self.talk);
+        self
+    }
+
+    fn failed(self, kind: FailureKind) -> String {
+        let (found, error) = self.failure.unwrap();
+        assert_eq!(found, kind, "{error}");
+        assert_eq!(self.data, "");
+        error
+    }
+}
+
+impl Node {
+    fn new(versions: impl IntoIterator<Item = Version>) -> Self {
+        Self {
+            state: tempfile::tempdir().unwrap(),
+            token: Token {
+                admin: Arc::new(FakeAdmin::with(versions)),
+                away: false,
+                roles: Mutex::default(),
+            },
+            options: Pkcs11Options::new("/module.so".into(), "kube".parse().unwrap()),
+            shared: true,
+        }
+    }
+
+    /// v1 was followed by v2.
+    fn rotated() -> Self {
+        Self::new([
+            version(1, 1, active_from(NOW - 100 * DAY)),
+            version(2, 2, active_from(NOW - 10 * DAY)),
+        ])
+    }
+
+    /// The same, as `versions:` lists it.
+    fn listed(mut self) -> Self {
+        let list = self.token.admin.now().into_iter().map(|version| ListedVersion {
+            object: ObjectName::Id(version.id),
+            number: version.number,
+            activates: version.state.moment(),
+            retired: None,
+        });
+        self.options.versions = list.collect();
+        self
+    }
+
+    fn run(&self, line: &str, format: Format) -> Answer {
+        let target = Target {
+            name: "kube-root".parse().unwrap(),
+            shared: self.shared,
+            store: Store::Pkcs11(Box::new(self.options.clone())),
+            state: self.state.path().to_owned(),
+        };
+        run(line, format, &target, &self.token)
+    }
+
+    fn text(&self, line: &str) -> Answer {
+        self.run(line, Format::Text)
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.run(line, Format::Json).good().data).unwrap()
+    }
+
+    fn roles(&self) -> Vec<Role> {
+        std::mem::take(&mut self.token.roles.lock().unwrap())
+    }
+}
+
+fn run(line: &str, format: Format, target: &Target, tokens: &dyn Tokens) -> Answer {
+    let line = Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split_whitespace())).unwrap();
+    let (data, talk) = (Paper::default(), Paper::default());
+    let mut console = Console {
+        out: &mut Output::new(format, data.clone(), talk.clone()),
+        input: &mut Input::new(io::empty(), false),
+        clock: &Clock::turned(Timestamp::from_unix(NOW)),
+        tokens,
+    };
+    let failure = execute(&line.command, std::slice::from_ref(target), &mut console).err();
+    Answer {
+        data: data.text(),
+        talk: talk.text(),
+        failure: failure.map(|error| (error.kind(), format!("{:#}", anyhow::Error::from(error)))),
+    }
+}
+
+#[test]
+fn a_list_is_read_as_the_daemon_reads_it_and_says_what_is_weak() {
+    let node = Node::rotated();
+    let list = node.json("list");
+    assert_eq!(node.roles(), [Role::Look]);
+    let root_key = &list["root_keys"][0];
+    assert_eq!(root_key["backend"], "pkcs11");
+    let v2 = &root_key["versions"][1];
+    assert_eq!((&v2["primary"], &v2["key"]), (&true.into(), &"AES-256".into()));
+    assert_eq!(v2["attributes"], serde_json::json!({"SENSITIVE": true, "LOCAL": null}));
+    assert_eq!(v2["warnings"], serde_json::json!(["it is weak"]));
+    let answer = node.text("list").good();
+    assert!(answer.talk.contains("warning: kube-root v2: it is weak"), "{}", answer.talk);
+    assert!(answer.data.contains("pkcs11") && answer.data.contains("kube"), "{}", answer.data);
+}
+
+#[test]
+fn a_version_is_made_with_the_admin_pin_and_dated_to_the_minute() {
+    let node = Node::new([]);
+    let made = node.json("create");
+    assert_eq!(node.roles(), [Role::Admin]);
+    assert_eq!(made["version"]["since"], "2026-03-01T12:00:00Z");
+    assert_eq!(made["warnings"], serde_json::json!(["it is weak"]));
+    let made = node.json("rotate --activate-in 10m");
+    assert_eq!(made["version"]["since"], "2026-03-01T12:11:00Z");
+    assert!(node.text("create").failed(FailureKind::Refused).contains("v1, v2"));
+}
+
+#[test]
+fn destroying_asks_and_acts_in_one_worker() {
+    let node = Node::new([
+        version(1, 1, State::RetiredSince(Timestamp::from_unix(NOW - 91 * DAY))),
+        version(2, 2, active_from(NOW - 100 * DAY)),
+    ]);
+    let refused = node.text("destroy v1 --unaudited").failed(FailureKind::Refused);
+    assert!(refused.contains("--confirm kube-root.v1"), "{refused}");
+    node.roles();
+    node.text("destroy v1 --unaudited --confirm kube-root.v1").good();
+    assert_eq!((node.roles(), node.token.admin.now().len()), (vec![Role::Admin], 1));
+}
+
+#[test]
+fn a_token_that_is_away_is_unreachable() {
+    let mut node = Node::rotated();
+    node.token.away = true;
+    for command in ["list", "rotate", "create", "rotate --print", "accept-loss 0102030405060708"] {
+        if command.starts_with("accept") {
+            report(&node, "0102030405060708");
+        }
+        let said = node.text(command).failed(FailureKind::Unreachable);
+        assert!(said.contains("no token is named"), "{command}: {said}");
+    }
+}
+
+fn report(node: &Node, id: &str) {
+    let mark = HighWater {
+        number: Number::FIRST,
+        id: id.parse().unwrap(),
+    };
+    let file = HighWaterFile::of(node.state.path());
+    file.write(&"kube-root".parse().unwrap(), mark).unwrap();
+}
+
+#[test]
+fn what_the_configuration_lists_is_not_labelled_but_written_there() {
+    let node = Node::rotated().listed();
+    for command in [
+        "create",
+        "rotate",
+        "activate --in 10m",
+        "retire v1 --unaudited",
+        "restore v1",
+        "import --hex /nowhere",
+    ] {
+        let said = node.text(command).failed(FailureKind::Refused);
+        let name = command.split(' ').next().unwrap();
+        assert!(said.contains(&format!("dekhand keys {name} --print")), "{said}");
+    }
+    assert_eq!(node.roles(), [], "no worker was started for that");
+    let text = node.text("rotate --print").good().data;
+    assert!(text.contains("add to `versions:`") && text.contains("number: 3}"), "{text}");
+    let sheet = node.json("retire v1 --unaudited --print");
+    assert_eq!(sheet["label"], Value::Null);
+    assert_eq!(
+        sheet["entry"],
+        serde_json::json!({
+            "id": id(1), "number": 1, "activates": "2025-11-21T12:00:30Z", "retired": "2026-03-01T12:00:00Z",
+        })
+    );
+}
+
+#[test]
+fn what_is_printed_is_not_done() {
+    let node = Node::rotated();
+    let before = node.token.admin.now();
+    let sheet = node.json("rotate --print");
+    assert_eq!((&sheet["version"], &sheet["label"]), (&"v3".into(), &"kube-root.v3".into()));
+    let text = node.text("rotate --print").good();
+    assert!(text.talk.contains("nothing was changed"), "{}", text.talk);
+    for expected in ["CKA_ID", "CKA_EXTRACTABLE", "kube-root.v3", "pkcs11-tool", "dekhand keys activate"] {
+        assert!(text.data.contains(expected), "{expected} is not in\n{}", text.data);
+    }
+    assert!(!text.data.contains(sheet["id"].as_str().unwrap()), "each sheet has an id of its own");
+    let retire = node.text("retire v1 --unaudited --print").good().data;
+    assert!(retire.contains("CKA_LABEL  kube-root.v1~20260301T1200Z"), "{retire}");
+    let import = node.text("import --print").good().data;
+    assert!(import.contains("CKA_VALUE") && !import.contains("--keygen"), "{import}");
+    assert_eq!(node.token.admin.now(), before);
+    assert!(node.roles().iter().all(|role| *role == Role::Look));
+}
+
+#[test]
+fn the_rules_hold_for_what_is_printed_too() {
+    let node = Node::rotated();
+    for (line, said) in [
+        ("create --print", "has versions already"),
+        ("retire v2 --unaudited --print", "is the primary"),
+        ("retire v1 --print", "--unaudited"),
+        ("restore v1 --print", "nothing to restore"),
+        ("destroy v1 --unaudited --print", "is not retired"),
+        ("activate --in 10m --print", "no version is pending"),
+    ] {
+        let error = node.text(line).failed(FailureKind::Refused);
+        assert!(error.contains(said), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_ceremony_names_the_labels_to_set_and_the_objects_to_delete() {
+    let retired = State::RetiredSince(Timestamp::from_unix(NOW - 91 * DAY));
+    let node = Node::new([
+        version(1, 1, retired),
+        version(2, 2, active_from(NOW - 100 * DAY)),
+        version(3, 3, State::Pending),
+    ]);
+    let sheet = node.json("activate --in 10m --print");
+    assert_eq!(
+        (&sheet["action"], &sheet["label"]),
+        (&"activate".into(), &"kube-root.v3@20260301T1211Z".into())
+    );
+    let text = node.text("restore v1 --print").good().data;
+    assert!(text.contains("CKA_LABEL  kube-root.v1@2025"), "{text}");
+    let answer = node.text("destroy v1 --unaudited --print").good();
+    let object = format!("CKA_ID     {}\n     CKA_LABEL  kube-root.v1\n", id(1));
+    assert!(answer.data.contains(&object), "{}", answer.data);
+    assert!(answer.talk.contains("for ever"), "{}", answer.talk);
+}
+
+#[test]
+fn a_first_key_can_be_planned_for_a_token_that_nobody_can_read_unless_a_node_has_seen_one() {
+    let mut node = Node::new([]);
+    node.token.away = true;
+    let answer = node.text("create --print").good();
+    assert!(answer.talk.contains("cannot be read") && answer.talk.contains("`kube-root.v`"), "{}", answer.talk);
+    assert!(answer.data.contains("kube-root.v1@20260301T1200Z"), "{}", answer.data);
+    report(&node, "0102030405060708");
+    node.text("create --print").failed(FailureKind::Unreachable);
+}
+
+#[test]
+fn a_keyring_has_no_tools_of_its_own_to_print_for() {
+    let target = Target {
+        name: "kube-root".parse().unwrap(),
+        shared: true,
+        store: Store::Keyring(crate::backend::keyring::KeyringOptions {
+            file: PathBuf::from("/nowhere/keyring.json"),
+        }),
+        state: PathBuf::from("/nowhere"),
+    };
+    let said = run("create --print", Format::Text, &target, &tokens::NoTokens);
+    assert!(said.failed(FailureKind::Usage).contains("--print"));
+}
+
+#[test]
+fn print_goes_with_what_a_ceremony_can_do() {
+    let parses = |line: &str| Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split(' '))).is_ok();
+    assert!(parses("rotate --print") && parses("import --print"));
+    assert!(!parses("rotate --print --activate-in 10m"), "a date in the same breath needs dekhand");
+    assert!(!parses("import --print --hex") && !parses("import --hex") && !parses("list --print"));
+}

@@ -1,0 +1,99 @@
+//! `dekhand token info`.
+
+use serde::Serialize;
+
+use crate::backend::pkcs11::look;
+use crate::backend::pkcs11::options::Login;
+use crate::backend::pkcs11::spawner::Spawner;
+use crate::cli::keys::show::ShownVersion;
+use crate::cli::output::Format;
+use crate::cli::output::Output;
+use crate::cli::token::error::TokenError;
+use crate::cli::token::show;
+use crate::cli::token::show::ShownToken;
+use crate::cli::token::which::Place;
+use crate::clock::Clock;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::rotation::primary;
+
+#[derive(Debug, Serialize)]
+struct ShownInfo {
+    module: String,
+    token: ShownToken,
+    mechanisms: Vec<String>,
+    root_key: Option<RootKeyName>,
+    /// Nothing where they can't be read.
+    versions: Option<Vec<ShownVersion>>,
+    /// Why not.
+    not_read: Option<String>,
+}
+
+/// One token, and the root key's versions in it as far as they can be read.
+pub(super) async fn info(spawner: &Spawner, place: &Place, out: &mut Output) -> Result<(), TokenError> {
+    let mut report = look::describe(spawner, place.assignment()).await?;
+    let mechanisms = std::mem::take(&mut report.mechanisms);
+    let (versions, not_read) = match versions(spawner, place).await {
+        Ok(versions) => (Some(versions), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let info = ShownInfo {
+        module: place.options.module.to_string_lossy().into_owned(),
+        token: report.into(),
+        mechanisms,
+        root_key: place.root_key.clone(),
+        versions,
+        not_read,
+    };
+    match out.format() {
+        Format::Json => out.json(&info),
+        Format::Text => out.data(&info.text()),
+    }
+    Ok(())
+}
+
+async fn versions(spawner: &Spawner, place: &Place) -> Result<Vec<ShownVersion>, String> {
+    if place.root_key.is_none() {
+        return Err("--root-key names the root key whose versions are looked for".to_owned());
+    }
+    let needs_pin = matches!(place.options.login, Login::User | Login::Vendor(_));
+    if needs_pin && place.options.pin.is_none() {
+        return Err("no PIN is given: --pin-file names a file with it".to_owned());
+    }
+    let versions = look::versions(spawner, place.assignment()).await;
+    let versions = versions.map_err(|error| error.chain())?;
+    let now = Clock::system().now();
+    let primary = primary(&versions, now).map(|version| &version.id);
+    let shown = |version| ShownVersion::new(version, primary, now);
+    Ok(versions.iter().map(shown).collect())
+}
+
+impl ShownInfo {
+    fn text(&self) -> String {
+        let Self {
+            module,
+            token,
+            mechanisms,
+            root_key,
+            versions,
+            not_read,
+        } = self;
+        let mut text = format!("{module}\n{}", token.text());
+        let listed = if mechanisms.is_empty() {
+            "none that dekhand wraps by".to_owned()
+        } else {
+            mechanisms.join(", ")
+        };
+        text.push_str(&show::line("mechanisms", &listed));
+        let name = root_key.as_ref().map_or("root key", |name| name.as_str());
+        if let Some(reason) = not_read {
+            text.push_str(&show::line(name, &format!("not looked for: {reason}")));
+        }
+        for (at, version) in versions.iter().flatten().rev().enumerate() {
+            text.push_str(&show::line(if at == 0 { name } else { "" }, &version.line()));
+        }
+        if versions.as_ref().is_some_and(Vec::is_empty) {
+            text.push_str(&show::line(name, "no versions: `dekhand keys create` makes the first one"));
+        }
+        text
+    }
+}

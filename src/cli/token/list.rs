@@ -1,0 +1,66 @@
+//! `dekhand token list`.
+
+use serde::Serialize;
+
+use crate::backend::pkcs11::look;
+use crate::backend::pkcs11::spawner::Spawner;
+use crate::cli::output::Format;
+use crate::cli::output::Output;
+use crate::cli::token::error::TokenError;
+use crate::cli::token::show::ShownToken;
+use crate::cli::token::which::Place;
+
+#[derive(Debug, Serialize)]
+struct ShownModule {
+    module: String,
+    tokens: Vec<ShownToken>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownList {
+    modules: Vec<ShownModule>,
+}
+
+/// Every token of every module that the root keys live in.
+pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) -> Result<(), TokenError> {
+    let mut modules: Vec<&Place> = Vec::new();
+    for place in places {
+        let seen = |other: &&Place| {
+            let (one, other) = (&other.options, &place.options);
+            one.module == other.module && one.environment == other.environment
+        };
+        if !modules.iter().any(seen) {
+            modules.push(place);
+        }
+    }
+    let mut list = ShownList { modules: Vec::new() };
+    for place in modules {
+        let tokens = look::tokens(spawner, place.assignment()).await?;
+        list.modules.push(ShownModule {
+            module: place.options.module.to_string_lossy().into_owned(),
+            tokens: tokens.into_iter().map(ShownToken::from).collect(),
+        });
+    }
+    match out.format() {
+        Format::Json => out.json(&list),
+        Format::Text => {
+            for module in &list.modules {
+                out.data(&module.text());
+            }
+        }
+    }
+    Ok(())
+}
+
+impl ShownModule {
+    fn text(&self) -> String {
+        let mut text = format!("{}\n", self.module);
+        if self.tokens.is_empty() {
+            text.push_str("  no slot has a token\n");
+        }
+        for token in &self.tokens {
+            text.push_str(&token.text());
+        }
+        text
+    }
+}

@@ -1,0 +1,189 @@
+//! `dekhand token probe`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::backend::pkcs11::look;
+use crate::backend::pkcs11::report::MechanismReport;
+use crate::backend::pkcs11::report::Verdict;
+use crate::backend::pkcs11::spawner::Spawner;
+use crate::cli::output::Format;
+use crate::cli::output::Output;
+use crate::cli::token::error::TokenError;
+use crate::cli::token::which::Place;
+use crate::clock::Clock;
+use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::rotation::primary;
+use crate::root_key::version::Version;
+
+#[derive(Debug, Serialize)]
+struct ShownProbe {
+    module: String,
+    /// The version whose key was tried; a throwaway key without.
+    root_key: Option<RootKeyName>,
+    version: Option<String>,
+    id: Option<KeyId>,
+    mechanisms: Vec<ShownMechanism>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct ShownMechanism {
+    mechanism: String,
+    /// Whether dekhand wraps by it.
+    used: bool,
+    /// `good`, `absent`, `wrong`, `untried`.
+    verdict: &'static str,
+    /// Where IVs come from.
+    iv: Option<String>,
+    wrap_ms: Option<f64>,
+    unwrap_ms: Option<f64>,
+    /// Why it is not used.
+    reason: Option<String>,
+}
+
+/// What each mechanism does with the key that encrypts, or with a throwaway one where there is none yet.
+pub(super) async fn probe(spawner: &Spawner, place: &Place, out: &mut Output) -> Result<(), TokenError> {
+    let version = match place.root_key {
+        Some(_) => chosen(look::versions(spawner, place.assignment()).await?),
+        None => None,
+    };
+    let id = version.as_ref().map(|version| version.id.clone());
+    let reports = look::probe(spawner, place.assignment(), id.clone()).await?;
+    let probe = ShownProbe {
+        module: place.options.module.to_string_lossy().into_owned(),
+        root_key: version.as_ref().and(place.root_key.clone()),
+        version: version.map(|version| version.number.to_string()),
+        id,
+        mechanisms: reports.into_iter().map(ShownMechanism::from).collect(),
+    };
+    match out.format() {
+        Format::Json => out.json(&probe),
+        Format::Text => out.data(&probe.text()),
+    }
+    if probe.mechanisms.iter().any(|mechanism| mechanism.used) {
+        Ok(())
+    } else {
+        Err(TokenError::NoMechanism("dekhand can wrap by no mechanism of this token"))
+    }
+}
+
+/// What encrypts, else the newest that decrypts.
+fn chosen(versions: Vec<Version>) -> Option<Version> {
+    let now = Clock::system().now();
+    if let Some(primary) = primary(&versions, now) {
+        return Some(primary.clone());
+    }
+    let usable = versions.into_iter().filter(|version| version.state.decrypts());
+    usable.max_by(|one, other| one.rank().cmp(&other.rank()))
+}
+
+impl From<MechanismReport> for ShownMechanism {
+    fn from(report: MechanismReport) -> Self {
+        let MechanismReport {
+            mechanism,
+            chosen,
+            verdict,
+        } = report;
+        let (name, iv, times, reason) = match verdict {
+            Verdict::Good { iv, wrap, unwrap } => ("good", iv, Some((wrap, unwrap)), None),
+            Verdict::Absent(reason) => ("absent", None, None, Some(reason)),
+            Verdict::Wrong(reason) => ("wrong", None, None, Some(reason)),
+            Verdict::Untried(reason) => ("untried", None, None, Some(reason)),
+        };
+        Self {
+            mechanism,
+            used: chosen,
+            verdict: name,
+            iv,
+            wrap_ms: times.map(|(wrap, _)| milliseconds(wrap)),
+            unwrap_ms: times.map(|(_, unwrap)| milliseconds(unwrap)),
+            reason,
+        }
+    }
+}
+
+/// To the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+impl ShownProbe {
+    fn text(&self) -> String {
+        let Self {
+            module,
+            root_key,
+            version,
+            id,
+            mechanisms,
+        } = self;
+        let key = match (root_key, version, id) {
+            (Some(name), Some(version), Some(id)) => format!("{name} {version} {id}"),
+            _ => "a throwaway key".to_owned(),
+        };
+        let mut text = format!("{key} in {module}\n");
+        for mechanism in mechanisms {
+            text.push_str(&mechanism.line());
+        }
+        text
+    }
+}
+
+impl ShownMechanism {
+    fn line(&self) -> String {
+        let Self {
+            mechanism,
+            used,
+            verdict,
+            iv,
+            wrap_ms,
+            unwrap_ms,
+            reason,
+        } = self;
+        let verdict = if *used { "used" } else { verdict };
+        let mut parts = Vec::new();
+        parts.extend(reason.clone());
+        parts.extend(iv.as_ref().map(|iv| format!("IV: {iv}")));
+        if let (Some(wrap), Some(unwrap)) = (wrap_ms, unwrap_ms) {
+            parts.push(format!("wrap {wrap} ms, unwrap {unwrap} ms"));
+        }
+        format!("  {mechanism:<15}  {verdict:<7}  {}\n", parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(mechanism: &str, chosen: bool, verdict: Verdict) -> ShownMechanism {
+        let mechanism = mechanism.to_owned();
+        ShownMechanism::from(MechanismReport {
+            mechanism,
+            chosen,
+            verdict,
+        })
+    }
+
+    #[test]
+    fn each_mechanism_says_what_it_did_and_why_it_is_not_used() {
+        let good = Verdict::Good {
+            iv: Some("random, made by dekhand".to_owned()),
+            wrap: Duration::from_nanos(1_234_567),
+            unwrap: Duration::from_micros(50),
+        };
+        assert_eq!(
+            report("aes-gcm", true, good).line(),
+            "  aes-gcm          used     IV: random, made by dekhand; wrap 1.235 ms, unwrap 0.05 ms\n"
+        );
+        let absent = Verdict::Absent("CKR_MECHANISM_INVALID".to_owned());
+        assert_eq!(
+            report("aes-kwp", false, absent).line(),
+            "  aes-kwp          absent   CKR_MECHANISM_INVALID\n"
+        );
+        let wrong = report("aes-cbc", false, Verdict::Wrong("opens what was changed".to_owned()));
+        let value = serde_json::to_value(&wrong).unwrap();
+        assert_eq!((&value["verdict"], &value["used"]), (&"wrong".into(), &false.into()));
+        assert_eq!(value["reason"], "opens what was changed");
+    }
+}

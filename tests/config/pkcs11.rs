@@ -1,0 +1,379 @@
+//! Root keys in tokens: what their section comes to, and how a wrong one is refused without telling a secret.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dekhand::backend::pkcs11::options::EnvironmentVariable;
+use dekhand::backend::pkcs11::options::ListedVersion;
+use dekhand::backend::pkcs11::options::Login;
+use dekhand::backend::pkcs11::options::MechanismChoice;
+use dekhand::backend::pkcs11::options::ObjectName;
+use dekhand::backend::pkcs11::options::Pkcs11Options;
+use dekhand::backend::pkcs11::pin::PinSource;
+use dekhand::config::Config;
+use dekhand::config::ConfigError;
+use dekhand::config::Store;
+
+use crate::TOKENS;
+use crate::parse;
+
+/// A file whose only root key is in this token, on the fifth line.
+fn file_with(token: &str) -> String {
+    format!("apiVersion: dekhand/v1\nroot_keys:\n  - name: a\n    pkcs11:\n      {{{token}}}\n")
+}
+
+/// With what every token needs, and this more.
+fn token(more: &str) -> Result<Config, ConfigError> {
+    parse(file_with(&format!(
+        "module: /m.so, token: kube, pin: {{file: /p}}, {more}"
+    )))
+}
+
+fn options(config: &Config, index: usize) -> &Pkcs11Options {
+    match &config.root_keys.iter().nth(index).unwrap().store {
+        Store::Pkcs11(options) => options,
+        Store::Keyring(_) => panic!("a token"),
+    }
+}
+
+/// Asserts how a file is refused: at which key under the section, with what in problem and hint together.
+fn assert_refused(result: Result<Config, ConfigError>, key: &str, said: &str) {
+    let error = result.expect_err(said);
+    assert_eq!(
+        error.key.as_deref(),
+        Some(format!("root_keys[0]{key}").as_str()),
+        "{error}"
+    );
+    assert!(error.place.is_some(), "{error}");
+    let all = format!("{} {}", error.problem, error.hint.as_deref().unwrap_or_default());
+    assert!(all.contains(said), "{all}");
+    assert!(!format!("{all} {error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[test]
+fn every_setting_of_a_token_reaches_its_option() {
+    let config = parse(TOKENS).unwrap();
+    let id = |text: &str| ObjectName::Id(text.parse().unwrap());
+    let version = |number: u16, object, activates: &str, retired: &str| ListedVersion {
+        object,
+        number: number.try_into().unwrap(),
+        activates: activates.parse().ok(),
+        retired: retired.parse().ok(),
+    };
+    let variable = |name: &str, value: &str| EnvironmentVariable {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let expected = Pkcs11Options {
+        module: PathBuf::from("/m/one.so"),
+        token: "pkcs11:token=my%20kube;serial=0a".parse().unwrap(),
+        login: Login::Vendor(0x8000_0001),
+        pin: Some(PinSource::File("/p/pin".into())),
+        admin_pin: Some(PinSource::Credential("admin-pin".to_owned())),
+        sessions: 4,
+        call_timeout: Duration::from_secs(300),
+        mechanism: MechanismChoice::AesCbc,
+        environment: vec![
+            variable("CONF", "/c"),
+            variable("LIST", "a=b \"c\""),
+            variable("EMPTY", ""),
+        ],
+        versions: vec![
+            version(
+                1,
+                id("00112233445566778899aabbccddeeff"),
+                "2026-03-01T12:00:00Z",
+                "2027-03-01T12:00:00Z",
+            ),
+            version(2, ObjectName::Label("my key".to_owned()), "2027-02-01T00:00:00Z", ""),
+            version(3, id("0000000000000003"), "", ""),
+        ],
+        private: false,
+        exportable: true,
+    };
+    assert_eq!(options(&config, 0), &expected);
+    let shared: Vec<_> = config.root_keys.iter().map(|entry| entry.shared).collect();
+    assert_eq!(shared, [false, true, false, false, false]);
+    let two = |change: fn(&mut Pkcs11Options)| {
+        let mut options = Pkcs11Options::new("/m/two.so".into(), "123".parse().unwrap());
+        change(&mut options);
+        options
+    };
+    assert_eq!(
+        options(&config, 1),
+        &two(|options| options.pin = Some(PinSource::Descriptor(3)))
+    );
+    assert_eq!(options(&config, 2).login, Login::None);
+    assert_eq!(options(&config, 2).mechanism, MechanismChoice::RsaOaepSha1);
+    assert_eq!(
+        options(&config, 3),
+        &two(|options| options.login = Login::ProtectedPath)
+    );
+}
+
+#[test]
+fn a_root_key_lives_in_one_place() {
+    let both = "apiVersion: dekhand/v1\nroot_keys:\n  - {name: a, keyring: {file: /k}, pkcs11: {module: /m, token: t, login: none}}\n";
+    assert_refused(parse(both), "", "two entries");
+    let neither = "apiVersion: dekhand/v1\nroot_keys:\n  - {name: a}\n";
+    assert_refused(parse(neither), "", "`keyring` or `pkcs11`");
+}
+
+#[test]
+fn a_token_needs_a_module_a_name_and_a_way_in() {
+    assert_refused(parse(file_with("token: t, login: none")), ".pkcs11.module", "missing");
+    assert_refused(parse(file_with("module: /m, login: none")), ".pkcs11.token", "missing");
+    assert_refused(parse(file_with("module: /m, token: t")), ".pkcs11", "`login: none`");
+    assert_refused(
+        parse(file_with("module: /m, token: t, login: \"vendor:3\"")),
+        ".pkcs11",
+        "`pin`, which `login: vendor:0x3` needs",
+    );
+    for login in ["none", "protected-path"] {
+        assert_refused(token(&format!("login: {login}")), ".pkcs11.pin", "leave the PIN out");
+        let admin = format!("module: /m, token: t, login: {login}, admin: {{pin: {{file: /p}}}}");
+        assert_refused(parse(file_with(&admin)), ".pkcs11.admin.pin", "leave the PIN out");
+    }
+    assert_refused(token("admin: {}"), ".pkcs11.admin.pin", "missing");
+}
+
+#[test]
+fn a_pin_written_into_the_file_is_refused_and_not_repeated() {
+    let pin = |pin: &str| parse(file_with(&format!("module: /m.so, token: kube, pin: {pin}")));
+    for (wrong, key, said) in [
+        ("hunter2", ".pkcs11.pin", "chmod 0600"),
+        ("\"hunter2\"", ".pkcs11.pin", "{file: /etc/dekhand/pin}"),
+        ("{hunter2}", ".pkcs11.pin", "`descriptor`"),
+        ("{hunter2: x}", ".pkcs11.pin", "`file`"),
+        ("{hunter2, file: /p}", ".pkcs11.pin", "`file`"),
+        ("{file: hunter2}", ".pkcs11.pin.file", "absolute path"),
+        ("{file: {hunter2: 1}}", ".pkcs11.pin.file", "absolute path"),
+        ("{credential: hunter2!}", ".pkcs11.pin.credential", "first one a letter"),
+        ("{credential: /hunter2}", ".pkcs11.pin.credential", "LoadCredential"),
+        ("{descriptor: hunter2}", ".pkcs11.pin.descriptor", "3 to 1023"),
+        ("[hunter2]", ".pkcs11.pin", "found a list"),
+        ("{file: /p, credential: hunter2}", ".pkcs11.pin", "expected one of"),
+        ("{}", ".pkcs11.pin", "expected one of"),
+        ("~", ".pkcs11.pin", "found nothing"),
+        ("{file: /p, file: /hunter2}", ".pkcs11.pin.file", "given twice"),
+    ] {
+        assert_refused(pin(wrong), key, said);
+    }
+    for digits in [
+        "1234",
+        "\"1234\"",
+        "{1234}",
+        "{1234: x}",
+        "{credential: \"1234\"}",
+        "{descriptor: 1234}",
+        "{file: 1234}",
+    ] {
+        let error = pin(digits).expect_err(digits);
+        let all = format!("{error} {error:?}");
+        assert!(!all.contains("1234"), "{all}");
+    }
+    for (admin, key) in [
+        ("hunter2", ".pkcs11.admin"),
+        ("{hunter2}", ".pkcs11.admin"),
+        ("{pin: hunter2}", ".pkcs11.admin.pin"),
+        ("{pin: {hunter2}}", ".pkcs11.admin.pin"),
+        ("{pin: {file: /p}, hunter2: 1}", ".pkcs11.admin"),
+    ] {
+        assert_refused(token(&format!("admin: {admin}")), key, "");
+    }
+    let uri = |uri: &str| {
+        parse(file_with(&format!(
+            "module: /m.so, token: \"{uri}\", pin: {{file: /p}}"
+        )))
+    };
+    assert_refused(uri("pkcs11:token=a?pin-value=hunter2"), ".pkcs11.token", "`pin` says");
+    assert_refused(uri("pkcs11:token=a;hunter2=1"), ".pkcs11.token", "none of `token`");
+}
+
+#[test]
+fn each_value_of_a_token_has_its_bounds() {
+    for good in [
+        "sessions: 1",
+        "sessions: 4",
+        "call_timeout: 1s",
+        "call_timeout: 5m",
+        "login: user",
+        "login: \"vendor:3\"",
+        "login: vendor:0xffffffff",
+        "mechanism: auto",
+        "mechanism: aes-gcm",
+        "mechanism: aes-kwp",
+        "mechanism: rsa-oaep-sha256",
+        "environment: []",
+        "environment: [_A1=]",
+        "environment: [TPM2_PIN_FILE=/p, PIN_PATH=/p, PINNED=1, AUTHOR=x]",
+        "versions: []",
+        "versions: [{number: 9999, label: \"0123456789012345678901234567890123456789\"}]",
+        "versions: [{number: 1, label: a, activates: 2026-03-01T12:00:00Z, retired: 2026-03-01T12:00:00Z}]",
+    ] {
+        token(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+    for (wrong, key, said) in [
+        ("sessions: 0", "sessions", "1 to 4"),
+        ("sessions: 5", "sessions", "1 to 4"),
+        ("call_timeout: 999ms", "call_timeout", "1s to 5m"),
+        ("call_timeout: 301s", "call_timeout", "1s to 5m"),
+        ("login: so", "login", "`protected-path`"),
+        ("login: \"vendor:2\"", "login", "header file"),
+        ("login: \"vendor:\"", "login", "header file"),
+        ("login: \"vendor:-1\"", "login", "header file"),
+        ("login: \"vendor:0x1ffffffff\"", "login", "header file"),
+        ("login: \"vendor:0x+3\"", "login", "header file"),
+        ("mechanism: aes-gmc", "mechanism", "did you mean `aes-gcm`?"),
+        ("mechanism: aes-key-wrap-pad", "mechanism", "`aes-kwp`"),
+        ("private: yes", "private", "`true` or `false`"),
+        ("exportable: 1", "exportable", "`true` or `false`"),
+        ("environment: {A: b}", "environment", "a list"),
+        ("environment: [hunter2]", "environment[0]", "`NAME=value`"),
+        ("environment: [A=, \"1hunter2=x\"]", "environment[1]", "`NAME=value`"),
+        ("environment: [\"=hunter2\"]", "environment[0]", "`NAME=value`"),
+        ("environment: [\"A B=hunter2\"]", "environment[0]", "`NAME=value`"),
+        (
+            "environment: [\"A=hunter2\\0\"]",
+            "environment[0]",
+            "control characters",
+        ),
+        (
+            "environment: [A=1, B=2, A=hunter2]",
+            "environment[2]",
+            "`environment[0]`",
+        ),
+        ("environment: [TOKEN_PIN=hunter2]", "environment[0]", "EnvironmentFile="),
+        (
+            "environment: [db_password=hunter2]",
+            "environment[0]",
+            "EnvironmentFile=",
+        ),
+        (
+            "environment: [OWNER_AUTH=hunter2]",
+            "environment[0]",
+            "EnvironmentFile=",
+        ),
+        ("versions: [{number: 0, label: a}]", "versions[0].number", "1 to 9999"),
+        (
+            "versions: [{number: 10000, label: a}]",
+            "versions[0].number",
+            "1 to 9999",
+        ),
+        (
+            "versions: [{number: v1, label: a}]",
+            "versions[0].number",
+            "`number: 2`",
+        ),
+        ("versions: [{label: a}]", "versions[0].number", "missing"),
+        ("versions: [{number: 1}]", "versions[0]", "`id` or `label`"),
+        (
+            "versions: [{number: 1, id: aabbccddeeff0011, label: a}]",
+            "versions[0]",
+            "found both",
+        ),
+        (
+            "versions: [{number: 1, id: aabbccddeeff00}]",
+            "versions[0].id",
+            "8 to 32 bytes",
+        ),
+        (
+            "versions: [{number: 1, id: 1000000000000001}]",
+            "versions[0].id",
+            "in quotes",
+        ),
+        (
+            "versions: [{number: 1, id: 1000000000000e11}]",
+            "versions[0].id",
+            "in quotes",
+        ),
+        (
+            "versions: [{number: 1, label: \"\"}]",
+            "versions[0].label",
+            "1 to 40 bytes",
+        ),
+        (
+            "versions: [{number: 1, label: \"01234567890123456789012345678901234567890\"}]",
+            "versions[0].label",
+            "1 to 40 bytes",
+        ),
+        (
+            "versions: [{number: 1, label: \"a\\n\"}]",
+            "versions[0].label",
+            "control",
+        ),
+        ("versions: [{number: 1, label: 7}]", "versions[0].label", "in quotes"),
+        (
+            "versions: [{number: 1, label: a, activates: 2026-03-01}]",
+            "versions[0].activates",
+            "UTC",
+        ),
+        (
+            "versions: [{number: 1, label: a, activates: 2026-03-01T12:00:00Z, retired: 2026-03-01T11:59:59Z}]",
+            "versions[0]",
+            "retired before",
+        ),
+        (
+            "versions: [{number: 1, label: a}, {number: 2, label: a}]",
+            "versions[1].label",
+            "`versions[0]`",
+        ),
+        (
+            "versions: [{number: 1, label: a}, {number: 1, label: b}]",
+            "versions[1].number",
+            "`versions[0]`",
+        ),
+        (
+            "versions: [{number: 1, id: aabbccddeeff0011}, {number: 2, id: AABBCCDDEEFF0011}]",
+            "versions[1].id",
+            "`versions[0]`",
+        ),
+        ("object: a", "object", "no such key"),
+    ] {
+        assert_refused(token(wrong), &format!(".pkcs11.{key}"), said);
+    }
+    assert_refused(
+        parse(file_with("module: m.so, token: kube, pin: {file: /p}")),
+        ".pkcs11.module",
+        "an absolute path",
+    );
+    assert_refused(
+        parse(file_with("module: /m.so, token: 7, pin: {file: /p}")),
+        ".pkcs11.token",
+        "in quotes",
+    );
+}
+
+#[test]
+fn two_root_keys_share_a_token_but_no_key() {
+    let entry = |name: &str, token: &str, versions: &str| {
+        format!("  - {{name: {name}, pkcs11: {{module: /m, token: {token}, login: none, versions: [{versions}]}}}}\n")
+    };
+    let list = |entries: &[String]| parse(format!("apiVersion: dekhand/v1\nroot_keys:\n{}", entries.concat()));
+    let by_id = "{number: 1, id: aabbccddeeff0011}";
+    let by_label = "{number: 1, label: one}";
+    list(&[entry("a", "t", ""), entry("b", "t", "")]).unwrap();
+    list(&[entry("a", "t", by_label), entry("b", "u", by_label)]).unwrap();
+    for (entries, key) in [
+        ([entry("a", "t", ""), entry("a", "u", "")], "name"),
+        (
+            [entry("a", "t", by_id), entry("b", "t", by_id)],
+            "pkcs11.versions[0].id",
+        ),
+        (
+            [entry("a", "t", by_id), entry("b", "u", by_id)],
+            "pkcs11.versions[0].id",
+        ),
+        (
+            [entry("a", "t", by_label), entry("b", "t", by_label)],
+            "pkcs11.versions[0].label",
+        ),
+    ] {
+        let error = list(&entries).expect_err(key);
+        assert_eq!(error.key, Some(format!("root_keys[1].{key}")), "{error}");
+        assert!(error.problem.contains("`root_keys[0]`"), "{error}");
+    }
+    let config = list(&[entry("a", "t", ""), entry("b", "t", "")]).unwrap();
+    assert_eq!(options(&config, 0).module, Path::new("/m"));
+}

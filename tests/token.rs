@@ -1,0 +1,18 @@
+//! Daemons whose root key is in a token, and what tokens, their modules and networks do to them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+#[path = "token/node.rs"]
+mod node;
+#[path = "token/processes.rs"]
+mod processes;
+#[path = "daemon/run.rs"]
+#[expect(dead_code, reason = "the tests of keyrings need more of it")]
+mod run;
+#[path = "token/start.rs"]
+mod start;

@@ -1,0 +1,13 @@
+//! A daemon starts on a token.
+
+use token_shim::token::Token;
+
+use crate::node::Node;
+use crate::node::Settings;
+
+#[test]
+fn the_nodes_of_these_tests_have_a_configuration_that_is_fine() {
+    let node = Node::on(&Token::new().into(), Settings::default());
+    let output = node.check();
+    assert!(output.status.success(), "{output:?}");
+}
