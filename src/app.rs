@@ -16,9 +16,13 @@ use tokio::task::JoinSet;
 use crate::app::parts::Parts;
 use crate::app::reload::Reload;
 use crate::app::signals::Signals;
+use crate::backend::pkcs11::spawner::Prints;
+use crate::backend::pkcs11::spawner::Spawner;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Overrides;
+use crate::config::RootKeyEntry;
+use crate::config::Store;
 use crate::files;
 use crate::files::FileError;
 use crate::files::owner;
@@ -75,6 +79,9 @@ pub enum AppError {
     /// A task that keeps the daemon up to date has panicked.
     #[error("a part of the daemon has stopped, as the log says; this is a defect, please report it")]
     PartDied,
+    /// The spawner was killed, or has died. This process can't start another one, since it gave up what that needs.
+    #[error("the process that starts token workers has ended; a new daemon starts a new one")]
+    SpawnerDied,
     /// The operating system refused something that every daemon needs.
     #[error("cannot {action}")]
     System {
@@ -100,8 +107,8 @@ pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
     // The state of this process: inherited sockets are taken before anything else can take their descriptors.
     let adopted = crate::listener::socket::adopted::take()?;
 
-    // The spawner of backends that start processes has its place here: before hardening, whose filter a child would
-    // inherit, and before the first thread, since only a process of one thread may fork. The keyring starts none.
+    // Before hardening, whose filter it would inherit and which denies what it is for, and before the first thread.
+    let spawner = spawner(&config).map_err(AppError::system("start the spawner of token workers"))?;
 
     let _state = own_state(&config)?;
     let hardening_warnings = hardening::apply(&config.hardening)?;
@@ -119,10 +126,21 @@ pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
         .enable_all()
         .build()
         .map_err(AppError::system("start the runtime"))?;
-    let outcome = runtime.block_on(run(config, source, &log, adopted, listening));
-    // Whatever still waits for a root key is not waited for.
+    let outcome = runtime.block_on(run(config, source, &log, adopted, spawner.clone(), listening));
+    // Whatever still waits for a root key is not waited for. The workers' channels close with this.
     runtime.shutdown_background();
+    // Last, when nobody calls any more: workers leave their tokens before this process ends and takes them along.
+    if let Some(spawner) = spawner {
+        spawner.end();
+    }
     outcome
+}
+
+/// The spawner of token workers, if any root key is in a token.
+fn spawner(config: &Config) -> io::Result<Option<Spawner>> {
+    let in_token = |entry: &RootKeyEntry| matches!(entry.store, Store::Pkcs11(_));
+    let needed = config.root_keys.iter().any(in_token);
+    needed.then(|| Spawner::start(Prints::Nowhere)).transpose()
 }
 
 /// One daemon for a state directory: two would write down different primaries.
@@ -142,11 +160,12 @@ async fn run(
     source: Option<ConfigSource>,
     log: &Log,
     adopted: Option<std::os::unix::net::UnixListener>,
+    spawner: Option<Spawner>,
     listening: impl FnOnce(),
 ) -> Result<(), AppError> {
     let mut signals = Signals::listen().map_err(AppError::system("listen for signals"))?;
     let hangups = signals::hangups().map_err(AppError::system("listen for signals"))?;
-    let parts = Parts::build(&config, log, adopted)?;
+    let parts = Parts::build(&config, log, adopted, spawner.as_ref())?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %parts.listener.address(),
@@ -161,24 +180,43 @@ async fn run(
         health,
         http,
         reloadable,
+        tokens_stopped,
     } = parts;
 
     let mut parts = JoinSet::new();
-    parts.spawn(async move { envelope.run().await });
+    for stopped in tokens_stopped {
+        parts.spawn(async move {
+            stopped.await;
+            AppError::PartDied
+        });
+    }
+    if let Some(spawner) = spawner {
+        parts.spawn(async move {
+            match spawner.gone().await {
+                Ok(()) => AppError::SpawnerDied,
+                Err(error) => AppError::system("watch the spawner of token workers")(error),
+            }
+        });
+    }
+    parts.spawn(async move {
+        envelope.run().await;
+        AppError::PartDied
+    });
     parts.spawn(async move {
         loop {
             health.beat();
             tokio::time::sleep(HEARTBEAT).await;
         }
     });
-    parts.spawn(
-        Reload {
-            config,
-            source,
-            parts: reloadable,
-        }
-        .run(hangups),
-    );
+    let reload = Reload {
+        config,
+        source,
+        parts: reloadable,
+    };
+    parts.spawn(async move {
+        reload.run(hangups).await;
+        AppError::PartDied
+    });
 
     // Who supervises us may start what depends on us. Without a supervisor nobody listens, and that is no error.
     sd_notify::notify(&[NotifyState::Ready]).ok();
@@ -190,7 +228,10 @@ async fn run(
     let served = tokio::select! {
         served = &mut serving => served,
         // They run for ever: one that ended has panicked. A new process is better than one that only seems well.
-        _ = parts.join_next() => return Err(AppError::PartDied),
+        ended = parts.join_next() => return Err(match ended {
+            Some(Ok(error)) => error,
+            Some(Err(_)) | None => AppError::PartDied,
+        }),
         signal = signals.stop() => {
             tracing::info!(signal, "stopping: requests in flight are finished; a second signal ends at once");
             sd_notify::notify(&[NotifyState::Stopping]).ok();

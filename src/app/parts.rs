@@ -1,14 +1,20 @@
 //! Builds every part of the daemon from its options.
 
 use std::os::unix::net::UnixListener;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::app::AppError;
 use crate::app::reload::Reloadable;
 use crate::backend::keyring::Keyring;
+use crate::backend::pkcs11::Pkcs11;
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::spawner::Spawner;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::RootKeyEntry;
 use crate::config::Store;
 use crate::envelope;
 use crate::envelope::Envelope;
@@ -32,22 +38,35 @@ pub(super) struct Parts {
     /// The operators' HTTP ends when this is dropped.
     pub(super) http: Option<Http>,
     pub(super) reloadable: Reloadable,
+    /// Each ends when a token can't be called any more.
+    pub(super) tokens_stopped: Vec<Stopped>,
 }
+
+pub(super) type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Parts {
     /// Builds all parts. The KMS socket is open when this returns, and nothing runs on it yet.
-    pub(super) fn build(config: &Config, log: &Log, adopted: Option<UnixListener>) -> Result<Self, AppError> {
+    pub(super) fn build(
+        config: &Config,
+        log: &Log,
+        adopted: Option<UnixListener>,
+        spawner: Option<&Spawner>,
+    ) -> Result<Self, AppError> {
         let clock = Clock::system();
         let metrics = Metrics::new();
         metrics.show_dropped_lines(log.dropped());
         let files = FileThread::start().map_err(AppError::system("start the file thread"))?;
         let listener = Listener::open(&config.listener, config.name.as_str(), adopted, metrics.clone())?;
+        let mut stores = Stores {
+            config,
+            files: &files,
+            spawner,
+            metrics: &metrics,
+            tokens_stopped: Vec::new(),
+        };
+        let entries = config.root_keys.iter();
         let envelope = Envelope::new(envelope::Parts {
-            stores: config
-                .root_keys
-                .iter()
-                .map(|entry| store(entry, &files))
-                .collect::<Result<_, _>>()?,
+            stores: entries.map(|entry| stores.store(entry)).collect::<Result<_, _>>()?,
             purposes: vec![Purpose::Kms2],
             policy: config.policy.clone(),
             high_water: HighWaterFile::of(&config.state),
@@ -55,6 +74,7 @@ impl Parts {
             clock: clock.clone(),
             metrics: metrics.clone(),
         });
+        let tokens_stopped = stores.tokens_stopped;
         let health = Health::new(clock);
         require_readiness(&health, &listener, &envelope);
         let http = config
@@ -80,6 +100,7 @@ impl Parts {
             health,
             http,
             reloadable,
+            tokens_stopped,
         })
     }
 }
@@ -92,17 +113,35 @@ fn require_readiness(health: &Health, listener: &Listener, envelope: &Envelope) 
     health.require("root-key", move || envelope.health().map_err(|error| error.to_string()));
 }
 
-fn store(entry: &crate::config::RootKeyEntry, files: &FileThread) -> Result<envelope::Store, AppError> {
-    let root_key: Arc<dyn RootKey> = match &entry.store {
-        Store::Keyring(options) => Arc::new(Keyring::new(options, entry.name.clone(), files.clone())),
-        Store::Pkcs11(_) => {
-            return Err(AppError::system("serve a root key in a token")(
-                std::io::ErrorKind::Unsupported.into(),
-            ));
-        }
-    };
-    Ok(envelope::Store {
-        name: entry.name.clone(),
-        root_key,
-    })
+/// Where the root keys live.
+struct Stores<'a> {
+    config: &'a Config,
+    files: &'a FileThread,
+    spawner: Option<&'a Spawner>,
+    metrics: &'a Metrics,
+    tokens_stopped: Vec<Stopped>,
+}
+
+impl Stores<'_> {
+    fn store(&mut self, entry: &RootKeyEntry) -> Result<envelope::Store, AppError> {
+        let name = entry.name.clone();
+        let root_key: Arc<dyn RootKey> = match &entry.store {
+            Store::Keyring(options) => Arc::new(Keyring::new(options, name.clone(), self.files.clone())),
+            Store::Pkcs11(options) => {
+                // It was started if any root key is in a token.
+                let spawner = self.spawner.ok_or(AppError::SpawnerDied)?;
+                let assignment = Assignment {
+                    role: Role::Daemon,
+                    root_key: name.clone(),
+                    options: options.as_ref().clone(),
+                    state: Some(self.config.state.clone()),
+                    memory: self.config.worker_memory,
+                };
+                let token = Pkcs11::start(spawner.clone(), assignment, self.metrics.clone());
+                self.tokens_stopped.push(Box::pin(token.stopped()));
+                Arc::new(token)
+            }
+        };
+        Ok(envelope::Store { name, root_key })
+    }
 }

@@ -156,11 +156,7 @@ fn serving<'a>(content: &'a Content, id: &KeyId) -> Result<&'a Entry, Error> {
     if entry.version.state.decrypts() {
         Ok(entry)
     } else {
-        let number = entry.version.number;
-        Err(Error::new(
-            Kind::Refusal,
-            format!("{number} (id {id}) is retired: `dekhand keys restore {number}` brings it back"),
-        ))
+        Err(Error::retired(&entry.version))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Root keys in a PKCS#11 token, which only a worker process ever touches.
 
+pub mod admin;
 pub mod assignment;
 pub mod ceremony;
 mod label;
+pub mod look;
 pub mod options;
 pub mod pin;
 mod protocol;
@@ -11,3 +13,98 @@ pub mod spawner;
 mod supervisor;
 pub mod token_name;
 pub(crate) mod worker;
+
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::supervisor::Supervisor;
+use crate::root_key::RootKey;
+use crate::root_key::Wrapped;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+use crate::telemetry::metrics::Metrics;
+
+/// One root key in a token, with a worker of its own that has the token open.
+#[derive(Debug)]
+pub struct Pkcs11 {
+    supervisor: Supervisor,
+    /// The last list that was good. It outlives the workers, which are told to prove what it had and they don't find.
+    listed: Mutex<Vec<Version>>,
+}
+
+impl Pkcs11 {
+    /// Starts a worker at once. To be called inside the runtime that will make the calls.
+    pub fn start(spawner: Spawner, assignment: Assignment, metrics: Metrics) -> Self {
+        Self {
+            supervisor: Supervisor::start(spawner, assignment, metrics),
+            listed: Mutex::default(),
+        }
+    }
+
+    /// Returns when no call can be made any more, since the task that makes them has panicked.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let supervisor = self.supervisor.clone();
+        async move { supervisor.stopped().await }
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Vec<Version>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl RootKey for Pkcs11 {
+    async fn discover(&self) -> Result<Vec<Version>, Error> {
+        let expected = self.listed().iter().map(|version| version.id.clone()).collect();
+        let versions = versions(self.supervisor.call(Call::Find { expected }).await?)?;
+        self.listed().clone_from(&versions);
+        Ok(versions)
+    }
+
+    async fn wrap(&self, id: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
+        let data_key = Key::copied_from(data_key.expose()).ok_or_else(unasked)?;
+        let id = id.clone();
+        match self.supervisor.call(Call::Wrap { id, data_key }).await? {
+            Outcome::Wrapped(wrapped) => Ok(wrapped),
+            _ => Err(unasked()),
+        }
+    }
+
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
+        let retired = self
+            .listed()
+            .iter()
+            .find(|version| version.id == *id && !version.state.decrypts())
+            .map(Error::retired);
+        if let Some(retired) = retired {
+            return Err(retired);
+        }
+        let (id, wrapped) = (id.clone(), wrapped.clone());
+        match self.supervisor.call(Call::Unwrap { id, wrapped }).await? {
+            Outcome::DataKey(data_key) => Ok(data_key),
+            _ => Err(unasked()),
+        }
+    }
+}
+
+fn versions(outcome: Outcome) -> Result<Vec<Version>, Error> {
+    match outcome {
+        Outcome::Versions(versions) => Ok(versions),
+        _ => Err(unasked()),
+    }
+}
+
+/// A worker of our own build does not do that.
+fn unasked() -> Error {
+    Error::new(Kind::Outage, "the token worker answered what it was not asked")
+}

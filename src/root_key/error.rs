@@ -1,6 +1,7 @@
 //! What can go wrong with a root key, in the three kinds that design keeps apart, and bad input beside them.
 
 use crate::root_key::id::KeyId;
+use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
 
 /// Which kind of failure: each is treated differently by Status, the cache and the operator.
@@ -57,6 +58,15 @@ impl Error {
     /// The store holds no version of this id.
     pub fn missing(id: &KeyId) -> Self {
         Self::new(Kind::Refusal, format!("the store holds no version with id {id}"))
+    }
+
+    /// This version decrypts no more.
+    pub fn retired(version: &Version) -> Self {
+        let Version { number, id, .. } = version;
+        Self::new(
+            Kind::Refusal,
+            format!("{number} (id {id}) is retired: `dekhand keys restore {number}` brings it back"),
+        )
     }
 
     /// A wrapped key did not unwrap under a root key that works.

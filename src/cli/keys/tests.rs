@@ -247,8 +247,16 @@ fn a_list_is_read_as_the_daemon_reads_it_and_says_what_is_weak() {
     assert_eq!(v2["attributes"], serde_json::json!({"SENSITIVE": true, "LOCAL": null}));
     assert_eq!(v2["warnings"], serde_json::json!(["it is weak"]));
     let answer = node.text("list").good();
-    assert!(answer.talk.contains("warning: kube-root v2: it is weak"), "{}", answer.talk);
-    assert!(answer.data.contains("pkcs11") && answer.data.contains("kube"), "{}", answer.data);
+    assert!(
+        answer.talk.contains("warning: kube-root v2: it is weak"),
+        "{}",
+        answer.talk
+    );
+    assert!(
+        answer.data.contains("pkcs11") && answer.data.contains("kube"),
+        "{}",
+        answer.data
+    );
 }
 
 #[test]
@@ -280,7 +288,13 @@ fn destroying_asks_and_acts_in_one_worker() {
 fn a_token_that_is_away_is_unreachable() {
     let mut node = Node::rotated();
     node.token.away = true;
-    for command in ["list", "rotate", "create", "rotate --print", "accept-loss 0102030405060708"] {
+    for command in [
+        "list",
+        "rotate",
+        "create",
+        "rotate --print",
+        "accept-loss 0102030405060708",
+    ] {
         if command.starts_with("accept") {
             report(&node, "0102030405060708");
         }
@@ -315,7 +329,10 @@ fn what_the_configuration_lists_is_not_labelled_but_written_there() {
     }
     assert_eq!(node.roles(), [], "no worker was started for that");
     let text = node.text("rotate --print").good().data;
-    assert!(text.contains("add to `versions:`") && text.contains("number: 3}"), "{text}");
+    assert!(
+        text.contains("add to `versions:`") && text.contains("number: 3}"),
+        "{text}"
+    );
     let sheet = node.json("retire v1 --unaudited --print");
     assert_eq!(sheet["label"], Value::Null);
     assert_eq!(
@@ -331,13 +348,25 @@ fn what_is_printed_is_not_done() {
     let node = Node::rotated();
     let before = node.token.admin.now();
     let sheet = node.json("rotate --print");
-    assert_eq!((&sheet["version"], &sheet["label"]), (&"v3".into(), &"kube-root.v3".into()));
+    assert_eq!(
+        (&sheet["version"], &sheet["label"]),
+        (&"v3".into(), &"kube-root.v3".into())
+    );
     let text = node.text("rotate --print").good();
     assert!(text.talk.contains("nothing was changed"), "{}", text.talk);
-    for expected in ["CKA_ID", "CKA_EXTRACTABLE", "kube-root.v3", "pkcs11-tool", "dekhand keys activate"] {
+    for expected in [
+        "CKA_ID",
+        "CKA_EXTRACTABLE",
+        "kube-root.v3",
+        "pkcs11-tool",
+        "dekhand keys activate",
+    ] {
         assert!(text.data.contains(expected), "{expected} is not in\n{}", text.data);
     }
-    assert!(!text.data.contains(sheet["id"].as_str().unwrap()), "each sheet has an id of its own");
+    assert!(
+        !text.data.contains(sheet["id"].as_str().unwrap()),
+        "each sheet has an id of its own"
+    );
     let retire = node.text("retire v1 --unaudited --print").good().data;
     assert!(retire.contains("CKA_LABEL  kube-root.v1~20260301T1200Z"), "{retire}");
     let import = node.text("import --print").good().data;
@@ -388,7 +417,11 @@ fn a_first_key_can_be_planned_for_a_token_that_nobody_can_read_unless_a_node_has
     let mut node = Node::new([]);
     node.token.away = true;
     let answer = node.text("create --print").good();
-    assert!(answer.talk.contains("cannot be read") && answer.talk.contains("`kube-root.v`"), "{}", answer.talk);
+    assert!(
+        answer.talk.contains("cannot be read") && answer.talk.contains("`kube-root.v`"),
+        "{}",
+        answer.talk
+    );
     assert!(answer.data.contains("kube-root.v1@20260301T1200Z"), "{}", answer.data);
     report(&node, "0102030405060708");
     node.text("create --print").failed(FailureKind::Unreachable);
@@ -412,6 +445,9 @@ fn a_keyring_has_no_tools_of_its_own_to_print_for() {
 fn print_goes_with_what_a_ceremony_can_do() {
     let parses = |line: &str| Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split(' '))).is_ok();
     assert!(parses("rotate --print") && parses("import --print"));
-    assert!(!parses("rotate --print --activate-in 10m"), "a date in the same breath needs dekhand");
+    assert!(
+        !parses("rotate --print --activate-in 10m"),
+        "a date in the same breath needs dekhand"
+    );
     assert!(!parses("import --print --hex") && !parses("import --hex") && !parses("list --print"));
 }

@@ -39,6 +39,8 @@ pub(super) enum Conduct {
     Good,
     /// It answers after so long.
     Slow(Duration),
+    /// It says that it waits for so long, and then answers.
+    Wait(Duration),
     /// It never answers.
     Hang,
     /// It dies.
@@ -165,7 +167,7 @@ impl Worker {
             }),
         )
         .await?;
-        let (answer, mut answers) = mpsc::unbounded_channel::<Option<Answer>>();
+        let (answer, mut answers) = mpsc::unbounded_channel::<Option<wire::FromWorker>>();
         let read = async {
             loop {
                 let message: wire::ToWorker = frame::receive(&mut from).await?;
@@ -174,7 +176,7 @@ impl Worker {
         };
         let write = async {
             while let Some(Some(answer)) = answers.recv().await {
-                frame::send(&mut to, &answer.to_wire()).await?;
+                frame::send(&mut to, &answer).await?;
             }
             Ok(())
         };
@@ -185,7 +187,7 @@ impl Worker {
     }
 
     /// Sends the answer, or none for the worker's end.
-    async fn serve(self, message: wire::ToWorker, answer: mpsc::UnboundedSender<Option<Answer>>) {
+    async fn serve(self, message: wire::ToWorker, answer: mpsc::UnboundedSender<Option<wire::FromWorker>>) {
         let number = message.number;
         let call = Call::from_wire(message).unwrap();
         let opens = matches!(call, Call::Open);
@@ -208,6 +210,13 @@ impl Worker {
                 tokio::time::sleep(time).await;
                 Some(Ok(outcome(&call)))
             }
+            Conduct::Wait(time) => {
+                let milliseconds = u32::try_from(time.as_millis()).unwrap();
+                let what = Some(What::Waiting(wire::Waiting { number, milliseconds }));
+                answer.send(Some(wire::FromWorker { what })).ok();
+                tokio::time::sleep(time).await;
+                Some(Ok(outcome(&call)))
+            }
             Conduct::Hang => None,
             Conduct::Die => {
                 answer.send(None).ok();
@@ -219,7 +228,7 @@ impl Worker {
             self.workers.lock().in_flight -= 1;
         }
         if let Some(result) = result {
-            answer.send(Some(Answer { number, memory, result })).ok();
+            answer.send(Some(Answer { number, memory, result }.to_wire())).ok();
         }
     }
 }

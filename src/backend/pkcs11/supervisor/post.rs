@@ -108,12 +108,11 @@ impl Post {
 
     /// The calls that have taken too long.
     pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<Request> {
-        let (overdue, begun) = std::mem::take(&mut self.begun)
+        let (overdue, begun): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.begun)
             .into_iter()
             .partition(|(_, begun)| begun.until <= now);
         self.begun = begun;
-        let overdue: Vec<(u64, Begun)> = overdue;
-        overdue.into_iter().map(|(_, begun)| begun.request).collect()
+        overdue.into_values().map(|begun| begun.request).collect()
     }
 
     /// Closes the channel. Returns the calls that were begun, in their order.

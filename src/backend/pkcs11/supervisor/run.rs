@@ -1,7 +1,8 @@
 //! The task that decides which worker serves, and when another one is started.
 
+mod fate;
+
 use std::fmt;
-use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,8 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::GRACE;
@@ -22,13 +22,11 @@ use crate::backend::pkcs11::supervisor::link::Heard;
 use crate::backend::pkcs11::supervisor::open::NotOpened;
 use crate::backend::pkcs11::supervisor::open::Opened;
 use crate::backend::pkcs11::supervisor::open::open;
-use crate::backend::pkcs11::supervisor::open::pause;
 use crate::backend::pkcs11::supervisor::post::Limits;
 use crate::backend::pkcs11::supervisor::post::Post;
 use crate::backend::pkcs11::supervisor::queue::Queue;
 use crate::backend::pkcs11::supervisor::queue::Request;
 use crate::root_key::error::Error;
-use crate::root_key::error::Kind;
 use crate::telemetry::metrics::Metrics;
 
 type Attempt = Pin<Box<dyn Future<Output = Result<Opened, NotOpened>> + Send>>;
@@ -200,7 +198,7 @@ impl Supervision {
                 }
                 self.journal.not_opened(&failure.error);
                 self.attempts.failed(now);
-                self.note_pin(&failure);
+                self.note_pin(&failure, now);
                 self.answer_who_waits(&failure.error);
             }
         }
@@ -213,145 +211,20 @@ impl Supervision {
         }
     }
 
-    fn note_pin(&mut self, failure: &Failure) {
+    /// A rejected PIN is not tried for everybody who calls; by a command it is never tried twice, since what happens
+    /// between its calls is no operator's doing.
+    fn note_pin(&mut self, failure: &Failure, now: Instant) {
         self.rejected = failure.pin_rejected.then(|| failure.error.clone());
-        if failure.pin_rejected {
-            self.journal.pin_rejected(true);
-            self.answer_who_waits(&failure.error);
-        }
-    }
-
-    fn hear(&mut self, worker: WorkerNumber, heard: Heard) {
-        match heard {
-            Heard::Event(event) => self.journal.events().tell(&event),
-            Heard::Answer(answer) => self.answered(worker, answer),
-            Heard::Waiting(waiting) => {
-                let limits = self.limits;
-                if let Some(post) = self.post(worker) {
-                    post.wait(waiting.number, pause(&waiting), limits);
-                }
-            }
-            Heard::Lost(error) => {
-                let message = match &error {
-                    ProtocolError::Channel(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                        Error::new(Kind::Outage, "the token worker has died")
-                    }
-                    _ => Error::new(Kind::Outage, "the token worker can't be understood").because(error),
-                };
-                self.lost(worker, Reason::Died, &message, Instant::now());
-            }
-        }
-    }
-
-    fn answered(&mut self, worker: WorkerNumber, answer: Answer) {
-        let now = Instant::now();
-        let Answer { number, memory, result } = answer;
-        let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
-        let Some(post) = self.post(worker) else {
-            // It was lost before this was heard.
+        if !failure.pin_rejected {
             return;
-        };
-        let Some(request) = post.done(number) else {
-            let error = Error::new(Kind::Outage, "the token worker answered what it was not asked");
-            self.lost(worker, Reason::Died, &error, now);
-            return;
-        };
-        let is_too_large = is_current && post.is_too_large(memory);
-        let failure = result.as_ref().err().cloned();
-        let error = failure.as_ref().map(|failure| &failure.error);
-        self.journal.called(&request.call, error.map_or(Ok(()), Err));
-        // A wrapped key that is bad is proof that the root key works.
-        let good = error.is_none_or(|error| error.kind() == Kind::BadInput);
-        request.answer(result.map_err(|failure| failure.error));
-        if is_current {
-            self.journal.memory(memory);
         }
-        match failure {
-            Some(failure) if failure.ends_worker => {
-                self.lost(worker, Reason::Asked, &failure.error, now);
-                if is_current {
-                    self.note_pin(&failure);
-                }
-                return;
-            }
-            Some(failure) if failure.pin_rejected => self.journal.pin_rejected(true),
-            _ => {}
-        }
-        if !is_current {
+        self.journal.pin_rejected(true);
+        if self.assignment.role != Role::Daemon {
+            self.next = Next::Unwanted;
+            self.retiring.extend(self.current.take());
             self.dismiss_idle(now);
-        } else if matches!(self.next, Next::Unwanted) {
-            if good {
-                self.attempts.succeeded();
-            }
-            if is_too_large {
-                self.journal.too_large(memory, self.limits.memory);
-                self.next = Next::Wanted(Reason::Memory);
-            }
         }
-    }
-
-    /// A call has taken too long: only this worker's end helps.
-    fn hung(&mut self, worker: WorkerNumber, now: Instant) {
-        let limit = self.limits.call_timeout;
-        let error = Error::new(Kind::Outage, format!("the token did not answer within {limit:?}"));
-        let overdue = self.post(worker).map(|post| post.take_overdue(now));
-        for request in overdue.into_iter().flatten() {
-            self.journal.called(&request.call, Err(&error));
-            request.answer(Err(error.clone()));
-        }
-        self.lost(worker, Reason::Hung, &error, now);
-    }
-
-    /// A worker is no use any more. What it had begun is repeated if it can be.
-    fn lost(&mut self, worker: WorkerNumber, reason: Reason, cause: &Error, now: Instant) {
-        let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
-        let post = if is_current {
-            self.current.take()
-        } else {
-            let place = self.retiring.iter().position(|post| post.worker == worker);
-            place.map(|place| self.retiring.swap_remove(place))
-        };
-        let Some(post) = post else {
-            return;
-        };
-        let begun = post.leave();
-        for request in &begun {
-            self.journal.called(&request.call, Err(cause));
-        }
-        self.queue
-            .put_back(begun.into_iter().filter_map(|request| request.survive(cause)).collect());
-        // One that asked ends by itself, and its token is better left than lost.
-        match reason {
-            Reason::Asked => self.leaving.push((now + GRACE, worker)),
-            _ => self.kill(worker, now),
-        }
-        if is_current {
-            self.journal.lost(reason, cause);
-            // One that comes already comes in its place.
-            if !matches!(self.next, Next::Coming(..)) {
-                self.attempts.failed(now);
-                self.next = Next::Wanted(reason);
-            }
-        }
-    }
-
-    /// Lets those go that have finished what they had begun.
-    fn dismiss_idle(&mut self, now: Instant) {
-        let until = now + self.limits.call_timeout;
-        for post in self.retiring.extract_if(.., |post| post.is_idle()) {
-            self.leaving.push((until, post.worker));
-        }
-    }
-
-    fn kill(&mut self, worker: WorkerNumber, now: Instant) {
-        // A spawner that does not read now may do so later; one that is gone has taken its workers along.
-        if self
-            .workers
-            .kill(worker)
-            .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-        {
-            self.leaving.push((now + GRACE, worker));
-        }
+        self.answer_who_waits(&failure.error);
     }
 }
 

@@ -14,7 +14,6 @@ use crate::backend::pkcs11::supervisor::fake::Conduct;
 use crate::backend::pkcs11::supervisor::fake::FakeWorkers;
 use crate::backend::pkcs11::supervisor::fake::Manners;
 use crate::backend::pkcs11::supervisor::fake::outage;
-use crate::backend::pkcs11::token_name::TokenName;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 
@@ -29,10 +28,14 @@ struct Bench {
 
 impl Bench {
     fn new(sessions: u8, workers: FakeWorkers) -> Self {
-        let mut options = Pkcs11Options::new("/module.so".into(), TokenName::default());
+        Self::of_role(Role::Daemon, sessions, workers)
+    }
+
+    fn of_role(role: Role, sessions: u8, workers: FakeWorkers) -> Self {
+        let mut options = Pkcs11Options::new("/module.so".into(), "token".parse().unwrap());
         options.sessions = sessions;
         let assignment = Assignment {
-            role: Role::Daemon,
+            role,
             root_key: "test".parse().unwrap(),
             options,
             state: None,
@@ -214,6 +217,52 @@ async fn a_rejected_pin_is_tried_no_sooner_for_those_who_call() {
     sleep(seconds(15)).await;
     bench.call().await.unwrap();
     assert!(!bench.pin_rejected());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_never_tries_a_rejected_pin_again() {
+    let failure = Failure {
+        pin_rejected: true,
+        ..outage("the token has rejected the PIN")
+    };
+    for when_opened in [true, false] {
+        let workers = FakeWorkers::default();
+        if when_opened {
+            workers.lock().opening = Conduct::Fail(failure.clone());
+        } else {
+            workers.script([Conduct::Fail(failure.clone())]);
+        }
+        let bench = Bench::of_role(Role::Look, 1, workers);
+        for _ in 0..10 {
+            assert_eq!(message(bench.call().await), "the token has rejected the PIN");
+            sleep(seconds(60)).await;
+        }
+        assert_eq!(bench.starts(), 1);
+        assert!(bench.workers.lock().begun.len() <= 1);
+        assert!(bench.workers.living().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_worker_lets_wait_keeps_no_other_from_beginning() {
+    let bench = Bench::good(1);
+    bench.workers.script([Conduct::Wait(seconds(30))]);
+    let waits = bench.spawn();
+    sleep(seconds(1)).await;
+    let begin = Instant::now();
+    bench.call().await.unwrap();
+    assert!(begin.elapsed() < seconds(1));
+    waits.await.unwrap().unwrap();
+    assert_eq!(bench.starts(), 1, "its time has begun behind the wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_may_take_longer_to_open_if_the_worker_lets_it_wait() {
+    let workers = FakeWorkers::default();
+    workers.lock().opening = Conduct::Wait(seconds(15));
+    let bench = Bench::new(1, workers);
+    bench.call().await.unwrap();
+    assert_eq!(bench.starts(), 1);
 }
 
 #[tokio::test(start_paused = true)]

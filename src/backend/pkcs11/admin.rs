@@ -1,0 +1,103 @@
+//! The commands' side of a token: makes, dates and destroys versions in it, through a worker of the command's own.
+
+use async_trait::async_trait;
+
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::label::rounded;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::report::KeyReport;
+use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::supervisor::Supervisor;
+use crate::backend::pkcs11::unasked;
+use crate::backend::pkcs11::versions;
+use crate::clock::Clock;
+use crate::root_key::Admin;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Number;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+use crate::telemetry::metrics::Metrics;
+
+/// Changes the versions of a root key in a token, as far as the assignment's role lets it.
+#[derive(Debug)]
+pub struct TokenAdmin {
+    supervisor: Supervisor,
+    clock: Clock,
+}
+
+impl TokenAdmin {
+    /// Starts a worker at once. To be called inside the runtime that will make the calls.
+    pub fn start(spawner: Spawner, assignment: Assignment, clock: Clock) -> Self {
+        // A command shows no metrics.
+        let supervisor = Supervisor::start(spawner, assignment, Metrics::new());
+        Self { supervisor, clock }
+    }
+
+    /// What the token says of a version's key.
+    ///
+    /// # Errors
+    /// The token has no such version, or can't be reached.
+    pub async fn attributes(&self, id: &KeyId) -> Result<KeyReport, Error> {
+        let id = id.clone();
+        report(self.supervisor.call(Call::Attributes { id }).await?)
+    }
+
+    /// Makes a call that answers with the version it has made.
+    async fn make(&self, call: Call) -> Result<Version, Error> {
+        let made = versions(self.supervisor.call(call).await?)?;
+        made.into_iter().next().ok_or_else(unasked)
+    }
+
+    async fn change(&self, call: Call) -> Result<(), Error> {
+        match self.supervisor.call(call).await? {
+            Outcome::Done => Ok(()),
+            _ => Err(unasked()),
+        }
+    }
+
+    /// As a label can say it.
+    fn rounded(&self, state: State) -> State {
+        rounded(state, self.clock.now())
+    }
+}
+
+/// What a report says.
+pub(super) fn report<R: serde::de::DeserializeOwned>(outcome: Outcome) -> Result<R, Error> {
+    let Outcome::Report(json) = outcome else {
+        return Err(unasked());
+    };
+    let read = serde_json::from_slice(&json);
+    read.map_err(|error| Error::new(Kind::Outage, "the token worker's report can't be read").because(error))
+}
+
+#[async_trait]
+impl Admin for TokenAdmin {
+    async fn versions(&self) -> Result<Vec<Version>, Error> {
+        let expected = Vec::new();
+        versions(self.supervisor.call(Call::Find { expected }).await?)
+    }
+
+    async fn generate(&self, number: Number, state: State) -> Result<Version, Error> {
+        let state = self.rounded(state);
+        self.make(Call::Generate { number, state }).await
+    }
+
+    async fn import(&self, number: Number, state: State, key: Key) -> Result<Version, Error> {
+        let state = self.rounded(state);
+        self.make(Call::Import { number, state, key }).await
+    }
+
+    async fn relabel(&self, id: &KeyId, state: State) -> Result<(), Error> {
+        let (id, state) = (id.clone(), self.rounded(state));
+        self.change(Call::Relabel { id, state }).await
+    }
+
+    async fn destroy(&self, id: &KeyId) -> Result<(), Error> {
+        let id = id.clone();
+        self.change(Call::Destroy { id }).await
+    }
+}

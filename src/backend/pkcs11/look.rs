@@ -1,0 +1,56 @@
+//! What `dekhand token` shows: each answer through a worker that is started for it and looks only.
+
+use crate::backend::pkcs11::admin::report;
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::report::MechanismReport;
+use crate::backend::pkcs11::report::TokenReport;
+use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::supervisor::Supervisor;
+use crate::root_key::error::Error;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Version;
+use crate::telemetry::metrics::Metrics;
+
+/// The tokens of the assignment's module; no login is tried.
+///
+/// # Errors
+/// The module can't be loaded.
+pub async fn tokens(spawner: &Spawner, assignment: Assignment) -> Result<Vec<TokenReport>, Error> {
+    report(look(spawner, assignment, Call::Tokens).await?)
+}
+
+/// The assignment's token and its mechanisms; no login is tried.
+///
+/// # Errors
+/// There is no such token, or no single one.
+pub async fn describe(spawner: &Spawner, assignment: Assignment) -> Result<TokenReport, Error> {
+    report(look(spawner, assignment, Call::Describe).await?)
+}
+
+/// The versions of the assignment's root key.
+///
+/// # Errors
+/// Login fails, or the token can't be read.
+pub async fn versions(spawner: &Spawner, assignment: Assignment) -> Result<Vec<Version>, Error> {
+    let expected = Vec::new();
+    super::versions(look(spawner, assignment, Call::Find { expected }).await?)
+}
+
+/// What each wrap mechanism does with the key of a version, or with one that lives as long as its session.
+///
+/// # Errors
+/// Login fails, or there is no such version.
+pub async fn probe(
+    spawner: &Spawner,
+    assignment: Assignment,
+    id: Option<KeyId>,
+) -> Result<Vec<MechanismReport>, Error> {
+    report(look(spawner, assignment, Call::Probe { id }).await?)
+}
+
+async fn look(spawner: &Spawner, assignment: Assignment, call: Call) -> Result<Outcome, Error> {
+    let supervisor = Supervisor::start(spawner.clone(), assignment, Metrics::new());
+    supervisor.call(call).await
+}
