@@ -129,9 +129,10 @@ impl Attempt<'_> {
         let written = match outcome {
             // Also of one that has worked before: its source may be another, or have been written anew.
             Ok(()) => records.note_worked(&token.name(), pin),
-            // Of a PIN that may be right nothing is kept against it: no try is lost on a token that is locked, and when
-            // it is unlocked the same PIN works.
-            Err(error) if matches!(error.value(), Some(ReturnValue::PIN_LOCKED | ReturnValue::PIN_EXPIRED)) => return,
+            // It may be right: when the token is unlocked, the same PIN works, once somebody has touched its source.
+            Err(error) if matches!(error.value(), Some(ReturnValue::PIN_LOCKED | ReturnValue::PIN_EXPIRED)) => {
+                records.note_locked(&token.name(), pin)
+            }
             Err(error) if error.cure() == Cure::Pin => records.note_rejected(&token.name(), pin),
             Err(_) => return,
         };
