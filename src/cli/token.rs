@@ -4,6 +4,7 @@ pub mod error;
 mod info;
 mod list;
 mod probe;
+mod show;
 mod which;
 
 use clap::Args;
@@ -50,11 +51,15 @@ pub fn run(command: &TokenCommand, out: &mut Output) -> anyhow::Result<()> {
     let outcome = runtime.block_on(async {
         match command {
             TokenCommand::List(_) => list::list(&spawner, &places, out).await,
-            TokenCommand::Info(_) => info::info(&spawner, Place::first(&places)?, out).await,
-            TokenCommand::Probe(_) => probe::probe(&spawner, Place::first(&places)?, out).await,
+            TokenCommand::Info(_) => info::info(&spawner, first(&places)?, out).await,
+            TokenCommand::Probe(_) => probe::probe(&spawner, first(&places)?, out).await,
         }
     });
     drop(runtime);
     spawner.end();
     Ok(outcome?)
+}
+
+fn first(places: &[Place]) -> Result<&Place, TokenError> {
+    places.first().ok_or(TokenError::NoneInAToken)
 }

@@ -227,7 +227,10 @@ fn add_policy(list: &mut Entries, policy: &Policy) {
 
 /// The path of every setting that the schema knows, in its order.
 pub fn known_settings() -> Vec<&'static str> {
-    let of_every_kind = [one_keyring(), one_token()].into_iter().flatten();
+    let keyring = Store::Keyring(KeyringOptions {
+        file: PathBuf::from("/keyring.json"),
+    });
+    let of_every_kind = std::iter::once(keyring).chain(one_token());
     let entry = |store| RootKeyEntry {
         name: RootKeyName::dev(),
         shared: false,
@@ -244,11 +247,6 @@ pub fn known_settings() -> Vec<&'static str> {
         }
     }
     settings
-}
-
-fn one_keyring() -> Option<Store> {
-    let file = PathBuf::from("/keyring.json");
-    Some(Store::Keyring(KeyringOptions { file }))
 }
 
 /// With every setting that may be left out.

@@ -146,7 +146,7 @@ fn scalar_text(value: &Value) -> String {
             if is_text && text.chars().all(plain) && !text.starts_with(['@', '-', '+', '.']) {
                 text.clone()
             } else {
-                value.to_string()
+                quoted(text)
             }
         }
         Value::Array(items) => {
@@ -161,6 +161,20 @@ fn scalar_text(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// As JSON writes it, which YAML reads too, but for the line breaks that are breaks to YAML alone.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for character in Value::from(text).to_string().chars() {
+        if "\u{85}\u{2028}\u{2029}\u{feff}".contains(character) {
+            // Writing into a string can't fail.
+            write!(quoted, "\\u{:04x}", u32::from(character)).ok();
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted
 }
 
 fn is_text(text: &str) -> bool {

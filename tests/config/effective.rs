@@ -35,7 +35,7 @@ fn options_of_the_command_line_go_before_the_file() {
 
 #[test]
 fn what_is_shown_can_be_loaded_and_comes_to_the_same() {
-    let odd = "listen: {socket: \"@a b\"}\nstate: \"/a: #\\\"\\u00e4\\n\"\nhttp: off\nname: \"1\"\n\
+    let odd = "listen: {socket: \"@a b\"}\nstate: \"/a: #\\\"\\u00e4\\n\\u2028\\u0085 \\u2029 \\ufeff\"\nhttp: off\nname: \"1\"\n\
                outage: {tolerate: 1h 1ns}";
     for text in [
         MINIMAL.to_owned(),

@@ -214,6 +214,10 @@ fn each_value_of_a_token_has_its_bounds() {
     ] {
         token(good).unwrap_or_else(|error| panic!("{good}: {error}"));
     }
+}
+
+#[test]
+fn a_wrong_value_of_a_token_is_told_what_may_be() {
     for (wrong, key, said) in [
         ("sessions: 0", "sessions", "1 to 4"),
         ("sessions: 5", "sessions", "1 to 4"),
@@ -255,6 +259,25 @@ fn each_value_of_a_token_has_its_bounds() {
             "environment[0]",
             "EnvironmentFile=",
         ),
+        ("object: a", "object", "no such key"),
+    ] {
+        assert_refused(token(wrong), &format!(".pkcs11.{key}"), said);
+    }
+    assert_refused(
+        parse(file_with("module: m.so, token: kube, pin: {file: /p}")),
+        ".pkcs11.module",
+        "an absolute path",
+    );
+    assert_refused(
+        parse(file_with("module: /m.so, token: 7, pin: {file: /p}")),
+        ".pkcs11.token",
+        "in quotes",
+    );
+}
+
+#[test]
+fn a_wrong_list_of_versions_is_told_what_may_be() {
+    for (wrong, key, said) in [
         ("versions: [{number: 0, label: a}]", "versions[0].number", "1 to 9999"),
         (
             "versions: [{number: 10000, label: a}]",
@@ -329,20 +352,9 @@ fn each_value_of_a_token_has_its_bounds() {
             "versions[1].id",
             "`versions[0]`",
         ),
-        ("object: a", "object", "no such key"),
     ] {
         assert_refused(token(wrong), &format!(".pkcs11.{key}"), said);
     }
-    assert_refused(
-        parse(file_with("module: m.so, token: kube, pin: {file: /p}")),
-        ".pkcs11.module",
-        "an absolute path",
-    );
-    assert_refused(
-        parse(file_with("module: /m.so, token: 7, pin: {file: /p}")),
-        ".pkcs11.token",
-        "in quotes",
-    );
 }
 
 #[test]

@@ -47,10 +47,10 @@ fn the_example_loads_and_states_the_defaults() {
 /// The example, and the example with the token that its comments describe in place of the keyring.
 fn examples() -> [String; 2] {
     let (before, rest) = EXAMPLE.split_once("    keyring:").unwrap();
-    let start = rest.find("    #pkcs11:").unwrap();
-    let (token, after) = rest[start..].split_once("\n\n").unwrap();
-    let token = token.replace("\n    #", "\n    ").replacen("    #", "    ", 1);
-    [EXAMPLE.to_owned(), format!("{before}{token}\n\n{after}")]
+    let (_, rest) = rest.split_once("    #pkcs11:").unwrap();
+    let (token, after) = rest.split_once("\n\n").unwrap();
+    let token = token.replace("\n    #", "\n    ");
+    [EXAMPLE.to_owned(), format!("{before}    pkcs11:{token}\n\n{after}")]
 }
 
 /// The settings of a file.

@@ -19,9 +19,12 @@ def seeds(target):
     elif target == "config_parse":
         example = (TESTS.parent / "config" / "dekhand.yaml").read_text(encoding="utf-8")
         yield example.encode()
-        # Without its comments: shorter is faster.
-        lines = (line.split(" #")[0].rstrip() for line in example.splitlines())
-        yield "\n".join(line for line in lines if line and not line.startswith("#")).encode()
+        # Without its comments: shorter is faster. Then with the token that one of them describes.
+        yield without_comments(example).encode()
+        before, rest = example.split("    keyring:")
+        _, after = rest.split("    #pkcs11:")
+        token = ("    pkcs11:" + after).replace("\n    #", "\n    ")
+        yield without_comments(before + token).encode()
     elif target == "keyring_parse":
         # The target puts a fitting digest in the place of one that does not fit.
         yield keyring([])
@@ -31,6 +34,12 @@ def seeds(target):
         # Every sample as it is.
         for sample in range(12):
             yield bytes([sample])
+
+
+def without_comments(text):
+    """A configuration without what is no configuration."""
+    lines = (line.split(" #")[0].rstrip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
 def version(number, state):

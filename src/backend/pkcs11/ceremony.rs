@@ -37,7 +37,7 @@ pub fn template(options: &Pkcs11Options, id: &KeyId, label: &str) -> Vec<String>
     }
 }
 
-/// An example: the command of OpenSC's pkcs11-tool that generates such a key, and what is to be looked at behind it.
+/// An example: the command of `pkcs11-tool` that generates such a key, and what is to be looked at behind it.
 pub fn example(options: &Pkcs11Options, id: &KeyId, label: &str) -> Vec<String> {
     vec![
         command(options, id, label),

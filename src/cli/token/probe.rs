@@ -45,14 +45,15 @@ struct ShownMechanism {
 
 /// What each mechanism does with the key that encrypts, or with a throwaway one where there is none yet.
 pub(super) async fn probe(spawner: &Spawner, place: &Place, out: &mut Output) -> Result<(), TokenError> {
+    let place = &place.with_token(spawner).await?;
     let version = match place.root_key {
-        Some(_) => chosen(look::versions(spawner, place.assignment()).await?),
+        Some(_) => chosen(look::versions(spawner, place.assignment.clone()).await?),
         None => None,
     };
     let id = version.as_ref().map(|version| version.id.clone());
-    let reports = look::probe(spawner, place.assignment(), id.clone()).await?;
+    let reports = look::probe(spawner, place.assignment.clone(), id.clone()).await?;
     let probe = ShownProbe {
-        module: place.options.module.to_string_lossy().into_owned(),
+        module: place.module(),
         root_key: version.as_ref().and(place.root_key.clone()),
         version: version.map(|version| version.number.to_string()),
         id,
@@ -65,7 +66,7 @@ pub(super) async fn probe(spawner: &Spawner, place: &Place, out: &mut Output) ->
     if probe.mechanisms.iter().any(|mechanism| mechanism.used) {
         Ok(())
     } else {
-        Err(TokenError::NoMechanism("dekhand can wrap by no mechanism of this token"))
+        Err(TokenError::NoMechanism)
     }
 }
 

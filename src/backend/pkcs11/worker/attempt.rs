@@ -3,7 +3,6 @@
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::label;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::report::Verdict;
@@ -82,7 +81,7 @@ impl Service {
                 let version = versions.iter().find(|version| version.id == *id);
                 let number = version.ok_or_else(|| TokenError::NotFound(id.clone()))?.number;
                 let key = token.finder().key(session, id)?;
-                keys::relabel(session, &key, &label::write(root_key, number, *state))?;
+                keys::relabel(session, options, &key, root_key, number, *state)?;
                 Outcome::Done
             }
             Call::Destroy { id } => {

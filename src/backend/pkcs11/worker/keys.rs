@@ -120,12 +120,26 @@ fn explained(error: TokenError, options: &Pkcs11Options) -> TokenError {
     TokenError::Refused(format!("{text} ({error})"))
 }
 
-/// Changes a version's label, and looks whether it has changed. Of an RSA key the private half counts; the public one
-/// follows where the token lets it.
+/// Lets a version's label say another state, and looks whether it does. The state's moment is rounded to the minute. Of
+/// an RSA key the private half counts; the public one follows where the token lets it.
 ///
 /// # Errors
-/// The token refuses, and the message says what helps; or it is in trouble.
-pub(in crate::backend::pkcs11) fn relabel(session: &Session, key: &KeyObject, label: &str) -> Result<(), TokenError> {
+/// The token or the configuration refuses, and the message says what helps; or the token is in trouble.
+pub(in crate::backend::pkcs11) fn relabel(
+    session: &Session,
+    options: &Pkcs11Options,
+    key: &KeyObject,
+    root_key: &RootKeyName,
+    number: Number,
+    state: State,
+) -> Result<(), TokenError> {
+    if !options.versions.is_empty() {
+        // Worse than of no use: the list may name the object by its label.
+        return Err(TokenError::Refused(
+            "the configuration lists all versions, so labels say nothing: change `versions:` there".to_owned(),
+        ));
+    }
+    let label = label::write(root_key, number, label::rounded(state, Clock::system().now()));
     let attributes = [Attribute::Label(label.as_bytes().to_vec())];
     if let Err(error) = session.update_attributes(key.unwraps, &attributes) {
         let error = TokenError::from(error);

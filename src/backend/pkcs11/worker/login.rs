@@ -1,5 +1,6 @@
 //! Logs in, without ever spending a try that could lock the token.
 
+use std::path::Path;
 use std::time::Duration;
 
 use cryptoki::session::Session;
@@ -80,11 +81,11 @@ impl Attempt<'_> {
         }
         check_flags(&(self.flags)()?, standing)?;
         if standing == PinStanding::Rejected {
-            return Err(rejected_before(source));
+            return Err(self.rejected_before(source));
         }
         let secret = RawAuthPin::new(Box::new(pin.bytes.expose().to_vec()));
         let outcome = session.login_with_raw(user, &secret).map_err(TokenError::from);
-        self.write_down(&token, &pin, standing, &outcome);
+        self.write_down(&token, &pin, &outcome);
         match outcome {
             Err(error) if error.cure() == Cure::Pin => {
                 let reason = format!(
@@ -113,14 +114,26 @@ impl Attempt<'_> {
         }
     }
 
-    fn write_down(&self, token: &TokenInfo, pin: &Pin, standing: PinStanding, outcome: &Result<(), TokenError>) {
+    fn rejected_before(&self, source: &PinSource) -> Problem {
+        let record = self.records.map_or(Path::new("pins.json"), PinRecord::path).display();
+        Problem::pin_rejected(format!(
+            "the token has rejected the PIN from {source} before; it is not tried again until another stands there (if \
+             the token was changed to have this PIN, remove {record})"
+        ))
+    }
+
+    fn write_down(&self, token: &TokenInfo, pin: &Pin, outcome: &Result<(), TokenError>) {
         let Some(records) = self.records else {
             return;
         };
         let written = match outcome {
-            Ok(()) if standing != PinStanding::Worked => records.note_worked(&token.name(), pin),
+            // Also of one that has worked before: its source may be another, or have been written anew.
+            Ok(()) => records.note_worked(&token.name(), pin),
+            // Of a PIN that may be right nothing is kept against it: no try is lost on a token that is locked, and when
+            // it is unlocked the same PIN works.
+            Err(error) if matches!(error.value(), Some(ReturnValue::PIN_LOCKED | ReturnValue::PIN_EXPIRED)) => return,
             Err(error) if error.cure() == Cure::Pin => records.note_rejected(&token.name(), pin),
-            Ok(()) | Err(_) => return,
+            Err(_) => return,
         };
         if let Err(error) = written {
             let reason = chain(&error);
@@ -151,12 +164,6 @@ fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> 
     Err(Problem::pin_rejected(format!(
         "the token {name} {state}: no PIN is tried before an administrator has reset that"
     )))
-}
-
-fn rejected_before(source: &PinSource) -> Problem {
-    Problem::pin_rejected(format!(
-        "the token has rejected the PIN from {source} before; it is not tried again until that source changes"
-    ))
 }
 
 fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {

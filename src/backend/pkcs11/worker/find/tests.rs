@@ -204,6 +204,43 @@ fn a_list_replaces_labels_and_only_listed_objects_count() {
     });
 }
 
+fn rsa(session: &Session, label: &str, id: &[u8], bits: u64) -> (ObjectHandle, ObjectHandle) {
+    let named = [
+        Attribute::Token(true),
+        Attribute::Label(label.into()),
+        Attribute::Id(id.into()),
+    ];
+    let mut public = named.to_vec();
+    public.push(Attribute::ModulusBits(bits.into()));
+    let mechanism = cryptoki::mechanism::Mechanism::RsaPkcsKeyPairGen;
+    session.generate_key_pair(&mechanism, &public, &named).unwrap()
+}
+
+#[test]
+fn an_rsa_key_without_its_own_public_key_or_too_short_is_refused() {
+    alone::run(|_| {
+        let session = session();
+        let mut finder = finder();
+        let mut refusal = |id: KeyId| {
+            let error = finder.key(&session, &id).unwrap_err();
+            assert!(matches!(error, TokenError::Refused(_)), "{error}");
+            error.to_string()
+        };
+        let (public, _private) = rsa(&session, "kube.v1", &[1; 16], 2048);
+        session.destroy_object(public).unwrap();
+        assert!(refusal(id(&[1; 16])).contains("no public key"));
+        let (other, private) = rsa(&session, "tls", &[2; 16], 2048);
+        session.destroy_object(private).unwrap();
+        session.update_attributes(other, &[Attribute::Id(vec![1; 16])]).unwrap();
+        assert!(refusal(id(&[1; 16])).contains("not its own"));
+        rsa(&session, "kube.v3", &[3; 16], 1024);
+        assert!(refusal(id(&[3; 16])).contains("has 1024 bits"));
+        let (public, private) = rsa(&session, "kube.v4", &[4; 16], 2048);
+        let key = finder.key(&session, &id(&[4; 16])).unwrap();
+        assert_eq!((key.wraps, key.unwraps), (public, private));
+    });
+}
+
 #[test]
 fn trouble_of_the_token_is_an_error_and_never_an_empty_list() {
     alone::run(|token| {

@@ -23,6 +23,9 @@ const ESSENTIAL: [AttributeType; 5] = [
     AttributeType::PublicExponent,
 ];
 
+/// Without these an object is of no kind; of a key that the token makes, the mechanism says it.
+const KIND: [AttributeType; 2] = [AttributeType::Class, AttributeType::KeyType];
+
 /// Left out for a token that refuses to hear of them. What they say is what the mechanism says or the default, and is
 /// read back: a key that may wrap is not kept.
 const SPARE: [AttributeType; 7] = [
@@ -75,7 +78,7 @@ pub(super) fn find_out(
     is_late: &dyn Fn() -> bool,
     make: &mut dyn FnMut(&[Attribute]) -> Result<(), TokenError>,
 ) -> Refused {
-    let mut takes = |attributes: &[Attribute]| {
+    let mut attempt = |attributes: &[Attribute]| {
         if is_late() {
             return None;
         }
@@ -87,33 +90,32 @@ pub(super) fn find_out(
         }
     };
     let passing = template::of_a_session(attributes);
-    match takes(&passing) {
+    match attempt(&passing) {
         Some(true) => return Refused::Keeping,
         Some(false) => {}
         None => return Refused::Unknown,
     }
-    let (essential, others): (Vec<Attribute>, Vec<Attribute>) = passing
-        .iter()
-        .cloned()
-        .partition(|attribute| ESSENTIAL.contains(&attribute.attribute_type()));
-    for attribute in &others {
-        let left_out = attribute.attribute_type();
-        match takes(&template::without(&passing, &[left_out])) {
+    let of = |attribute: &Attribute| attribute.attribute_type();
+    for left_out in passing.iter().map(of).filter(|one| !ESSENTIAL.contains(one)) {
+        match attempt(&template::without(&passing, &[left_out])) {
             Some(true) => return Refused::Attributes(vec![left_out]),
             Some(false) => {}
             None => return Refused::Unknown,
         }
     }
     // More than one is refused: those that can't be added to what is taken.
-    let mut taken = essential;
+    let (mut taken, others): (Vec<Attribute>, Vec<Attribute>) = passing
+        .iter()
+        .cloned()
+        .partition(|attribute| ESSENTIAL.contains(&of(attribute)) || KIND.contains(&of(attribute)));
     let mut refused = Vec::new();
-    if takes(&taken) != Some(true) {
+    if attempt(&taken) != Some(true) {
         return Refused::Unknown;
     }
     for attribute in others {
         let left_out = attribute.attribute_type();
         taken.push(attribute);
-        match takes(&taken) {
+        match attempt(&taken) {
             Some(true) => {}
             Some(false) => {
                 taken.pop();

@@ -6,7 +6,9 @@ use token_shim::alone;
 use token_shim::token::Token;
 
 use super::*;
+use crate::backend::pkcs11::options::ListedVersion;
 use crate::backend::pkcs11::options::MechanismChoice;
+use crate::backend::pkcs11::options::ObjectName;
 use crate::backend::pkcs11::worker::find::Finder;
 use crate::backend::pkcs11::worker::key_object::KeyKind;
 use crate::backend::pkcs11::worker::test_token::options;
@@ -35,6 +37,10 @@ fn found(session: &Session) -> Vec<Version> {
     found.versions
 }
 
+fn change(session: &Session, key: &KeyObject, state: State) -> Result<(), TokenError> {
+    relabel(session, &options(), key, &name(), Number::FIRST, state)
+}
+
 /// No object is left, neither in the token nor in the session.
 fn assert_empty(session: &Session) {
     assert_eq!(session.find_objects(&[]).unwrap(), []);
@@ -54,7 +60,7 @@ fn a_generated_key_is_found_works_and_has_no_weakness() {
     alone::run(|_| {
         let session = session();
         let version = generate(&session, &options(), &name(), Number::FIRST, at("2026-03-01T12:00:00Z")).unwrap();
-        assert_eq!(found(&session), [version.clone()]);
+        assert_eq!(found(&session), std::slice::from_ref(&version));
         let key = finder().key(&session, &version.id).unwrap();
         assert_eq!(key.kind, KeyKind::Aes256);
         let sealed = session.encrypt(&Mechanism::AesEcb, key.wraps, &[5; 32]).unwrap();
@@ -89,7 +95,7 @@ fn an_imported_key_is_the_very_key_and_its_origin_is_a_warning() {
         let session = session();
         let bytes = Key::random().unwrap();
         let version = import(&session, &options(), &name(), Number::FIRST, State::Pending, &bytes).unwrap();
-        assert_eq!(found(&session), [version.clone()]);
+        assert_eq!(found(&session), std::slice::from_ref(&version));
         let key = finder().key(&session, &version.id).unwrap();
         let sealed = session.encrypt(&Mechanism::AesEcb, key.wraps, &[0; 16]).unwrap();
         let mut expected = aes::Block::default();
@@ -121,7 +127,7 @@ fn an_rsa_pair_is_found_by_its_private_half() {
         let mut options = options();
         options.mechanism = MechanismChoice::RsaOaepSha256;
         let version = make(&session, &options).unwrap();
-        assert_eq!(found(&session), [version.clone()]);
+        assert_eq!(found(&session), std::slice::from_ref(&version));
         let key = finder().key(&session, &version.id).unwrap();
         assert_eq!(key.kind, KeyKind::Rsa { bits: 3072 });
         let sealed = session.encrypt(&Mechanism::RsaPkcs, key.wraps, &[5; 32]).unwrap();
@@ -135,7 +141,7 @@ fn an_rsa_pair_is_found_by_its_private_half() {
             ("RSA-3072", 0),
             "{report:?}"
         );
-        relabel(&session, &key, "kube.v1@20260301T1200Z").unwrap();
+        change(&session, &key, at("2026-03-01T12:00:00Z")).unwrap();
         assert_eq!(found(&session)[0].state, at("2026-03-01T12:00:00Z"));
         destroy(&session, &key).unwrap();
         assert_empty(&session);
@@ -148,16 +154,19 @@ fn a_label_is_changed_and_a_key_destroyed() {
         let session = session();
         let version = make(&session, &options()).unwrap();
         let key = finder().key(&session, &version.id).unwrap();
-        relabel(&session, &key, "kube.v1~20260301T1200Z").unwrap();
+        let asked = Timestamp::from_unix(Clock::system().now().unix() / 60 * 60 + 601);
+        change(&session, &key, State::ActiveFrom(asked)).unwrap();
+        assert_eq!(found(&session)[0].state.moment().unwrap().unix(), asked.unix() + 59);
+        change(&session, &key, State::RetiredSince(Timestamp::from_unix(60))).unwrap();
         assert!(matches!(found(&session)[0].state, State::RetiredSince(_)));
         token.set("C_SetAttributeValue fail 0x10");
-        let error = relabel(&session, &key, "kube.v1").unwrap_err().to_string();
+        let error = change(&session, &key, State::Pending).unwrap_err().to_string();
         assert!(
             error.contains("`versions:`") && error.contains("CKR_ATTRIBUTE_READ_ONLY"),
             "{error}"
         );
         token.set("C_SetAttributeValue fail 0x30");
-        let error = relabel(&session, &key, "kube.v1").unwrap_err();
+        let error = change(&session, &key, State::Pending).unwrap_err();
         assert_eq!(error.value(), Some(ReturnValue::DEVICE_ERROR));
         token.set("C_DestroyObject fail 0x1b");
         let error = destroy(&session, &key).unwrap_err().to_string();
@@ -165,6 +174,25 @@ fn a_label_is_changed_and_a_key_destroyed() {
         token.set("");
         destroy(&session, &key).unwrap();
         assert_empty(&session);
+    });
+}
+
+#[test]
+fn a_listed_versions_label_is_not_touched() {
+    alone::run(|token| {
+        let session = session();
+        let version = make(&session, &options()).unwrap();
+        let key = finder().key(&session, &version.id).unwrap();
+        let mut options = options();
+        options.versions = vec![ListedVersion {
+            object: ObjectName::Label("kube.v1".to_owned()),
+            number: Number::FIRST,
+            activates: None,
+            retired: None,
+        }];
+        let error = relabel(&session, &options, &key, &name(), Number::FIRST, State::Pending).unwrap_err();
+        assert!(error.to_string().contains("`versions:`"), "{error}");
+        assert_eq!(token.calls("C_SetAttributeValue"), 0);
     });
 }
 
