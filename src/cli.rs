@@ -8,6 +8,7 @@ pub mod overrides;
 pub mod process;
 pub mod serve;
 pub mod status;
+pub mod token;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ use crate::cli::output::Format;
 use crate::cli::output::Output;
 use crate::cli::serve::ServeArgs;
 use crate::cli::status::StatusArgs;
+use crate::cli::token::TokenCommand;
 
 /// A Kubernetes KMS provider plugin whose root key stays where it is.
 #[derive(Debug, Parser)]
@@ -42,6 +44,9 @@ enum Command {
     /// Makes, lists, rotates, verifies and destroys versions of root keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Shows PKCS#11 modules and tokens, and tries what they do.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Checks and shows configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -73,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),
         Command::Keys(command) => keys::run(command, &mut out),
+        Command::Token(command) => token::run(command, &mut out),
         Command::Config(command) => config::run(command, &mut out),
         Command::TokenSpawner => return process::token_spawner(&mut out),
         Command::TokenWorker { parent } => return process::token_worker(*parent, &mut out),

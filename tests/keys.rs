@@ -22,7 +22,7 @@ use dekhand::cli::keys::error::FailureKind;
 use dekhand::cli::keys::execute;
 use dekhand::cli::keys::input::Input;
 use dekhand::cli::keys::target::Target;
-use dekhand::cli::keys::tokens::NoTokens;
+use dekhand::cli::keys::tokens::Workers;
 use dekhand::cli::output::Format;
 use dekhand::cli::output::Output;
 use dekhand::clock::Clock;
@@ -139,7 +139,7 @@ impl Node {
             out: &mut out,
             input: &mut input,
             clock: &Clock::turned(Timestamp::from_unix(self.now)),
-            tokens: &NoTokens,
+            tokens: &Workers::none(),
         };
         let failure = execute(&line.command, &targets, &mut console).err().map(|error| {
             let kind = error.kind();

@@ -7,6 +7,10 @@
     reason = "a test may panic"
 )]
 
+#[path = "token/keys.rs"]
+mod keys;
+#[path = "token/look.rs"]
+mod look;
 #[path = "token/node.rs"]
 mod node;
 #[path = "token/processes.rs"]

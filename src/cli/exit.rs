@@ -7,6 +7,7 @@ use crate::cli::keys::error::FailureKind;
 use crate::cli::keys::error::KeysError;
 use crate::cli::output::Output;
 use crate::cli::status::StatusError;
+use crate::cli::token::error::TokenError;
 use crate::config::ConfigError;
 
 /// The table under `--help`.
@@ -45,8 +46,9 @@ impl Exit {
         if cause.is::<ConfigError>() {
             return Some(Self::Configuration);
         }
-        if let Some(error) = cause.downcast_ref::<KeysError>() {
-            return Some(match error.kind() {
+        let of_keys = cause.downcast_ref::<KeysError>().map(KeysError::kind);
+        if let Some(kind) = of_keys.or_else(|| Some(cause.downcast_ref::<TokenError>()?.kind())) {
+            return Some(match kind {
                 FailureKind::Usage => Self::Usage,
                 FailureKind::Refused => Self::Refused,
                 FailureKind::Unreachable => Self::Unreachable,
@@ -84,5 +86,8 @@ fn hint<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
     let of_config = cause
         .downcast_ref::<ConfigError>()
         .and_then(|error| error.hint.as_deref());
-    of_config.or_else(|| cause.downcast_ref::<StatusError>()?.hint())
+    of_config
+        .or_else(|| cause.downcast_ref::<StatusError>()?.hint())
+        .or_else(|| cause.downcast_ref::<KeysError>()?.hint())
+        .or_else(|| cause.downcast_ref::<TokenError>()?.hint())
 }

@@ -11,7 +11,7 @@ mod loss;
 mod make;
 mod opened;
 mod print;
-mod show;
+pub(in crate::cli) mod show;
 pub mod target;
 pub mod tokens;
 mod verify;
@@ -23,6 +23,7 @@ use crate::cli::keys::error::KeysError;
 use crate::cli::keys::input::Input;
 use crate::cli::keys::target::Target;
 use crate::cli::keys::tokens::Tokens;
+use crate::cli::keys::tokens::Workers;
 use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -43,8 +44,11 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         .iter()
         .map(|entry| Target::new(entry, &config.state))
         .collect();
+    if targets.iter().any(|target| target.token().is_some()) {
+        tokens::remember_pins(&config.state, out);
+    }
     // Before the hardening, which workers would inherit, and before any thread.
-    let tokens: Box<dyn Tokens> = Box::new(crate::cli::keys::tokens::NoTokens);
+    let workers = Workers::start(&targets, config.worker_memory).map_err(KeysError::Runtime)?;
     // Root keys will be in this memory. What can't be had is no reason to refuse: the daemon insists, this ends soon.
     let hardening = HardeningOptions {
         lock_memory: LockMemory::Try,
@@ -55,9 +59,11 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         out,
         input: &mut Input::of_process(),
         clock: &Clock::system(),
-        tokens: tokens.as_ref(),
+        tokens: &workers,
     };
-    Ok(execute(command, &targets, &mut console)?)
+    let outcome = execute(command, &targets, &mut console);
+    workers.end();
+    Ok(outcome?)
 }
 
 fn load(command: &KeysCommand) -> anyhow::Result<Config> {
@@ -107,27 +113,33 @@ pub fn execute(command: &KeysCommand, targets: &[Target], console: &mut Console<
             return show::list(&target::named(targets, args.which.root_key.as_ref())?, console).await;
         }
         let target = target::one(targets, command.which().root_key.as_ref())?;
-        if command.prints() {
-            return print::print(target, command, console).await;
-        }
-        check_listed(target, command)?;
-        match command {
-            KeysCommand::List(_) => Ok(()),
-            KeysCommand::Create(_) => make::create(target, console).await,
-            KeysCommand::Rotate(args) => make::rotate(target, args.activate_in, console).await,
-            KeysCommand::Import(args) => make::import(target, args.form()?, args.file()?, console).await,
-            KeysCommand::Verify(args) => match (&args.record, &args.against) {
-                (Some(version), _) => verify::record(target, version.as_ref(), console).await,
-                (None, Some(file)) => verify::against(target, file, console).await,
-                (None, None) => Err(KeysError::Usage("either --record or --against")),
-            },
-            KeysCommand::Activate(args) => date::activate(target, args.version.as_ref(), args.when()?, console).await,
-            KeysCommand::Retire(args) => end::retire(target, &args.version, args.unaudited, console).await,
-            KeysCommand::Restore(args) => end::restore(target, &args.version, console).await,
-            KeysCommand::Destroy(args) => end::destroy(target, args, console).await,
-            KeysCommand::AcceptLoss(args) => loss::accept(target, &args.id, args.confirm.as_deref(), console).await,
-        }
+        let done = if command.prints() {
+            print::print(target, command, console).await
+        } else {
+            execute_one(command, target, console).await
+        };
+        done.map_err(|error| error.about(target))
     })
+}
+
+async fn execute_one(command: &KeysCommand, target: &Target, console: &mut Console<'_>) -> Result<(), KeysError> {
+    check_listed(target, command)?;
+    match command {
+        KeysCommand::List(_) => show::list(&[target], console).await,
+        KeysCommand::Create(_) => make::create(target, console).await,
+        KeysCommand::Rotate(args) => make::rotate(target, args.activate_in, console).await,
+        KeysCommand::Import(args) => make::import(target, args.form()?, args.file()?, console).await,
+        KeysCommand::Verify(args) => match (&args.record, &args.against) {
+            (Some(version), _) => verify::record(target, version.as_ref(), console).await,
+            (None, Some(file)) => verify::against(target, file, console).await,
+            (None, None) => Err(KeysError::Usage("either --record or --against")),
+        },
+        KeysCommand::Activate(args) => date::activate(target, args.version.as_ref(), args.when()?, console).await,
+        KeysCommand::Retire(args) => end::retire(target, &args.version, args.unaudited, console).await,
+        KeysCommand::Restore(args) => end::restore(target, &args.version, console).await,
+        KeysCommand::Destroy(args) => end::destroy(target, args, console).await,
+        KeysCommand::AcceptLoss(args) => loss::accept(target, &args.id, args.confirm.as_deref(), console).await,
+    }
 }
 
 /// Where the configuration lists the versions, what the token's labels say counts for nothing.

@@ -48,7 +48,7 @@ func (c *Cluster) createNamespace() {
 func oneServer(t testing.TB, shared bool) (*Cluster, *Daemon, *APIServer) {
 	t.Helper()
 	cluster := newCluster(t)
-	node := newDaemon(t, cluster.dir, "node-1", keyring(cluster.dir+"/node-1-keyring.json", shared))
+	node := newDaemon(t, cluster.dir, "node-1", rootKeys(newStore(t, cluster.dir, "node-1", shared)))
 	node.createRootKey()
 	node.Start()
 	server := cluster.addAPIServer(node.endpoint())
@@ -58,9 +58,10 @@ func oneServer(t testing.TB, shared bool) (*Cluster, *Daemon, *APIServer) {
 	return cluster, node, server
 }
 
-// threeNodes starts three daemons, whose root keys are there already, and an API server behind each.
-func threeNodes(cluster *Cluster, daemons []*Daemon) {
+// startNodes starts daemons, whose root keys are there already, and an API server behind each.
+func startNodes(cluster *Cluster, daemons []*Daemon) {
 	cluster.t.Helper()
+	knowPINs(cluster.t, daemons)
 	for _, node := range daemons {
 		node.Start()
 		cluster.addAPIServer(node.endpoint()).Start()
@@ -69,6 +70,27 @@ func threeNodes(cluster *Cluster, daemons []*Daemon) {
 		server.waitReady()
 	}
 	cluster.createNamespace()
+}
+
+// knowPINs lists the keys on every node, as an operator does who sets nodes up. So that nodes with a wrong PIN do not
+// lock a token at once, a first login waits up to 15 s; a daemon after that knows that its PIN is right.
+func knowPINs(t testing.TB, daemons []*Daemon) {
+	t.Helper()
+	done := make(chan error)
+	for _, node := range daemons {
+		go func() {
+			_, err := node.command("keys", "list")
+			done <- err
+		}()
+	}
+	for range daemons {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
 }
 
 // canary is a random text that occurs nowhere unless somebody stored it.

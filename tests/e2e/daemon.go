@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ type Daemon struct {
 	name    string
 	config  string
 	socket  string
+	http    string // the address of health and metrics
 	kms     *KMS
 	process atomic.Pointer[Process] // a load watches its memory while a scenario starts it anew
 	started time.Time
@@ -39,7 +41,7 @@ func dekhandBinary() (string, error) {
 	return path, nil
 }
 
-// newDaemon writes a node's configuration; rootKeys is its `root_keys:` part.
+// newDaemon prepares a node; rootKeys is the `root_keys:` part of its configuration.
 func newDaemon(t testing.TB, dir, name, rootKeys string) *Daemon {
 	t.Helper()
 	own := filepath.Join(dir, name)
@@ -47,19 +49,29 @@ func newDaemon(t testing.TB, dir, name, rootKeys string) *Daemon {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(own, "kms.sock")
-	d := &Daemon{t: t, dir: dir, name: name, config: filepath.Join(own, "config.yaml"), socket: socket, kms: dial(socket)}
+	d := &Daemon{
+		t: t, dir: dir, name: name, config: filepath.Join(own, "config.yaml"),
+		socket: socket, http: fmt.Sprintf("127.0.0.1:%d", freePort(t)), kms: dial(socket),
+	}
+	d.configure(rootKeys)
+	return d
+}
+
+// configure writes the configuration, whose last sections may be given; a daemon takes other root keys at its next start.
+func (d *Daemon) configure(rootKeys string, sections ...string) {
+	d.t.Helper()
 	text := fmt.Sprintf(`apiVersion: dekhand/v1
 name: %s
 state: %q
 listen: {socket: %q}
-http: {address: "127.0.0.1:%d"}
+http: {address: %q}
 %sprobe: {interval: 1s}
 log: {level: info, format: json}
-`, name, filepath.Join(own, "state"), socket, freePort(t), rootKeys)
+`, d.name, filepath.Join(filepath.Dir(d.config), "state"), d.socket, d.http, rootKeys)
+	text += strings.Join(sections, "")
 	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
-	return d
 }
 
 // endpoint is what an EncryptionConfiguration says to reach this daemon.
@@ -96,9 +108,6 @@ func (d *Daemon) Kill() { d.process.Load().Kill() }
 // Stop ends the process with SIGTERM.
 func (d *Daemon) Stop() { d.process.Load().Stop() }
 
-// RSS is the memory in use now, in KiB.
-func (d *Daemon) RSS() int { return d.process.Load().RSS() }
-
 // keyID is what Status reports now.
 func (d *Daemon) keyID() string {
 	d.t.Helper()
@@ -109,10 +118,10 @@ func (d *Daemon) keyID() string {
 	return keyID
 }
 
-// awaitKeyID waits until Status reports the key_id.
-func (d *Daemon) awaitKeyID(want string) {
+// awaitKeyID waits until Status reports the key_id, which is active from the given time.
+func (d *Daemon) awaitKeyID(want string, active time.Time) {
 	d.t.Helper()
-	eventually(d.t, time.Minute, d.name+" reports the new key_id", func() error {
+	eventually(d.t, time.Until(active)+time.Minute, d.name+" reports the new key_id", func() error {
 		got, err := d.kms.Status()
 		if err == nil && got != want {
 			err = fmt.Errorf("it reports %s, not %s", got, want)

@@ -23,7 +23,7 @@ type DirectLoad struct {
 	t       testing.TB
 	daemons []*Daemon
 	calls   Tally
-	peak    []int // RSS in KiB, per daemon
+	peak    []Memory // per daemon
 	stop    chan struct{}
 	workers sync.WaitGroup
 }
@@ -37,7 +37,10 @@ type sealedPayload struct {
 
 func startDirectLoad(t testing.TB, daemons ...*Daemon) *DirectLoad {
 	t.Helper()
-	l := &DirectLoad{t: t, daemons: daemons, peak: make([]int, len(daemons)), stop: make(chan struct{})}
+	l := &DirectLoad{t: t, daemons: daemons, stop: make(chan struct{})}
+	for range daemons {
+		l.peak = append(l.peak, Memory{})
+	}
 	for worker := range directWorkers {
 		l.workers.Go(func() { l.work(worker) })
 	}
@@ -99,7 +102,7 @@ func (p sealedPayload) open(d *Daemon) error {
 func (l *DirectLoad) watchMemory() {
 	for {
 		for i, d := range l.daemons {
-			l.peak[i] = max(l.peak[i], d.RSS())
+			l.peak[i].raise(d.memory())
 		}
 		select {
 		case <-l.stop:
@@ -113,7 +116,10 @@ func (l *DirectLoad) watchMemory() {
 func (l *DirectLoad) end() {
 	l.t.Helper()
 	l.halt()
-	measured(l.t, "directly at the sockets meanwhile: calls %v, RSS of the daemons at most %v KiB", &l.calls, l.peak)
+	measured(l.t, "directly at the sockets meanwhile: calls %v", &l.calls)
+	for i, d := range l.daemons {
+		measured(l.t, "RSS of %s meanwhile, at most: %v", d.name, l.peak[i])
+	}
 }
 
 // halt stops the workers; a second time does nothing.

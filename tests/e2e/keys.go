@@ -65,10 +65,13 @@ func (d *Daemon) versions() []version {
 	if err := json.Unmarshal(text, &listed); err != nil {
 		d.t.Fatalf("keys list: %v\n%s", err, text)
 	}
-	if len(listed.RootKeys) != 1 || listed.RootKeys[0].Name != rootKeyName {
-		d.t.Fatalf("keys list names other root keys:\n%s", text)
+	for _, rootKey := range listed.RootKeys {
+		if rootKey.Name == rootKeyName {
+			return rootKey.Versions
+		}
 	}
-	return listed.RootKeys[0].Versions
+	d.t.Fatalf("keys list does not name the root key %s:\n%s", rootKeyName, text)
+	return nil
 }
 
 // newest is the version with the highest number; it must have a date to come or past, as `dated` says.

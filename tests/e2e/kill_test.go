@@ -19,12 +19,14 @@ func TestNothingIsLostWhenTheDaemonIsKilled(t *testing.T) {
 	for _, away := range []time.Duration{0, 0, 4 * time.Second} {
 		time.Sleep(time.Second) // the load meets a daemon that runs
 		killed := time.Now()
+		before := node.family()
 		node.Kill()
 		time.Sleep(away)
 		node.Start()
 		took := time.Since(killed)
 		restarts = append(restarts, took.Round(time.Millisecond))
 		longest = max(longest, took)
+		mustEnd(t, before) // what it had started goes with it
 	}
 	time.Sleep(time.Second)
 	measured(t, "killed three times; from SIGKILL to the next answer (the third with 4 s away): %v", restarts)

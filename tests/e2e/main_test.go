@@ -34,6 +34,10 @@ func prepare() error {
 	if err != nil {
 		return err
 	}
+	if backends[backend()] == nil {
+		return fmt.Errorf("E2E_BACKEND is %q: it must be keyring or token", backend())
+	}
+	fmt.Println("root keys in:", backend())
 	fmt.Println("under test:", program)
 	for _, server := range []upstream{etcdServer, kubeAPIServer(kubernetes())} {
 		done, err := server.build()

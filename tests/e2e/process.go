@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -73,21 +71,6 @@ func (p *Process) Running() bool {
 	default:
 		return true
 	}
-}
-
-// RSS is the memory in use now, in KiB; zero for a process that is gone.
-func (p *Process) RSS() int {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
-			return kib
-		}
-	}
-	return 0
 }
 
 // scenarioDir is a directory of a scenario's own, kept with the last lines of every log when it failed.

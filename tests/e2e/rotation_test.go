@@ -21,7 +21,7 @@ func TestARotationReachesEveryValueInEtcd(t *testing.T) {
 	if now := node.keyID(); time.Until(active) > time.Second && now != old {
 		t.Errorf("key_id is %s already, %v before the activation", now, time.Until(active))
 	}
-	node.awaitKeyID(next)
+	node.awaitKeyID(next, active)
 	measured(t, "the daemon reports the new key_id %v after the activation", time.Since(active).Round(time.Millisecond))
 	first := awaitFirstWrite(t, cluster, server, next, active)
 	measured(t, "first write under the new key: %.1f s after the activation", first.Seconds())

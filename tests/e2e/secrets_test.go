@@ -15,13 +15,13 @@ import (
 func TestEverySecretIsSealedInEtcdAndReadable(t *testing.T) {
 	const count = 300
 	cluster := newCluster(t)
-	node := newDaemon(t, cluster.dir, "node-1", keyring(cluster.dir+"/node-1-keyring.json", true))
+	node := newDaemon(t, cluster.dir, "node-1", rootKeys(newStore(t, cluster.dir, "node-1", true)))
 	node.createRootKey()
 	measured(t, "daemon: start to first answer %v", node.Start().Round(time.Millisecond))
 	server := cluster.addAPIServer(node.endpoint())
 	server.Start()
 	measured(t, "kube-apiserver: start to ready %v", server.waitReady().Round(time.Millisecond))
-	measured(t, "RSS of the daemon, idle: %d KiB", node.RSS())
+	measured(t, "RSS, idle: %v", node.memory())
 	cluster.createNamespace()
 	statusIsRight(t, node)
 

@@ -57,7 +57,10 @@ fn refused(node: &Node, arguments: &[&str], code: i32) -> String {
 }
 
 fn versions(node: &Node) -> Vec<Value> {
-    node.keys(&["list"])["root_keys"][0]["versions"].as_array().unwrap().clone()
+    node.keys(&["list"])["root_keys"][0]["versions"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 #[test]
@@ -65,7 +68,10 @@ fn a_root_key_is_made_in_the_token_listed_and_rotated() {
     let node = Node::new();
     let list = node.keys(&["list"]);
     let root_key = &list["root_keys"][0];
-    assert_eq!((&root_key["backend"], &root_key["shared"]), (&"pkcs11".into(), &true.into()));
+    assert_eq!(
+        (&root_key["backend"], &root_key["shared"]),
+        (&"pkcs11".into(), &true.into())
+    );
     let v1 = &root_key["versions"][0];
     assert_eq!((&v1["state"], &v1["primary"]), (&"active".into(), &true.into()));
     assert_eq!(v1["id"].as_str().unwrap().len(), 32);
@@ -85,7 +91,11 @@ fn a_root_key_is_made_in_the_token_listed_and_rotated() {
     assert_eq!(made["version"]["version"], "v2");
     let since = made["version"]["since"].as_str().unwrap();
     assert!(since.ends_with(":00Z"), "labels have minutes: {since}");
-    assert_eq!(versions(&node)[1]["since"], since, "as it was shown, so it is in the token");
+    assert_eq!(
+        versions(&node)[1]["since"],
+        since,
+        "as it was shown, so it is in the token"
+    );
     assert!(refused(&node, &["rotate"], 5).contains("becomes active at"));
 }
 
@@ -102,10 +112,16 @@ fn a_version_is_retired_restored_and_destroyed_in_the_token() {
     let retired = node.keys(&["retire", "v2", "--unaudited"]);
     assert_eq!(retired["version"]["state"], "retired");
     let restored = node.keys(&["restore", "v2"]);
-    assert_eq!((&restored["version"]["state"], &restored["version"]["primary"]), (&"active".into(), &false.into()));
+    assert_eq!(
+        (&restored["version"]["state"], &restored["version"]["primary"]),
+        (&"active".into(), &false.into())
+    );
     assert!(refused(&node, &["destroy", "v1", "--unaudited"], 5).contains("--confirm test.v1"));
     node.keys(&["destroy", "v1", "--unaudited", "--confirm", "test.v1"]);
-    let left: Vec<Value> = versions(&node).into_iter().map(|version| version["version"].clone()).collect();
+    let left: Vec<Value> = versions(&node)
+        .into_iter()
+        .map(|version| version["version"].clone())
+        .collect();
     assert_eq!(left, ["v2", "v3"]);
 }
 
@@ -124,7 +140,7 @@ fn a_date_is_given_in_the_token() {
 fn a_key_of_another_system_is_imported_with_a_warning() {
     let node = Node::on(&Token::new().into(), Settings::default());
     let file = node.path("key");
-    std::fs::write(&file, [b'7'; 32]).unwrap();
+    std::fs::write(&file, *b"a key which another system made!").unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let output = keys(&node, &["import", "--raw", file.to_str().unwrap(), "--output", "json"]);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -140,7 +156,10 @@ fn a_weak_key_of_a_ceremony_is_warned_of_and_works() {
     let node = node(&[("test.v1@20250101T0000Z", ID)], Settings::default());
     let v1 = &versions(&node)[0];
     assert_eq!((&v1["id"], &v1["state"]), (&ID.into(), &"active".into()));
-    assert!(!v1["warnings"].as_array().unwrap().is_empty(), "SoftHSM's tool makes keys that wrap: {v1}");
+    assert!(
+        !v1["warnings"].as_array().unwrap().is_empty(),
+        "SoftHSM's tool makes keys that wrap: {v1}"
+    );
     let output = keys(&node, &["list"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("warning: test v1: "));
     node.keys(&["verify", "--record", "v1"]);
@@ -211,7 +230,10 @@ fn versions_of_the_configuration_are_verified_and_destroyed_but_not_labelled() {
     };
     let node = node(&[("any", "0101010101010101"), ("of a ceremony", ID)], settings);
     let list = versions(&node);
-    assert_eq!((&list[0]["state"], &list[1]["primary"]), (&"retired".into(), &true.into()));
+    assert_eq!(
+        (&list[0]["state"], &list[1]["primary"]),
+        (&"retired".into(), &true.into())
+    );
     for command in [
         &["create"][..],
         &["rotate"],
@@ -228,7 +250,10 @@ fn versions_of_the_configuration_are_verified_and_destroyed_but_not_labelled() {
     assert_eq!(sheet["id"], "0101010101010101");
     let output = keys(&node, &["destroy", "v1", "--unaudited", "--confirm", "test.v1"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("take v1 out of `versions:`"), "{said}");
+    assert!(
+        output.status.success() && said.contains("take v1 out of `versions:`"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -263,6 +288,8 @@ fn a_rejected_pin_is_told_with_what_to_do_and_not_tried_again() {
     refused(&node, &["rotate"], 4);
     refused(&node, &["list"], 4);
     assert_eq!(node.token.calls("C_Login"), 1);
+    node.set_pin(PIN);
+    node.keys(&["rotate"]);
 }
 
 #[test]
@@ -284,7 +311,8 @@ fn a_command_leaves_no_process_behind() {
             let path = entry.unwrap().path();
             let environment = std::fs::read(path.join("environ")).ok()?;
             let text = String::from_utf8_lossy(&environment).into_owned();
-            text.contains(control.to_str().unwrap()).then(|| path.display().to_string())
+            text.contains(control.to_str().unwrap())
+                .then(|| path.display().to_string())
         })
         .collect();
     assert_eq!(left, Vec::<String>::new());

@@ -115,6 +115,8 @@ fn bind_to(parent: u32) -> Result<(), WorkerError> {
     rustix::process::setrlimit(Resource::Core, none)
         .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
         .and_then(|()| rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))
+        // Otherwise it would be called `exe`, as it was started by /proc/self/exe.
+        .and_then(|()| rustix::thread::set_name(c"dekhand-worker"))
         .map_err(|error| system("bind this process to its parent")(error.into()))?;
     // It may have died before the line above.
     let now = rustix::process::getppid().map(Pid::as_raw_nonzero);
@@ -200,7 +202,7 @@ impl Drop for EndOnPanic {
     }
 }
 
-/// Bytes of data memory that this process has, as RLIMIT_DATA counts them; 0 where the system does not say.
+/// Bytes of data memory that this process has, as `RLIMIT_DATA` counts them; 0 where the system does not say.
 fn memory() -> u64 {
     // proc(5), statm: the sixth field is data and stack, in pages.
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

@@ -27,7 +27,7 @@ pub(super) async fn activate(
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let recorded = target.recorded()?;
-    let store = target.open(Purpose::Change, console).await?;
+    let store = target.open(Purpose::Change, console)?;
     let dated = target
         .rules(&store, console)
         .activate(version, when, recorded.as_ref())

@@ -19,7 +19,7 @@ pub(super) async fn retire(
     unaudited: bool,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let store = target.open(Purpose::Change, console).await?;
+    let store = target.open(Purpose::Change, console)?;
     let retired = target.rules(&store, console).retire(version, unaudited).await?;
     let versions = store.versions().await?;
     show::change(target, &retired, &versions, show::NothingMore {}, console);
@@ -34,7 +34,7 @@ pub(super) async fn retire(
 
 /// `keys restore`
 pub(super) async fn restore(target: &Target, version: &Selector, console: &mut Console<'_>) -> Result<(), KeysError> {
-    let store = target.open(Purpose::Change, console).await?;
+    let store = target.open(Purpose::Change, console)?;
     let restored = target.rules(&store, console).restore(version).await?;
     let versions = store.versions().await?;
     show::change(target, &restored, &versions, show::NothingMore {}, console);
@@ -61,7 +61,7 @@ pub(super) async fn destroy(target: &Target, args: &DestroyArgs, console: &mut C
     } = args;
     let (retention, unaudited) = (*retention, *unaudited);
     // Asked without the lock: nobody else should have to wait for an answer.
-    let store = target.open(Purpose::Consider, console).await?;
+    let store = target.open(Purpose::Consider, console)?;
     let Destroyed { version, retired_since } = target
         .rules(&store, console)
         .destroyable(version, retention, unaudited)

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::backend::keyring::error::KeyringError;
 use crate::cli::keys::key_text::NotAKey;
+use crate::cli::keys::target::Target;
 use crate::files::FileError;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -57,6 +58,9 @@ pub enum KeysError {
     /// A file named on the command line can't be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The store that can't be reached is a token.
+    #[error(transparent)]
+    OfToken(Box<KeysError>),
     /// Stdin can't be read.
     #[error("cannot read stdin")]
     Stdin(#[source] io::Error),
@@ -93,6 +97,7 @@ impl KeysError {
             Kind::Corruption | Kind::BadInput => FailureKind::Failed,
         };
         match self {
+            Self::OfToken(error) => error.kind(),
             Self::Usage(_) | Self::UnknownRootKey { .. } => FailureKind::Usage,
             Self::Listed { .. }
             | Self::Rotation(RotationError::Refused(_))
@@ -110,6 +115,26 @@ impl KeysError {
             | Self::StdinTooLong(_)
             | Self::NoRandomness(_)
             | Self::Runtime(_) => FailureKind::Failed,
+        }
+    }
+}
+
+impl KeysError {
+    /// What the reader may do, where the error itself does not say it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::OfToken(_) => Some(
+                "`dekhand token info` shows the token and how its PIN stands, `dekhand token list` all tokens of the module",
+            ),
+            _ => None,
+        }
+    }
+
+    /// The same error, known to be about the store of `target`.
+    pub(super) fn about(self, target: &Target) -> Self {
+        match self.kind() {
+            FailureKind::Unreachable if target.token().is_some() => Self::OfToken(Box::new(self)),
+            _ => self,
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn accept(
     confirm: Option<&str>,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let store = target.open(Purpose::Look, console).await?;
+    let store = target.open(Purpose::Look, console)?;
     let lost = acceptable(target.recorded()?, &target.name, &versions(&store).await?, id)?;
     console.out.talk(&format!(
         "{} (id {id}) is lost: what is stored under it stays unreadable, and this node may go back to an older version; \

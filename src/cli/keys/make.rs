@@ -32,7 +32,7 @@ struct More {
 /// `keys create`
 pub(super) async fn create(target: &Target, console: &mut Console<'_>) -> Result<(), KeysError> {
     let recorded = target.recorded()?;
-    let store = target.open(Purpose::Change, console).await?;
+    let store = target.open(Purpose::Change, console)?;
     prepare(&store, recorded.as_ref())?;
     let made = target.rules(&store, console).create(recorded.as_ref()).await?;
     show(target, &store, made, console).await
@@ -45,7 +45,7 @@ pub(super) async fn rotate(
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let recorded = target.recorded()?;
-    let store = target.open(Purpose::Change, console).await?;
+    let store = target.open(Purpose::Change, console)?;
     let made = target
         .rules(&store, console)
         .rotate(activate_in, recorded.as_ref())
@@ -62,7 +62,7 @@ pub(super) async fn import(
 ) -> Result<(), KeysError> {
     let key = key_text::read(form, file, console.input)?;
     let recorded = target.recorded()?;
-    let store = target.open(Purpose::Change, console).await?;
+    let store = target.open(Purpose::Change, console)?;
     prepare(&store, recorded.as_ref())?;
     let made = target.rules(&store, console).import(key, recorded.as_ref()).await?;
     show(target, &store, made, console).await

@@ -35,17 +35,17 @@ pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut 
     let sheet = match command {
         KeysCommand::Create(_) => desk.made(desk.first(console).await?, Act::Generate)?,
         KeysCommand::Rotate(_) => {
-            let (store, recorded) = desk.look(console).await?;
+            let (store, recorded) = desk.look(console)?;
             let next = target.rules(&store, console).rotatable(None, recorded.as_ref()).await?;
             desk.made(next, Act::Generate)?
         }
         KeysCommand::Import(_) => {
-            let (store, recorded) = desk.look(console).await?;
+            let (store, recorded) = desk.look(console)?;
             let next = target.rules(&store, console).importable(recorded.as_ref()).await?;
             desk.made(next, Act::Import)?
         }
         KeysCommand::Activate(args) => {
-            let (store, recorded) = desk.look(console).await?;
+            let (store, recorded) = desk.look(console)?;
             let (selector, when) = (args.version.as_ref(), args.when()?);
             let rules = target.rules(&store, console);
             desk.relabelled(
@@ -54,12 +54,12 @@ pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut 
             )
         }
         KeysCommand::Retire(args) => {
-            let (store, _) = desk.look(console).await?;
+            let (store, _) = desk.look(console)?;
             let rules = target.rules(&store, console);
             desk.relabelled("retire", &rules.retirable(&args.version, args.unaudited).await?)
         }
         KeysCommand::Restore(args) => {
-            let (store, _) = desk.look(console).await?;
+            let (store, _) = desk.look(console)?;
             desk.relabelled(
                 "restore",
                 &target.rules(&store, console).restorable(&args.version).await?,
@@ -91,15 +91,15 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    async fn look(&self, console: &Console<'_>) -> Result<(Opened, Option<HighWater>), KeysError> {
+    fn look(&self, console: &Console<'_>) -> Result<(Opened, Option<HighWater>), KeysError> {
         let recorded = self.target.recorded()?;
-        Ok((self.target.open(Purpose::Look, console).await?, recorded))
+        Ok((self.target.open(Purpose::Look, console)?, recorded))
     }
 
     /// The first version, which may be wanted before anybody can log in.
     async fn first(&self, console: &mut Console<'_>) -> Result<Next, KeysError> {
         let (target, recorded) = (self.target, self.target.recorded()?);
-        let looked = match target.open(Purpose::Look, console).await {
+        let looked = match target.open(Purpose::Look, console) {
             Ok(store) => {
                 let next = target.rules(&store, console).creatable(recorded.as_ref()).await;
                 next.map_err(KeysError::from)
@@ -223,7 +223,7 @@ impl Desk<'_> {
     }
 
     async fn destroyed(&self, args: &DestroyArgs, console: &mut Console<'_>) -> Result<Sheet, KeysError> {
-        let (store, _) = self.look(console).await?;
+        let (store, _) = self.look(console)?;
         let rules = self.target.rules(&store, console);
         let destroyable = rules.destroyable(&args.version, args.retention, args.unaudited).await?;
         let version = destroyable.version;

@@ -24,7 +24,7 @@ use crate::root_key::version::Version;
 
 /// A version, as `--output json` shows it.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct ShownVersion {
+pub(in crate::cli) struct ShownVersion {
     version: String,
     number: Number,
     id: KeyId,
@@ -75,7 +75,7 @@ struct ShownChange<'a, T> {
 pub(super) struct NothingMore {}
 
 impl ShownVersion {
-    fn new(version: &Version, primary: Option<&KeyId>, now: Timestamp) -> Self {
+    pub(in crate::cli) fn new(version: &Version, primary: Option<&KeyId>, now: Timestamp) -> Self {
         let state = match version.state {
             State::RetiredSince(_) => "retired",
             _ if is_pending(version, now) => "pending",
@@ -93,7 +93,7 @@ impl ShownVersion {
     }
 
     /// One line.
-    fn line(&self) -> String {
+    pub(in crate::cli) fn line(&self) -> String {
         let state = match (self.state, self.since) {
             ("pending", None) => "pending".to_owned(),
             ("pending", Some(moment)) => format!("pending, active from {moment}"),
@@ -184,33 +184,10 @@ pub(super) fn change(
 
 /// `keys list`
 pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Result<(), KeysError> {
-    let now = console.clock.now();
     let mut root_keys = Vec::new();
     for target in targets {
-        let store = target.open(Purpose::Look, console).await?;
-        let versions = store.versions().await?;
-        let recorded = target.recorded()?;
-        let primary = primary(&versions, recorded.as_ref(), now);
-        if let (Some(_), Err(refusal)) = (&recorded, &primary) {
-            console.out.talk(&format!(
-                "{}: no version may encrypt on this node: {refusal}",
-                target.name
-            ));
-        }
-        let primary = primary.ok();
-        let mut shown = Vec::new();
-        for version in &versions {
-            shown.push(ShownVersion {
-                key: key(target, &store, version, console).await,
-                ..ShownVersion::new(version, primary.as_ref(), now)
-            });
-        }
-        root_keys.push(ShownRootKey {
-            name: target.name.clone(),
-            backend: target.backend(),
-            shared: target.shared,
-            versions: shown,
-        });
+        let shown = root_key(target, console).await;
+        root_keys.push(shown.map_err(|error| error.about(target))?);
     }
     match console.out.format() {
         Format::Json => console.out.json(&ShownList { root_keys }),
@@ -221,6 +198,34 @@ pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Resu
         }
     }
     Ok(())
+}
+
+async fn root_key(target: &Target, console: &mut Console<'_>) -> Result<ShownRootKey, KeysError> {
+    let now = console.clock.now();
+    let store = target.open(Purpose::Look, console)?;
+    let versions = store.versions().await?;
+    let recorded = target.recorded()?;
+    let primary = primary(&versions, recorded.as_ref(), now);
+    if let (Some(_), Err(refusal)) = (&recorded, &primary) {
+        console.out.talk(&format!(
+            "{}: no version may encrypt on this node: {refusal}",
+            target.name
+        ));
+    }
+    let primary = primary.ok();
+    let mut shown = Vec::new();
+    for version in &versions {
+        shown.push(ShownVersion {
+            key: key(target, &store, version, console).await,
+            ..ShownVersion::new(version, primary.as_ref(), now)
+        });
+    }
+    Ok(ShownRootKey {
+        name: target.name.clone(),
+        backend: target.backend(),
+        shared: target.shared,
+        versions: shown,
+    })
 }
 
 fn text(root_key: &ShownRootKey, target: &Target) -> String {

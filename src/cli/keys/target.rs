@@ -48,7 +48,7 @@ impl Target {
     }
 
     /// Opens the store.
-    pub(super) async fn open(&self, purpose: Purpose, console: &Console<'_>) -> Result<Opened, KeysError> {
+    pub(super) fn open(&self, purpose: Purpose, console: &Console<'_>) -> Result<Opened, KeysError> {
         Ok(match &self.store {
             Store::Keyring(options) => Opened::Keyring(match purpose {
                 Purpose::Look | Purpose::Consider => KeyringAdmin::new(options, self.name.clone()),
@@ -59,7 +59,7 @@ impl Target {
                     Purpose::Look => Role::Look,
                     Purpose::Consider | Purpose::Change => Role::Admin,
                 };
-                Opened::Token(console.tokens.keys(self, options, role).await?)
+                Opened::Token(console.tokens.keys(self, options, role)?)
             }
         })
     }
@@ -76,10 +76,10 @@ impl Target {
     }
 
     /// What the daemon sees.
-    pub(super) async fn root_key(&self, console: &Console<'_>) -> Result<Box<dyn RootKey>, KeysError> {
+    pub(super) fn root_key(&self, console: &Console<'_>) -> Result<Box<dyn RootKey>, KeysError> {
         Ok(match &self.store {
             Store::Keyring(options) => Box::new(Keyring::new(options, self.name.clone(), FileThread::in_place())),
-            Store::Pkcs11(options) => console.tokens.root_key(self, options).await?,
+            Store::Pkcs11(options) => console.tokens.root_key(self, options)?,
         })
     }
 
@@ -123,7 +123,7 @@ impl Target {
     pub(super) fn place(&self) -> String {
         match &self.store {
             Store::Keyring(options) => options.file.display().to_string(),
-            Store::Pkcs11(options) => format!("{} of {}", options.token, options.module.display()),
+            Store::Pkcs11(options) => format!("token {} of {}", options.token, options.module.display()),
         }
     }
 

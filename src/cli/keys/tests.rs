@@ -60,15 +60,14 @@ struct Worker {
     away: bool,
 }
 
-#[async_trait]
 impl Tokens for Token {
-    async fn keys(&self, _: &Target, _: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
+    fn keys(&self, _: &Target, _: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
         self.roles.lock().unwrap().push(role);
         let (admin, away) = (self.admin.clone(), self.away);
         Ok(Box::new(Worker { admin, away }))
     }
 
-    async fn root_key(&self, _: &Target, _: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error> {
+    fn root_key(&self, _: &Target, _: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error> {
         Err(Error::new(Kind::Outage, "this token has no keys"))
     }
 }
@@ -437,7 +436,7 @@ fn a_keyring_has_no_tools_of_its_own_to_print_for() {
         }),
         state: PathBuf::from("/nowhere"),
     };
-    let said = run("create --print", Format::Text, &target, &tokens::NoTokens);
+    let said = run("create --print", Format::Text, &target, &Workers::none());
     assert!(said.failed(FailureKind::Usage).contains("--print"));
 }
 

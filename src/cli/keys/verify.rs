@@ -22,7 +22,7 @@ pub(super) async fn record(
     version: Option<&Selector>,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let root_key = target.root_key(console).await?;
+    let root_key = target.root_key(console)?;
     let record = verify::record(root_key.as_ref(), &target.name, version, console.clock.now()).await?;
     // A file for another node, whatever is read by people.
     console.out.json(&record);
@@ -40,7 +40,7 @@ pub(super) async fn against(target: &Target, file: &Path, console: &mut Console<
         files::read(file, u64::try_from(LIMIT).unwrap_or(u64::MAX))?
     };
     let record = Record::parse(&bytes)?;
-    let root_key = target.root_key(console).await?;
+    let root_key = target.root_key(console)?;
     let version = verify::against(root_key.as_ref(), &target.name, &record).await?;
     match console.out.format() {
         Format::Text => console.out.data(&format!(

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::cli::keys::error::FailureKind;
 use crate::config::DEFAULT_FILE;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -25,57 +26,48 @@ pub enum TokenError {
     #[error("no root key of the configuration lives in a token")]
     NoneInAToken,
     /// The module has several tokens, or none.
-    #[error("the module has {count} tokens that were initialised{}", names(labels))]
+    #[error("{}", not_one(labels))]
     NotOne {
-        /// So many.
-        count: usize,
         /// Their labels.
         labels: Vec<String>,
     },
     /// The module or its token failed.
     #[error(transparent)]
     Token(#[from] Error),
-    /// dekhand wraps by no mechanism of this token.
+    /// The token wants a login, and no PIN was given.
     #[error("{0}")]
-    NoMechanism(&'static str),
+    WithoutPin(Error),
+    /// dekhand wraps by no mechanism of this token.
+    #[error("dekhand can wrap by no mechanism of this token")]
+    NoMechanism,
     /// The operating system has nothing to run on.
     #[error("cannot start")]
     System(#[source] io::Error),
 }
 
-fn names(labels: &[String]) -> String {
+fn not_one(labels: &[String]) -> String {
     if labels.is_empty() {
-        String::new()
+        "the module has no token that was initialised".to_owned()
     } else {
-        format!(": {}", labels.join(", "))
+        format!("the module has {} tokens: {}", labels.len(), labels.join(", "))
     }
 }
 
 impl TokenError {
-    /// Whether the command line is wrong.
-    pub fn is_usage(&self) -> bool {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Unnamed | Self::UnknownRootKey { .. } | Self::NoneInAToken => true,
-            Self::NotOne { labels, .. } => !labels.is_empty(),
-            Self::Token(_) | Self::NoMechanism(_) | Self::System(_) => false,
-        }
-    }
-
-    /// Whether the token was not reached.
-    pub fn is_unreachable(&self) -> bool {
-        match self {
-            Self::Token(error) => error.kind() == Kind::Outage,
-            Self::NotOne { labels, .. } => labels.is_empty(),
-            _ => false,
-        }
-    }
-
-    /// Whether the token says no.
-    pub fn is_refused(&self) -> bool {
-        match self {
-            Self::Token(error) => error.kind() == Kind::Refusal,
-            Self::NoMechanism(_) => true,
-            _ => false,
+            Self::NotOne { labels } if labels.is_empty() => FailureKind::Unreachable,
+            Self::Unnamed | Self::UnknownRootKey { .. } | Self::NoneInAToken | Self::NotOne { .. } => {
+                FailureKind::Usage
+            }
+            Self::Token(error) | Self::WithoutPin(error) => match error.kind() {
+                Kind::Outage => FailureKind::Unreachable,
+                Kind::Refusal => FailureKind::Refused,
+                Kind::Corruption | Kind::BadInput => FailureKind::Failed,
+            },
+            Self::NoMechanism => FailureKind::Refused,
+            Self::System(_) => FailureKind::Failed,
         }
     }
 
@@ -84,11 +76,14 @@ impl TokenError {
         match self {
             Self::Unnamed => Some("name a configuration with --config, or a PKCS#11 module with --module"),
             Self::NoneInAToken => Some("`--module PATH` looks at a module without a configuration"),
-            Self::NotOne { labels, .. } if labels.is_empty() => {
+            Self::NotOne { labels } if labels.is_empty() => {
                 Some("`dekhand token list` shows the slots; a token is initialised with its vendor's tool")
             }
             Self::NotOne { .. } => Some("name one with --token"),
-            Self::NoMechanism(_) => Some("`mechanism:` of the configuration can demand one; see deploy/tokens.md"),
+            Self::WithoutPin(_) => Some("name a file with the token's PIN by --pin-file"),
+            Self::NoMechanism => {
+                Some("the reasons stand beside each mechanism; deploy/tokens.md says what to expect of which token")
+            }
             Self::UnknownRootKey { .. } | Self::Token(_) | Self::System(_) => None,
         }
     }

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use crate::backend::pkcs11::look;
-use crate::backend::pkcs11::options::Login;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::cli::keys::show::ShownVersion;
 use crate::cli::output::Format;
@@ -30,14 +29,15 @@ struct ShownInfo {
 
 /// One token, and the root key's versions in it as far as they can be read.
 pub(super) async fn info(spawner: &Spawner, place: &Place, out: &mut Output) -> Result<(), TokenError> {
-    let mut report = look::describe(spawner, place.assignment()).await?;
+    let place = &place.with_token(spawner).await?;
+    let mut report = look::describe(spawner, place.assignment.clone()).await?;
     let mechanisms = std::mem::take(&mut report.mechanisms);
     let (versions, not_read) = match versions(spawner, place).await {
         Ok(versions) => (Some(versions), None),
         Err(reason) => (None, Some(reason)),
     };
     let info = ShownInfo {
-        module: place.options.module.to_string_lossy().into_owned(),
+        module: place.module(),
         token: report.into(),
         mechanisms,
         root_key: place.root_key.clone(),
@@ -55,11 +55,10 @@ async fn versions(spawner: &Spawner, place: &Place) -> Result<Vec<ShownVersion>,
     if place.root_key.is_none() {
         return Err("--root-key names the root key whose versions are looked for".to_owned());
     }
-    let needs_pin = matches!(place.options.login, Login::User | Login::Vendor(_));
-    if needs_pin && place.options.pin.is_none() {
+    if place.lacks_pin() {
         return Err("no PIN is given: --pin-file names a file with it".to_owned());
     }
-    let versions = look::versions(spawner, place.assignment()).await;
+    let versions = look::versions(spawner, place.assignment.clone()).await;
     let versions = versions.map_err(|error| error.chain())?;
     let now = Clock::system().now();
     let primary = primary(&versions, now).map(|version| &version.id);
@@ -92,7 +91,10 @@ impl ShownInfo {
             text.push_str(&show::line(if at == 0 { name } else { "" }, &version.line()));
         }
         if versions.as_ref().is_some_and(Vec::is_empty) {
-            text.push_str(&show::line(name, "no versions: `dekhand keys create` makes the first one"));
+            text.push_str(&show::line(
+                name,
+                "no versions: `dekhand keys create` makes the first one",
+            ));
         }
         text
     }

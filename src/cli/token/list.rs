@@ -26,7 +26,7 @@ pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) 
     let mut modules: Vec<&Place> = Vec::new();
     for place in places {
         let seen = |other: &&Place| {
-            let (one, other) = (&other.options, &place.options);
+            let (one, other) = (other.options(), place.options());
             one.module == other.module && one.environment == other.environment
         };
         if !modules.iter().any(seen) {
@@ -35,9 +35,9 @@ pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) 
     }
     let mut list = ShownList { modules: Vec::new() };
     for place in modules {
-        let tokens = look::tokens(spawner, place.assignment()).await?;
+        let tokens = look::tokens(spawner, place.assignment.clone()).await?;
         list.modules.push(ShownModule {
-            module: place.options.module.to_string_lossy().into_owned(),
+            module: place.module(),
             tokens: tokens.into_iter().map(ShownToken::from).collect(),
         });
     }

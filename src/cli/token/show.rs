@@ -7,6 +7,7 @@ use crate::backend::pkcs11::report::TokenReport;
 
 /// A token, as `--output json` shows it.
 #[derive(Clone, Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of PKCS#11, each for itself")]
 pub(super) struct ShownToken {
     label: String,
     serial: String,
@@ -108,7 +109,11 @@ pub(super) fn line(name: &str, value: &str) -> String {
 }
 
 fn or_none(text: &str) -> String {
-    if text.is_empty() { "none".to_owned() } else { text.to_owned() }
+    if text.is_empty() {
+        "none".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 fn pin_text(pin: PinState) -> &'static str {
@@ -161,7 +166,10 @@ mod tests {
     fn programs_read_flags_and_the_state_of_the_pin_by_name() {
         let value = serde_json::to_value(ShownToken::from(report())).unwrap();
         assert_eq!((&value["label"], &value["slot"]), (&"kube".into(), &0x6d.into()));
-        assert_eq!((&value["initialized"], &value["pin"]), (&true.into(), &"final-try".into()));
+        assert_eq!(
+            (&value["initialized"], &value["pin"]),
+            (&true.into(), &"final-try".into())
+        );
         assert!(value.get("mechanisms").is_none(), "a list does not ask for them");
     }
 }

@@ -5,9 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::look;
 use crate::backend::pkcs11::options::EnvironmentVariable;
+use crate::backend::pkcs11::options::Login;
 use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::backend::pkcs11::pin::PinSource;
+use crate::backend::pkcs11::spawner::Spawner;
 use crate::backend::pkcs11::token_name::TokenName;
 use crate::cli::token::error::TokenError;
 use crate::config::Config;
@@ -18,7 +23,7 @@ use crate::root_key::name::RootKeyName;
 
 /// Which module and token.
 #[derive(Clone, Debug, Args)]
-pub struct WhichArgs {
+pub(super) struct WhichArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "module")]
     config: PathBuf,
@@ -42,83 +47,123 @@ pub struct WhichArgs {
 /// A module, perhaps a token of it, perhaps a root key in that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// How it is reached. Without [`Place::token_is_known`], the token's name in it names none.
-    pub(super) options: Pkcs11Options,
+    /// What a worker is told. It names some token and root key also where none is known.
+    pub(super) assignment: Assignment,
     /// Whether the token has been named.
-    pub(super) token_is_known: bool,
+    token_is_known: bool,
     /// The root key, if one is known.
     pub(super) root_key: Option<RootKeyName>,
-    /// Where it is written down which PINs were rejected.
-    pub(super) state: Option<PathBuf>,
-    /// Bytes of memory that a worker may have.
-    pub(super) memory: u64,
+}
+
+impl Place {
+    /// How the token is reached.
+    pub(super) fn options(&self) -> &Pkcs11Options {
+        &self.assignment.options
+    }
+
+    /// The module, for people and programs.
+    pub(super) fn module(&self) -> String {
+        self.options().module.to_string_lossy().into_owned()
+    }
+
+    /// Whether there is no PIN where one is needed to log in.
+    pub(super) fn lacks_pin(&self) -> bool {
+        let needs_pin = matches!(self.options().login, Login::User | Login::Vendor(_));
+        needs_pin && self.options().pin.is_none()
+    }
+
+    /// This place with its token named: the only one of the module, if none was named.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub(super) async fn with_token(&self, spawner: &Spawner) -> Result<Self, TokenError> {
+        if self.token_is_known {
+            return Ok(self.clone());
+        }
+        let tokens = look::tokens(spawner, self.assignment.clone()).await?;
+        let tokens: Vec<_> = tokens.into_iter().filter(|token| token.initialized).collect();
+        let labels = || tokens.iter().map(|token| token.label.clone()).collect();
+        let [only] = tokens.as_slice() else {
+            return Err(TokenError::NotOne { labels: labels() });
+        };
+        let mut named = self.clone();
+        // A token with neither label nor serial can't be named, by a configuration neither.
+        let name = [&only.label, &only.serial]
+            .into_iter()
+            .find_map(|name| name.parse().ok());
+        named.assignment.options.token = name.ok_or_else(|| TokenError::NotOne { labels: labels() })?;
+        named.token_is_known = true;
+        Ok(named)
+    }
 }
 
 impl WhichArgs {
     /// What the command is about: several root keys, if the configuration has several in tokens and none is named.
     pub(super) fn places(&self) -> anyhow::Result<Vec<Place>> {
-        let Self {
-            config,
-            root_key,
-            module,
-            token: _,
-            pin_file: _,
-            environment: _,
-        } = self;
-        if let Some(module) = module {
+        if let Some(module) = &self.module {
             return Ok(vec![self.place(module)?]);
         }
-        if config == Path::new(DEFAULT_FILE) && !config.exists() {
+        let config = &self.config;
+        if config.as_path() == Path::new(DEFAULT_FILE) && !config.exists() {
             return Err(TokenError::Unnamed.into());
         }
         let config = Config::load(config, &Overrides::default())?;
-        Ok(configured(&config, root_key.as_ref())?)
+        Ok(configured(&config, self.root_key.as_ref())?)
     }
 
     fn place(&self, module: &Path) -> Result<Place, TokenError> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(TokenError::System);
-        let pin = self.pin_file.as_deref().map(absolute).transpose()?;
-        let name = self.token.clone().map_or_else(|| "unnamed".parse(), Ok);
-        let mut options = Pkcs11Options::new(absolute(module)?, name.map_err(|_| TokenError::NoSuchToken)?);
-        options.pin = pin.map(PinSource::File);
+        let token = self.token.clone().map_or_else(|| "unnamed".parse(), Ok);
+        let mut options = Pkcs11Options::new(absolute(module)?, token.map_err(|_| TokenError::Unnamed)?);
+        options.pin = self.pin_file.as_deref().map(absolute).transpose()?.map(PinSource::File);
         options.environment.clone_from(&self.environment);
         Ok(Place {
-            options,
+            assignment: Assignment {
+                role: Role::Look,
+                root_key: self.root_key.clone().unwrap_or_else(RootKeyName::dev),
+                options,
+                state: None,
+                memory: MEMORY,
+            },
             token_is_known: self.token.is_some(),
             root_key: self.root_key.clone(),
-            state: None,
-            memory: MEMORY,
         })
     }
 }
 
-/// What a configuration gives a worker, if it does not say otherwise.
+/// So much data memory a worker may have where no configuration says otherwise.
 const MEMORY: u64 = 512 << 20;
 
+/// The root keys of a configuration that live in tokens; of this name, if one is given.
 fn configured(config: &Config, wanted: Option<&RootKeyName>) -> Result<Vec<Place>, TokenError> {
-    let mut places = Vec::new();
     let mut known = Vec::new();
+    let mut places = Vec::new();
     for entry in config.root_keys.iter() {
-        if let Store::Pkcs11(options) = &entry.store {
-            known.push(entry.name.to_string());
-            if wanted.is_none_or(|wanted| *wanted == entry.name) {
-                places.push(Place {
+        let Store::Pkcs11(options) = &entry.store else {
+            continue;
+        };
+        known.push(entry.name.to_string());
+        if wanted.is_none_or(|wanted| *wanted == entry.name) {
+            places.push(Place {
+                assignment: Assignment {
+                    role: Role::Look,
+                    root_key: entry.name.clone(),
                     options: options.as_ref().clone(),
-                    token_is_known: true,
-                    root_key: Some(entry.name.clone()),
                     state: Some(config.state.clone()),
                     memory: config.worker_memory,
-                });
-            }
+                },
+                token_is_known: true,
+                root_key: Some(entry.name.clone()),
+            });
         }
     }
-    match (wanted, places.is_empty()) {
-        (Some(wanted), true) => Err(TokenError::UnknownRootKey {
+    match wanted {
+        Some(wanted) if places.is_empty() && !known.is_empty() => Err(TokenError::UnknownRootKey {
             wanted: wanted.clone(),
             known: known.join(", "),
         }),
-        (None, true) => Err(TokenError::NoneInAToken),
-        (_, false) => Ok(places),
+        _ if places.is_empty() => Err(TokenError::NoneInAToken),
+        _ => Ok(places),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::proto::token_worker as wire;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -94,11 +95,14 @@ impl Journal {
     }
 
     /// A worker could not be started, or its token not be opened.
-    pub(super) fn not_opened(&mut self, error: &Error) {
-        self.called(&Call::Open, Err(error));
-        let (root_key, error) = (&self.root_key, error.chain());
+    pub(super) fn not_opened(&mut self, failure: &Failure) {
+        self.called(&Call::Open, Err(&failure.error));
+        let (root_key, error) = (&self.root_key, failure.error.chain());
         if self.trouble.as_ref() == Some(&error) {
             tracing::debug!(%root_key, error, "the token still can't be used");
+        } else if failure.pin_rejected {
+            tracing::error!(%root_key, error, "the token can't be used before the PIN is put right");
+            self.trouble = Some(error);
         } else {
             tracing::warn!(%root_key, error, "the token can't be used; it is tried again and again");
             self.trouble = Some(error);

@@ -196,7 +196,7 @@ impl Supervision {
                 if let Some(worker) = worker {
                     self.leaving.push((if hangs { now } else { now + GRACE }, worker));
                 }
-                self.journal.not_opened(&failure.error);
+                self.journal.not_opened(&failure);
                 self.attempts.failed(now);
                 self.note_pin(&failure, now);
                 self.answer_who_waits(&failure.error);

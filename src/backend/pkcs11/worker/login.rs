@@ -150,9 +150,12 @@ impl Attempt<'_> {
                     self.warn_of_memory(&error);
                 }
             }
-            // Of a PIN that may be right nothing is kept against it: no try is lost on a token that is locked, and when
-            // it is unlocked the same PIN works.
-            Err(error) if matches!(error.value(), Some(ReturnValue::PIN_LOCKED | ReturnValue::PIN_EXPIRED)) => {}
+            // It may be right: when the token is unlocked, the same PIN works, once somebody has touched its source.
+            Err(error) if matches!(error.value(), Some(ReturnValue::PIN_LOCKED | ReturnValue::PIN_EXPIRED)) => {
+                if let Err(error) = records.note_locked(&token.name(), pin) {
+                    self.warn_of_memory(&error);
+                }
+            }
             Err(error) if error.cure() == Cure::Pin => {
                 while let Err(error) = records.note_rejected(&token.name(), pin) {
                     self.warn_of_memory(&error);

@@ -212,10 +212,9 @@ impl Service {
             }
         };
         match climbed {
-            Ok(()) => Ok(()),
             Err(Problem::Final(failure)) => Err(failure),
-            // The next attempt fails for the same reason, and climbs on.
-            Err(Problem::Token(_)) => Ok(()),
+            // If it failed, the next attempt fails for the same reason, and climbs on.
+            Ok(()) | Err(Problem::Token(_)) => Ok(()),
         }
     }
 
@@ -259,7 +258,7 @@ impl Service {
         lock(&self.sightings).saw(what);
     }
 
-    pub(super) fn is_proven_missing(&self, what: &Option<KeyId>) -> bool {
+    pub(super) fn is_proven_missing(&self, what: Option<&KeyId>) -> bool {
         lock(&self.sightings).is_gone(what)
     }
 

@@ -50,14 +50,11 @@ impl Sheet {
         let Self {
             root_key, version, id, ..
         } = self;
-        let mut text = format!("{root_key}  {version}  {id}, in {place}\n");
-        for (at, Step { what, lines }) in self.steps.iter().enumerate() {
-            text.push_str(&format!("\n{}. {what}\n", at + 1));
-            for line in lines {
-                text.push_str(format!("     {line}").trim_end());
-                text.push('\n');
-            }
+        let mut lines = vec![format!("{root_key}  {version}  {id}, in {place}")];
+        for (at, Step { what, lines: words }) in self.steps.iter().enumerate() {
+            lines.extend([String::new(), format!("{}. {what}", at + 1)]);
+            lines.extend(words.iter().map(|word| format!("     {word}").trim_end().to_owned()));
         }
-        text
+        lines.join("\n")
     }
 }

@@ -213,14 +213,16 @@ fn three_nodes_with_one_wrong_pin_spend_one_try_each_at_most() {
 }
 
 #[test]
-fn a_locked_token_says_so_to_the_right_pin_and_nothing_is_held_against_that() {
+fn the_right_pin_of_a_locked_token_is_tried_once_and_works_when_its_source_was_touched() {
     alone::run(|token| {
         token.set("pin locks 1 silent");
         let node = Node::new(token, "node", PIN);
         node.log_in().unwrap();
         node.spend("0000");
         assert_eq!(node.rejected(token), 1);
+        assert_eq!(node.rejected(token), 0);
         token.unlock();
+        node.set_pin(PIN);
         node.log_in().unwrap();
     });
 }

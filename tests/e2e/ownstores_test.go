@@ -1,27 +1,26 @@
-// Three nodes with a keyring file each: a rotation in three steps, under load.
+// Three nodes with a store each: a rotation in three steps, under load.
 
 package e2e
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 )
 
-func TestThreeNodesWithAKeyringEachRotateWithoutAFailedRead(t *testing.T) {
+func TestThreeNodesWithAStoreEachRotateWithoutAFailedRead(t *testing.T) {
 	cluster := newCluster(t)
 	var nodes []*Daemon
-	var files []string
+	var stores []Store
 	for i := range 3 {
 		name := fmt.Sprintf("node-%d", i+1)
-		files = append(files, filepath.Join(cluster.dir, name+"-keyring.json"))
-		nodes = append(nodes, newDaemon(t, cluster.dir, name, keyring(files[i], false)))
+		stores = append(stores, newStore(t, cluster.dir, name, false))
+		nodes = append(nodes, newDaemon(t, cluster.dir, name, rootKeys(stores[i])))
 	}
 	nodes[0].createRootKey()
-	copyFile(t, files[0], files[1])
-	copyFile(t, files[0], files[2])
-	threeNodes(cluster, nodes)
+	stores[0].copyTo(stores[1])
+	stores[0].copyTo(stores[2])
+	startNodes(cluster, nodes)
 	old := nodes[0].keyID()
 	values := cluster.servers[0].createSecrets(50)
 	load := startLoad(t, cluster.servers...)
@@ -36,8 +35,8 @@ func TestThreeNodesWithAKeyringEachRotateWithoutAFailedRead(t *testing.T) {
 	if err := nodes[1].verifyAgainst(record); err == nil {
 		t.Error("a node without the new version opened the record")
 	}
-	copyFile(t, files[0], files[1])
-	copyFile(t, files[0], files[2])
+	stores[0].copyTo(stores[1])
+	stores[0].copyTo(stores[2])
 	for _, node := range nodes {
 		if err := node.verifyAgainst(record); err != nil {
 			t.Fatal(err)
@@ -46,15 +45,17 @@ func TestThreeNodesWithAKeyringEachRotateWithoutAFailedRead(t *testing.T) {
 			t.Errorf("%s reports key_id %s before any activation", node.name, now)
 		}
 	}
-	at := time.Now().Add(10 * time.Second).UTC().Format(time.RFC3339)
+	at := time.Now().Add(10 * time.Second).UTC().Truncate(time.Second)
 	for _, node := range nodes {
-		node.keys("activate", "--at", at)
+		node.keys("activate", "--at", at.Format(time.RFC3339))
 	}
-	var active time.Time
+	_, active := nodes[0].newest(true)
+	if early, late := active.Before(at), active.After(at.Add(time.Minute)); early || late {
+		t.Fatalf("%s activates at %v, not at %v or the next full minute", nodes[0].name, active, at)
+	}
 	for _, node := range nodes {
-		var id string
-		if id, active = node.newest(true); id != next || active.Format(time.RFC3339) != at {
-			t.Fatalf("%s activates %s at %v, not %s at %s", node.name, id, active, next, at)
+		if id, when := node.newest(true); id != next || !when.Equal(active) {
+			t.Fatalf("%s activates %s at %v, not %s at %s", node.name, id, when, next, active)
 		}
 	}
 	finishRotation(t, cluster, nodes, next, active, load, direct)

@@ -1,4 +1,4 @@
-// Three nodes with one keyring file: a rotation in one step, under load.
+// Three nodes with one store: a rotation in one step, under load.
 
 package e2e
 
@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-func TestThreeNodesWithOneKeyringRotateWithoutAFailedRead(t *testing.T) {
+func TestThreeNodesWithOneStoreRotateWithoutAFailedRead(t *testing.T) {
 	cluster := newCluster(t)
 	var nodes []*Daemon
+	store := newStore(t, cluster.dir, "common", true)
 	for i := range 3 {
-		file := keyring(cluster.dir+"/keyring.json", true)
-		nodes = append(nodes, newDaemon(t, cluster.dir, fmt.Sprintf("node-%d", i+1), file))
+		nodes = append(nodes, newDaemon(t, cluster.dir, fmt.Sprintf("node-%d", i+1), rootKeys(store)))
 	}
 	nodes[0].createRootKey()
-	threeNodes(cluster, nodes)
+	startNodes(cluster, nodes)
 	values := cluster.servers[0].createSecrets(50)
 	load := startLoad(t, cluster.servers...)
 	direct := startDirectLoad(t, nodes...)
@@ -35,7 +35,7 @@ func finishRotation(
 ) {
 	t.Helper()
 	for _, node := range nodes {
-		node.awaitKeyID(next)
+		node.awaitKeyID(next, active)
 	}
 	measured(t, "all three daemons report the new key_id %v after the activation",
 		time.Since(active).Round(time.Millisecond))

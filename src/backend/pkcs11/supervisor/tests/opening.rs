@@ -1,0 +1,133 @@
+//! What becomes of calls while no worker has its token open.
+
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use super::Bench;
+use super::message;
+use super::seconds;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::protocol::outcome::Failure;
+use crate::backend::pkcs11::supervisor::fake::Conduct;
+use crate::backend::pkcs11::supervisor::fake::FakeWorkers;
+use crate::backend::pkcs11::supervisor::fake::Manners;
+use crate::backend::pkcs11::supervisor::fake::outage;
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_answers_all_who_wait_for_it() {
+    let bench = Bench::failing(outage("the token is away"));
+    let calls: Vec<_> = (0..10).map(|_| bench.spawn()).collect();
+    for call in calls {
+        assert_eq!(message(call.await.unwrap()), "the token is away");
+    }
+    assert_eq!(bench.starts(), 1);
+    bench.workers.lock().opening = Conduct::Good;
+    bench.call().await.unwrap();
+    assert_eq!(bench.starts(), 2, "who comes later waits for the next attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_returning_token_is_used_within_a_second_if_anybody_calls() {
+    let bench = Bench::failing(outage("the token is away"));
+    sleep(seconds(600)).await;
+    let attempts = bench.starts();
+    assert!(
+        attempts < 120,
+        "without calls it is tried every 15 s at most: {attempts}"
+    );
+    // Who calls during an outage gets its answers at a bounded pace.
+    let begin = Instant::now();
+    for _ in 0..20 {
+        bench.call().await.unwrap_err();
+    }
+    assert!(begin.elapsed() > seconds(4), "no storm");
+    bench.workers.lock().opening = Conduct::Good;
+    let begin = Instant::now();
+    bench.call().await.unwrap();
+    assert!(begin.elapsed() < seconds(1), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_pin_is_tried_no_sooner_for_those_who_call() {
+    let failure = Failure {
+        pin_rejected: true,
+        ..outage("the token has rejected the PIN")
+    };
+    let bench = Bench::failing(failure);
+    sleep(seconds(100)).await;
+    let attempts = bench.starts();
+    for _ in 0..1000 {
+        assert_eq!(message(bench.call().await), "the token has rejected the PIN");
+    }
+    assert_eq!(bench.starts(), attempts);
+    assert!(bench.pin_rejected());
+    bench.workers.lock().opening = Conduct::Good;
+    sleep(seconds(15)).await;
+    bench.call().await.unwrap();
+    assert!(!bench.pin_rejected());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_never_tries_a_rejected_pin_again() {
+    let failure = Failure {
+        pin_rejected: true,
+        ..outage("the token has rejected the PIN")
+    };
+    for when_opened in [true, false] {
+        let workers = FakeWorkers::default();
+        if when_opened {
+            workers.lock().opening = Conduct::Fail(failure.clone());
+        } else {
+            workers.script([Conduct::Fail(failure.clone())]);
+        }
+        let bench = Bench::of_role(Role::Look, 1, workers);
+        for _ in 0..10 {
+            assert_eq!(message(bench.call().await), "the token has rejected the PIN");
+            sleep(seconds(60)).await;
+        }
+        assert_eq!(bench.starts(), 1);
+        assert!(bench.workers.lock().begun.len() <= 1);
+        assert!(bench.workers.living().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_may_take_longer_to_open_if_the_worker_lets_it_wait() {
+    let workers = FakeWorkers::default();
+    workers.lock().opening = Conduct::Wait(seconds(15));
+    let bench = Bench::new(1, workers);
+    bench.call().await.unwrap();
+    assert_eq!(bench.starts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_does_not_start_is_no_worker() {
+    for (manners, said) in [
+        (Manners::OtherBuild, "is another build"),
+        (Manners::Silent, "did not start within 5s"),
+        (Manners::NotStarted, "cannot be started: out of memory"),
+    ] {
+        let workers = FakeWorkers::default();
+        workers.lock().manners = manners;
+        let bench = Bench::new(1, workers);
+        let error = message(bench.call().await);
+        assert!(error.contains(said), "{error}");
+        sleep(seconds(2)).await;
+        let ended = bench.starts() - bench.workers.living().len();
+        assert!(ended > 0, "{manners:?}: what did not start is not left behind");
+        bench.workers.lock().manners = Manners::Good;
+        sleep(seconds(30)).await;
+        bench.call().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_hangs_when_it_is_opened_is_tried_again_with_another_worker() {
+    let workers = FakeWorkers::default();
+    workers.lock().opening = Conduct::Hang;
+    let bench = Bench::new(1, workers);
+    assert!(message(bench.call().await).contains("did not answer within 10s when it was opened"));
+    bench.workers.lock().opening = Conduct::Good;
+    bench.call().await.unwrap();
+    assert_eq!(bench.workers.lock().killed, [0]);
+}

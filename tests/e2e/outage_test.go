@@ -1,0 +1,79 @@
+// A token that is gone for half a minute, under load, and comes back.
+
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const (
+	outage = 30 * time.Second
+	// recovery is the promise: from the token's return to the first answer that needed it.
+	recovery = time.Second
+)
+
+// Two nodes with one token: the first is asked only for what it has in its cache, the second also for what it has not.
+func TestATokenGoneForHalfAMinuteCostsNoCachedReadAndNoWrite(t *testing.T) {
+	needsToken(t)
+	cluster := newCluster(t)
+	store := newToken(t, filepath.Join(cluster.dir, "common-token"), rootKeyName, true)
+	var nodes []*Daemon
+	for i := range 2 {
+		nodes = append(nodes, newDaemon(t, cluster.dir, fmt.Sprintf("node-%d", i+1), rootKeys(store)))
+	}
+	quiet, asked := nodes[0], nodes[1]
+	quiet.createRootKey()
+	payloads := sealEachUnderItsOwnKey(t, cluster, store, 2000)
+	startNodes(cluster, nodes)
+	keyID := quiet.keyID()
+	values := cluster.servers[0].createSecrets(50)
+	load := startLoad(t, cluster.servers...)
+	direct := startDirectLoad(t, nodes...)
+	uncached := startUncachedLoad(t, asked, payloads)
+	watches := []*StatusWatch{watchStatus(t, quiet), watchStatus(t, asked)}
+	time.Sleep(3 * time.Second)
+
+	began := time.Now()
+	store.takeAway()
+	time.Sleep(outage)
+	if tally := uncached.between(time.Now().Add(-outage/2), time.Now()); tally.good > 0 {
+		t.Errorf("data keys were unwrapped without a token: %v", tally)
+	}
+	store.bringBack()
+	returned := time.Now()
+	took := uncached.awaitSuccess(returned)
+	measured(t, "%s opens a payload under an unknown data key %v after the token's return", asked.name,
+		took.Round(time.Millisecond))
+	if took > recovery {
+		t.Errorf("the first token call succeeded %v after the token's return, not within %v", took, recovery)
+	}
+	measured(t, "%s, which nobody asked for an unknown data key, calls the token %.0f s after its return", quiet.name,
+		quiet.awaitGoodCall(returned).Seconds())
+	time.Sleep(3 * time.Second)
+
+	ended := time.Now()
+	uncached.halt()
+	recovered := returned.Add(took)
+	measured(t, "payloads under unknown data keys: before %v, without the token %v, until the first success %v, then %v",
+		uncached.between(time.Time{}, began), uncached.between(began, returned),
+		uncached.between(returned, recovered), uncached.between(recovered, ended))
+	measured(t, "the slowest refusal of one without the token %v",
+		uncached.slowest(began, returned).Round(time.Millisecond))
+	for _, watch := range watches {
+		watch.end(keyID)
+	}
+	if bad := watches[0].calls.bad; bad > 0 {
+		t.Errorf("Status of %s failed %d times: it could serve all that it was asked for", quiet.name, bad)
+	}
+	direct.end()
+	direct.mustNotHaveFailed()
+	load.end(cluster.servers[1])
+	load.mustNotHaveFailed()
+	for _, server := range cluster.servers {
+		server.Restart()
+		server.mustHold(values)
+	}
+}
