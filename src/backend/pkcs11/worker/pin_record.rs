@@ -139,6 +139,16 @@ impl PinRecord {
         })
     }
 
+    /// Whether what becomes of a PIN could be written down: writes what stands there once more.
+    ///
+    /// # Errors
+    /// It could not. A PIN of which nothing is known must not be tried then, since every restart would try it.
+    pub(in crate::backend::pkcs11) fn check(&self) -> Result<(), PinRecordError> {
+        let _lock = self.lock()?;
+        let content = self.read()?;
+        self.replace(content)
+    }
+
     /// Notes that the token has taken a PIN. On disk before this returns; writes nothing that stands there already.
     ///
     /// # Errors
