@@ -11,10 +11,14 @@
 mod away;
 #[path = "survival/calls.rs"]
 mod calls;
+#[path = "survival/findings.rs"]
+mod findings;
 #[path = "survival/hung.rs"]
 mod hung;
 #[path = "survival/isolation.rs"]
 mod isolation;
+#[path = "survival/mechanisms.rs"]
+mod mechanisms;
 #[path = "survival/memory.rs"]
 mod memory;
 #[path = "survival/missing.rs"]
@@ -27,6 +31,8 @@ mod pin;
 mod processes;
 #[path = "survival/rate.rs"]
 mod rate;
+#[path = "survival/restarts.rs"]
+mod restarts;
 #[path = "survival/rotation.rs"]
 mod rotation;
 #[path = "daemon/run.rs"]
