@@ -9,8 +9,8 @@ use crate::calls::Kms;
 use crate::calls::page;
 use crate::calls::start_with_http;
 use crate::calls::stock;
-use crate::calls::until;
 use crate::calls::until_away;
+use crate::calls::until_back;
 use crate::node::Node;
 use crate::node::Settings;
 
@@ -38,7 +38,7 @@ async fn the_socket_is_served_from_the_first_second_with_the_token_away() {
     }
     let log = daemon.log();
     assert!(
-        log.contains("the token can't be used") && log.contains("no token is named"),
+        log.contains("the token can't be used") && log.contains("CKR_"),
         "{log}"
     );
 
@@ -86,7 +86,6 @@ async fn keys_in_memory_bridge_an_outage_and_the_daemon_returns_by_itself_under_
     for sealed in &stock {
         kms.decrypt(sealed).await.unwrap();
     }
-    assert!(daemon.log().contains("the root key is back"));
 }
 
 #[tokio::test]
@@ -96,7 +95,7 @@ async fn without_any_caller_the_daemon_finds_that_its_token_is_back() {
     node.token.take_away();
     until_away(&daemon).await;
     node.token.put_back();
-    until("the token is found", || daemon.log().contains("the root key is back")).await;
+    until_back(&daemon).await;
 }
 
 #[tokio::test]

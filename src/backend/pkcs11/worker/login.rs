@@ -26,6 +26,9 @@ use crate::telemetry::log::chain;
 /// Several nodes start at once; so long they wait at most, each its own time, before a PIN that nobody has tried.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(15);
 
+/// To look up a PIN, or to write down what became of it, takes no longer than this on the slowest of machines.
+const LONGEST_MEMORY: Duration = Duration::from_secs(30);
+
 /// A rejected PIN that can't be written down is tried to be after so long.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
 
@@ -46,6 +49,8 @@ pub(super) struct Attempt<'a> {
     pub(super) flags: &'a dyn Fn() -> Result<TokenInfo, TokenError>,
     /// Lets time pass, and tells the daemon why, and that the call has not begun.
     pub(super) wait: &'a dyn Fn(Duration, &str),
+    /// Tells the daemon that for so long at most it is not the token that it waits for.
+    pub(super) busy: &'a dyn Fn(Duration),
     /// A line for the daemon's log.
     pub(super) warn: &'a dyn Fn(String),
 }
@@ -120,7 +125,7 @@ impl Attempt<'_> {
         let Some(records) = self.records else {
             return Ok(PinStanding::New);
         };
-        match records.standing(&token.name(), pin) {
+        match self.remember(|| records.standing(&token.name(), pin)) {
             Ok(standing) => Ok(standing),
             Err(error) if error.is_the_content() => {
                 let aside = records.set_aside().map_err(|error| Problem::outage(chain(&error)))?;
@@ -140,9 +145,21 @@ impl Attempt<'_> {
     }
 
     fn write_down(&self, token: &TokenInfo, pin: &Pin, outcome: &Result<(), TokenError>) {
-        let Some(records) = self.records else {
-            return;
-        };
+        if let Some(records) = self.records {
+            self.remember(|| self.write_down_in(records, token, pin, outcome));
+        }
+    }
+
+    /// Works on the memory of PINs, which hashes for a while. Who killed this process for that, as one whose token hangs,
+    /// would do so each time, and each time a try of the PIN would be lost.
+    fn remember<T>(&self, work: impl FnOnce() -> T) -> T {
+        (self.busy)(LONGEST_MEMORY);
+        let done = work();
+        (self.busy)(Duration::ZERO);
+        done
+    }
+
+    fn write_down_in(&self, records: &PinRecord, token: &TokenInfo, pin: &Pin, outcome: &Result<(), TokenError>) {
         match outcome {
             // Also of one that has worked before: its source may be another, or have been written anew.
             Ok(()) => {
@@ -164,6 +181,7 @@ impl Attempt<'_> {
                     }
                     // The next process would not know of it, so there is none before the disk is well again.
                     (self.wait)(BETWEEN_WRITES, "before it writes down again that the PIN was rejected");
+                    (self.busy)(LONGEST_MEMORY);
                 }
             }
             Err(_) => {}
