@@ -283,7 +283,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// that a token refuses those says nothing about the token.
 fn may_be_the_ciphertext(error: &TokenError) -> bool {
     match error {
-        TokenError::Call { value, .. } => value.may_mean_bad_ciphertext() || value.cure() == Cure::Nothing,
+        TokenError::Call { value, .. } => value.may_mean_bad_ciphertext(),
         TokenError::Lie(_) | TokenError::Refused(_) => true,
         TokenError::Load { .. }
         | TokenError::Module(_)
