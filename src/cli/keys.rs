@@ -44,6 +44,9 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         .iter()
         .map(|entry| Target::new(entry, &config.state))
         .collect();
+    if targets.iter().any(|target| target.token().is_some()) {
+        tokens::remember_pins(&config.state, out);
+    }
     // Before the hardening, which workers would inherit, and before any thread.
     let workers = Workers::start(&targets, config.worker_memory).map_err(KeysError::Runtime)?;
     // Root keys will be in this memory. What can't be had is no reason to refuse: the daemon insists, this ends soon.

@@ -12,6 +12,7 @@ use clap::Subcommand;
 
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
+use crate::cli::keys::tokens;
 use crate::cli::output::Output;
 use crate::cli::token::error::TokenError;
 use crate::cli::token::which::Place;
@@ -42,6 +43,10 @@ pub struct TokenArgs {
 pub fn run(command: &TokenCommand, out: &mut Output) -> anyhow::Result<()> {
     let (TokenCommand::List(args) | TokenCommand::Info(args) | TokenCommand::Probe(args)) = command;
     let places = args.which.places()?;
+    let state = places.first().and_then(|place| place.assignment.state.as_deref());
+    if let (Some(state), TokenCommand::Info(_) | TokenCommand::Probe(_)) = (state, command) {
+        tokens::remember_pins(state, out);
+    }
     // Nothing is hardened here: PIN and keys are in the worker, and never in this process.
     let spawner = Spawner::start(Prints::ToStderr).map_err(TokenError::System)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -49,7 +49,7 @@ pub(super) struct Pkcs11Section {
     #[serde(default)]
     sessions: Optional<Whole<1, 4>>,
     #[serde(default)]
-    call_timeout: Optional<Span<1, 300>>,
+    call_timeout: Optional<Span<1, 25>>,
     #[serde(default)]
     mechanism: Optional<Word<MechanismChoice>>,
     #[serde(default)]

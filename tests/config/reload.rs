@@ -70,7 +70,7 @@ fn each_difference_between_two_tokens_waits_for_a_restart() {
         ("admin: {pin: {credential: admin-pin}}", ""),
         ("vendor:0x80000001", "user"),
         ("sessions: 4", ""),
-        ("call_timeout: 5m", ""),
+        ("call_timeout: 25s", ""),
         ("mechanism: aes-cbc", ""),
         ("EMPTY=", "EMPTY=1"),
         ("label: my key", "label: your key"),

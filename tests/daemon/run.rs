@@ -137,7 +137,12 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn spawn(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
+        Self::spawn_program(Path::new(env!("CARGO_BIN_EXE_dekhand")), arguments)
+    }
+
+    /// Starts a program that is a daemon.
+    pub(crate) fn spawn_program(program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .stdin(Stdio::null())

@@ -288,6 +288,8 @@ fn a_rejected_pin_is_told_with_what_to_do_and_not_tried_again() {
     refused(&node, &["rotate"], 4);
     refused(&node, &["list"], 4);
     assert_eq!(node.token.calls("C_Login"), 1);
+    node.set_pin(PIN);
+    node.keys(&["rotate"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Calls come in through `channel` and wait in `queue`; `serve` does each by one `attempt` after the other, with the
 //! rungs of the `ladder` in between. What it works on is the `connection`: module, login and sessions.
 
+mod access;
 mod attempt;
 mod attribute;
 mod calls;
@@ -52,6 +53,7 @@ use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::serve::Service;
+use crate::clock::Clock;
 use crate::proto::token_worker as wire;
 
 /// So long a module may take to say goodbye to its token.
@@ -136,7 +138,7 @@ fn limit_memory(assignment: &Assignment) -> Result<(), WorkerError> {
 
 fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<(), WorkerError> {
     let sessions = usize::from(assignment.options.sessions.max(1));
-    let service = Arc::new(Service::new(assignment, outlet));
+    let service = Arc::new(Service::new(assignment, outlet, Clock::system()));
     let (done, all_done) = mpsc::channel::<()>();
     for seat in 0..sessions {
         let (service, done) = (Arc::clone(&service), done.clone());

@@ -123,7 +123,7 @@ impl Target {
     pub(super) fn place(&self) -> String {
         match &self.store {
             Store::Keyring(options) => options.file.display().to_string(),
-            Store::Pkcs11(options) => format!("{} of {}", options.token, options.module.display()),
+            Store::Pkcs11(options) => format!("token {} of {}", options.token, options.module.display()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::path::Path;
 
 use async_trait::async_trait;
 
@@ -14,13 +15,27 @@ use crate::backend::pkcs11::report::KeyReport;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::cli::keys::target::Target;
+use crate::cli::output::Output;
 use crate::clock::Clock;
+use crate::files;
 use crate::root_key::Admin;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::telemetry::log::chain;
 use crate::telemetry::metrics::Metrics;
+
+/// Makes the place where workers write down which PINs worked and which were rejected. Commands often come before the
+/// daemon's first start, and without that memory each of them could spend one of the token's tries.
+pub(in crate::cli) fn remember_pins(state: &Path, out: &mut Output) {
+    if let Err(error) = files::private_directory(state) {
+        let error = chain(&error);
+        out.talk(&format!(
+            "warning: PINs that the token rejects are not remembered: {error}"
+        ));
+    }
+}
 
 /// How commands reach tokens.
 pub trait Tokens: Debug {

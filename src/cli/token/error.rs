@@ -34,6 +34,9 @@ pub enum TokenError {
     /// The module or its token failed.
     #[error(transparent)]
     Token(#[from] Error),
+    /// The token wants a login, and no PIN was given.
+    #[error("{0}")]
+    WithoutPin(Error),
     /// dekhand wraps by no mechanism of this token.
     #[error("dekhand can wrap by no mechanism of this token")]
     NoMechanism,
@@ -58,7 +61,7 @@ impl TokenError {
             Self::Unnamed | Self::UnknownRootKey { .. } | Self::NoneInAToken | Self::NotOne { .. } => {
                 FailureKind::Usage
             }
-            Self::Token(error) => match error.kind() {
+            Self::Token(error) | Self::WithoutPin(error) => match error.kind() {
                 Kind::Outage => FailureKind::Unreachable,
                 Kind::Refusal => FailureKind::Refused,
                 Kind::Corruption | Kind::BadInput => FailureKind::Failed,
@@ -77,6 +80,7 @@ impl TokenError {
                 Some("`dekhand token list` shows the slots; a token is initialised with its vendor's tool")
             }
             Self::NotOne { .. } => Some("name one with --token"),
+            Self::WithoutPin(_) => Some("name a file with the token's PIN by --pin-file"),
             Self::NoMechanism => {
                 Some("the reasons stand beside each mechanism; deploy/tokens.md says what to expect of which token")
             }

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use crate::backend::pkcs11::look;
-use crate::backend::pkcs11::options::Login;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::cli::keys::show::ShownVersion;
 use crate::cli::output::Format;
@@ -56,8 +55,7 @@ async fn versions(spawner: &Spawner, place: &Place) -> Result<Vec<ShownVersion>,
     if place.root_key.is_none() {
         return Err("--root-key names the root key whose versions are looked for".to_owned());
     }
-    let needs_pin = matches!(place.options().login, Login::User | Login::Vendor(_));
-    if needs_pin && place.options().pin.is_none() {
+    if place.lacks_pin() {
         return Err("no PIN is given: --pin-file names a file with it".to_owned());
     }
     let versions = look::versions(spawner, place.assignment.clone()).await;

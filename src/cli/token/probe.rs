@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::backend::pkcs11::look;
+use crate::backend::pkcs11::options::MechanismChoice;
 use crate::backend::pkcs11::report::MechanismReport;
 use crate::backend::pkcs11::report::Verdict;
 use crate::backend::pkcs11::spawner::Spawner;
@@ -46,18 +47,42 @@ struct ShownMechanism {
 /// What each mechanism does with the key that encrypts, or with a throwaway one where there is none yet.
 pub(super) async fn probe(spawner: &Spawner, place: &Place, out: &mut Output) -> Result<(), TokenError> {
     let place = &place.with_token(spawner).await?;
+    let refused = |error| {
+        if place.lacks_pin() {
+            TokenError::WithoutPin(error)
+        } else {
+            TokenError::Token(error)
+        }
+    };
     let version = match place.root_key {
-        Some(_) => chosen(look::versions(spawner, place.assignment.clone()).await?),
+        Some(_) => chosen(
+            look::versions(spawner, place.assignment.clone())
+                .await
+                .map_err(refused)?,
+        ),
         None => None,
     };
     let id = version.as_ref().map(|version| version.id.clone());
-    let reports = look::probe(spawner, place.assignment.clone(), id.clone()).await?;
+    let reports = look::probe(spawner, place.assignment.clone(), id.clone())
+        .await
+        .map_err(refused)?;
+    let used = reports
+        .iter()
+        .find(|report| report.chosen)
+        .map(|report| report.mechanism.clone());
+    let not_used = used.map(|used| match place.options().mechanism {
+        MechanismChoice::Auto => format!("{used} goes before it"),
+        _ => format!("the configuration demands {used}"),
+    });
     let probe = ShownProbe {
         module: place.module(),
         root_key: version.as_ref().and(place.root_key.clone()),
         version: version.map(|version| version.number.to_string()),
         id,
-        mechanisms: reports.into_iter().map(ShownMechanism::from).collect(),
+        mechanisms: reports
+            .into_iter()
+            .map(|report| ShownMechanism::new(report, not_used.as_deref()))
+            .collect(),
     };
     match out.format() {
         Format::Json => out.json(&probe),
@@ -80,15 +105,19 @@ fn chosen(versions: Vec<Version>) -> Option<Version> {
     usable.max_by(|one, other| one.rank().cmp(&other.rank()))
 }
 
-impl From<MechanismReport> for ShownMechanism {
-    fn from(report: MechanismReport) -> Self {
+impl ShownMechanism {
+    /// `not_used` says why one is not used that would do.
+    fn new(report: MechanismReport, not_used: Option<&str>) -> Self {
         let MechanismReport {
             mechanism,
             chosen,
             verdict,
         } = report;
         let (name, iv, times, reason) = match verdict {
-            Verdict::Good { iv, wrap, unwrap } => ("good", iv, Some((wrap, unwrap)), None),
+            Verdict::Good { iv, wrap, unwrap } => {
+                let reason = not_used.filter(|_| !chosen).map(str::to_owned);
+                ("good", iv, Some((wrap, unwrap)), reason)
+            }
             Verdict::Absent(reason) => ("absent", None, None, Some(reason)),
             Verdict::Wrong(reason) => ("wrong", None, None, Some(reason)),
             Verdict::Untried(reason) => ("untried", None, None, Some(reason)),
@@ -159,11 +188,12 @@ mod tests {
 
     fn report(mechanism: &str, chosen: bool, verdict: Verdict) -> ShownMechanism {
         let mechanism = mechanism.to_owned();
-        ShownMechanism::from(MechanismReport {
+        let report = MechanismReport {
             mechanism,
             chosen,
             verdict,
-        })
+        };
+        ShownMechanism::new(report, Some("aes-gcm goes before it"))
     }
 
     #[test]
@@ -176,6 +206,15 @@ mod tests {
         assert_eq!(
             report("aes-gcm", true, good).line(),
             "  aes-gcm          used     IV: random, made by dekhand; wrap 1.235 ms, unwrap 0.05 ms\n"
+        );
+        let good = Verdict::Good {
+            iv: None,
+            wrap: Duration::from_micros(20),
+            unwrap: Duration::from_micros(30),
+        };
+        assert_eq!(
+            report("aes-cbc", false, good).line(),
+            "  aes-cbc          good     aes-gcm goes before it; wrap 0.02 ms, unwrap 0.03 ms\n"
         );
         let absent = Verdict::Absent("CKR_MECHANISM_INVALID".to_owned());
         assert_eq!(

@@ -9,6 +9,7 @@ use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::look;
 use crate::backend::pkcs11::options::EnvironmentVariable;
+use crate::backend::pkcs11::options::Login;
 use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::backend::pkcs11::pin::PinSource;
 use crate::backend::pkcs11::spawner::Spawner;
@@ -63,6 +64,12 @@ impl Place {
     /// The module, for people and programs.
     pub(super) fn module(&self) -> String {
         self.options().module.to_string_lossy().into_owned()
+    }
+
+    /// Whether there is no PIN where one is needed to log in.
+    pub(super) fn lacks_pin(&self) -> bool {
+        let needs_pin = matches!(self.options().login, Login::User | Login::Vendor(_));
+        needs_pin && self.options().pin.is_none()
     }
 
     /// This place with its token named: the only one of the module, if none was named.

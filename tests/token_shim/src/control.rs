@@ -215,6 +215,12 @@ pub(crate) fn current() -> Arc<Control> {
     control
 }
 
+/// A file beside the control file, if this process was given one.
+pub(crate) fn beside(name: &str) -> Option<PathBuf> {
+    std::env::var_os(VARIABLE)?;
+    Some(current().place.beside(name))
+}
+
 fn place_of(path: &Path) -> Place {
     let stamp = path.metadata().map_or((0, 0, 0), |metadata| {
         let time = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());

@@ -67,6 +67,7 @@ pub mod control;
 mod counts;
 mod crypt;
 mod faults;
+mod flights;
 mod gcm;
 mod kwp;
 mod limits;

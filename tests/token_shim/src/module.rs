@@ -17,6 +17,7 @@ use crate::control;
 use crate::control::Like;
 use crate::crypt;
 use crate::faults;
+use crate::flights;
 use crate::login;
 use crate::mechanisms;
 use crate::message;
@@ -43,6 +44,7 @@ macro_rules! functions {
         $(
             unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
                 let session: Option<CK_SESSION_HANDLE> = None$(.or(Some($session)))?;
+                let _inside = flights::begin(stringify!($name));
                 if let Some(answer) = enter(stringify!($name), session) {
                     return answer;
                 }

@@ -153,6 +153,12 @@ impl Token {
         text.trim().parse().unwrap_or(0)
     }
 
+    /// How many `C_Encrypt` and `C_Decrypt` were in the module of one process at once.
+    pub fn most_at_once(&self) -> u64 {
+        let text = std::fs::read_to_string(self.path("control.most-at-once")).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
     /// Unlocks the token of `pin locks`, as its security officer does.
     pub fn unlock(&self) {
         drop(std::fs::remove_file(self.path("control.wrong-pins")));

@@ -98,6 +98,11 @@ impl Call {
         }
     }
 
+    /// Whether it makes a key in the token.
+    pub(in crate::backend::pkcs11) fn makes_a_key(&self) -> bool {
+        matches!(self, Self::Generate { .. } | Self::Import { .. })
+    }
+
     /// What failed when it failed.
     pub(in crate::backend::pkcs11) fn doing(&self) -> String {
         match self {

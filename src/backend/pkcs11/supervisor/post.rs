@@ -14,6 +14,8 @@ use crate::backend::pkcs11::supervisor::queue::Request;
 
 /// Calls that a worker may have begun at once, those included that wait of its own will.
 const MOST: usize = 1024;
+/// Making a key may take so many times as long as another call.
+const KEY_MAKING: u32 = 6;
 
 /// A worker at its work.
 #[derive(Debug)]
@@ -91,7 +93,9 @@ impl Post {
         let number = self.next;
         self.next += 1;
         self.link.send(request.call.to_wire(number));
-        let until = Instant::now() + limits.call_timeout;
+        // Devices take their time to make a key, RSA above all, and somebody at a terminal waits for it.
+        let limit = limits.call_timeout * if request.call.makes_a_key() { KEY_MAKING } else { 1 };
+        let until = Instant::now() + limit;
         let waits = None;
         self.begun.insert(number, Begun { request, waits, until });
     }

@@ -13,10 +13,10 @@ use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::keys;
 use crate::backend::pkcs11::worker::login::Proof;
 use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::mechanism::Method;
 use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::queue::Job;
+use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backend::pkcs11::worker::serve::Service;
 use crate::backend::pkcs11::worker::serve::lock;
 use crate::backend::pkcs11::worker::show;
@@ -119,7 +119,8 @@ impl Service {
         Err(TokenError::Incomplete(missing).into())
     }
 
-    /// Wraps as the trial has shown to be right; the trial comes with the first wrap under a version.
+    /// Wraps as the trial has shown to be right; the trial comes with the first wrap under a version, and again when
+    /// what it has shown is true no more: a token may change.
     pub(super) fn wrap(
         &self,
         connection: &Connection,
@@ -130,34 +131,33 @@ impl Service {
     ) -> Result<Wrapped, Problem> {
         let module = connection.module();
         let key = token.finder().key(session, id)?;
-        let known = lock(&self.methods).get(id).copied();
-        let method: Method = match known {
-            Some(method) => method,
-            None => {
-                let mut sessions = || token.session(module);
-                let chosen = trial::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism)?;
-                for report in &chosen.reports {
-                    if let Verdict::Wrong(reason) = &report.verdict {
-                        let told = format!("{} is not used under {id}: {reason}", report.mechanism);
-                        self.outlet.say(Level::Warn, told);
-                    }
-                }
-                let told = format!("data keys are wrapped under {id} by {}", chosen.method.choice());
-                self.outlet.say(Level::Info, told);
-                lock(&self.methods).insert(id.clone(), chosen.method);
-                chosen.method
-            }
-        };
-        let wrapped = method.wrap(module, session, &key, id, data_key);
-        if wrapped
-            .as_ref()
-            .is_err_and(|error| !matches!(error, TokenError::Call { .. }))
-        {
-            // What the trial has shown is true no more.
-            lock(&self.methods).remove(id);
-        }
         self.saw(Some(id.clone()));
-        Ok(wrapped?)
+        let known = lock(&self.methods).get(id).copied();
+        if let Some(method) = known {
+            match method.wrap(module, session, &key, id, data_key) {
+                Err(error) if error.cure() == Cure::Nothing => lock(&self.methods).remove(id),
+                done => return Ok(done?),
+            };
+        }
+        let mut sessions = || token.session(module);
+        let chosen = trial::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism)?;
+        for report in &chosen.reports {
+            if let Verdict::Wrong(reason) = &report.verdict {
+                let told = format!("{} is not used under {id}: {reason}", report.mechanism);
+                self.outlet.say(Level::Warn, told);
+            }
+        }
+        let told = format!("data keys are wrapped under {id} by {}", chosen.method.choice());
+        self.outlet.say(Level::Info, told);
+        // A session in which a wrap has just failed may be unusable.
+        let mut own = None;
+        let session = match known {
+            Some(_) => own.insert(token.session(module)?),
+            None => session,
+        };
+        let wrapped = chosen.method.wrap(module, session, &key, id, data_key)?;
+        lock(&self.methods).insert(id.clone(), chosen.method);
+        Ok(wrapped)
     }
 
     fn check_role(&self, call: &Call) -> Result<(), Problem> {

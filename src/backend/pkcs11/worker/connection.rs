@@ -32,7 +32,7 @@ pub(super) struct OpenToken {
     read_write: bool,
     login: Proof,
     /// Stays open: with the last session of a process its login goes, without an error.
-    holder: Mutex<Session>,
+    _holder: Mutex<Session>,
     /// One for each thread. A failed operation can leave a session unusable, so that one is closed then.
     seats: Vec<Mutex<Option<Session>>>,
     finder: Mutex<Finder>,
@@ -58,7 +58,7 @@ impl Connection {
     }
 
     /// Finds the token and logs in.
-    pub(super) fn open(&mut self, assignment: &Assignment, log_in: LogIn<'_>) -> Result<(), Problem> {
+    pub(super) fn open(&mut self, assignment: &Assignment, enter: LogIn<'_>) -> Result<(), Problem> {
         let (slot, _) = find_token(&self.module, &assignment.options.token)?;
         // Who changes nothing asks for no more than that; some tokens have no read-only sessions.
         let (holder, read_write) = match assignment.role {
@@ -71,13 +71,13 @@ impl Connection {
                 },
             },
         };
-        let login = log_in(&holder, &|| self.module.token_info(slot))?;
+        let login = enter(&holder, &|| self.module.token_info(slot))?;
         let seats = (0..assignment.options.sessions.max(1)).map(|_| Mutex::default());
         self.open = Some(OpenToken {
             slot,
             read_write,
             login,
-            holder: Mutex::new(holder),
+            _holder: Mutex::new(holder),
             seats: seats.collect(),
             finder: Mutex::new(Finder::new(
                 assignment.root_key.clone(),
@@ -87,16 +87,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Logs in again, on the session that holds the login.
-    pub(super) fn log_in_again(&mut self, log_in: LogIn<'_>) -> Result<(), Problem> {
-        let Self { open, module } = self;
-        if let Some(token) = open {
-            let slot = token.slot;
-            let holder = token.holder.get_mut().unwrap_or_else(PoisonError::into_inner);
-            token.login = log_in(holder, &|| module.token_info(slot))?;
-            token.finder.get_mut().unwrap_or_else(PoisonError::into_inner).forget();
-        }
-        Ok(())
+    /// Logs in again. Every session is closed for that: the one that held the login may be lost as well, and a token that
+    /// is logged in without a session would say that it was already, and check nothing.
+    pub(super) fn log_in_again(&mut self, assignment: &Assignment, log_in: LogIn<'_>) -> Result<(), Problem> {
+        self.open = None;
+        self.open(assignment, log_in)
     }
 
     /// Closes every session and finalises the module. Nobody may be in a call: the caller holds the only reference.
@@ -161,11 +156,18 @@ pub(super) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, Tok
         ))),
         (None, _) => Err(silent.unwrap_or_else(|| TokenError::NoToken {
             name: name.to_string(),
-            seen: others
-                .iter()
-                .map(|(_, info)| info.name())
-                .collect::<Vec<_>>()
-                .join(", "),
+            seen: shown(&others),
         })),
+    }
+}
+
+/// The tokens that somebody has initialised, for a reader who looks for another one.
+fn shown(tokens: &[(Slot, TokenInfo)]) -> String {
+    let initialized = tokens.iter().filter(|(_, info)| info.initialized);
+    let names: Vec<String> = initialized.map(|(_, info)| info.name()).collect();
+    if names.is_empty() {
+        "none that is initialised".to_owned()
+    } else {
+        names.join(", ")
     }
 }

@@ -148,12 +148,6 @@ impl Finder {
         Ok(key)
     }
 
-    /// Forgets all that was read: handles mean something else after the module was initialised again.
-    pub(in crate::backend::pkcs11) fn forget(&mut self) {
-        self.known.clear();
-        self.keys.clear();
-    }
-
     /// Forgets the objects of one version: its handle was refused. What is known of thousands of others stays.
     pub(in crate::backend::pkcs11) fn forget_key(&mut self, id: &KeyId) {
         self.keys.remove(id);

@@ -15,6 +15,7 @@ use crate::backend::pkcs11::pin::PinSource;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::module::TokenInfo;
 use crate::backend::pkcs11::worker::pin_record::PinRecord;
+use crate::backend::pkcs11::worker::pin_record::PinRecordError;
 use crate::backend::pkcs11::worker::pin_record::PinStanding;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::return_value::Cure;
@@ -24,6 +25,9 @@ use crate::telemetry::log::chain;
 
 /// Several nodes start at once; so long they wait at most, each its own time, before a PIN that nobody has tried.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A rejected PIN that can't be written down is tried to be after so long.
+const BETWEEN_WRITES: Duration = Duration::from_secs(5);
 
 /// How this process came to be logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +44,8 @@ pub(super) struct Attempt<'a> {
     pub(super) records: Option<&'a PinRecord>,
     /// Reads the token's flags again.
     pub(super) flags: &'a dyn Fn() -> Result<TokenInfo, TokenError>,
-    /// Lets time pass, and tells the daemon that the call has not begun.
-    pub(super) wait: &'a dyn Fn(Duration),
+    /// Lets time pass, and tells the daemon why, and that the call has not begun.
+    pub(super) wait: &'a dyn Fn(Duration, &str),
     /// A line for the daemon's log.
     pub(super) warn: &'a dyn Fn(String),
 }
@@ -52,7 +56,11 @@ impl Attempt<'_> {
         let Assignment { role, options, .. } = self.assignment;
         let user = match options.login {
             Login::None => return Ok(Proof::Confirmed),
-            Login::ProtectedPath => return judge(session.login(UserType::User, None).map_err(Into::into)),
+            Login::ProtectedPath => {
+                // Who types it is not known, so it is new each time.
+                check_flags(&(self.flags)()?, PinStanding::New)?;
+                return judge(session.login(UserType::User, None).map_err(Into::into));
+            }
             Login::User => UserType::User,
             Login::Vendor(number) => UserType::VendorExtension(number),
         };
@@ -74,7 +82,8 @@ impl Attempt<'_> {
         let token = (self.flags)()?;
         let mut standing = self.standing(&token, &pin)?;
         if standing == PinStanding::New && self.assignment.role == Role::Daemon {
-            (self.wait)(patience());
+            let why = "before it tries a PIN that has not worked on this token yet";
+            (self.wait)(patience(), why);
             // Another node may have spent a try meanwhile, and somebody may have corrected the PIN.
             pin = read()?;
             standing = self.standing(&token, &pin)?;
@@ -82,6 +91,14 @@ impl Attempt<'_> {
         check_flags(&(self.flags)()?, standing)?;
         if standing == PinStanding::Rejected {
             return Err(self.rejected_before(source));
+        }
+        if standing == PinStanding::New
+            && let Some(Err(error)) = self.records.map(PinRecord::check)
+        {
+            let reason = chain(&error);
+            return Err(Problem::outage(format!(
+                "the PIN from {source} is not tried, since it could not be remembered if it is rejected: {reason}"
+            )));
         }
         let secret = RawAuthPin::new(Box::new(pin.bytes.expose().to_vec()));
         let outcome = session.login_with_raw(user, &secret).map_err(TokenError::from);
@@ -126,19 +143,36 @@ impl Attempt<'_> {
         let Some(records) = self.records else {
             return;
         };
-        let written = match outcome {
+        match outcome {
             // Also of one that has worked before: its source may be another, or have been written anew.
-            Ok(()) => records.note_worked(&token.name(), pin),
-            // Of a PIN that may be right nothing is kept against it: no try is lost on a token that is locked, and when
-            // it is unlocked the same PIN works.
-            Err(error) if matches!(error.value(), Some(ReturnValue::PIN_LOCKED | ReturnValue::PIN_EXPIRED)) => return,
-            Err(error) if error.cure() == Cure::Pin => records.note_rejected(&token.name(), pin),
-            Err(_) => return,
-        };
-        if let Err(error) = written {
-            let reason = chain(&error);
-            (self.warn)(format!("what became of the PIN could not be written down: {reason}"));
+            Ok(()) => {
+                if let Err(error) = records.note_worked(&token.name(), pin) {
+                    self.warn_of_memory(&error);
+                }
+            }
+            // It may be right: when the token is unlocked, the same PIN works, once somebody has touched its source.
+            Err(error) if matches!(error.value(), Some(ReturnValue::PIN_LOCKED | ReturnValue::PIN_EXPIRED)) => {
+                if let Err(error) = records.note_locked(&token.name(), pin) {
+                    self.warn_of_memory(&error);
+                }
+            }
+            Err(error) if error.cure() == Cure::Pin => {
+                while let Err(error) = records.note_rejected(&token.name(), pin) {
+                    self.warn_of_memory(&error);
+                    if self.assignment.role != Role::Daemon {
+                        return;
+                    }
+                    // The next process would not know of it, so there is none before the disk is well again.
+                    (self.wait)(BETWEEN_WRITES, "before it writes down again that the PIN was rejected");
+                }
+            }
+            Err(_) => {}
         }
+    }
+
+    fn warn_of_memory(&self, error: &PinRecordError) {
+        let reason = chain(error);
+        (self.warn)(format!("what became of the PIN could not be written down: {reason}"));
     }
 }
 

@@ -35,6 +35,12 @@ impl Module {
         Ok(Self { context, calls })
     }
 
+    /// The library, in memory for as long as this lives, whatever is finalised meanwhile: a vendor's threads may outlast
+    /// `C_Finalize`, and unloading their code would crash them.
+    pub(in crate::backend::pkcs11) fn library(&self) -> Pkcs11 {
+        self.context.clone()
+    }
+
     /// `C_Finalize`. No call may be in flight and no session be left: the first kills or hangs the process, the second
     /// would close a new session whose handle is the same.
     pub(in crate::backend::pkcs11) fn finalize(self) -> Result<(), TokenError> {

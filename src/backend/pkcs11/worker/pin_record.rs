@@ -24,6 +24,7 @@ use crate::backend::pkcs11::worker::pin_record::content::Worked;
 use crate::files;
 use crate::files::FileError;
 use crate::secret::NoRandomness;
+use crate::secret::random_bytes;
 
 /// OWASP's figure for PBKDF2-HMAC-SHA-256; a PIN has few digits, so it is only a brake.
 const ROUNDS: u32 = 600_000;
@@ -138,6 +139,16 @@ impl PinRecord {
         })
     }
 
+    /// Whether what becomes of a PIN could be written down: writes what stands there once more.
+    ///
+    /// # Errors
+    /// It could not. A PIN of which nothing is known must not be tried then, since every restart would try it.
+    pub(in crate::backend::pkcs11) fn check(&self) -> Result<(), PinRecordError> {
+        let _lock = self.lock()?;
+        let content = self.read()?;
+        self.replace(content)
+    }
+
     /// Notes that the token has taken a PIN. On disk before this returns; writes nothing that stands there already.
     ///
     /// # Errors
@@ -177,6 +188,24 @@ impl PinRecord {
                 hash: content::Hex(*hash),
                 stamp: pin.stamp.clone(),
             });
+            content::keep_last(&mut line.rejected, MOST_REJECTED);
+        })?;
+        self.replace(content)
+    }
+
+    /// Notes that the token has answered that it is locked, or the PIN expired. Such a PIN may be right: it is not tried
+    /// again as long as its source is what it was, and keeps what else is known of it.
+    ///
+    /// # Errors
+    /// As [`note_rejected`](Self::note_rejected).
+    pub(in crate::backend::pkcs11) fn note_locked(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
+        let _lock = self.lock()?;
+        let mut content = self.read()?;
+        // Of no PIN: only the stamp counts.
+        let hash = content::Hex(random_bytes()?);
+        content.change(token, |line| {
+            let stamp = pin.stamp.clone();
+            line.rejected.push(Rejected { hash, stamp });
             content::keep_last(&mut line.rejected, MOST_REJECTED);
         })?;
         self.replace(content)

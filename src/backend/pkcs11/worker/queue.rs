@@ -28,6 +28,8 @@ pub(super) enum Work {
     Call(Job),
     /// A canary under a version, on behalf of unwraps that failed as bad ciphertexts do.
     Canary(KeyId, Vec<Job>),
+    /// One of those unwraps once more: the canary has opened since.
+    Again(Job),
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,9 @@ pub(super) struct Queue {
 struct Inner {
     calls: VecDeque<Job>,
     doubtful: Vec<(KeyId, Job)>,
+    again: VecDeque<Job>,
+    /// Whether the last thing done was one of `again`: calls and those take turns, so that neither waits for long.
+    again_was_last: bool,
     last_canary: Option<Instant>,
     closed: bool,
 }
@@ -51,14 +56,16 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// An unwrap failed as one of a bad ciphertext does. Says how long it waits for its canary.
-    pub(super) fn doubt(&self, id: KeyId, job: Job) -> Duration {
-        let mut inner = self.lock();
-        let wait = inner.until_canary(Instant::now());
-        inner.doubtful.push((id, job));
-        drop(inner);
+    /// An unwrap failed as one of a bad ciphertext does: it waits for a canary.
+    pub(super) fn doubt(&self, id: KeyId, job: Job) {
+        self.lock().doubtful.push((id, job));
         self.changed.notify_one();
-        wait
+    }
+
+    /// The canary of these has opened.
+    pub(super) fn again(&self, jobs: Vec<Job>) {
+        self.lock().again.extend(jobs);
+        self.changed.notify_all();
     }
 
     /// Nothing comes any more: the daemon is gone.
@@ -87,8 +94,8 @@ impl Queue {
                 let jobs: Vec<(KeyId, Job)> = of_id;
                 return Some(Work::Canary(id, jobs.into_iter().map(|(_, job)| job).collect()));
             }
-            if let Some(job) = inner.calls.pop_front() {
-                return Some(Work::Call(job));
+            if let Some(work) = inner.in_turn() {
+                return Some(work);
             }
             inner = if inner.doubtful.is_empty() {
                 self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner)
@@ -105,6 +112,16 @@ impl Queue {
 }
 
 impl Inner {
+    fn in_turn(&mut self) -> Option<Work> {
+        let again = !self.again.is_empty() && (self.calls.is_empty() || !self.again_was_last);
+        self.again_was_last = again;
+        if again {
+            self.again.pop_front().map(Work::Again)
+        } else {
+            self.calls.pop_front().map(Work::Call)
+        }
+    }
+
     fn until_canary(&self, now: Instant) -> Duration {
         let since = self.last_canary.map(|last| now.saturating_duration_since(last));
         since.map_or(Duration::ZERO, |since| CANARY_GAP.saturating_sub(since))
@@ -130,7 +147,7 @@ mod tests {
     fn one_canary_serves_all_doubtful_unwraps_of_its_version() {
         let queue = Queue::default();
         for number in 1..=3 {
-            assert_eq!(queue.doubt(id(1), job(number)), Duration::ZERO);
+            queue.doubt(id(1), job(number));
         }
         queue.push(job(4));
         let Some(Work::Canary(of, jobs)) = queue.next() else {
@@ -146,10 +163,26 @@ mod tests {
         let queue = Queue::default();
         queue.doubt(id(1), job(1));
         assert!(matches!(queue.next(), Some(Work::Canary(..))));
-        assert!(queue.doubt(id(2), job(2)) > Duration::ZERO);
+        queue.doubt(id(2), job(2));
         queue.push(job(3));
         assert!(matches!(queue.next(), Some(Work::Call(Job { number: 3, .. }))));
         assert!(matches!(queue.next(), Some(Work::Canary(of, _)) if of == id(2)));
+    }
+
+    #[test]
+    fn unwraps_that_are_tried_again_and_calls_take_turns() {
+        let queue = Queue::default();
+        queue.again((1..=3).map(job).collect());
+        for number in 4..=5 {
+            queue.push(job(number));
+        }
+        let order: Vec<_> = (0..5)
+            .map(|_| match queue.next() {
+                Some(Work::Call(job) | Work::Again(job)) => job.number,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(order, [1, 4, 2, 5, 3]);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::RwLock;
-use std::sync::RwLockReadGuard;
-use std::time::Instant;
+use std::time::Duration;
+
+use cryptoki::context::Pkcs11;
 
 use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::protocol::call::Call;
@@ -17,7 +19,6 @@ use crate::backend::pkcs11::worker::canary::Canaries;
 use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::ladder::Ladder;
 use crate::backend::pkcs11::worker::ladder::Rung;
@@ -31,25 +32,32 @@ use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::queue::Queue;
 use crate::backend::pkcs11::worker::queue::Work;
 use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::clock::Clock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+
+/// So long an unwrap may wait for its canary and for those before it, as far as the daemon is concerned.
+const LONGEST_DOUBT: Duration = Duration::from_secs(60);
 
 /// What all threads of this process share.
 pub(super) struct Service {
     pub(super) assignment: Assignment,
     pub(super) outlet: Outlet,
     pub(super) queue: Queue,
-    records: Option<PinRecord>,
+    pub(super) records: Option<PinRecord>,
     /// Calls hold it for reading; whoever changes it waits for the last of them: `C_Finalize` around a call in flight
     /// kills or hangs the process.
-    connection: RwLock<Option<Connection>>,
+    pub(super) connection: RwLock<Option<Connection>>,
     /// Counts connections, so that of several threads that saw one fail only the first replaces it.
-    generation: Mutex<u64>,
+    pub(super) generation: Mutex<u64>,
+    /// The vendor's code stays where it is when the module is finalised.
+    pub(super) library: OnceLock<Pkcs11>,
     /// How to wrap under a version, as its trial showed.
     pub(super) methods: Mutex<HashMap<KeyId, Method>>,
     pub(super) canaries: Canaries,
     sightings: Mutex<Sightings>,
+    clock: Clock,
 }
 
 /// What came of one job.
@@ -60,7 +68,7 @@ enum Step {
 }
 
 impl Service {
-    pub(super) fn new(assignment: Assignment, outlet: Outlet) -> Self {
+    pub(super) fn new(assignment: Assignment, outlet: Outlet, clock: Clock) -> Self {
         let records = assignment.state.as_deref().map(PinRecord::of);
         Self {
             assignment,
@@ -69,9 +77,11 @@ impl Service {
             records,
             connection: RwLock::default(),
             generation: Mutex::default(),
+            library: OnceLock::new(),
             methods: Mutex::default(),
             canaries: Canaries::default(),
             sightings: Mutex::default(),
+            clock,
         }
     }
 
@@ -81,6 +91,7 @@ impl Service {
             match work {
                 Work::Call(job) => self.serve(seat, job),
                 Work::Canary(id, doubtful) => self.settle(seat, &id, doubtful),
+                Work::Again(job) => self.judge(seat, &job),
             }
         }
     }
@@ -89,42 +100,49 @@ impl Service {
         match self.climb(seat, &job, true) {
             Step::Answered(result) => self.answer(job.number, result),
             Step::Doubtful(id) => {
-                let number = job.number;
-                let pause = self.queue.doubt(id, job);
-                self.outlet.waiting(number, pause);
+                // Its time begins anew when it is tried again; until then hands are free for others.
+                self.outlet.waiting(job.number, LONGEST_DOUBT);
+                self.queue.doubt(id, job);
             }
         }
     }
 
-    /// Unwraps a canary for those that failed. If it opens, the token is well, and what fails once more is bad.
+    /// Unwraps a canary for those that failed. If it opens the token is well, and each gets another try.
     fn settle(&self, seat: usize, id: &KeyId, doubtful: Vec<Job>) {
         let canary = Job {
             number: doubtful.first().map_or(0, |job| job.number),
             call: Call::Probe { id: Some(id.clone()) },
         };
+        self.outlet.waiting(canary.number, Duration::ZERO);
         let mut ladder = Ladder::default();
-        let proof = loop {
+        let failure = loop {
             let generation = *lock(&self.generation);
             match self.with_session(seat, canary.number, |connection, token, session| {
                 self.canaries.prove(self, connection, token, session, id)
             }) {
-                Ok(()) => break Ok(()),
+                Ok(()) => {
+                    self.outlet.waiting(canary.number, LONGEST_DOUBT);
+                    return self.queue.again(doubtful);
+                }
                 Err(problem) => match self.recover(seat, &canary, problem, &mut ladder, generation) {
                     Ok(()) => {}
-                    Err(failure) => break Err(failure),
+                    Err(failure) => break failure,
                 },
             }
         };
         for job in doubtful {
-            let result = match &proof {
-                Err(failure) => Err(failure.clone()),
-                Ok(()) => match self.climb(seat, &job, false) {
-                    Step::Answered(result) => result,
-                    Step::Doubtful(id) => Err(Error::bad_wrap(&id).into()),
-                },
-            };
-            self.answer(job.number, result);
+            self.answer(job.number, Err(failure.clone()));
         }
+    }
+
+    /// Tries an unwrap again whose canary has opened. What fails once more is bad.
+    fn judge(&self, seat: usize, job: &Job) {
+        self.outlet.waiting(job.number, Duration::ZERO);
+        let result = match self.climb(seat, job, false) {
+            Step::Answered(result) => result,
+            Step::Doubtful(id) => Err(Error::bad_wrap(&id).into()),
+        };
+        self.answer(job.number, result);
     }
 
     /// Does a call, and what helps against its failure, until it succeeds or nothing helps. `doubts`: the first failure
@@ -176,7 +194,11 @@ impl Service {
         let told = format!("{error}; {}", describe(rung));
         self.outlet.say(Level::Info, told);
         let climbed = match rung {
-            Rung::Session | Rung::Worker => Ok(()),
+            Rung::Session => {
+                self.forget_key(&job.call);
+                Ok(())
+            }
+            Rung::Worker => Ok(()),
             Rung::Login => self.log_in_again(job.number, generation),
             Rung::Module => {
                 self.reconnect(generation);
@@ -191,6 +213,19 @@ impl Service {
         }
     }
 
+    /// The handles of a key change with its sessions; it is looked for again.
+    fn forget_key(&self, call: &Call) {
+        if let Call::Unwrap { id, .. }
+        | Call::Wrap { id, .. }
+        | Call::Probe { id: Some(id) }
+        | Call::Attributes { id }
+        | Call::Relabel { id, .. }
+        | Call::Destroy { id } = call
+        {
+            self.with_token(|token| token.finder().forget_key(id));
+        }
+    }
+
     /// No rung is left but the last. What is not found may be proven missing; then a list without it is right.
     fn give_up(&self, call: &Call, error: TokenError) -> Result<(), Failure> {
         let missing = match &error {
@@ -200,7 +235,7 @@ impl Service {
         };
         let confirmed = self.with_token(|token| token.login() == login::Proof::Confirmed);
         let confirmed = confirmed.unwrap_or(false);
-        let now = Instant::now();
+        let now = self.clock.boottime();
         let mut sightings = lock(&self.sightings);
         let verdicts = missing.into_iter().map(|what| sightings.missed(what, confirmed, now));
         match (verdicts.min().unwrap_or(Verdict::NotYet), call) {
@@ -222,132 +257,6 @@ impl Service {
         lock(&self.sightings).is_gone(what)
     }
 
-    fn with_token<T>(&self, look: impl FnOnce(&OpenToken) -> T) -> Option<T> {
-        let connection = self.read();
-        connection.as_ref().and_then(Connection::token).map(look)
-    }
-
-    /// Runs `work` on this thread's session, opening what is not open.
-    pub(super) fn with_session<T>(
-        &self,
-        seat: usize,
-        number: u64,
-        work: impl FnOnce(&Connection, &OpenToken, &cryptoki::session::Session) -> Result<T, Problem>,
-    ) -> Result<T, Problem> {
-        self.open(number)?;
-        let connection = self.read();
-        let no_seat = || TokenError::Module("was closed in the middle of a call".to_owned());
-        let (Some(connection), Some(token)) = (connection.as_ref(), connection.as_ref().and_then(Connection::token))
-        else {
-            return Err(no_seat().into());
-        };
-        let mut place = token.seat(seat).ok_or_else(no_seat)?;
-        let session = match place.take() {
-            Some(session) => session,
-            None => token.session(connection.module())?,
-        };
-        work(connection, token, place.insert(session))
-    }
-
-    /// Runs `work` on the module, without a login.
-    pub(super) fn with_module<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Problem>) -> Result<T, Problem> {
-        self.load()?;
-        let connection = self.read();
-        match connection.as_ref() {
-            Some(connection) => work(connection),
-            None => Err(TokenError::Module("was closed in the middle of a call".to_owned()).into()),
-        }
-    }
-
-    /// Loads the module if it is not loaded.
-    pub(super) fn load(&self) -> Result<(), Problem> {
-        if self.read().is_some() {
-            return Ok(());
-        }
-        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
-        if connection.is_none() {
-            *connection = Some(Connection::load(&self.assignment)?);
-        }
-        Ok(())
-    }
-
-    /// Logs in if nobody has.
-    pub(super) fn open(&self, number: u64) -> Result<(), Problem> {
-        self.load()?;
-        if self.with_token(|_| ()).is_some() {
-            return Ok(());
-        }
-        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
-        match connection.as_mut() {
-            Some(connection) if connection.token().is_none() => {
-                connection.open(&self.assignment, &|session, flags| self.log_in(number, session, flags))
-            }
-            Some(_) => Ok(()),
-            None => Err(TokenError::Module("was closed in the middle of a call".to_owned()).into()),
-        }
-    }
-
-    fn log_in(
-        &self,
-        number: u64,
-        session: &cryptoki::session::Session,
-        flags: &dyn Fn() -> Result<crate::backend::pkcs11::worker::module::TokenInfo, TokenError>,
-    ) -> Result<login::Proof, Problem> {
-        login::Attempt {
-            assignment: &self.assignment,
-            records: self.records.as_ref(),
-            flags,
-            wait: &|pause| {
-                let seconds = pause.as_secs();
-                let told = format!("waits {seconds} s before it tries a PIN that has not worked on this token yet");
-                self.outlet.say(Level::Info, told);
-                self.outlet.waiting(number, pause);
-                std::thread::sleep(pause);
-            },
-            warn: &|told| self.outlet.say(Level::Warn, told),
-        }
-        .log_in(session)
-    }
-
-    fn log_in_again(&self, number: u64, generation: u64) -> Result<(), Problem> {
-        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
-        let mut current = lock(&self.generation);
-        if *current != generation {
-            return Ok(());
-        }
-        *current += 1;
-        drop(current);
-        match connection.as_mut() {
-            Some(connection) => connection.log_in_again(&|session, flags| self.log_in(number, session, flags)),
-            None => Ok(()),
-        }
-    }
-
-    /// Finalises the module once nobody is in it; the next call loads it anew.
-    fn reconnect(&self, generation: u64) {
-        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
-        let mut current = lock(&self.generation);
-        if *current != generation {
-            return;
-        }
-        *current += 1;
-        drop(current);
-        if let Some(Err(error)) = connection.take().map(Connection::close) {
-            self.outlet.say(Level::Debug, format!("C_Finalize: {error}"));
-        }
-    }
-
-    /// Closes everything, at the end.
-    pub(super) fn disconnect(&self) {
-        let generation = *lock(&self.generation);
-        self.reconnect(generation);
-    }
-
-    /// Drops this thread's session: a failed operation can leave it unusable.
-    fn leave(&self, seat: usize) {
-        self.with_token(|token| token.seat(seat).map(|mut place| place.take()));
-    }
-
     fn answer(&self, number: u64, result: Result<Outcome, Failure>) {
         let ends = result.as_ref().is_err_and(|failure| failure.ends_worker);
         self.outlet.answer(&Answer {
@@ -358,10 +267,6 @@ impl Service {
         if ends {
             super::end();
         }
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Option<Connection>> {
-        self.connection.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -74,6 +74,17 @@ fn a_rejected_pin_is_known_again_after_a_restart_also_from_another_source() {
 }
 
 #[test]
+fn a_locked_tokens_pin_is_not_tried_before_its_source_is_touched_and_works_then() {
+    let (_state, record) = record();
+    record.note_worked("kube", &pin("1234", 1)).unwrap();
+    record.note_locked("kube", &pin("1234", 1)).unwrap();
+    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::Rejected);
+    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::Worked);
+    record.note_worked("kube", &pin("1234", 2)).unwrap();
+    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::Worked);
+}
+
+#[test]
 fn an_unchanged_source_needs_no_hash() {
     let (_state, record) = record_of_kube();
     record.note_worked("kube", &pin("1234", 1)).unwrap();

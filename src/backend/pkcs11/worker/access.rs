@@ -1,0 +1,155 @@
+//! How calls get at the connection: many at once, and nobody while it is opened, logged in again or closed.
+
+use std::sync::PoisonError;
+use std::sync::RwLockReadGuard;
+
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::worker::connection::Connection;
+use crate::backend::pkcs11::worker::connection::OpenToken;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::login;
+use crate::backend::pkcs11::worker::module::TokenInfo;
+use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::serve::lock;
+
+impl Service {
+    /// Looks at the token, if it is open.
+    pub(super) fn with_token<T>(&self, look: impl FnOnce(&OpenToken) -> T) -> Option<T> {
+        let connection = self.read();
+        connection.as_ref().and_then(Connection::token).map(look)
+    }
+
+    /// Runs `work` on this thread's session, opening what is not open.
+    pub(super) fn with_session<T>(
+        &self,
+        seat: usize,
+        number: u64,
+        work: impl FnOnce(&Connection, &OpenToken, &Session) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        self.open(number)?;
+        let connection = self.read();
+        let no_seat = || TokenError::Module("was closed in the middle of a call".to_owned());
+        let (Some(connection), Some(token)) = (connection.as_ref(), connection.as_ref().and_then(Connection::token))
+        else {
+            return Err(no_seat().into());
+        };
+        let mut place = token.seat(seat).ok_or_else(no_seat)?;
+        let session = match place.take() {
+            Some(session) => session,
+            None => token.session(connection.module())?,
+        };
+        work(connection, token, place.insert(session))
+    }
+
+    /// Runs `work` on the module, without a login.
+    pub(super) fn with_module<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Problem>) -> Result<T, Problem> {
+        self.load()?;
+        let connection = self.read();
+        match connection.as_ref() {
+            Some(connection) => work(connection),
+            None => Err(TokenError::Module("was closed in the middle of a call".to_owned()).into()),
+        }
+    }
+
+    /// Loads the module if it is not loaded.
+    pub(super) fn load(&self) -> Result<(), Problem> {
+        if self.read().is_some() {
+            return Ok(());
+        }
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        if connection.is_none() {
+            let loaded = Connection::load(&self.assignment)?;
+            self.library.get_or_init(|| loaded.module().library());
+            *connection = Some(loaded);
+        }
+        Ok(())
+    }
+
+    /// Logs in if nobody has.
+    pub(super) fn open(&self, number: u64) -> Result<(), Problem> {
+        self.load()?;
+        if self.with_token(|_| ()).is_some() {
+            return Ok(());
+        }
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        match connection.as_mut() {
+            Some(connection) if connection.token().is_none() => {
+                connection.open(&self.assignment, &|session, flags| self.log_in(number, session, flags))
+            }
+            Some(_) => Ok(()),
+            None => Err(TokenError::Module("was closed in the middle of a call".to_owned()).into()),
+        }
+    }
+
+    fn log_in(
+        &self,
+        number: u64,
+        session: &Session,
+        flags: &dyn Fn() -> Result<TokenInfo, TokenError>,
+    ) -> Result<login::Proof, Problem> {
+        login::Attempt {
+            assignment: &self.assignment,
+            records: self.records.as_ref(),
+            flags,
+            wait: &|pause, why| {
+                let told = format!("waits {} s {why}", pause.as_secs());
+                self.outlet.say(Level::Info, told);
+                self.outlet.waiting(number, pause);
+                std::thread::sleep(pause);
+            },
+            warn: &|told| self.outlet.say(Level::Warn, told),
+        }
+        .log_in(session)
+    }
+
+    /// Logs in again, unless somebody was quicker since `generation`.
+    pub(super) fn log_in_again(&self, number: u64, generation: u64) -> Result<(), Problem> {
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_first_since(generation) {
+            return Ok(());
+        }
+        match connection.as_mut() {
+            Some(connection) => {
+                connection.log_in_again(&self.assignment, &|session, flags| self.log_in(number, session, flags))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Finalises the module once nobody is in it; the next call loads it anew.
+    pub(super) fn reconnect(&self, generation: u64) {
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_first_since(generation) {
+            return;
+        }
+        if let Some(Err(error)) = connection.take().map(Connection::close) {
+            self.outlet.say(Level::Debug, format!("C_Finalize: {error}"));
+        }
+    }
+
+    /// Of several that saw the connection of this generation fail, one replaces it.
+    fn is_first_since(&self, generation: u64) -> bool {
+        let mut current = lock(&self.generation);
+        let first = *current == generation;
+        *current += u64::from(first);
+        first
+    }
+
+    /// Closes everything, at the end.
+    pub(super) fn disconnect(&self) {
+        let generation = *lock(&self.generation);
+        self.reconnect(generation);
+    }
+
+    /// Drops this thread's session: a failed operation can leave it unusable.
+    pub(super) fn leave(&self, seat: usize) {
+        self.with_token(|token| token.seat(seat).map(|mut place| place.take()));
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Option<Connection>> {
+        self.connection.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

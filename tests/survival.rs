@@ -1,0 +1,36 @@
+//! What a daemon lives through when its workers die, hang and leak and its token is away, as its callers see it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+#[path = "survival/away.rs"]
+mod away;
+#[path = "survival/calls.rs"]
+mod calls;
+#[path = "survival/hung.rs"]
+mod hung;
+#[path = "survival/isolation.rs"]
+mod isolation;
+#[path = "survival/memory.rs"]
+mod memory;
+#[path = "survival/missing.rs"]
+mod missing;
+#[path = "token/node.rs"]
+mod node;
+#[path = "survival/pin.rs"]
+mod pin;
+#[path = "token/processes.rs"]
+mod processes;
+#[path = "survival/rate.rs"]
+mod rate;
+#[path = "survival/rotation.rs"]
+mod rotation;
+#[path = "daemon/run.rs"]
+#[expect(dead_code, reason = "the tests of keyrings need more of it")]
+mod run;
+#[path = "survival/workers.rs"]
+mod workers;

@@ -1,0 +1,194 @@
+//! Calls of KMS v2 with a deadline each, as kube-apiserver makes them, many at once.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use dekhand::proto::channel::Channel;
+use dekhand::proto::v2::DecryptRequest;
+use dekhand::proto::v2::EncryptRequest;
+use dekhand::proto::v2::EncryptResponse;
+use dekhand::proto::v2::StatusRequest;
+use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClient;
+use tonic::Code;
+use tonic::Request;
+use tonic::Status;
+
+use crate::node::Node;
+use crate::node::Settings;
+use crate::run::Daemon;
+use crate::run::HANG;
+use crate::run::wait_for;
+
+/// kube-apiserver gives up after so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is sealed in these tests.
+pub(crate) const SEED: &[u8] = b"a seed of the API server, 32 b.!";
+
+/// Calls over one connection. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Kms(KeyManagementServiceClient<Channel>);
+
+impl Kms {
+    pub(crate) async fn connect(socket: &Path) -> Self {
+        let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+        Self(Channel::over(stream).await.unwrap().kms_v2())
+    }
+
+    /// Connects as soon as somebody listens.
+    pub(crate) async fn when_open(socket: &Path) -> Self {
+        let begin = Instant::now();
+        loop {
+            if let Ok(stream) = tokio::net::UnixStream::connect(socket).await {
+                return Self(Channel::over(stream).await.unwrap().kms_v2());
+            }
+            assert!(begin.elapsed() < HANG, "nobody listens");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The `key_id` that Status reports, which answers within a second whatever happens to the token.
+    pub(crate) async fn status(&self) -> Result<String, Status> {
+        let begin = Instant::now();
+        let answer = self.0.clone().status(within(PATIENCE, StatusRequest {})).await;
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(1), "Status took {took:?}");
+        let answer = answer?.into_inner();
+        assert_eq!(answer.healthz, "ok", "what is not well is an error");
+        Ok(answer.key_id)
+    }
+
+    pub(crate) async fn encrypt(&self) -> Result<EncryptResponse, Status> {
+        self.encrypt_within(PATIENCE).await
+    }
+
+    pub(crate) async fn encrypt_within(&self, patience: Duration) -> Result<EncryptResponse, Status> {
+        let request = EncryptRequest {
+            plaintext: SEED.to_vec(),
+            uid: "test".into(),
+        };
+        let answer = self.0.clone().encrypt(within(patience, request)).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn decrypt(&self, sealed: &EncryptResponse) -> Result<(), Status> {
+        self.decrypt_within(PATIENCE, sealed).await
+    }
+
+    /// Opens what [`Kms::encrypt`] has sealed.
+    pub(crate) async fn decrypt_within(&self, patience: Duration, sealed: &EncryptResponse) -> Result<(), Status> {
+        let EncryptResponse {
+            ciphertext,
+            key_id,
+            annotations,
+        } = sealed.clone();
+        let request = DecryptRequest {
+            ciphertext,
+            uid: "test".into(),
+            key_id,
+            annotations,
+        };
+        let answer = self.0.clone().decrypt(within(patience, request)).await?;
+        assert_eq!(answer.get_ref().plaintext, SEED);
+        Ok(())
+    }
+
+    /// Waits until Status says what is expected.
+    pub(crate) async fn until_status(&self, what: &str, holds: impl Fn(Result<&str, Code>) -> bool) {
+        let begin = Instant::now();
+        loop {
+            let status = self.status().await;
+            if holds(status.as_deref().map_err(Status::code)) {
+                return;
+            }
+            assert!(begin.elapsed() < HANG, "never: {what}; Status says {status:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until a sealed payload opens.
+    pub(crate) async fn until_open(&self, sealed: &EncryptResponse) {
+        let begin = Instant::now();
+        while let Err(status) = self.decrypt(sealed).await {
+            assert!(begin.elapsed() < HANG, "it never opens: {status:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn within<M>(patience: Duration, message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    request.set_timeout(patience);
+    request
+}
+
+/// Payloads under a data key each, none of which any daemon has in memory: to open one costs one call of the token.
+pub(crate) async fn stock(node: &Node, settings: Settings<'_>, count: usize) -> Vec<EncryptResponse> {
+    let lines = &["data_keys: {reuse: never}"];
+    node.configure(Settings { lines, ..settings });
+    let daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    let mut stock = Vec::new();
+    for _ in 0..count {
+        stock.push(kms.encrypt().await.unwrap());
+    }
+    assert_eq!(daemon.stop().0, Some(0));
+    node.configure(settings);
+    stock
+}
+
+/// Waits until something holds, while calls go on.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < HANG, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the daemon has noticed that its token is away.
+pub(crate) async fn until_away(daemon: &Daemon) {
+    until("the outage is noticed", || {
+        daemon.log().contains("the root key is away")
+    })
+    .await;
+}
+
+/// Starts the daemon with the operators' HTTP, and waits until Status is ok.
+pub(crate) fn start_with_http(node: &Node) -> (Daemon, SocketAddr) {
+    let config = node.config();
+    let arguments = [
+        "serve",
+        "--config",
+        &config,
+        "--http",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ];
+    let daemon = Daemon::spawn(&arguments);
+    let mut address = None;
+    wait_for("health and metrics are served", || {
+        let log = daemon.log();
+        let line = log.lines().find(|line| line.contains("health and metrics are served"));
+        let line = line.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        address = line.map(|line| line["address"].as_str().unwrap().parse().unwrap());
+        address.is_some()
+    });
+    wait_for("status is content", || node.status().status.success());
+    (daemon, address.unwrap())
+}
+
+/// A page of the operators' HTTP: status line, headers and text.
+pub(crate) fn page(address: SocketAddr, path: &str) -> String {
+    use std::io::Read as _;
+    use std::io::Write as _;
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}

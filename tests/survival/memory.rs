@@ -1,0 +1,70 @@
+//! A module that leaks: its worker is replaced while it still works, or ends alone.
+
+use rustix::process::Signal;
+
+use crate::calls::Kms;
+use crate::calls::stock;
+use crate::calls::until;
+use crate::node::Node;
+use crate::node::Settings;
+use crate::processes::lives;
+use crate::processes::send;
+use crate::processes::worker;
+
+const SMALL: Settings<'_> = Settings {
+    shared: true,
+    pkcs11: &["call_timeout: 5s"],
+    lines: &["probe: {interval: 1h}", "worker: {memory: 64MiB}"],
+};
+
+#[tokio::test]
+async fn a_worker_whose_module_leaks_has_a_successor_before_it_ends_and_no_request_fails() {
+    let node = Node::with(SMALL);
+    let stock = stock(&node, SMALL, 60).await;
+    let daemon = node.start();
+    let first = worker(&daemon);
+    node.token.set("C_Decrypt leak 3MiB");
+    let kms = Kms::connect(&node.socket()).await;
+    for sealed in &stock {
+        kms.decrypt(sealed).await.unwrap();
+        kms.encrypt().await.unwrap();
+        kms.status().await.unwrap();
+    }
+    until("the first worker has gone", || !lives(first)).await;
+    let log = daemon.log();
+    assert!(log.contains("another token worker has taken over"), "{log}");
+    assert!(
+        !log.contains("the token worker is lost"),
+        "nobody had to do without: {log}"
+    );
+    let (code, _) = daemon.stop();
+    assert_eq!(code, Some(0));
+}
+
+#[tokio::test]
+async fn a_worker_that_grows_too_fast_meets_its_limit_alone() {
+    let node = Node::with(SMALL);
+    let stock = stock(&node, SMALL, 3).await;
+    let daemon = node.start();
+    let first = worker(&daemon);
+    let limits = std::fs::read_to_string(format!("/proc/{first}/limits")).unwrap();
+    let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    assert!(data.contains("67108864"), "{data}");
+    let kms = Kms::connect(&node.socket()).await;
+    let key_id = kms.status().await.unwrap();
+
+    // There is no such memory: the module says so, and its process goes.
+    node.token.set("C_Decrypt leak 100MiB");
+    kms.decrypt(&stock[0]).await.unwrap_err();
+    until("the worker has ended", || !lives(first)).await;
+    kms.encrypt().await.unwrap_err();
+    node.token.set("");
+    kms.until_open(&stock[0]).await;
+    assert_eq!(kms.status().await.unwrap(), key_id);
+
+    // Killed for it, as the kernel does where others have the memory: one request waits for the next worker.
+    let second = worker(&daemon);
+    send(second, Signal::KILL);
+    kms.decrypt(&stock[1]).await.unwrap();
+    assert_eq!(kms.status().await.unwrap(), key_id);
+}

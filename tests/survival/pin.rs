@@ -1,0 +1,51 @@
+//! A PIN that the token rejects: tolerated like any outage, told at once, and used again when it is right again.
+
+use token_shim::token::PIN;
+
+use crate::calls::Kms;
+use crate::calls::page;
+use crate::calls::start_with_http;
+use crate::calls::stock;
+use crate::calls::until;
+use crate::node::Node;
+use crate::node::Settings;
+use crate::processes::send;
+use crate::processes::worker;
+
+const QUICK: Settings<'_> = Settings {
+    shared: true,
+    pkcs11: &["call_timeout: 1s"],
+    lines: &["probe: {interval: 1s}"],
+};
+
+#[tokio::test]
+async fn a_rejected_pin_is_told_at_once_and_tolerated_like_an_outage_until_it_is_corrected() {
+    let node = Node::with(QUICK);
+    let stock = stock(&node, QUICK, 1).await;
+    let (daemon, http) = start_with_http(&node);
+    let kms = Kms::connect(&node.socket()).await;
+    let key_id = kms.status().await.unwrap();
+    let sealed = kms.encrypt().await.unwrap();
+    let gauge = |value| format!("dekhand_pin_rejected{{root_key=\"test\"}} {value}\n");
+    assert!(page(http, "/metrics").contains(&gauge(0)));
+
+    // A command finds out that it is wrong: the daemon's next worker knows that, and neither waits nor tries.
+    node.set_pin("wrong");
+    node.token.set("pin locks 2");
+    let refused = node.command(&["keys", "list"]);
+    assert!(!refused.status.success());
+    assert_eq!(node.token.wrong_pins(), 1);
+    send(worker(&daemon), rustix::process::Signal::KILL);
+    until("an alert is raised", || page(http, "/metrics").contains(&gauge(1))).await;
+    assert_eq!(kms.status().await.unwrap(), key_id);
+    assert_eq!(kms.encrypt().await.unwrap().key_id, key_id);
+    kms.decrypt(&sealed).await.unwrap();
+    kms.decrypt(&stock[0]).await.unwrap_err();
+    assert_eq!(node.token.wrong_pins(), 1, "it was not tried again");
+
+    node.set_pin(PIN);
+    kms.until_open(&stock[0]).await;
+    assert_eq!(kms.status().await.unwrap(), key_id);
+    until("the alert ends", || page(http, "/metrics").contains(&gauge(0))).await;
+    assert_eq!(node.token.wrong_pins(), 0, "the right one has reset the count");
+}

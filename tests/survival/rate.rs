@@ -1,0 +1,115 @@
+//! How often the token is called: as the shim has counted it.
+
+use futures_util::future::join_all;
+
+use crate::calls::Kms;
+use crate::calls::stock;
+use crate::calls::until;
+use crate::node::Node;
+use crate::node::Settings;
+use crate::processes::worker;
+
+/// No probe happens while calls are counted.
+const QUIET: Settings<'_> = Settings {
+    shared: true,
+    pkcs11: &["call_timeout: 5s"],
+    lines: &["probe: {interval: 1h}"],
+};
+
+/// `C_Encrypt` and `C_Decrypt` so far.
+fn crypt_calls(node: &Node) -> [usize; 2] {
+    ["C_Encrypt", "C_Decrypt"].map(|function| node.token.calls(function))
+}
+
+/// Connections for a thousand requests at once; each has room for some hundreds.
+async fn connections(node: &Node) -> Vec<Kms> {
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        connections.push(Kms::connect(&node.socket()).await);
+    }
+    connections
+}
+
+#[tokio::test]
+async fn a_herd_of_1000_decrypts_under_10_data_keys_makes_10_token_calls() {
+    let node = Node::with(QUIET);
+    let stock = stock(&node, QUIET, 10).await;
+    let _daemon = node.start();
+    let connections = connections(&node).await;
+    node.token.set("C_Decrypt delay 20ms");
+    node.token.forget_calls();
+    let herd = (0..1000).map(|number| {
+        let kms = &connections[number % connections.len()];
+        kms.decrypt(&stock[number % stock.len()])
+    });
+    for opened in join_all(herd).await {
+        opened.unwrap();
+    }
+    let counted = crypt_calls(&node);
+    println!("1000 Decrypts under 10 data keys: {counted:?} C_Encrypt, C_Decrypt");
+    assert_eq!(counted, [0, 10]);
+}
+
+#[tokio::test]
+async fn ten_thousand_encrypts_make_two_token_calls() {
+    let lines = &["probe: {interval: 1h}", "data_keys: {max_uses: 10000}"];
+    let node = Node::with(Settings { lines, ..QUIET });
+    let _daemon = node.start();
+    let connections = connections(&node).await;
+    node.token.forget_calls();
+    let mut data_keys = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let herd = (0..100).map(|number| connections[number % connections.len()].encrypt());
+        for sealed in join_all(herd).await {
+            // The header is the same for all payloads of a data key.
+            data_keys.insert(sealed.unwrap().ciphertext[..60].to_vec());
+        }
+    }
+    until("the next data key stands ready", || crypt_calls(&node) == [1, 1]).await;
+    let counted = crypt_calls(&node);
+    println!(
+        "10,000 Encrypts under {} data keys: {counted:?} C_Encrypt, C_Decrypt",
+        data_keys.len()
+    );
+    assert_eq!(counted, [1, 1], "one data key was wrapped and verified");
+}
+
+#[tokio::test]
+async fn ten_probes_are_ten_unwraps_and_one_wrap_so_an_idle_hour_is_66_calls() {
+    let node = Node::with(Settings {
+        lines: &["probe: {interval: 1s}"],
+        ..QUIET
+    });
+    let _daemon = node.start();
+    let begin = crypt_calls(&node);
+    until("twenty probes were made", || crypt_calls(&node)[1] >= begin[1] + 20).await;
+    let [encrypts, decrypts] = crypt_calls(&node);
+    let counted = [encrypts - begin[0], decrypts - begin[1]];
+    println!("idle, with so many probes as in 20 minutes: {counted:?} C_Encrypt, C_Decrypt");
+    assert!(
+        counted[0] <= counted[1].div_ceil(10),
+        "one wrap for ten unwraps, and no other call: {counted:?}"
+    );
+    // The default is a probe a minute.
+    assert!(60 * (counted[0] + counted[1]) <= 66 * counted[1] + 60);
+}
+
+#[tokio::test]
+async fn token_calls_in_flight_are_as_many_as_there_are_sessions() {
+    for (sessions, allowed) in [("sessions: 1", 1), ("sessions: 4", 4)] {
+        let settings = Settings {
+            pkcs11: &["call_timeout: 5s", sessions],
+            ..QUIET
+        };
+        let node = Node::with(settings);
+        let stock = stock(&node, settings, 64).await;
+        let daemon = node.start();
+        let kms = Kms::connect(&node.socket()).await;
+        node.token.set("C_Decrypt delay 20ms");
+        for opened in join_all(stock.iter().map(|sealed| kms.decrypt(sealed))).await {
+            opened.unwrap();
+        }
+        assert_eq!(node.token.most_at_once(), allowed, "{sessions}");
+        worker(&daemon);
+    }
+}

@@ -1,0 +1,94 @@
+//! A rotation whose activation falls into an outage.
+
+use std::time::Duration;
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use crate::calls::Kms;
+use crate::calls::until_away;
+use crate::node::Node;
+use crate::node::Settings;
+
+const QUICK: Settings<'_> = Settings {
+    shared: true,
+    pkcs11: &["call_timeout: 1s"],
+    lines: &["probe: {interval: 1s}"],
+};
+
+fn id_of(version: &str, node: &Node) -> String {
+    let listed = node.keys(&["list"]);
+    let versions = listed["root_keys"][0]["versions"].as_array().unwrap().clone();
+    let found = versions.into_iter().find(|listed: &Value| listed["version"] == version);
+    found.unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_version_that_was_found_in_time_takes_over_without_its_token() {
+    let node = Node::with(QUICK);
+    node.keys(&["rotate"]);
+    let (first, second) = (id_of("v1", &node), id_of("v2", &node));
+    // Dates in a configuration have seconds, those in labels minutes.
+    let soon = humantime::format_rfc3339_seconds(SystemTime::now() + Duration::from_secs(10));
+    let versions = format!(
+        "versions: [{{id: {first}, number: 1, activates: 2026-01-01T00:00:00Z}}, \
+         {{id: {second}, number: 2, activates: {soon}}}]"
+    );
+    let pkcs11 = &["call_timeout: 1s", versions.as_str()];
+    node.configure(Settings { pkcs11, ..QUICK });
+    let daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    assert_eq!(kms.status().await.unwrap(), first);
+    let sealed = kms.encrypt().await.unwrap();
+    node.token.take_away();
+    until_away(&daemon).await;
+    kms.until_status("v2 encrypts", |status| status == Ok(&second)).await;
+    assert_eq!(kms.encrypt().await.unwrap().key_id, second);
+    kms.decrypt(&sealed).await.unwrap();
+    node.token.put_back();
+    assert_eq!(kms.status().await.unwrap(), second);
+}
+
+#[tokio::test]
+async fn a_version_that_was_made_and_activated_in_an_outage_takes_over_when_the_token_is_back() {
+    let node = Node::with(QUICK);
+    let daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    let first = kms.status().await.unwrap();
+    let old = kms.encrypt().await.unwrap();
+    node.token.take_away();
+    until_away(&daemon).await;
+
+    // Away for this node, and still there for the one next to it, where the operator rotates.
+    let softhsm = std::fs::read_to_string(node.token.path("softhsm2.conf")).unwrap();
+    let elsewhere = softhsm.replace("/tokens\n", "/tokens.gone\n");
+    assert_ne!(softhsm, elsewhere);
+    std::fs::write(node.token.path("elsewhere.conf"), elsewhere).unwrap();
+    let config = std::fs::read_to_string(node.config()).unwrap();
+    let next_to_it = node.path("elsewhere.yaml");
+    std::fs::write(
+        &next_to_it,
+        config
+            .replace("/softhsm2.conf", "/elsewhere.conf")
+            .replace("/state\n", "/elsewhere\n"),
+    )
+    .unwrap();
+    let next_to_it = next_to_it.display().to_string();
+    let rotate = ["keys", "rotate", "--activate-in", "0s", "--config", &next_to_it];
+    let rotated = crate::run::json(&rotate);
+    let second = rotated["id"].as_str().unwrap().to_owned();
+
+    for _ in 0..20 {
+        assert_eq!(kms.status().await.unwrap(), first, "nobody here can know");
+        assert_eq!(kms.encrypt().await.unwrap().key_id, first);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    node.token.put_back();
+    kms.until_status("v2 encrypts", |status| {
+        assert!(status.is_ok(), "no word of trouble on the way: {status:?}");
+        status == Ok(&second)
+    })
+    .await;
+    assert_eq!(kms.encrypt().await.unwrap().key_id, second);
+    kms.decrypt(&old).await.unwrap();
+}
