@@ -37,7 +37,10 @@ async fn the_socket_is_served_from_the_first_second_with_the_token_away() {
         assert!(matches!(code, Code::Unavailable | Code::DeadlineExceeded), "{code:?}");
     }
     let log = daemon.log();
-    assert!(log.contains("the token can't be used") && log.contains("no token is named"), "{log}");
+    assert!(
+        log.contains("the token can't be used") && log.contains("no token is named"),
+        "{log}"
+    );
 
     node.token.put_back();
     kms.until_open(&stock[0]).await;
@@ -126,11 +129,13 @@ async fn status_errs_when_an_outage_lasts_longer_than_is_tolerated() {
     node.token.take_away();
     until_away(&daemon).await;
     let sealed = kms.encrypt().await.unwrap();
-    kms.until_status("the tolerance ends", |status| status == Err(Code::Unavailable)).await;
+    kms.until_status("the tolerance ends", |status| status == Err(Code::Unavailable))
+        .await;
     assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::Unavailable);
     kms.decrypt(&sealed).await.unwrap();
     node.token.put_back();
-    kms.until_status("the token is back", |status| status == Ok(&key_id)).await;
+    kms.until_status("the token is back", |status| status == Ok(&key_id))
+        .await;
 }
 
 #[tokio::test]
@@ -148,7 +153,8 @@ async fn without_a_reserve_status_errs_at_once() {
         assert_eq!(kms.status().await.unwrap_err().code(), Code::Unavailable, "{reserve}");
         assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::Unavailable, "{reserve}");
         node.token.put_back();
-        kms.until_status("the token is back", |status| status == Ok(&key_id)).await;
+        kms.until_status("the token is back", |status| status == Ok(&key_id))
+            .await;
         kms.until_open(&sealed).await;
         kms.encrypt().await.unwrap();
     }

@@ -150,13 +150,24 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Waits until the daemon has noticed that its token is away.
 pub(crate) async fn until_away(daemon: &Daemon) {
-    until("the outage is noticed", || daemon.log().contains("the root key is away")).await;
+    until("the outage is noticed", || {
+        daemon.log().contains("the root key is away")
+    })
+    .await;
 }
 
 /// Starts the daemon with the operators' HTTP, and waits until Status is ok.
 pub(crate) fn start_with_http(node: &Node) -> (Daemon, SocketAddr) {
     let config = node.config();
-    let arguments = ["serve", "--config", &config, "--http", "127.0.0.1:0", "--log-format", "json"];
+    let arguments = [
+        "serve",
+        "--config",
+        &config,
+        "--http",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ];
     let daemon = Daemon::spawn(&arguments);
     let mut address = None;
     wait_for("health and metrics are served", || {

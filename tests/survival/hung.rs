@@ -62,7 +62,10 @@ async fn with_any_function_hung_status_answers_and_requests_end_at_their_deadlin
             drop(kms.status().await);
             kms.decrypt(&sealed).await.unwrap();
         }
-        assert!(begin.elapsed() > Duration::from_secs(2), "workers were replaced meanwhile");
+        assert!(
+            begin.elapsed() > Duration::from_secs(2),
+            "workers were replaced meanwhile"
+        );
         node.token.set("");
         for old in &stock {
             kms.until_open(old).await;

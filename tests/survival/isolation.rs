@@ -20,7 +20,16 @@ const LONG_PIN: &str = "pin-kept-from-the-daemon-5b1d77";
 /// A node whose token has a PIN that can be searched for.
 fn node_with_a_long_pin() -> Node {
     let token = Token::blank();
-    let arguments = ["--init-token", "--free", "--label", "kube", "--so-pin", "5678", "--pin", LONG_PIN];
+    let arguments = [
+        "--init-token",
+        "--free",
+        "--label",
+        "kube",
+        "--so-pin",
+        "5678",
+        "--pin",
+        LONG_PIN,
+    ];
     let made = Command::new("softhsm2-util")
         .args(arguments)
         .envs(token.environment())
@@ -38,7 +47,9 @@ fn of_the_module(process: u32) -> Option<Vec<String>> {
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
     let descriptors = Path::new(&format!("/proc/{process}/fd")).read_dir().ok()?;
     let open = descriptors.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
-    let names = open.map(|path| path.display().to_string()).chain(maps.lines().map(str::to_owned));
+    let names = open
+        .map(|path| path.display().to_string())
+        .chain(maps.lines().map(str::to_owned));
     Some(
         names
             .filter(|name| name.contains("token_shim") || name.contains("softhsm") || name.ends_with("/calls"))
@@ -77,15 +88,24 @@ async fn the_daemon_has_neither_the_module_nor_the_pin_and_starts_no_programs() 
     let (daemon_id, spawner, worker) = (daemon.child.id(), spawner(&daemon), worker(&daemon));
 
     let status = std::fs::read_to_string(format!("/proc/{daemon_id}/status")).unwrap();
-    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+    assert!(
+        status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
+        "{status}"
+    );
     let status = std::fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
-    assert!(status.contains("Seccomp:\t0"), "a vendor's module does what it must: {status}");
+    assert!(
+        status.contains("Seccomp:\t0"),
+        "a vendor's module does what it must: {status}"
+    );
 
     // All three are not dumpable: without the rights of root there is nothing to be seen.
     let Some(of_worker) = of_the_module(worker) else {
         return;
     };
-    assert!(of_worker.iter().any(|name| name.contains("token_shim")), "{of_worker:?}");
+    assert!(
+        of_worker.iter().any(|name| name.contains("token_shim")),
+        "{of_worker:?}"
+    );
     for process in [daemon_id, spawner] {
         assert_eq!(of_the_module(process), Some(Vec::new()));
     }

@@ -33,7 +33,10 @@ async fn a_worker_whose_module_leaks_has_a_successor_before_it_ends_and_no_reque
     until("the first worker has gone", || !lives(first)).await;
     let log = daemon.log();
     assert!(log.contains("another token worker has taken over"), "{log}");
-    assert!(!log.contains("the token worker is lost"), "nobody had to do without: {log}");
+    assert!(
+        !log.contains("the token worker is lost"),
+        "nobody had to do without: {log}"
+    );
     let (code, _) = daemon.stop();
     assert_eq!(code, Some(0));
 }

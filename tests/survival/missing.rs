@@ -36,11 +36,15 @@ async fn a_token_that_finds_nothing_is_away_until_a_fresh_worker_has_looked_twic
     let proven = begin.elapsed();
     assert!(proven > Duration::from_secs(14), "proven after {proven:?}");
     assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(kms.decrypt(&stock[0]).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(
+        kms.decrypt(&stock[0]).await.unwrap_err().code(),
+        Code::FailedPrecondition
+    );
 
     // A lagging replica has caught up.
     node.token.set("");
     kms.until_open(&stock[0]).await;
-    kms.until_status("it encrypts again", |status| status == Ok(&key_id)).await;
+    kms.until_status("it encrypts again", |status| status == Ok(&key_id))
+        .await;
     kms.decrypt(&sealed).await.unwrap();
 }

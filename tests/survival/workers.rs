@@ -109,14 +109,20 @@ async fn what_a_module_has_started_ends_with_its_worker() {
     let first = worker(&daemon);
     let mut started = join_group_of(first);
     send(first, Signal::KILL);
-    until("it ended with a worker that died", || started.try_wait().unwrap().is_some()).await;
+    until("it ended with a worker that died", || {
+        started.try_wait().unwrap().is_some()
+    })
+    .await;
 
     let second = next_worker(&daemon, first).await;
     let mut started = join_group_of(second);
     node.token.set("C_Decrypt hang times 1");
     let kms = Kms::connect(&node.socket()).await;
     kms.decrypt(&stock[0]).await.unwrap_err();
-    until("it ended with a worker that hung", || started.try_wait().unwrap().is_some()).await;
+    until("it ended with a worker that hung", || {
+        started.try_wait().unwrap().is_some()
+    })
+    .await;
     kms.until_open(&stock[0]).await;
 
     let third = next_worker(&daemon, second).await;
@@ -143,7 +149,11 @@ async fn stop_signals_to_all_processes_are_for_the_daemon_which_finishes_what_it
     let (code, log) = daemon.wait();
     assert_eq!(code, Some(0), "{log}");
     assert!(!lives(worker) && !lives(spawner));
-    assert_eq!(node.token.calls("C_Finalize"), 1, "the worker has left its token in order");
+    assert_eq!(
+        node.token.calls("C_Finalize"),
+        1,
+        "the worker has left its token in order"
+    );
 }
 
 #[tokio::test]
@@ -173,7 +183,9 @@ fn a_worker_does_not_serve_another_build() {
         })),
     };
     let start = start.encode_to_vec();
-    channel.write_all(&u32::try_from(start.len()).unwrap().to_be_bytes()).unwrap();
+    channel
+        .write_all(&u32::try_from(start.len()).unwrap().to_be_bytes())
+        .unwrap();
     channel.write_all(&start).unwrap();
     let mut said = Vec::new();
     match channel.read_to_end(&mut said) {

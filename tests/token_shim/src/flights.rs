@@ -17,7 +17,10 @@ pub(crate) struct Inside;
 
 /// A call comes in. Only those count that do the token's work.
 pub(crate) fn begin(function: &str) -> Option<Inside> {
-    if !matches!(function, "C_Encrypt" | "C_Decrypt" | "C_EncryptMessage" | "C_DecryptMessage") {
+    if !matches!(
+        function,
+        "C_Encrypt" | "C_Decrypt" | "C_EncryptMessage" | "C_DecryptMessage"
+    ) {
         return None;
     }
     let now = NOW.fetch_add(1, Ordering::Relaxed) + 1;
