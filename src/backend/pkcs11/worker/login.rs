@@ -91,8 +91,13 @@ impl Attempt<'_> {
             let reason = "the token has rejected the PIN from its own device before";
             return Err(Problem::pin_rejected(format!("{reason}; {ASKED_AGAIN}")));
         }
-        // Who types it is not known, so it is new each time.
-        check_flags(&token, PinStanding::New)?;
+        // What will be typed for a daemon is new each time; who starts a command knows what he will type.
+        let trusted = if by_itself {
+            PinStanding::New
+        } else {
+            PinStanding::Worked
+        };
+        check_flags(&token, trusted)?;
         let outcome = session.login(UserType::User, None).map_err(TokenError::from);
         if by_itself || outcome.is_ok() {
             self.write_down(&token, &pin, &outcome);
