@@ -158,7 +158,10 @@ pub(super) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, Tok
             name: name.to_string(),
             seen: others
                 .iter()
-                .map(|(_, info)| info.name())
+                .map(|(_, info)| match info.label.is_empty() && info.serial.is_empty() {
+                    true => "one without a name".to_owned(),
+                    false => info.name(),
+                })
                 .collect::<Vec<_>>()
                 .join(", "),
         })),
