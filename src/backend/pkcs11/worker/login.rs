@@ -235,18 +235,17 @@ fn patience() -> Duration {
 /// nothing is tried when the next wrong one locks.
 fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> {
     let state = if token.pin_locked {
-        "is locked"
+        "is locked: no PIN is tried before an administrator has reset that"
     } else if token.pin_final_try {
-        "would be locked by one more wrong PIN"
+        "would be locked by one more wrong PIN: no PIN is tried before an administrator has reset that"
     } else if token.pin_count_low && standing == PinStanding::New {
-        "has seen a wrong PIN since the last login, and this one has never worked"
+        "has seen a wrong PIN since the last login, and this one has never worked, so it is not tried: a login by \
+         another program (such as pkcs11-tool --login) shows that it is right, and resets that"
     } else {
         return Ok(());
     };
     let name = token.name();
-    Err(Problem::pin_rejected(format!(
-        "the token {name} {state}: no PIN is tried before an administrator has reset that"
-    )))
+    Err(Problem::pin_rejected(format!("the token {name} {state}")))
 }
 
 fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {
