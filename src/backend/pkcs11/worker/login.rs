@@ -32,6 +32,9 @@ const LONGEST_MEMORY: Duration = Duration::from_secs(30);
 /// A rejected PIN that can't be written down is tried to be after so long.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
 
+/// What helps where a human types the PIN.
+const ASKED_AGAIN: &str = "the daemon does not ask for it again before `dekhand token info` has logged in with it";
+
 /// How this process came to be logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
@@ -61,11 +64,7 @@ impl Attempt<'_> {
         let Assignment { role, options, .. } = self.assignment;
         let user = match options.login {
             Login::None => return Ok(Proof::Confirmed),
-            Login::ProtectedPath => {
-                // Who types it is not known, so it is new each time.
-                check_flags(&(self.flags)()?, PinStanding::New)?;
-                return judge(session.login(UserType::User, None).map_err(Into::into));
-            }
+            Login::ProtectedPath => return self.log_in_at_the_device(session),
             Login::User => UserType::User,
             Login::Vendor(number) => UserType::VendorExtension(number),
         };
@@ -81,12 +80,38 @@ impl Attempt<'_> {
         }
     }
 
+    /// Lets the token ask for its PIN. Nobody here knows what was typed, so what is written down is that a PIN from there
+    /// was rejected: a daemon that asked again and again would lock the token by itself where a device answers for an
+    /// absent human. A command is started by somebody who is there; when it logs in, the daemon may ask again.
+    fn log_in_at_the_device(&self, session: &Session) -> Result<Proof, Problem> {
+        let by_itself = self.assignment.role == Role::Daemon;
+        let token = (self.flags)()?;
+        let pin = Pin::typed_elsewhere();
+        if by_itself && self.standing(&token, &pin)? == PinStanding::Rejected {
+            let reason = "the token has rejected the PIN from its own device before";
+            return Err(Problem::pin_rejected(format!("{reason}; {ASKED_AGAIN}")));
+        }
+        // Who types it is not known, so it is new each time.
+        check_flags(&token, PinStanding::New)?;
+        let outcome = session.login(UserType::User, None).map_err(TokenError::from);
+        if by_itself || outcome.is_ok() {
+            self.write_down(&token, &pin, &outcome);
+        }
+        match outcome {
+            Err(error) if error.cure() == Cure::Pin => {
+                let reason = format!("the token rejected the PIN from its own device ({error})");
+                Err(Problem::pin_rejected(format!("{reason}; {ASKED_AGAIN}")))
+            }
+            other => judge(other),
+        }
+    }
+
     fn log_in_with(&self, session: &Session, user: UserType, source: &PinSource) -> Result<Proof, Problem> {
         let read = || source.read().map_err(|error| Problem::outage(chain(&error)));
         let mut pin = read()?;
         let token = (self.flags)()?;
         let mut standing = self.standing(&token, &pin)?;
-        if standing == PinStanding::New && self.assignment.role == Role::Daemon {
+        if standing.is_untried() && self.assignment.role == Role::Daemon {
             let why = "before it tries a PIN that has not worked on this token yet";
             (self.wait)(patience(), why);
             // Another node may have spent a try meanwhile, and somebody may have corrected the PIN.
@@ -97,7 +122,7 @@ impl Attempt<'_> {
         if standing == PinStanding::Rejected {
             return Err(self.rejected_before(source));
         }
-        if standing == PinStanding::New
+        if standing.is_untried()
             && let Some(Err(error)) = self.records.map(PinRecord::check)
         {
             let reason = chain(&error);
@@ -200,14 +225,15 @@ fn patience() -> Duration {
     LONGEST_PATIENCE.mul_f64(f64::from(draw) / f64::from(u16::MAX))
 }
 
-/// Tokens lock after a few wrong PINs. One that has worked may be tried while the count is low; one that nobody has
-/// tried may not, and nothing is tried when the next wrong one locks.
+/// Tokens lock after a few wrong PINs. One that has worked may be tried while the count is low, and one that somebody has
+/// corrected here, since the wrong one before it is why the count is low; one of which nothing is known may not, and
+/// nothing is tried when the next wrong one locks.
 fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> {
     let state = if token.pin_locked {
         "is locked"
     } else if token.pin_final_try {
         "would be locked by one more wrong PIN"
-    } else if token.pin_count_low && standing != PinStanding::Worked {
+    } else if token.pin_count_low && standing == PinStanding::New {
         "has seen a wrong PIN since the last login, and this one has never worked"
     } else {
         return Ok(());
@@ -225,3 +251,6 @@ fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

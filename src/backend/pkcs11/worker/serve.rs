@@ -114,24 +114,30 @@ impl Service {
             call: Call::Probe { id: Some(id.clone()) },
         };
         self.outlet.waiting(canary.number, Duration::ZERO);
-        let mut ladder = Ladder::default();
-        let failure = loop {
-            let generation = *lock(&self.generation);
-            match self.with_session(seat, canary.number, |connection, token, session| {
-                self.canaries.prove(self, connection, token, session, id)
-            }) {
-                Ok(()) => {
-                    self.outlet.waiting(canary.number, LONGEST_DOUBT);
-                    return self.queue.again(doubtful);
-                }
-                Err(problem) => match self.recover(seat, &canary, problem, &mut ladder, generation) {
-                    Ok(()) => {}
-                    Err(failure) => break failure,
-                },
+        match self.open_canary(seat, &canary, id) {
+            Ok(()) => {
+                self.outlet.waiting(canary.number, LONGEST_DOUBT);
+                self.queue.again(doubtful);
             }
-        };
-        for job in doubtful {
-            self.answer(job.number, Err(failure.clone()));
+            Err(failure) => {
+                for job in doubtful {
+                    self.answer(job.number, Err(failure.clone()));
+                }
+            }
+        }
+    }
+
+    fn open_canary(&self, seat: usize, canary: &Job, id: &KeyId) -> Result<(), Failure> {
+        let mut ladder = Ladder::default();
+        loop {
+            let generation = *lock(&self.generation);
+            let proven = self.with_session(seat, canary.number, |connection, token, session| {
+                self.canaries.prove(self, connection, token, session, id)
+            });
+            match proven {
+                Ok(()) => return Ok(()),
+                Err(problem) => self.recover(seat, canary, problem, &mut ladder, generation)?,
+            }
         }
     }
 
@@ -206,10 +212,9 @@ impl Service {
             }
         };
         match climbed {
-            Ok(()) => Ok(()),
             Err(Problem::Final(failure)) => Err(failure),
-            // The next attempt fails for the same reason, and climbs on.
-            Err(Problem::Token(_)) => Ok(()),
+            // If it failed, the next attempt fails for the same reason, and climbs on.
+            Ok(()) | Err(Problem::Token(_)) => Ok(()),
         }
     }
 
@@ -253,7 +258,7 @@ impl Service {
         lock(&self.sightings).saw(what);
     }
 
-    pub(super) fn is_proven_missing(&self, what: &Option<KeyId>) -> bool {
+    pub(super) fn is_proven_missing(&self, what: Option<&KeyId>) -> bool {
         lock(&self.sightings).is_gone(what)
     }
 
@@ -278,7 +283,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// that a token refuses those says nothing about the token.
 fn may_be_the_ciphertext(error: &TokenError) -> bool {
     match error {
-        TokenError::Call { value, .. } => value.may_mean_bad_ciphertext() || value.cure() == Cure::Nothing,
+        TokenError::Call { value, .. } => value.may_mean_bad_ciphertext(),
         TokenError::Lie(_) | TokenError::Refused(_) => true,
         TokenError::Load { .. }
         | TokenError::Module(_)
@@ -312,3 +317,6 @@ fn describe(rung: Rung) -> &'static str {
         Rung::Worker => "ends",
     }
 }
+
+#[cfg(test)]
+mod tests;
