@@ -28,6 +28,7 @@ use crate::backend::pkcs11::worker::missing::Sightings;
 use crate::backend::pkcs11::worker::missing::Verdict;
 use crate::backend::pkcs11::worker::pin_record::PinRecord;
 use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::queue::CANARY_GAP;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::queue::Queue;
 use crate::backend::pkcs11::worker::queue::Work;
@@ -57,6 +58,8 @@ pub(super) struct Service {
     pub(super) methods: Mutex<HashMap<KeyId, Method>>,
     pub(super) canaries: Canaries,
     sightings: Mutex<Sightings>,
+    /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
+    opened_again: Mutex<Option<Duration>>,
     clock: Clock,
 }
 
@@ -81,6 +84,7 @@ impl Service {
             methods: Mutex::default(),
             canaries: Canaries::default(),
             sightings: Mutex::default(),
+            opened_again: Mutex::default(),
             clock,
         }
     }
@@ -91,7 +95,7 @@ impl Service {
             match work {
                 Work::Call(job) => self.serve(seat, job),
                 Work::Canary(id, doubtful) => self.settle(seat, &id, doubtful),
-                Work::Again(job) => self.judge(seat, &job),
+                Work::Again(job) => self.judge(seat, job),
             }
         }
     }
@@ -135,13 +139,24 @@ impl Service {
         }
     }
 
-    /// Tries an unwrap again whose canary has opened. What fails once more is bad.
-    fn judge(&self, seat: usize, job: &Job) {
+    /// Tries an unwrap again whose canary has opened. What fails once more is bad, unless another has opened meanwhile
+    /// that had failed alike: a token that is throttled refuses good ones too, and they wait for the next canary.
+    fn judge(&self, seat: usize, job: Job) {
         self.outlet.waiting(job.number, Duration::ZERO);
-        let result = match self.climb(seat, job, false) {
+        let result = match self.climb(seat, &job, false) {
             Step::Answered(result) => result,
-            Step::Doubtful(id) => Err(Error::bad_wrap(&id).into()),
+            Step::Doubtful(id) => {
+                let opened = *lock(&self.opened_again);
+                if opened.is_some_and(|opened| self.clock.boottime().saturating_sub(opened) < 2 * CANARY_GAP) {
+                    self.outlet.waiting(job.number, LONGEST_DOUBT);
+                    return self.queue.doubt(id, job);
+                }
+                Err(Error::bad_wrap(&id).into())
+            }
         };
+        if result.is_ok() {
+            *lock(&self.opened_again) = Some(self.clock.boottime());
+        }
         self.answer(job.number, result);
     }
 
