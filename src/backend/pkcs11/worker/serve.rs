@@ -33,6 +33,7 @@ use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::queue::Queue;
 use crate::backend::pkcs11::worker::queue::Work;
 use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::clock::Clock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -60,6 +61,8 @@ pub(super) struct Service {
     sightings: Mutex<Sightings>,
     /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
     opened_again: Mutex<Option<Duration>>,
+    /// When any unwrap has.
+    opened: Mutex<Option<Duration>>,
     clock: Clock,
 }
 
@@ -85,6 +88,7 @@ impl Service {
             canaries: Canaries::default(),
             sightings: Mutex::default(),
             opened_again: Mutex::default(),
+            opened: Mutex::default(),
             clock,
         }
     }
@@ -128,6 +132,14 @@ impl Service {
                     self.outlet.waiting(canary.number, LONGEST_DOUBT);
                     return self.queue.again(doubtful);
                 }
+                Err(Problem::Token(error)) if self.is_throttled(&error) => {
+                    self.leave(seat);
+                    for job in doubtful {
+                        self.outlet.waiting(job.number, LONGEST_DOUBT);
+                        self.queue.doubt(id.clone(), job);
+                    }
+                    return;
+                }
                 Err(problem) => match self.recover(seat, &canary, problem, &mut ladder, generation) {
                     Ok(()) => {}
                     Err(failure) => break failure,
@@ -137,6 +149,14 @@ impl Service {
         for job in doubtful {
             self.answer(job.number, Err(failure.clone()));
         }
+    }
+
+    /// Some tokens answer too many calls as a broken one does (AWS CloudHSM). One that has just opened something is given
+    /// a second: to initialise it anew would cost all others their sessions, and help nobody.
+    fn is_throttled(&self, error: &TokenError) -> bool {
+        let opened = *lock(&self.opened);
+        error.value() == Some(ReturnValue::DEVICE_ERROR)
+            && opened.is_some_and(|opened| self.clock.boottime().saturating_sub(opened) < CANARY_GAP)
     }
 
     /// Tries an unwrap again whose canary has opened. What fails once more is bad, unless another has opened meanwhile
@@ -167,7 +187,12 @@ impl Service {
         loop {
             let generation = *lock(&self.generation);
             let problem = match self.attempt(seat, job) {
-                Ok(outcome) => return Step::Answered(Ok(outcome)),
+                Ok(outcome) => {
+                    if matches!(job.call, Call::Unwrap { .. }) {
+                        *lock(&self.opened) = Some(self.clock.boottime());
+                    }
+                    return Step::Answered(Ok(outcome));
+                }
                 Err(problem) => problem,
             };
             if let (Call::Unwrap { id, .. }, Problem::Token(error)) = (&job.call, &problem)
