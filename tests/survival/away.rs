@@ -80,7 +80,8 @@ async fn keys_in_memory_bridge_an_outage_and_the_daemon_returns_by_itself_under_
 
     node.token.put_back();
     kms.until_open(&stock[1]).await;
-    kms.until_status("the node serves reads again", |status| status == Ok(&key_id)).await;
+    kms.until_status("the node serves reads again", |status| status == Ok(&key_id))
+        .await;
     for sealed in &stock {
         kms.decrypt(sealed).await.unwrap();
     }
