@@ -20,3 +20,5 @@ mod processes;
 mod run;
 #[path = "token/start.rs"]
 mod start;
+#[path = "token/templates.rs"]
+mod templates;

@@ -37,10 +37,7 @@ async fn the_socket_is_served_from_the_first_second_with_the_token_away() {
         assert!(matches!(code, Code::Unavailable | Code::DeadlineExceeded), "{code:?}");
     }
     let log = daemon.log();
-    assert!(
-        log.contains("the token can't be used") && log.contains("CKR_"),
-        "{log}"
-    );
+    assert!(log.contains("the token can't be used") && log.contains("CKR_"), "{log}");
 
     node.token.put_back();
     kms.until_open(&stock[0]).await;

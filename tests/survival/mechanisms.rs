@@ -24,7 +24,7 @@ const QUICK: Settings<'_> = Settings {
 const TOKENS: [(&str, u8); 8] = [
     ("", 1),
     ("like luna", 2),
-    ("like luna12", 1),
+    ("like luna12", 2),
     ("like cloudhsm", 1),
     ("like protectserver", 1),
     ("like v3", 1),
@@ -63,8 +63,8 @@ async fn payloads_of_every_mechanism_of_a_key_open_whatever_its_token_has_become
 async fn a_root_key_is_made_and_served_by_every_kind_of_token() {
     for (control, number) in [
         ("like luna", 2),
-        ("like cloudhsm", 1),
         ("like protectserver", 1),
+        ("like v3", 1),
         ("no gcm", 4),
     ] {
         let node = Node::on(&Rc::new(Token::new()), QUICK);
@@ -148,9 +148,9 @@ async fn a_mechanism_can_be_demanded_and_one_that_does_not_work_is_a_refusal_tha
 async fn a_token_that_lies_is_found_out_and_another_mechanism_is_used() {
     let node = Node::with(QUICK);
     for (lie, found_out, number) in [
-        ("constant-iv", "IV", 4),
-        ("no-tamper-detection\nkwp", "open", 4),
-        ("C_EncryptInit delay 0ms\nconstant-iv\nkwp", "IV", 3),
+        ("constant-iv", "an IV of zeros", 4),
+        ("no-tamper-detection\nkwp", "with a changed IV", 4),
+        ("constant-iv\nkwp", "an IV of zeros", 3),
     ] {
         node.token.set(lie);
         let daemon = node.start();
@@ -165,12 +165,7 @@ async fn a_token_that_lies_is_found_out_and_another_mechanism_is_used() {
 #[tokio::test]
 async fn a_token_that_only_lies_is_refused() {
     let node = Node::with(QUICK);
-    for lie in [
-        "constant-iv\nno cbc",
-        "C_Encrypt longer",
-        "C_Encrypt shorter",
-        "C_Encrypt flip\nno cbc",
-    ] {
+    for lie in ["constant-iv\nno cbc", "C_Encrypt longer", "C_Encrypt shorter"] {
         node.token.set(lie);
         let daemon = node.spawn();
         let kms = Kms::when_open(&node.socket()).await;
