@@ -24,6 +24,7 @@ mod memory;
 #[path = "survival/missing.rs"]
 mod missing;
 #[path = "token/node.rs"]
+#[expect(dead_code, reason = "the tests of commands need more of it")]
 mod node;
 #[path = "survival/pin.rs"]
 mod pin;
@@ -38,5 +39,7 @@ mod rotation;
 #[path = "daemon/run.rs"]
 #[expect(dead_code, reason = "the tests of keyrings need more of it")]
 mod run;
+#[path = "survival/throttled.rs"]
+mod throttled;
 #[path = "survival/workers.rs"]
 mod workers;

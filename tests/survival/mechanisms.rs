@@ -11,6 +11,7 @@ use tonic::Code;
 
 use crate::calls::Kms;
 use crate::calls::stock;
+use crate::calls::stop;
 use crate::node::Node;
 use crate::node::Settings;
 
@@ -55,7 +56,7 @@ async fn payloads_of_every_mechanism_of_a_key_open_whatever_its_token_has_become
             let opened = kms.decrypt(one).await;
             assert!(opened.is_ok(), "{made:?} by {control:?}: {opened:?}");
         }
-        assert_eq!(daemon.stop().0, Some(0));
+        assert_eq!(stop(daemon).await.0, Some(0));
     }
 }
 
@@ -110,7 +111,7 @@ async fn an_rsa_root_key_wraps_by_oaep_with_what_hash_the_token_has() {
     let sealed = kms.encrypt().await.unwrap();
     // SoftHSM has no OAEP with SHA-256.
     assert_eq!(mechanism(&sealed), 6);
-    assert_eq!(daemon.stop().0, Some(0));
+    assert_eq!(stop(daemon).await.0, Some(0));
     let _daemon = node.start();
     Kms::connect(&node.socket()).await.decrypt(&sealed).await.unwrap();
 }
@@ -156,7 +157,7 @@ async fn a_token_that_lies_is_found_out_and_another_mechanism_is_used() {
         let daemon = node.start();
         let kms = Kms::connect(&node.socket()).await;
         assert_eq!(mechanism(&kms.encrypt().await.unwrap()), number, "{lie}");
-        let (_, log) = daemon.stop();
+        let (_, log) = stop(daemon).await;
         let told = log.lines().find(|line| line.contains("aes-gcm is not used under"));
         assert!(told.is_some_and(|line| line.contains(found_out)), "{lie}: {log}");
     }
@@ -172,7 +173,7 @@ async fn a_token_that_only_lies_is_refused() {
         kms.until_status(lie, |status| status == Err(Code::FailedPrecondition))
             .await;
         assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::FailedPrecondition);
-        let (_, log) = daemon.stop();
+        let (_, log) = stop(daemon).await;
         assert!(log.contains("no wrap mechanism does what it must"), "{lie}: {log}");
     }
 }

@@ -138,6 +138,22 @@ pub(in crate::backend::pkcs11) struct Pin {
     pub(in crate::backend::pkcs11) stamp: Stamp,
 }
 
+impl Pin {
+    /// What stands for a PIN that a human types at the token's own device: no bytes, which no other PIN has, and the
+    /// stamp of no file.
+    pub(in crate::backend::pkcs11) fn typed_elsewhere() -> Self {
+        Self {
+            bytes: PinBytes::new(Zeroizing::default()),
+            stamp: Stamp {
+                device: 0,
+                inode: 0,
+                changed: (0, 0),
+                length: 0,
+            },
+        }
+    }
+}
+
 /// The bytes of a PIN: wiped when dropped, never printed.
 pub(in crate::backend::pkcs11) struct PinBytes(Zeroizing<Vec<u8>>);
 

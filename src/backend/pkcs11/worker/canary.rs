@@ -33,8 +33,12 @@ struct Canary {
 }
 
 impl Canaries {
-    /// A wrapped key that has just opened: the version's canary, if it has none yet.
+    /// A wrapped key that has just opened: the version's canary, if it has none yet. One of a mechanism without integrity
+    /// opens whatever it holds, so anybody who writes to etcd could have chosen it, and the mechanism with it.
     pub(super) fn keep(&self, id: &KeyId, wrapped: &Wrapped, data_key: &Key) {
+        if wrapped.mechanism.is_committed() {
+            return;
+        }
         lock(&self.0).entry(id.clone()).or_insert_with(|| Canary {
             wrapped: wrapped.clone(),
             digest: digest(data_key),
@@ -95,4 +99,21 @@ fn make(
 
 fn digest(key: &Key) -> [u8; 32] {
     Sha256::digest(key.expose()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root_key::mechanism::Mechanism;
+
+    #[test]
+    fn what_anybody_could_have_written_is_no_canary() {
+        let (canaries, id, key) = (Canaries::default(), KeyId::random().unwrap(), Key::random().unwrap());
+        for mechanism in Mechanism::ALL {
+            let bytes = vec![0; 48];
+            canaries.keep(&id, &Wrapped { mechanism, bytes }, &key);
+            let kept = lock(&canaries.0).remove(&id);
+            assert_eq!(kept.is_some(), !mechanism.is_committed(), "{mechanism}");
+        }
+    }
 }

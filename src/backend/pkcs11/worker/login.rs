@@ -32,6 +32,9 @@ const LONGEST_MEMORY: Duration = Duration::from_secs(30);
 /// A rejected PIN that can't be written down is tried to be after so long.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
 
+/// What helps where a human types the PIN.
+const ASKED_AGAIN: &str = "the daemon does not ask for it again before `dekhand token info` has logged in with it";
+
 /// How this process came to be logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
@@ -61,11 +64,7 @@ impl Attempt<'_> {
         let Assignment { role, options, .. } = self.assignment;
         let user = match options.login {
             Login::None => return Ok(Proof::Confirmed),
-            Login::ProtectedPath => {
-                // Who types it is not known, so it is new each time.
-                check_flags(&(self.flags)()?, PinStanding::New)?;
-                return judge(session.login(UserType::User, None).map_err(Into::into));
-            }
+            Login::ProtectedPath => return self.log_in_at_the_device(session),
             Login::User => UserType::User,
             Login::Vendor(number) => UserType::VendorExtension(number),
         };
@@ -78,6 +77,37 @@ impl Attempt<'_> {
             // It sees what the token shows to everybody.
             (None, Role::Look) => Ok(Proof::Assumed),
             (None, Role::Daemon | Role::Admin) => Err(Problem::outage("no PIN is configured: the token wants a login")),
+        }
+    }
+
+    /// Lets the token ask for its PIN. Nobody here knows what was typed, so what is written down is that a PIN from there
+    /// was rejected: a daemon that asked again and again would lock the token by itself where a device answers for an
+    /// absent human. A command is started by somebody who is there; when it logs in, the daemon may ask again.
+    fn log_in_at_the_device(&self, session: &Session) -> Result<Proof, Problem> {
+        let by_itself = self.assignment.role == Role::Daemon;
+        let token = (self.flags)()?;
+        let pin = Pin::typed_elsewhere();
+        if by_itself && self.standing(&token, &pin)? == PinStanding::Rejected {
+            let reason = "the token has rejected the PIN from its own device before";
+            return Err(Problem::pin_rejected(format!("{reason}; {ASKED_AGAIN}")));
+        }
+        // What will be typed for a daemon is new each time; who starts a command knows what he will type.
+        let trusted = if by_itself {
+            PinStanding::New
+        } else {
+            PinStanding::Worked
+        };
+        check_flags(&token, trusted)?;
+        let outcome = session.login(UserType::User, None).map_err(TokenError::from);
+        if by_itself || outcome.is_ok() {
+            self.write_down(&token, &pin, &outcome);
+        }
+        match outcome {
+            Err(error) if error.cure() == Cure::Pin => {
+                let reason = format!("the token rejected the PIN from its own device ({error})");
+                Err(Problem::pin_rejected(format!("{reason}; {ASKED_AGAIN}")))
+            }
+            other => judge(other),
         }
     }
 
@@ -205,18 +235,17 @@ fn patience() -> Duration {
 /// nothing is tried when the next wrong one locks.
 fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> {
     let state = if token.pin_locked {
-        "is locked"
+        "is locked: no PIN is tried before an administrator has reset that"
     } else if token.pin_final_try {
-        "would be locked by one more wrong PIN"
+        "would be locked by one more wrong PIN: no PIN is tried before an administrator has reset that"
     } else if token.pin_count_low && standing == PinStanding::New {
-        "has seen a wrong PIN since the last login, and this one has never worked"
+        "has seen a wrong PIN since the last login, and this one has never worked, so it is not tried: a login by \
+         another program (such as pkcs11-tool --login) shows that it is right, and resets that"
     } else {
         return Ok(());
     };
     let name = token.name();
-    Err(Problem::pin_rejected(format!(
-        "the token {name} {state}: no PIN is tried before an administrator has reset that"
-    )))
+    Err(Problem::pin_rejected(format!("the token {name} {state}")))
 }
 
 fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {

@@ -109,9 +109,6 @@ values! {
 }
 
 impl ReturnValue {
-    /// Of PKCS#11 3.0; cryptoki has no name for it.
-    pub(in crate::backend::pkcs11) const AEAD_DECRYPT_FAILED: Self = Self(0x42);
-
     /// What helps, by the value alone.
     #[expect(
         clippy::match_same_arms,
@@ -148,21 +145,16 @@ impl ReturnValue {
         }
     }
 
-    /// Whether an unwrap that fails so may have been given a bad ciphertext: only a canary can tell.
+    /// Whether an unwrap that fails so may have been given a bad ciphertext: only a canary can tell. Vendors have values
+    /// of their own for that, so all may mean it but those that speak of sessions, logins, PINs or the token itself.
     pub(in crate::backend::pkcs11) fn may_mean_bad_ciphertext(self) -> bool {
-        matches!(
-            self,
-            Self::GENERAL_ERROR
-                | Self::FUNCTION_FAILED
-                | Self::ARGUMENTS_BAD
-                | Self::DATA_INVALID
-                | Self::DATA_LEN_RANGE
-                | Self::DEVICE_ERROR
-                | Self::ENCRYPTED_DATA_INVALID
-                | Self::ENCRYPTED_DATA_LEN_RANGE
-                | Self::AEAD_DECRYPT_FAILED
-                | Self::WRAPPED_KEY_INVALID
-        )
+        match self {
+            Self::DEVICE_REMOVED
+            | Self::CRYPTOKI_NOT_INITIALIZED
+            | Self::TOKEN_NOT_PRESENT
+            | Self::TOKEN_NOT_RECOGNIZED => false,
+            other => matches!(other.cure(), Cure::Module | Cure::Nothing),
+        }
     }
 }
 
@@ -178,5 +170,20 @@ impl fmt::Display for ReturnValue {
 impl fmt::Debug for ReturnValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_only_a_vendor_knows_may_mean_a_bad_ciphertext() {
+        for value in [0x8000_0070, 0x1234, 0x2, 0x5, 0x6, 0x7, 0x30, 0x40, 0x42, 0x70, 0x110] {
+            assert!(ReturnValue(value).may_mean_bad_ciphertext(), "{value:#x}");
+        }
+        for value in [0x32, 0x60, 0x82, 0x90, 0xA0, 0xA4, 0xB0, 0xB3, 0xE0, 0xE1, 0x101, 0x190] {
+            assert!(!ReturnValue(value).may_mean_bad_ciphertext(), "{value:#x}");
+        }
     }
 }

@@ -80,6 +80,7 @@ impl Node {
                 self.waits.set(self.waits.get() + 1);
                 pause();
             },
+            busy: &|_| {},
             warn: &|told| self.told.borrow_mut().push(told),
         }
         .log_in(session)
