@@ -65,20 +65,18 @@ async fn a_version_that_was_made_and_activated_in_an_outage_takes_over_when_the_
     assert_ne!(softhsm, elsewhere);
     std::fs::write(node.token.path("elsewhere.conf"), elsewhere).unwrap();
     let config = std::fs::read_to_string(node.config()).unwrap();
-    let next_to_it = node.path("elsewhere.yaml");
-    std::fs::write(
-        &next_to_it,
-        config
-            .replace("/softhsm2.conf", "/elsewhere.conf")
-            .replace("/state\n", "/elsewhere\n"),
-    )
-    .unwrap();
-    let next_to_it = next_to_it.display().to_string();
-    let rotate = ["keys", "rotate", "--activate-in", "0s", "--config", &next_to_it];
+    let config = config.replace("/softhsm2.conf", "/elsewhere.conf");
+    let config = config.replace("/state\n", "/elsewhere\n");
+    std::fs::write(node.path("elsewhere.yaml"), config).unwrap();
+    let config = node.path("elsewhere.yaml").display().to_string();
+    let rotate = ["keys", "rotate", "--activate-in", "0s", "--config", &config];
     let rotated = crate::run::json(&rotate);
-    let second = rotated["id"].as_str().unwrap().to_owned();
+    let second = rotated["version"]["id"].as_str().unwrap().to_owned();
+    let since = rotated["version"]["since"].as_str().unwrap();
+    let since = humantime::parse_rfc3339(since).unwrap();
 
-    for _ in 0..20 {
+    // Labels have no seconds: it is active with the next minute.
+    while SystemTime::now() < since + Duration::from_secs(1) {
         assert_eq!(kms.status().await.unwrap(), first, "nobody here can know");
         assert_eq!(kms.encrypt().await.unwrap().key_id, first);
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -35,7 +35,7 @@ impl Request {
 
     /// The worker that had begun it is lost. Returns it if the next one may repeat it, else answers.
     pub(super) fn survive(mut self, cause: &Error) -> Option<Self> {
-        if self.lost || !self.call.can_be_repeated() {
+        if !self.may_be_repeated() {
             let error = if self.call.can_be_repeated() {
                 cause.clone()
             } else {
@@ -47,6 +47,11 @@ impl Request {
         }
         self.lost = true;
         Some(self)
+    }
+
+    /// Whether another worker may do it as well: it changes nothing, and has not cost one yet.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        !self.lost && self.call.can_be_repeated()
     }
 
     fn is_waited_for(&self) -> bool {

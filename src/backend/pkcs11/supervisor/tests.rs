@@ -180,17 +180,20 @@ async fn a_call_that_the_worker_lets_wait_keeps_no_other_from_beginning() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_asks_for_it_is_replaced() {
+async fn a_worker_that_asks_for_it_is_replaced_and_its_call_repeated_once() {
     let bench = Bench::good(1);
     let failure = Failure {
         ends_worker: true,
         ..outage("the session is lost")
     };
-    bench.workers.script([Conduct::Fail(failure)]);
-    assert_eq!(message(bench.call().await), "the session is lost");
+    bench.workers.script([Conduct::Fail(failure.clone())]);
     bench.call().await.unwrap();
     assert_eq!(bench.workers.lock().begun, [0, 1]);
     assert!(bench.started_for("asked"));
+    bench.workers.script([Conduct::Fail(failure.clone()), Conduct::Fail(failure)]);
+    assert_eq!(message(bench.call().await), "the session is lost");
+    bench.call().await.unwrap();
+    assert_eq!(bench.workers.lock().begun, [0, 1, 1, 2, 3]);
 }
 
 #[tokio::test(start_paused = true)]

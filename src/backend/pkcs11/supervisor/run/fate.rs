@@ -9,6 +9,7 @@ use super::Supervision;
 use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::GRACE;
 use crate::backend::pkcs11::supervisor::journal::Reason;
@@ -59,7 +60,14 @@ impl Supervision {
         self.journal.called(&request.call, error.map_or(Ok(()), Err));
         // A wrapped key that is bad is proof that the root key works.
         let good = error.is_none_or(|error| error.kind() == Kind::BadInput);
-        request.answer(result.map_err(|failure| failure.error));
+        let fresh = |failure: &Failure| failure.ends_worker && !failure.pin_rejected;
+        match &failure {
+            // What this worker can't, a fresh one may.
+            Some(failure) if fresh(failure) && request.may_be_repeated() => {
+                self.queue.put_back(request.survive(&failure.error).into_iter().collect());
+            }
+            _ => request.answer(result.map_err(|failure| failure.error)),
+        }
         if is_current {
             self.journal.memory(memory);
         }
