@@ -248,6 +248,11 @@ impl Inner {
     fn note(&self, store: usize, result: Result<(), &Error>) {
         let now = self.clock.boottime();
         let mut state = self.lock();
+        if result.is_ok() && state.is_unlisted(store) {
+            // It is back, if this was not answered from memory: the next listing tells.
+            state.listing_wanted = true;
+            self.keeper_wanted.notify_one();
+        }
         let news = match result {
             Ok(()) => state.truth.note_good(store, now),
             Err(error) if store == 0 && error.kind() == Kind::Outage => state.truth.note_outage(error),

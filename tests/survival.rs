@@ -11,15 +11,20 @@
 mod away;
 #[path = "survival/calls.rs"]
 mod calls;
+#[path = "survival/findings.rs"]
+mod findings;
 #[path = "survival/hung.rs"]
 mod hung;
 #[path = "survival/isolation.rs"]
 mod isolation;
+#[path = "survival/mechanisms.rs"]
+mod mechanisms;
 #[path = "survival/memory.rs"]
 mod memory;
 #[path = "survival/missing.rs"]
 mod missing;
 #[path = "token/node.rs"]
+#[expect(dead_code, reason = "the tests of commands need more of it")]
 mod node;
 #[path = "survival/pin.rs"]
 mod pin;
@@ -27,6 +32,8 @@ mod pin;
 mod processes;
 #[path = "survival/rate.rs"]
 mod rate;
+#[path = "survival/restarts.rs"]
+mod restarts;
 #[path = "survival/rotation.rs"]
 mod rotation;
 #[path = "daemon/run.rs"]

@@ -194,13 +194,14 @@ impl Keeper<'_> {
     /// and Decrypts that name unknown versions must not become calls to a root key that is away: for the latter the
     /// versions are listed, and the wait goes on.
     async fn rest(&mut self, pause: Duration, good: bool) {
+        let inner = self.inner;
         let until = Instant::now() + pause;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return,
-                () = self.inner.keeper_wanted.notified() => {}
+                () = inner.keeper_wanted.notified() => {}
             }
-            if !self.inner.lock().listing_wanted {
+            if !inner.lock().listing_wanted {
                 if good {
                     return;
                 }
@@ -210,7 +211,12 @@ impl Keeper<'_> {
             if good {
                 return;
             }
+            let was_unlisted = inner.lock().is_unlisted(0);
             self.list().await;
+            if was_unlisted && !inner.lock().is_unlisted(0) {
+                // The root key is back: a call that proves it is due now.
+                return;
+            }
         }
     }
 }

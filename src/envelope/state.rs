@@ -226,6 +226,11 @@ impl State {
             })
     }
 
+    /// Whether the versions of a store could not be listed when that was tried last.
+    pub(crate) fn is_unlisted(&self, store: usize) -> bool {
+        self.stores.get(store).is_some_and(|listing| listing.error.is_some())
+    }
+
     /// Takes a new listing of a store and drops from memory what no longer decrypts.
     pub(crate) fn take_listing(&mut self, store: usize, listed: Result<Vec<Version>, Error>, now: Duration) {
         if store == 0 {

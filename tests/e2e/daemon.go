@@ -45,7 +45,8 @@ func dekhandBinary() (string, error) {
 func newDaemon(t testing.TB, dir, name, rootKeys string) *Daemon {
 	t.Helper()
 	own := filepath.Join(dir, name)
-	if err := os.Mkdir(own, 0o700); err != nil {
+	// The state directory too, as the installation does: `keys` notes in it that a PIN is right.
+	if err := os.MkdirAll(filepath.Join(own, "state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(own, "kms.sock")

@@ -22,7 +22,8 @@ const (
 type DirectLoad struct {
 	t       testing.TB
 	daemons []*Daemon
-	calls   Tally
+	seals   Tally
+	opens   Tally
 	peak    []Memory // per daemon
 	stop    chan struct{}
 	workers sync.WaitGroup
@@ -51,24 +52,25 @@ func startDirectLoad(t testing.TB, daemons ...*Daemon) *DirectLoad {
 
 // work seals at one node and opens at the next: the new payload, then one that was sealed long ago.
 func (l *DirectLoad) work(worker int) {
-	view := spell{tally: &l.calls}
-	defer view.close()
+	sealing, opening := spell{tally: &l.seals}, spell{tally: &l.opens}
+	defer sealing.close()
+	defer opening.close()
 	var kept []sealedPayload
 	for turn := worker; ; turn++ {
 		began := time.Now()
 		fresh, err := seal(l.daemons[turn%len(l.daemons)])
-		view.note(began, err)
+		sealing.note(began, err)
 		opener := l.daemons[(turn+1)%len(l.daemons)]
 		if err == nil {
 			began = time.Now()
-			view.note(began, fresh.open(opener))
+			opening.note(began, fresh.open(opener))
 			if len(kept) < directKept {
 				kept = append(kept, fresh)
 			}
 		}
 		if len(kept) > 0 {
 			began = time.Now()
-			view.note(began, kept[turn%len(kept)].open(opener))
+			opening.note(began, kept[turn%len(kept)].open(opener))
 		}
 		select {
 		case <-l.stop:
@@ -116,7 +118,11 @@ func (l *DirectLoad) watchMemory() {
 func (l *DirectLoad) end() {
 	l.t.Helper()
 	l.halt()
-	measured(l.t, "directly at the sockets meanwhile: calls %v", &l.calls)
+	var names []string
+	for _, d := range l.daemons {
+		names = append(names, d.name)
+	}
+	measured(l.t, "directly at the sockets of %v meanwhile: sealed %v, opened %v", names, &l.seals, &l.opens)
 	for i, d := range l.daemons {
 		measured(l.t, "RSS of %s meanwhile, at most: %v", d.name, l.peak[i])
 	}
@@ -135,7 +141,7 @@ func (l *DirectLoad) halt() {
 // mustNotHaveFailed is for what an operator may do at any hour.
 func (l *DirectLoad) mustNotHaveFailed() {
 	l.t.Helper()
-	if l.calls.bad > 0 {
-		l.t.Errorf("direct calls failed: %v", &l.calls)
+	if l.seals.bad+l.opens.bad > 0 {
+		l.t.Errorf("direct calls failed: sealed %v, opened %v", &l.seals, &l.opens)
 	}
 }

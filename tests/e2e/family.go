@@ -19,6 +19,8 @@ const (
 	roleDaemon  = "daemon"
 	roleSpawner = "token-spawner"
 	roleWorker  = "token-worker"
+	// roleUnknown has ended, and its parent does not know yet.
+	roleUnknown = "unknown"
 )
 
 // relative is a process of a daemon: itself, or one that it or one of them started.
@@ -58,7 +60,7 @@ func roleOf(pid int) string {
 	if words := strings.Split(string(text), "\x00"); len(words) > 1 {
 		return words[1]
 	}
-	return "unknown"
+	return roleUnknown
 }
 
 // only gives the one process of the role, or an error that says how many there are.
@@ -117,7 +119,7 @@ func (d *Daemon) memory() Memory {
 	m := Memory{}
 	for _, process := range d.family() {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.pid))
-		if err != nil {
+		if err != nil || process.role == roleUnknown {
 			continue // gone meanwhile
 		}
 		sum := m[process.role]

@@ -84,7 +84,8 @@ func (l *UncachedLoad) work() {
 	}
 }
 
-// awaitSuccess waits for the first success after a moment, and gives the time from then to its answer.
+// awaitSuccess waits for the first request that began after a moment and succeeded, and gives the time from then to its
+// answer.
 func (l *UncachedLoad) awaitSuccess(since time.Time) time.Duration {
 	l.t.Helper()
 	var first time.Duration
@@ -93,7 +94,7 @@ func (l *UncachedLoad) awaitSuccess(since time.Time) time.Duration {
 		defer l.lock.Unlock()
 		var last error = fmt.Errorf("no answer yet")
 		for _, request := range l.tries {
-			if request.ended.After(since) {
+			if request.began.After(since) {
 				if last = request.err; last == nil {
 					first = request.ended.Sub(since)
 					return nil
@@ -110,11 +111,16 @@ func (l *UncachedLoad) between(from, to time.Time) *Tally {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	counted := &Tally{}
-	view := spell{tally: counted}
-	defer view.close()
 	for _, request := range l.tries {
-		if !request.began.Before(from) && request.began.Before(to) {
-			view.note(request.began, request.err)
+		switch {
+		case request.began.Before(from) || !request.began.Before(to):
+		case request.err == nil:
+			counted.good++
+		default:
+			counted.bad++
+			if counted.firstErr == nil {
+				counted.firstErr = request.err
+			}
 		}
 	}
 	return counted

@@ -150,10 +150,20 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Waits until the daemon has noticed that its token is away.
 pub(crate) async fn until_away(daemon: &Daemon) {
-    until("the outage is noticed", || {
-        daemon.log().contains("the root key is away")
-    })
-    .await;
+    let words = ["the root key is away", "the versions can't be listed"];
+    until("the outage is noticed", || says(daemon, words)).await;
+}
+
+/// Waits until the daemon has noticed that its token is back.
+pub(crate) async fn until_back(daemon: &Daemon) {
+    let words = ["the root key is back", "the versions can be listed again"];
+    until("the token is found", || says(daemon, words)).await;
+}
+
+/// A probe or a listing may be the first to know.
+fn says(daemon: &Daemon, words: [&str; 2]) -> bool {
+    let log = daemon.log();
+    words.iter().any(|words| log.contains(words))
 }
 
 /// Starts the daemon with the operators' HTTP, and waits until Status is ok.

@@ -76,7 +76,7 @@ async fn with_any_function_hung_status_answers_and_requests_end_at_their_deadlin
 
 #[tokio::test]
 async fn a_caller_that_gives_up_does_not_cost_the_others_their_worker() {
-    let pkcs11 = &["call_timeout: 30s"];
+    let pkcs11 = &["call_timeout: 25s"];
     let node = Node::with(Settings { pkcs11, ..QUICK });
     let stock = stock(&node, Settings { pkcs11, ..QUICK }, 1).await;
     let daemon = node.start();

@@ -31,7 +31,7 @@ async fn a_rejected_pin_is_told_at_once_and_tolerated_like_an_outage_until_it_is
 
     // A command finds out that it is wrong: the daemon's next worker knows that, and neither waits nor tries.
     node.set_pin("wrong");
-    node.token.set("pin locks 2");
+    node.token.set("pin locks 5");
     let refused = node.command(&["keys", "list"]);
     assert!(!refused.status.success());
     assert_eq!(node.token.wrong_pins(), 1);

@@ -30,7 +30,7 @@ use crate::run::wait_for;
 /// A call may hang for as long as a test takes.
 const PATIENT: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 5m"],
+    pkcs11: &["call_timeout: 25s"],
     lines: &["probe: {interval: 1h}"],
 };
 const QUICK: Settings<'_> = Settings {

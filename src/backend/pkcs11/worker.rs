@@ -202,7 +202,7 @@ impl Drop for EndOnPanic {
     }
 }
 
-/// Bytes of data memory that this process has, as RLIMIT_DATA counts them; 0 where the system does not say.
+/// Bytes of data memory that this process has, as `RLIMIT_DATA` counts them; 0 where the system does not say.
 fn memory() -> u64 {
     // proc(5), statm: the sixth field is data and stack, in pages.
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

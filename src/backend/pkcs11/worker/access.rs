@@ -100,6 +100,7 @@ impl Service {
                 self.outlet.waiting(number, pause);
                 std::thread::sleep(pause);
             },
+            busy: &|time| self.outlet.waiting(number, time),
             warn: &|told| self.outlet.say(Level::Warn, told),
         }
         .log_in(session)

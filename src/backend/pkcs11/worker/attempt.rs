@@ -110,7 +110,7 @@ impl Service {
         for version in &found.versions {
             self.saw(Some(version.id.clone()));
         }
-        missing.retain(|what| !self.is_proven_missing(what));
+        missing.retain(|what| !self.is_proven_missing(what.as_ref()));
         // A command is a fresh worker each time, and its user looks twice.
         let believed = self.assignment.role != Role::Daemon && token.login() == Proof::Confirmed;
         if missing.is_empty() || believed {

@@ -156,11 +156,18 @@ pub(super) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, Tok
         ))),
         (None, _) => Err(silent.unwrap_or_else(|| TokenError::NoToken {
             name: name.to_string(),
-            seen: others
-                .iter()
-                .map(|(_, info)| info.name())
-                .collect::<Vec<_>>()
-                .join(", "),
+            seen: shown(&others),
         })),
+    }
+}
+
+/// The tokens that somebody has initialised, for a reader who looks for another one.
+fn shown(tokens: &[(Slot, TokenInfo)]) -> String {
+    let initialized = tokens.iter().filter(|(_, info)| info.initialized);
+    let names: Vec<String> = initialized.map(|(_, info)| info.name()).collect();
+    if names.is_empty() {
+        "none that is initialised".to_owned()
+    } else {
+        names.join(", ")
     }
 }

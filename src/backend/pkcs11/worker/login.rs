@@ -26,6 +26,9 @@ use crate::telemetry::log::chain;
 /// Several nodes start at once; so long they wait at most, each its own time, before a PIN that nobody has tried.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(15);
 
+/// To look up a PIN, or to write down what became of it, takes no longer than this on the slowest of machines.
+const LONGEST_MEMORY: Duration = Duration::from_secs(30);
+
 /// A rejected PIN that can't be written down is tried to be after so long.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,8 @@ pub(super) struct Attempt<'a> {
     pub(super) flags: &'a dyn Fn() -> Result<TokenInfo, TokenError>,
     /// Lets time pass, and tells the daemon why, and that the call has not begun.
     pub(super) wait: &'a dyn Fn(Duration, &str),
+    /// Tells the daemon that for so long at most it is not the token that it waits for.
+    pub(super) busy: &'a dyn Fn(Duration),
     /// A line for the daemon's log.
     pub(super) warn: &'a dyn Fn(String),
 }
@@ -111,7 +116,7 @@ impl Attempt<'_> {
         let mut pin = read()?;
         let token = (self.flags)()?;
         let mut standing = self.standing(&token, &pin)?;
-        if standing == PinStanding::New && self.assignment.role == Role::Daemon {
+        if standing.is_untried() && self.assignment.role == Role::Daemon {
             let why = "before it tries a PIN that has not worked on this token yet";
             (self.wait)(patience(), why);
             // Another node may have spent a try meanwhile, and somebody may have corrected the PIN.
@@ -122,7 +127,7 @@ impl Attempt<'_> {
         if standing == PinStanding::Rejected {
             return Err(self.rejected_before(source));
         }
-        if standing == PinStanding::New
+        if standing.is_untried()
             && let Some(Err(error)) = self.records.map(PinRecord::check)
         {
             let reason = chain(&error);
@@ -150,7 +155,7 @@ impl Attempt<'_> {
         let Some(records) = self.records else {
             return Ok(PinStanding::New);
         };
-        match records.standing(&token.name(), pin) {
+        match self.remember(|| records.standing(&token.name(), pin)) {
             Ok(standing) => Ok(standing),
             Err(error) if error.is_the_content() => {
                 let aside = records.set_aside().map_err(|error| Problem::outage(chain(&error)))?;
@@ -170,9 +175,21 @@ impl Attempt<'_> {
     }
 
     fn write_down(&self, token: &TokenInfo, pin: &Pin, outcome: &Result<(), TokenError>) {
-        let Some(records) = self.records else {
-            return;
-        };
+        if let Some(records) = self.records {
+            self.remember(|| self.write_down_in(records, token, pin, outcome));
+        }
+    }
+
+    /// Works on the memory of PINs, which hashes for a while. Who killed this process for that, as one whose token hangs,
+    /// would do so each time, and each time a try of the PIN would be lost.
+    fn remember<T>(&self, work: impl FnOnce() -> T) -> T {
+        (self.busy)(LONGEST_MEMORY);
+        let done = work();
+        (self.busy)(Duration::ZERO);
+        done
+    }
+
+    fn write_down_in(&self, records: &PinRecord, token: &TokenInfo, pin: &Pin, outcome: &Result<(), TokenError>) {
         match outcome {
             // Also of one that has worked before: its source may be another, or have been written anew.
             Ok(()) => {
@@ -194,6 +211,7 @@ impl Attempt<'_> {
                     }
                     // The next process would not know of it, so there is none before the disk is well again.
                     (self.wait)(BETWEEN_WRITES, "before it writes down again that the PIN was rejected");
+                    (self.busy)(LONGEST_MEMORY);
                 }
             }
             Err(_) => {}
@@ -212,22 +230,22 @@ fn patience() -> Duration {
     LONGEST_PATIENCE.mul_f64(f64::from(draw) / f64::from(u16::MAX))
 }
 
-/// Tokens lock after a few wrong PINs. One that has worked may be tried while the count is low; one that nobody has
-/// tried may not, and nothing is tried when the next wrong one locks.
+/// Tokens lock after a few wrong PINs. One that has worked may be tried while the count is low, and one that somebody has
+/// corrected here, since the wrong one before it is why the count is low; one of which nothing is known may not, and
+/// nothing is tried when the next wrong one locks.
 fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> {
     let state = if token.pin_locked {
-        "is locked"
+        "is locked: no PIN is tried before an administrator has reset that"
     } else if token.pin_final_try {
-        "would be locked by one more wrong PIN"
-    } else if token.pin_count_low && standing != PinStanding::Worked {
-        "has seen a wrong PIN since the last login, and this one has never worked"
+        "would be locked by one more wrong PIN: no PIN is tried before an administrator has reset that"
+    } else if token.pin_count_low && standing == PinStanding::New {
+        "has seen a wrong PIN since the last login, and this one has never worked, so it is not tried: a login by \
+         another program (such as pkcs11-tool --login) shows that it is right, and resets that"
     } else {
         return Ok(());
     };
     let name = token.name();
-    Err(Problem::pin_rejected(format!(
-        "the token {name} {state}: no PIN is tried before an administrator has reset that"
-    )))
+    Err(Problem::pin_rejected(format!("the token {name} {state}")))
 }
 
 fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {
@@ -237,3 +255,6 @@ fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

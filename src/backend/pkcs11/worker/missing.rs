@@ -38,8 +38,8 @@ impl Sightings {
     }
 
     /// Whether it was proven that this is gone.
-    pub(super) fn is_gone(&self, what: &Option<KeyId>) -> bool {
-        self.gone.contains(what)
+    pub(super) fn is_gone(&self, what: Option<&KeyId>) -> bool {
+        self.gone.contains(&what.cloned())
     }
 
     /// Something was not found, with a login that the token has confirmed or not. `now` is the machine's clock.
@@ -71,9 +71,9 @@ mod tests {
         let mut sightings = Sightings::default();
         assert_eq!(sightings.missed(None, true, start), Verdict::NotYet);
         assert_eq!(sightings.missed(None, true, after(14)), Verdict::NotYet);
-        assert!(!sightings.is_gone(&None));
+        assert!(!sightings.is_gone(None));
         assert_eq!(sightings.missed(None, true, after(15)), Verdict::Gone);
-        assert!(sightings.is_gone(&None));
+        assert!(sightings.is_gone(None));
 
         let mut unconfirmed = Sightings::default();
         assert_eq!(unconfirmed.missed(None, false, start), Verdict::NotYet);

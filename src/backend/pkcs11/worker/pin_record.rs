@@ -40,10 +40,19 @@ const MOST_REJECTED: usize = 8;
 pub(in crate::backend::pkcs11) enum PinStanding {
     /// Nothing.
     New,
+    /// Nothing, but the token has rejected another one: somebody has corrected it.
+    Corrected,
     /// It has worked.
     Worked,
     /// It was rejected: another try could lock the token.
     Rejected,
+}
+
+impl PinStanding {
+    /// Whether it would be tried for the first time.
+    pub(in crate::backend::pkcs11) fn is_untried(self) -> bool {
+        matches!(self, Self::New | Self::Corrected)
+    }
 }
 
 /// What is wrong with the memory of PINs. None of it means that a PIN is new.
@@ -107,6 +116,15 @@ impl PinRecord {
         }
     }
 
+    /// The same with few rounds.
+    #[cfg(test)]
+    pub(super) fn quick(state: &Path) -> Self {
+        Self {
+            rounds: 2,
+            ..Self::of(state)
+        }
+    }
+
     /// The file, for messages: who has unlocked a token and still has the same PIN removes it.
     pub(in crate::backend::pkcs11) fn path(&self) -> &Path {
         &self.path
@@ -134,8 +152,10 @@ impl PinRecord {
             PinStanding::Rejected
         } else if line.worked.iter().any(|worked| worked.bits == first_bits(&hash)) {
             PinStanding::Worked
-        } else {
+        } else if line.rejected.is_empty() {
             PinStanding::New
+        } else {
+            PinStanding::Corrected
         })
     }
 

@@ -66,6 +66,13 @@ pub(super) struct Service {
     clock: Clock,
 }
 
+/// What came of a canary.
+enum Canary {
+    Opened,
+    /// The token has too much to do; another canary tells.
+    Throttled,
+}
+
 /// What came of one job.
 enum Step {
     Answered(Result<Outcome, Failure>),
@@ -122,32 +129,40 @@ impl Service {
             call: Call::Probe { id: Some(id.clone()) },
         };
         self.outlet.waiting(canary.number, Duration::ZERO);
-        let mut ladder = Ladder::default();
-        let failure = loop {
-            let generation = *lock(&self.generation);
-            match self.with_session(seat, canary.number, |connection, token, session| {
-                self.canaries.prove(self, connection, token, session, id)
-            }) {
-                Ok(()) => {
-                    self.outlet.waiting(canary.number, LONGEST_DOUBT);
-                    return self.queue.again(doubtful);
+        match self.open_canary(seat, &canary, id) {
+            Ok(Canary::Opened) => {
+                self.outlet.waiting(canary.number, LONGEST_DOUBT);
+                self.queue.again(doubtful);
+            }
+            Ok(Canary::Throttled) => {
+                for job in doubtful {
+                    self.outlet.waiting(job.number, LONGEST_DOUBT);
+                    self.queue.doubt(id.clone(), job);
                 }
+            }
+            Err(failure) => {
+                for job in doubtful {
+                    self.answer(job.number, Err(failure.clone()));
+                }
+            }
+        }
+    }
+
+    fn open_canary(&self, seat: usize, canary: &Job, id: &KeyId) -> Result<Canary, Failure> {
+        let mut ladder = Ladder::default();
+        loop {
+            let generation = *lock(&self.generation);
+            let proven = self.with_session(seat, canary.number, |connection, token, session| {
+                self.canaries.prove(self, connection, token, session, id)
+            });
+            match proven {
+                Ok(()) => return Ok(Canary::Opened),
                 Err(Problem::Token(error)) if self.is_throttled(&error) => {
                     self.leave(seat);
-                    for job in doubtful {
-                        self.outlet.waiting(job.number, LONGEST_DOUBT);
-                        self.queue.doubt(id.clone(), job);
-                    }
-                    return;
+                    return Ok(Canary::Throttled);
                 }
-                Err(problem) => match self.recover(seat, &canary, problem, &mut ladder, generation) {
-                    Ok(()) => {}
-                    Err(failure) => break failure,
-                },
+                Err(problem) => self.recover(seat, canary, problem, &mut ladder, generation)?,
             }
-        };
-        for job in doubtful {
-            self.answer(job.number, Err(failure.clone()));
         }
     }
 
@@ -246,10 +261,9 @@ impl Service {
             }
         };
         match climbed {
-            Ok(()) => Ok(()),
             Err(Problem::Final(failure)) => Err(failure),
-            // The next attempt fails for the same reason, and climbs on.
-            Err(Problem::Token(_)) => Ok(()),
+            // If it failed, the next attempt fails for the same reason, and climbs on.
+            Ok(()) | Err(Problem::Token(_)) => Ok(()),
         }
     }
 
@@ -293,7 +307,7 @@ impl Service {
         lock(&self.sightings).saw(what);
     }
 
-    pub(super) fn is_proven_missing(&self, what: &Option<KeyId>) -> bool {
+    pub(super) fn is_proven_missing(&self, what: Option<&KeyId>) -> bool {
         lock(&self.sightings).is_gone(what)
     }
 
@@ -352,3 +366,6 @@ fn describe(rung: Rung) -> &'static str {
         Rung::Worker => "ends",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::backend::pkcs11::pin::Stamp;
 /// A memory with few rounds.
 fn record() -> (TempDir, PinRecord) {
     let state = tempfile::tempdir().unwrap();
-    let record = quick(state.path());
+    let record = PinRecord::quick(state.path());
     (state, record)
 }
 
@@ -24,13 +24,6 @@ fn record_of_kube() -> (TempDir, PinRecord) {
     let file = format!(r#"{{"apiVersion":"dekhand/pins/v1","tokens":[{line}]}}"#);
     files::replace(record.path(), file.as_bytes()).unwrap();
     (state, record)
-}
-
-fn quick(state: &Path) -> PinRecord {
-    PinRecord {
-        rounds: 2,
-        ..PinRecord::of(state)
-    }
 }
 
 /// A memory of the same file whose hashes are all wrong: what it knows, it knows from stamps.
@@ -66,11 +59,11 @@ fn a_pin_is_new_until_a_token_has_judged_it() {
 fn a_rejected_pin_is_known_again_after_a_restart_also_from_another_source() {
     let (state, record) = record();
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
-    let after = quick(state.path());
+    let after = PinRecord::quick(state.path());
     assert_eq!(after.standing("kube", &pin("9999", 1)).unwrap(), PinStanding::Rejected);
     // systemd writes the credential anew at each start.
     assert_eq!(after.standing("kube", &pin("9999", 2)).unwrap(), PinStanding::Rejected);
-    assert_eq!(after.standing("kube", &pin("1234", 3)).unwrap(), PinStanding::New);
+    assert_eq!(after.standing("kube", &pin("1234", 3)).unwrap(), PinStanding::Corrected);
 }
 
 #[test]
@@ -92,7 +85,10 @@ fn an_unchanged_source_needs_no_hash() {
     let stamps = without_hashes(&record);
     assert_eq!(stamps.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::Worked);
     assert_eq!(stamps.standing("kube", &pin("9999", 2)).unwrap(), PinStanding::Rejected);
-    assert_eq!(stamps.standing("kube", &pin("9999", 3)).unwrap(), PinStanding::New);
+    assert_eq!(
+        stamps.standing("kube", &pin("9999", 3)).unwrap(),
+        PinStanding::Corrected
+    );
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! What a worker promises about a token in trouble: calls made and answers read as the daemon does, at SoftHSM.
+
+mod ciphertexts;
+mod ladder;
+mod missing;
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use cryptoki::object::KeyType;
+use token_shim::token::PIN;
+use token_shim::token::Token;
+
+use super::*;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::pin::PinSource;
+use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::worker::connection::find_token;
+use crate::backend::pkcs11::worker::module::Module;
+use crate::backend::pkcs11::worker::test_token;
+use crate::files;
+use crate::proto::token_worker as wire;
+use crate::proto::token_worker::from_worker::What;
+use crate::root_key::Wrapped;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+
+fn v1() -> KeyId {
+    [1; 16].as_slice().try_into().unwrap()
+}
+
+fn key(byte: u8) -> Key {
+    Key::copied_from(&[byte; 32]).unwrap()
+}
+
+/// A token with the first version of a root key.
+fn plant(token: &Token) {
+    let session = test_token::session();
+    test_token::plant(&session, "kube.v1@20260301T1200Z", v1().as_bytes(), KeyType::AES, 32);
+    drop(session);
+    // It has left the module initialised.
+    Pkcs11::new(token_shim::path()).unwrap().finalize().unwrap();
+    token.forget_calls();
+}
+
+/// What a worker is told that knows its PIN to be right.
+fn assignment(token: &Token) -> Assignment {
+    let state = token.path("state");
+    files::private_directory(&state).unwrap();
+    let file = state.join("pin");
+    files::replace(&file, PIN.as_bytes()).unwrap();
+    let mut options = test_token::options();
+    options.pin = Some(PinSource::File(file));
+    Assignment {
+        role: Role::Daemon,
+        root_key: "kube".parse().unwrap(),
+        options,
+        state: Some(state),
+        memory: 1 << 30,
+    }
+}
+
+fn know_the_pin(assignment: &Assignment) -> PinRecord {
+    let Assignment { options, state, .. } = assignment;
+    let module = Module::load(&options.module).unwrap();
+    let (_, info) = find_token(&module, &options.token).unwrap();
+    module.finalize().unwrap();
+    let record = PinRecord::quick(state.as_ref().unwrap());
+    let pin = options.pin.as_ref().unwrap().read().unwrap();
+    record.note_worked(&info.name(), &pin).unwrap();
+    record
+}
+
+/// A worker in this process, with a thread for each session.
+struct Worker {
+    service: Arc<Service>,
+    threads: Vec<JoinHandle<()>>,
+    heard: mpsc::Receiver<What>,
+    answers: HashMap<u64, Result<Outcome, Failure>>,
+    /// What it wrote for the daemon's log.
+    told: Vec<String>,
+    number: u64,
+}
+
+impl Worker {
+    /// At a token where [`plant`] was.
+    fn start(token: &Token) -> Self {
+        Self::with(token, |_| {}, Clock::system())
+    }
+
+    /// The same with other options.
+    fn with(token: &Token, change: impl FnOnce(&mut Assignment), clock: Clock) -> Self {
+        let mut assignment = assignment(token);
+        change(&mut assignment);
+        let record = know_the_pin(&assignment);
+        token.forget_calls();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let sessions = usize::from(assignment.options.sessions);
+        let mut service = Service::new(assignment, Outlet::new(theirs), clock);
+        service.records = Some(record);
+        let service = Arc::new(service);
+        let threads = (0..sessions).map(|seat| {
+            let service = service.clone();
+            std::thread::spawn(move || service.run(seat))
+        });
+        let threads = threads.collect();
+        let (hear, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            while let Ok(message) = frame::read::<wire::FromWorker>(&ours) {
+                let mut message = message;
+                hear.send(message.what.take().unwrap()).ok();
+            }
+        });
+        Self {
+            service,
+            threads,
+            heard,
+            answers: HashMap::new(),
+            told: Vec::new(),
+            number: 0,
+        }
+    }
+
+    /// Begins a call.
+    fn begin(&mut self, call: Call) -> u64 {
+        self.number += 1;
+        let number = self.number;
+        self.service.queue.push(Job { number, call });
+        number
+    }
+
+    /// The answer to a call.
+    fn answer(&mut self, number: u64) -> Result<Outcome, Failure> {
+        loop {
+            if let Some(answer) = self.answers.remove(&number) {
+                return answer;
+            }
+            match self.heard.recv().unwrap() {
+                What::Answer(answer) => {
+                    let answer = Answer::from_wire(answer).unwrap();
+                    self.answers.insert(answer.number, answer.result);
+                }
+                What::Event(event) => self.told.push(event.message),
+                _ => {}
+            }
+        }
+    }
+
+    fn call(&mut self, call: Call) -> Result<Outcome, Failure> {
+        let number = self.begin(call);
+        self.answer(number)
+    }
+
+    fn wrap(&mut self, byte: u8) -> Result<Wrapped, Failure> {
+        let (id, data_key) = (v1(), key(byte));
+        self.call(Call::Wrap { id, data_key }).map(|outcome| match outcome {
+            Outcome::Wrapped(wrapped) => wrapped,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn unwrap(&mut self, wrapped: &Wrapped) -> Result<u8, Failure> {
+        self.call(unwrap(wrapped)).map(|outcome| first_byte(&outcome))
+    }
+
+    fn find(&mut self, expected: &[KeyId]) -> Result<Vec<Version>, Failure> {
+        let expected = expected.to_vec();
+        self.call(Call::Find { expected }).map(|outcome| match outcome {
+            Outcome::Versions(versions) => versions,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    /// Does a call in this thread, and gives what would be answered; a worker that would end does not.
+    fn climb(&self, call: Call) -> Result<Outcome, Failure> {
+        match self.service.climb(0, &Job { number: 0, call }, true) {
+            Step::Answered(result) => result,
+            Step::Doubtful(id) => panic!("a doubt about {id}"),
+        }
+    }
+
+    /// Which rungs it took since last asked.
+    fn rungs(&mut self) -> Vec<&'static str> {
+        let rungs = [Rung::Session, Rung::Login, Rung::Module, Rung::Worker].map(describe);
+        let of = |told: &String| rungs.into_iter().find(|rung| told.ends_with(rung));
+        let taken = self.told.iter().filter_map(of).collect();
+        self.told.clear();
+        taken
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.service.queue.close();
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+        self.service.disconnect();
+    }
+}
+
+fn unwrap(wrapped: &Wrapped) -> Call {
+    Call::Unwrap {
+        id: v1(),
+        wrapped: wrapped.clone(),
+    }
+}
+
+fn first_byte(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::DataKey(key) => *key.expose().first().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Another wrapped key that opens under nothing.
+fn forged(wrapped: &Wrapped, at: usize) -> Wrapped {
+    let mut forged = wrapped.clone();
+    let (byte, bit) = (at / 8 % forged.bytes.len(), at % 8);
+    *forged.bytes.get_mut(byte).unwrap() ^= 1 << bit;
+    forged
+}

@@ -1,0 +1,262 @@
+//! Each rung of the recovery ladder: what is climbed after which failure, and nothing above it.
+
+use token_shim::alone;
+
+use super::*;
+
+const SESSION: &str = "takes a new session";
+const LOGIN: &str = "logs in again";
+const MODULE: &str = "initialises the module anew";
+
+/// Runs calls at a token on which this befalls them, and gives the rungs that were climbed.
+fn after(token: &Token, worker: &mut Worker, wrapped: &Wrapped, control: &str) -> Vec<&'static str> {
+    worker.rungs();
+    token.forget_calls();
+    token.set(control);
+    assert_eq!(worker.unwrap(wrapped).unwrap(), 7, "{control}");
+    token.set("");
+    worker.rungs()
+}
+
+fn ready(token: &Token) -> (Worker, Wrapped) {
+    plant(token);
+    let mut worker = Worker::start(token);
+    let wrapped = worker.wrap(7).unwrap();
+    assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
+    assert_eq!(worker.rungs(), [""; 0]);
+    (worker, wrapped)
+}
+
+#[test]
+fn a_lost_session_costs_a_new_session() {
+    alone::run(|token| {
+        let (mut worker, wrapped) = ready(token);
+        for value in ["0xb0", "0xb3"] {
+            let rungs = after(
+                token,
+                &mut worker,
+                &wrapped,
+                &format!("C_DecryptInit fail {value} times 1"),
+            );
+            assert_eq!(rungs, [SESSION], "{value}");
+            assert_eq!((token.calls("C_Login"), token.calls("C_OpenSession")), (0, 1));
+        }
+    });
+}
+
+#[test]
+fn all_sessions_lost_with_the_login_cost_a_login_and_no_initialisation() {
+    alone::run(|token| {
+        let (mut worker, wrapped) = ready(token);
+        for value in ["", "0xb0", "0xb3"] {
+            let rungs = after(token, &mut worker, &wrapped, &format!("sessions lost {value}"));
+            assert_eq!(rungs, [SESSION, LOGIN], "{value}");
+            assert_eq!((token.calls("C_Login"), token.calls("C_Initialize")), (1, 0));
+        }
+        // The login is held again: what comes now meets no trouble.
+        assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
+        assert_eq!(worker.rungs(), [""; 0]);
+    });
+}
+
+#[test]
+fn an_operation_that_was_left_active_is_left_behind_with_its_session() {
+    alone::run(|token| {
+        let (mut worker, wrapped) = ready(token);
+        let rungs = after(token, &mut worker, &wrapped, "C_DecryptInit fail 0x90 times 1");
+        assert_eq!(rungs, [SESSION]);
+        // C_DecryptInit succeeded, C_Decrypt did nothing: that session would say 0x90 for ever.
+        let rungs = after(token, &mut worker, &wrapped, "C_Decrypt fail 0xb3 times 1");
+        assert_eq!(rungs, [SESSION]);
+        assert_eq!(token.calls("C_DecryptInit"), 2);
+    });
+}
+
+#[test]
+fn a_key_whose_handle_has_changed_is_found_again_by_its_id() {
+    alone::run(|token| {
+        let (mut worker, wrapped) = ready(token);
+        for value in ["0x82", "0x60"] {
+            let rungs = after(
+                token,
+                &mut worker,
+                &wrapped,
+                &format!("C_DecryptInit fail {value} times 1"),
+            );
+            assert_eq!(rungs, [SESSION], "{value}");
+            assert!(token.calls("C_FindObjectsInit") > 0, "{value}");
+            assert_eq!(token.calls("C_Login"), 0, "{value}");
+        }
+    });
+}
+
+#[test]
+fn a_lost_login_costs_a_login_whatever_the_token_says_of_it() {
+    alone::run(|token| {
+        let (mut worker, wrapped) = ready(token);
+        for (value, rungs) in [
+            ("0x101", [LOGIN].as_slice()),
+            ("0x82", &[SESSION, LOGIN]),
+            ("0x60", &[SESSION, LOGIN]),
+        ] {
+            let climbed = after(token, &mut worker, &wrapped, &format!("logged out {value}"));
+            assert_eq!(climbed, rungs, "{value}");
+            assert_eq!((token.calls("C_Login"), token.calls("C_Initialize")), (1, 0), "{value}");
+        }
+    });
+}
+
+#[test]
+fn a_lost_login_that_hides_the_keys_costs_no_version() {
+    alone::run(|token| {
+        let (mut worker, _) = ready(token);
+        let versions = worker.find(&[]).unwrap();
+        token.forget_calls();
+        token.set("logged out");
+        assert_eq!(worker.find(&[v1()]).unwrap(), versions);
+        assert_eq!(worker.rungs(), [LOGIN]);
+        token.set("logged out 0x82");
+        assert_eq!(worker.find(&[]).unwrap(), versions);
+        assert_eq!(token.calls("C_Initialize"), 0);
+    });
+}
+
+#[test]
+fn a_token_in_trouble_is_initialised_anew_once() {
+    alone::run(|token| {
+        let (mut worker, _) = ready(token);
+        for value in ["0x5", "0x30", "0x32", "0x190", "0xe0", "0xe1"] {
+            token.forget_calls();
+            token.set(&format!("C_EncryptInit fail {value} times 1"));
+            worker.wrap(8).unwrap();
+            assert_eq!(worker.rungs(), [MODULE], "{value}");
+            assert_eq!(
+                (token.calls("C_Finalize"), token.calls("C_Initialize")),
+                (1, 1),
+                "{value}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_module_is_never_finalised_around_a_call() {
+    alone::run(|token| {
+        plant(token);
+        let mut worker = Worker::with(token, |assignment| assignment.options.sessions = 2, Clock::system());
+        worker.wrap(7).unwrap();
+        worker.find(&[]).unwrap();
+        token.forget_calls();
+        token.set("C_Encrypt delay 300ms times 1\nC_FindObjectsInit fail 0x32 times 1");
+        let slow = worker.begin(Call::Wrap {
+            id: v1(),
+            data_key: key(9),
+        });
+        while token.calls("C_Encrypt") == 0 {
+            std::thread::yield_now();
+        }
+        let failing = worker.begin(Call::Find { expected: Vec::new() });
+        assert!(worker.answer(failing).is_ok());
+        // Answered before: the module waited for it. Around it, SoftHSM would have crashed this process.
+        assert!(worker.answers.remove(&slow).unwrap().is_ok());
+        let calls = token.record();
+        let place = |name: &str| calls.iter().position(|(_, function)| function == name).unwrap();
+        assert!(place("C_Encrypt") < place("C_Finalize"));
+        assert_eq!(token.calls("C_Initialize"), 1);
+    });
+}
+
+#[test]
+fn of_many_calls_that_fail_at_once_one_initialises_the_module() {
+    alone::run(|token| {
+        plant(token);
+        let mut worker = Worker::with(token, |assignment| assignment.options.sessions = 4, Clock::system());
+        let wrapped = worker.wrap(7).unwrap();
+        token.forget_calls();
+        // All four are in the module when it breaks.
+        token.set("C_DecryptInit delay 100ms times 4\nC_DecryptInit fail 0x32 times 4");
+        let calls: Vec<_> = (0..4).map(|_| worker.begin(unwrap(&wrapped))).collect();
+        for number in calls {
+            assert_eq!(first_byte(&worker.answer(number).unwrap()), 7);
+        }
+        assert_eq!((token.calls("C_Initialize"), token.calls("C_Login")), (1, 1));
+    });
+}
+
+#[test]
+fn a_worker_whose_rungs_are_used_up_ends() {
+    alone::run(|token| {
+        let (worker, wrapped) = ready(token);
+        token.forget_calls();
+        for (control, kind) in [
+            ("C_DecryptInit fail 0x32", Kind::Outage),
+            ("C_DecryptInit fail 0xb3", Kind::Outage),
+            ("C_DecryptInit fail 0x101", Kind::Outage),
+        ] {
+            token.set(control);
+            let failure = worker.climb(unwrap(&wrapped)).unwrap_err();
+            assert_eq!((failure.error.kind(), failure.ends_worker), (kind, true), "{control}");
+        }
+        assert_eq!(token.calls("C_Finalize"), 3, "once for each call");
+    });
+}
+
+#[test]
+fn what_a_token_refuses_is_a_refusal_and_changes_nothing() {
+    alone::run(|token| {
+        let (mut worker, _) = ready(token);
+        token.forget_calls();
+        token.set("C_EncryptInit fail 0x68");
+        let failure = worker.wrap(8).unwrap_err();
+        assert_eq!((failure.error.kind(), failure.ends_worker), (Kind::Refusal, false));
+        assert_eq!((token.calls("C_Login"), token.calls("C_Finalize")), (0, 0));
+        token.set("");
+        worker.wrap(8).unwrap();
+    });
+}
+
+#[test]
+fn a_token_that_was_gone_is_opened_again() {
+    alone::run(|token| {
+        let (worker, _) = ready(token);
+        let wrap = || Call::Wrap {
+            id: v1(),
+            data_key: key(8),
+        };
+        token.take_away();
+        let failure = worker.climb(wrap()).unwrap_err();
+        assert_eq!((failure.error.kind(), failure.ends_worker), (Kind::Outage, true));
+        token.put_back();
+        // And it would not even have had to end.
+        assert!(worker.climb(wrap()).is_ok());
+    });
+}
+
+#[test]
+fn a_login_that_was_there_already_is_a_login() {
+    alone::run(|token| {
+        plant(token);
+        token.set("login already");
+        let mut worker = Worker::start(token);
+        let wrapped = worker.wrap(7).unwrap();
+        assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
+        assert_eq!(worker.rungs(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_token_that_changes_what_it_can_is_tried_anew_and_opens_what_it_wrapped_before() {
+    alone::run(|token| {
+        let (mut worker, before) = ready(token);
+        token.set("like luna");
+        let luna = worker.wrap(8).unwrap();
+        assert_ne!(luna.mechanism, before.mechanism);
+        token.set("no gcm\nkwp");
+        let kwp = worker.wrap(9).unwrap();
+        assert!(!token.record().iter().any(|(_, function)| function == "C_Finalize"));
+        token.set("kwp");
+        for (wrapped, byte) in [(&before, 7), (&luna, 8), (&kwp, 9)] {
+            assert_eq!(worker.unwrap(wrapped).unwrap(), byte);
+        }
+    });
+}

@@ -1,0 +1,106 @@
+//! A version that is not found is an outage until a fresh worker has proven that it is gone.
+
+use std::time::Duration;
+
+use token_shim::alone;
+
+use super::*;
+use crate::clock::Timestamp;
+
+/// Runs with a clock that the test turns.
+fn with_turned_clock<F: Future<Output = ()>>(test: impl FnOnce(Clock) -> F) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async { test(Clock::turned(Timestamp::from_unix(0))).await });
+}
+
+async fn after(seconds: u64) {
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+}
+
+fn find() -> Call {
+    Call::Find { expected: vec![v1()] }
+}
+
+fn open() -> Call {
+    unwrap(&Wrapped {
+        mechanism: crate::root_key::mechanism::Mechanism::AesGcm,
+        bytes: vec![0; 60],
+    })
+}
+
+/// The kind of a failure, and whether the worker ends.
+fn failure(result: Result<Outcome, Failure>) -> (Kind, bool) {
+    let failure = result.unwrap_err();
+    (failure.error.kind(), failure.ends_worker)
+}
+
+#[test]
+fn what_a_worker_has_seen_it_never_calls_missing() {
+    alone::run(|token| {
+        plant(token);
+        with_turned_clock(async |clock| {
+            let worker = Worker::with(token, |_| {}, clock);
+            assert!(worker.climb(find()).is_ok());
+            token.set("finds nothing");
+            for call in [find(), open(), find()] {
+                assert_eq!(failure(worker.climb(call)), (Kind::Outage, true));
+                after(3600).await;
+            }
+            token.set("");
+            assert!(worker.climb(find()).is_ok());
+        });
+    });
+}
+
+#[test]
+fn a_fresh_worker_proves_by_two_looks_15_s_apart_that_a_version_is_gone() {
+    alone::run(|token| {
+        plant(token);
+        token.set("finds nothing");
+        with_turned_clock(async |clock| {
+            let worker = Worker::with(token, |_| {}, clock);
+            assert_eq!(failure(worker.climb(find())), (Kind::Outage, false));
+            assert_eq!(failure(worker.climb(open())), (Kind::Outage, false));
+            after(14).await;
+            assert_eq!(failure(worker.climb(find())), (Kind::Outage, false));
+            assert_eq!(failure(worker.climb(open())), (Kind::Outage, false));
+            after(1).await;
+            assert!(matches!(worker.climb(find()), Ok(Outcome::Versions(none)) if none.is_empty()));
+            assert_eq!(failure(worker.climb(open())), (Kind::Refusal, false));
+            // And if it is found all the same, it was there.
+            token.set("");
+            assert!(matches!(worker.climb(find()), Ok(Outcome::Versions(one)) if one.len() == 1));
+        });
+    });
+}
+
+#[test]
+fn a_login_that_was_there_already_proves_nothing() {
+    alone::run(|token| {
+        plant(token);
+        token.set("finds nothing\nlogin already");
+        with_turned_clock(async |clock| {
+            let worker = Worker::with(token, |_| {}, clock);
+            for _ in 0..4 {
+                assert_eq!(failure(worker.climb(find())), (Kind::Outage, false));
+                assert_eq!(failure(worker.climb(open())), (Kind::Outage, false));
+                after(3600).await;
+            }
+        });
+    });
+}
+
+#[test]
+fn a_command_believes_what_it_does_not_find() {
+    alone::run(|token| {
+        plant(token);
+        token.set("finds nothing");
+        let worker = Worker::with(token, |assignment| assignment.role = Role::Admin, Clock::system());
+        assert!(matches!(worker.climb(find()), Ok(Outcome::Versions(none)) if none.is_empty()));
+        drop(worker);
+        token.set("finds nothing\nlogin already");
+        let worker = Worker::with(token, |assignment| assignment.role = Role::Admin, Clock::system());
+        assert_eq!(worker.climb(find()).unwrap_err().error.kind(), Kind::Outage);
+    });
+}

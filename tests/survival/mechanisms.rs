@@ -1,0 +1,183 @@
+//! How data keys are wrapped, by tokens of every kind, and that a token is never believed.
+
+use std::process::Command;
+use std::process::Stdio;
+use std::rc::Rc;
+
+use dekhand::proto::v2::EncryptResponse;
+use token_shim::token::PIN;
+use token_shim::token::Token;
+use tonic::Code;
+
+use crate::calls::Kms;
+use crate::calls::stock;
+use crate::node::Node;
+use crate::node::Settings;
+
+const QUICK: Settings<'_> = Settings {
+    shared: true,
+    pkcs11: &["call_timeout: 5s"],
+    lines: &["probe: {interval: 1s}"],
+};
+
+/// What kind of token, and the mechanism that its payloads name.
+const TOKENS: [(&str, u8); 8] = [
+    ("", 1),
+    ("like luna", 2),
+    ("like luna12", 1),
+    ("like cloudhsm", 1),
+    ("like protectserver", 1),
+    ("like v3", 1),
+    ("no gcm\nkwp", 3),
+    ("no gcm", 4),
+];
+
+fn mechanism(sealed: &EncryptResponse) -> u8 {
+    sealed.ciphertext[2]
+}
+
+#[tokio::test]
+async fn payloads_of_every_mechanism_of_a_key_open_whatever_its_token_has_become() {
+    let node = Node::with(QUICK);
+    let mut sealed = Vec::new();
+    for (control, number) in TOKENS {
+        node.token.set(control);
+        let one = stock(&node, QUICK, 1).await.remove(0);
+        assert_eq!(mechanism(&one), number, "{control}");
+        sealed.push(one);
+    }
+    // The shim's key wrap is none of SoftHSM's; all the rest opens with any of these tokens.
+    for control in ["kwp", "like luna\nkwp", "like v3\nkwp"] {
+        node.token.set(control);
+        let daemon = node.start();
+        let kms = Kms::connect(&node.socket()).await;
+        for (one, (made, _)) in sealed.iter().zip(TOKENS) {
+            let opened = kms.decrypt(one).await;
+            assert!(opened.is_ok(), "{made:?} by {control:?}: {opened:?}");
+        }
+        assert_eq!(daemon.stop().0, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_root_key_is_made_and_served_by_every_kind_of_token() {
+    for (control, number) in [
+        ("like luna", 2),
+        ("like cloudhsm", 1),
+        ("like protectserver", 1),
+        ("no gcm", 4),
+    ] {
+        let node = Node::on(&Rc::new(Token::new()), QUICK);
+        node.token.set(control);
+        node.keys(&["create"]);
+        let _daemon = node.start();
+        let kms = Kms::connect(&node.socket()).await;
+        let sealed = kms.encrypt().await.unwrap();
+        assert_eq!(mechanism(&sealed), number, "{control}");
+        kms.decrypt(&sealed).await.unwrap();
+    }
+}
+
+/// Puts an RSA pair into a token, as a ceremony does.
+fn put_rsa(token: &Token, label: &str, id: &str) {
+    let output = Command::new("pkcs11-tool")
+        .arg("--module")
+        .arg(token_shim::softhsm())
+        .args(["--login", "--pin", PIN, "--token-label", "kube", "--keypairgen"])
+        .args([
+            "--key-type",
+            "rsa:2048",
+            "--usage-decrypt",
+            "--label",
+            label,
+            "--id",
+            id,
+        ])
+        .env("SOFTHSM2_CONF", token.path("softhsm2.conf"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("pkcs11-tool: apt-get install opensc");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_rsa_root_key_wraps_by_oaep_with_what_hash_the_token_has() {
+    let token = Rc::new(Token::new());
+    put_rsa(&token, "test.v1@20250101T0000Z", "00112233445566778899aabbccddeeff");
+    let node = Node::on(&token, QUICK);
+    let daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    let sealed = kms.encrypt().await.unwrap();
+    // SoftHSM has no OAEP with SHA-256.
+    assert_eq!(mechanism(&sealed), 6);
+    assert_eq!(daemon.stop().0, Some(0));
+    let _daemon = node.start();
+    Kms::connect(&node.socket()).await.decrypt(&sealed).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mechanism_can_be_demanded_and_one_that_does_not_work_is_a_refusal_that_says_why() {
+    let demanding = |pkcs11| Settings { pkcs11, ..QUICK };
+    let node = Node::with(demanding(&["mechanism: aes-cbc"]));
+    let sealed = stock(&node, demanding(&["mechanism: aes-cbc"]), 1).await.remove(0);
+    assert_eq!(mechanism(&sealed), 4);
+    node.configure(demanding(&["mechanism: aes-kwp"]));
+    let daemon = node.spawn();
+    let kms = Kms::when_open(&node.socket()).await;
+    kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
+        .await;
+    let log = daemon.log();
+    for said in [
+        "`mechanism: aes-kwp` can't be used",
+        "CKR_MECHANISM_INVALID",
+        "would use aes-gcm",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    // What is there still opens.
+    kms.until_open(&sealed).await;
+    let status = node.status();
+    assert!(!status.status.success());
+    assert!(
+        String::from_utf8_lossy(&status.stderr).contains("refuses"),
+        "{status:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_lies_is_found_out_and_another_mechanism_is_used() {
+    let node = Node::with(QUICK);
+    for (lie, found_out, number) in [
+        ("constant-iv", "IV", 4),
+        ("no-tamper-detection\nkwp", "open", 4),
+        ("C_EncryptInit delay 0ms\nconstant-iv\nkwp", "IV", 3),
+    ] {
+        node.token.set(lie);
+        let daemon = node.start();
+        let kms = Kms::connect(&node.socket()).await;
+        assert_eq!(mechanism(&kms.encrypt().await.unwrap()), number, "{lie}");
+        let (_, log) = daemon.stop();
+        let told = log.lines().find(|line| line.contains("aes-gcm is not used under"));
+        assert!(told.is_some_and(|line| line.contains(found_out)), "{lie}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_only_lies_is_refused() {
+    let node = Node::with(QUICK);
+    for lie in [
+        "constant-iv\nno cbc",
+        "C_Encrypt longer",
+        "C_Encrypt shorter",
+        "C_Encrypt flip\nno cbc",
+    ] {
+        node.token.set(lie);
+        let daemon = node.spawn();
+        let kms = Kms::when_open(&node.socket()).await;
+        kms.until_status(lie, |status| status == Err(Code::FailedPrecondition))
+            .await;
+        assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::FailedPrecondition);
+        let (_, log) = daemon.stop();
+        assert!(log.contains("no wrap mechanism does what it must"), "{lie}: {log}");
+    }
+}

@@ -1,0 +1,77 @@
+//! PINs over restarts of workers and daemons, and over three nodes at once: how many tries are spent.
+
+use std::rc::Rc;
+
+use rustix::process::Signal;
+use token_shim::token::PIN;
+
+use crate::node::Node;
+use crate::node::Settings;
+use crate::processes::send;
+use crate::processes::worker;
+use crate::run::Daemon;
+use crate::run::wait_for;
+
+const QUICK: Settings<'_> = Settings {
+    shared: true,
+    pkcs11: &["call_timeout: 1s"],
+    lines: &["probe: {interval: 1s}"],
+};
+
+fn until_rejected(daemon: &Daemon) {
+    wait_for("the rejected PIN is told", || daemon.log().contains("the PIN from"));
+}
+
+#[test]
+fn three_nodes_with_one_wrong_pin_spend_one_try_each_however_often_they_restart() {
+    let first = Node::with(QUICK);
+    let token = Rc::clone(&first.token);
+    // No flag warns, as with a TPM.
+    token.set("pin locks 10 silent");
+    token.forget_calls();
+    let nodes: Vec<_> = (0..3).map(|_| Node::on(&token, QUICK)).collect();
+    for node in &nodes {
+        node.set_pin("0000");
+    }
+    let daemons: Vec<_> = nodes.iter().map(Node::spawn).collect();
+    for daemon in &daemons {
+        until_rejected(daemon);
+        assert!(
+            daemon
+                .log()
+                .contains("before it tries a PIN that has not worked on this token yet")
+        );
+    }
+    assert_eq!((token.wrong_pins(), token.calls("C_Login")), (3, 3));
+    for daemon in daemons {
+        daemon.stop();
+    }
+    for _ in 0..2 {
+        let daemons: Vec<_> = nodes.iter().map(Node::spawn).collect();
+        daemons.iter().for_each(until_rejected);
+        // As a supervisor does that kills and restarts.
+        drop(daemons);
+    }
+    // Others may try it too, who know nothing of it.
+    assert_eq!((token.wrong_pins(), token.calls("C_Login")), (3, 3));
+}
+
+#[test]
+fn a_pin_that_the_token_has_changed_is_tried_once_by_all_workers_together() {
+    let node = Node::with(QUICK);
+    let daemon = node.start();
+    node.token.set("pin locks 10");
+    node.set_pin("0000");
+    let before = node.token.calls("C_Login");
+    send(worker(&daemon), Signal::KILL);
+    until_rejected(&daemon);
+    assert!(daemon.log().contains("the PIN from"), "{}", daemon.log());
+    // One more worker at least has come and gone without a try.
+    let initialised = node.token.calls("C_Initialize");
+    wait_for("another worker", || node.token.calls("C_Initialize") > initialised);
+    assert_eq!(node.token.calls("C_Login"), before + 1);
+    // The wrong one before it is why the count is low.
+    node.set_pin(PIN);
+    wait_for("it serves", || node.status().status.success());
+    wait_for("the right PIN", || node.token.wrong_pins() == 0);
+}
