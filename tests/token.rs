@@ -19,3 +19,5 @@ mod node;
 mod run;
 #[path = "token/start.rs"]
 mod start;
+#[path = "token/templates.rs"]
+mod templates;

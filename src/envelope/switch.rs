@@ -66,7 +66,7 @@ async fn step(inner: &Inner) -> Option<Duration> {
         },
         Choice::Wait(version) => {
             let reason = format!("version {} has no proven data key yet", version.number);
-            absent(inner, EnvelopeError::Unavailable(reason));
+            wait_for_data_key(inner, EnvelopeError::Unavailable(reason));
         }
         Choice::Refuse(sentence) => absent(inner, EnvelopeError::Refused(sentence)),
     }
@@ -114,13 +114,29 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
     Ok(())
 }
 
+/// Every start comes through here for a moment. What makes it last, the keeper logs.
+fn wait_for_data_key(inner: &Inner, reason: EnvelopeError) {
+    let sentence = reason.to_string();
+    if set_absent(inner, reason) {
+        tracing::debug!(reason = sentence, "no version encrypts yet");
+    }
+}
+
 fn absent(inner: &Inner, reason: EnvelopeError) {
     let sentence = reason.to_string();
-    if inner.lock().set_absent(reason) {
+    if set_absent(inner, reason) {
         tracing::warn!(reason = sentence, "no version encrypts");
+    }
+}
+
+/// Says whether that is news.
+fn set_absent(inner: &Inner, reason: EnvelopeError) -> bool {
+    let news = inner.lock().set_absent(reason);
+    if news {
         inner.metrics.primary.clear();
         inner.changed();
         // What ends it, the keeper finds: at the pace of something that is not good.
         inner.keeper_wanted.notify_one();
     }
+    news
 }

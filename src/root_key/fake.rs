@@ -29,6 +29,8 @@ pub(crate) enum Mood {
     Good,
     /// Nothing is reachable.
     Away,
+    /// A listing is not answered.
+    Silent,
     /// Lists, but permits no wrap.
     Refuses,
     /// Unwraps to other keys.
@@ -162,6 +164,9 @@ impl Fake {
 #[async_trait]
 impl RootKey for Fake {
     async fn discover(&self) -> Result<Vec<Version>, Error> {
+        if self.lock().mood == Mood::Silent {
+            std::future::pending::<()>().await;
+        }
         let mut inner = self.lock();
         inner.calls.discover += 1;
         if inner.mood == Mood::Away {

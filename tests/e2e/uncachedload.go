@@ -111,11 +111,16 @@ func (l *UncachedLoad) between(from, to time.Time) *Tally {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	counted := &Tally{}
-	view := spell{tally: counted}
-	defer view.close()
 	for _, request := range l.tries {
-		if !request.began.Before(from) && request.began.Before(to) {
-			view.note(request.began, request.err)
+		switch {
+		case request.began.Before(from) || !request.began.Before(to):
+		case request.err == nil:
+			counted.good++
+		default:
+			counted.bad++
+			if counted.firstErr == nil {
+				counted.firstErr = request.err
+			}
 		}
 	}
 	return counted

@@ -134,9 +134,14 @@ pub(crate) async fn stock(node: &Node, settings: Settings<'_>, count: usize) -> 
     for _ in 0..count {
         stock.push(kms.encrypt().await.unwrap());
     }
-    assert_eq!(daemon.stop().0, Some(0));
+    assert_eq!(stop(daemon).await.0, Some(0));
     node.configure(settings);
     stock
+}
+
+/// Stops a daemon. Meanwhile connections to it are served, so that it need not wait for them.
+pub(crate) async fn stop(daemon: Daemon) -> (Option<i32>, String) {
+    tokio::task::spawn_blocking(|| daemon.stop()).await.unwrap()
 }
 
 /// Waits until something holds, while calls go on.

@@ -11,7 +11,7 @@
 //! | 7. `SoftHSM` takes a NULL IV for zeros | [`no_two_data_keys_are_wrapped_under_one_iv`], and `mechanisms.rs` |
 //! | 8. `CKM_AES_KEY_WRAP_PAD` is two formats | [`a_token_that_has_only_the_key_wrap_of_two_formats_is_refused`] |
 //! | 9. a restart loop with a wrong PIN locks tokens | `restarts.rs`, and the worker's `login/tests.rs` |
-//! | 10. other processes' new objects are visible at the next look | [`a_version_made_by_another_process_is_found_without_a_login`] |
+//! | 10. other processes' new objects are visible at the next look | `a_version_made_by_another_process_is_found_without_a_login` (`serve/tests/missing.rs`), and `rotation.rs` |
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -177,30 +177,4 @@ async fn a_token_that_has_only_the_key_wrap_of_two_formats_is_refused() {
     node.token.set("");
     kms.until_status("well without a restart", |status| status.is_ok())
         .await;
-}
-
-#[tokio::test]
-async fn a_version_made_by_another_process_is_found_without_a_login() {
-    let node = Node::with(QUICK);
-    let daemon = node.start();
-    let kms = Kms::connect(&node.socket()).await;
-    let first = kms.status().await.unwrap();
-    node.token.forget_calls();
-    let rotated = node.keys(&["rotate", "--activate-in", "0s"]);
-    let second = rotated["id"].as_str().unwrap();
-    assert_ne!(first, second);
-    kms.until_status("v2 encrypts", |status| status == Ok(second)).await;
-    let worker = worker(&daemon);
-    let of_the_worker: Vec<_> = node
-        .token
-        .record()
-        .into_iter()
-        .filter(|(process, _)| *process == worker)
-        .collect();
-    assert!(of_the_worker.iter().any(|(_, function)| function == "C_FindObjects"));
-    assert!(
-        of_the_worker
-            .iter()
-            .all(|(_, function)| function != "C_Login" && function != "C_Initialize")
-    );
 }

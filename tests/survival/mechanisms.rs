@@ -11,6 +11,7 @@ use tonic::Code;
 
 use crate::calls::Kms;
 use crate::calls::stock;
+use crate::calls::stop;
 use crate::node::Node;
 use crate::node::Settings;
 
@@ -24,7 +25,7 @@ const QUICK: Settings<'_> = Settings {
 const TOKENS: [(&str, u8); 8] = [
     ("", 1),
     ("like luna", 2),
-    ("like luna12", 1),
+    ("like luna12", 2),
     ("like cloudhsm", 1),
     ("like protectserver", 1),
     ("like v3", 1),
@@ -55,7 +56,7 @@ async fn payloads_of_every_mechanism_of_a_key_open_whatever_its_token_has_become
             let opened = kms.decrypt(one).await;
             assert!(opened.is_ok(), "{made:?} by {control:?}: {opened:?}");
         }
-        assert_eq!(daemon.stop().0, Some(0));
+        assert_eq!(stop(daemon).await.0, Some(0));
     }
 }
 
@@ -63,8 +64,8 @@ async fn payloads_of_every_mechanism_of_a_key_open_whatever_its_token_has_become
 async fn a_root_key_is_made_and_served_by_every_kind_of_token() {
     for (control, number) in [
         ("like luna", 2),
-        ("like cloudhsm", 1),
         ("like protectserver", 1),
+        ("like v3", 1),
         ("no gcm", 4),
     ] {
         let node = Node::on(&Rc::new(Token::new()), QUICK);
@@ -110,7 +111,7 @@ async fn an_rsa_root_key_wraps_by_oaep_with_what_hash_the_token_has() {
     let sealed = kms.encrypt().await.unwrap();
     // SoftHSM has no OAEP with SHA-256.
     assert_eq!(mechanism(&sealed), 6);
-    assert_eq!(daemon.stop().0, Some(0));
+    assert_eq!(stop(daemon).await.0, Some(0));
     let _daemon = node.start();
     Kms::connect(&node.socket()).await.decrypt(&sealed).await.unwrap();
 }
@@ -148,15 +149,15 @@ async fn a_mechanism_can_be_demanded_and_one_that_does_not_work_is_a_refusal_tha
 async fn a_token_that_lies_is_found_out_and_another_mechanism_is_used() {
     let node = Node::with(QUICK);
     for (lie, found_out, number) in [
-        ("constant-iv", "IV", 4),
-        ("no-tamper-detection\nkwp", "open", 4),
-        ("C_EncryptInit delay 0ms\nconstant-iv\nkwp", "IV", 3),
+        ("constant-iv", "an IV of zeros", 4),
+        ("no-tamper-detection\nkwp", "with a changed IV", 4),
+        ("constant-iv\nkwp", "an IV of zeros", 3),
     ] {
         node.token.set(lie);
         let daemon = node.start();
         let kms = Kms::connect(&node.socket()).await;
         assert_eq!(mechanism(&kms.encrypt().await.unwrap()), number, "{lie}");
-        let (_, log) = daemon.stop();
+        let (_, log) = stop(daemon).await;
         let told = log.lines().find(|line| line.contains("aes-gcm is not used under"));
         assert!(told.is_some_and(|line| line.contains(found_out)), "{lie}: {log}");
     }
@@ -165,19 +166,14 @@ async fn a_token_that_lies_is_found_out_and_another_mechanism_is_used() {
 #[tokio::test]
 async fn a_token_that_only_lies_is_refused() {
     let node = Node::with(QUICK);
-    for lie in [
-        "constant-iv\nno cbc",
-        "C_Encrypt longer",
-        "C_Encrypt shorter",
-        "C_Encrypt flip\nno cbc",
-    ] {
+    for lie in ["constant-iv\nno cbc", "C_Encrypt longer", "C_Encrypt shorter"] {
         node.token.set(lie);
         let daemon = node.spawn();
         let kms = Kms::when_open(&node.socket()).await;
         kms.until_status(lie, |status| status == Err(Code::FailedPrecondition))
             .await;
         assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::FailedPrecondition);
-        let (_, log) = daemon.stop();
+        let (_, log) = stop(daemon).await;
         assert!(log.contains("no wrap mechanism does what it must"), "{lie}: {log}");
     }
 }

@@ -49,3 +49,39 @@ async fn a_rejected_pin_is_told_at_once_and_tolerated_like_an_outage_until_it_is
     until("the alert ends", || page(http, "/metrics").contains(&gauge(0))).await;
     assert_eq!(node.token.wrong_pins(), 0, "the right one has reset the count");
 }
+
+#[tokio::test]
+async fn a_daemon_whose_token_asks_for_its_pin_itself_asks_once_and_again_when_a_command_has_logged_in() {
+    let node = Node::new();
+    let config = std::fs::read_to_string(node.path("config.yaml")).unwrap();
+    let lines = config.lines().map(|line| match line.contains("pin: {file:") {
+        true => "      login: protected-path",
+        false => line,
+    });
+    std::fs::write(node.path("config.yaml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+    // Nothing shows it coming, as with a TPM.
+    node.token.set("protected-path wrong\npin locks 5 silent");
+
+    let mut daemon = node.spawn();
+    until("the PIN was rejected", || node.token.wrong_pins() > 0).await;
+    for _ in 0..2 {
+        until("another worker was refused", || {
+            daemon.log().contains("has rejected the PIN from its own device before")
+        })
+        .await;
+        assert_eq!(daemon.stop().0, Some(0));
+        daemon = node.spawn();
+    }
+    assert_eq!(
+        node.token.wrong_pins(),
+        1,
+        "neither a new worker nor a restart has asked again"
+    );
+
+    node.token.set(&format!("protected-path {PIN}"));
+    let info = node.command(&["token", "info"]);
+    assert!(info.status.success(), "{}", String::from_utf8_lossy(&info.stderr));
+    let kms = Kms::when_open(&node.socket()).await;
+    kms.until_status("the daemon has logged in", |status| status.is_ok())
+        .await;
+}

@@ -3,6 +3,7 @@
 use cryptoki::object::Attribute;
 
 use crate::backend::pkcs11::label;
+use crate::backend::pkcs11::options::EnvironmentVariable;
 use crate::backend::pkcs11::options::Login;
 use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::backend::pkcs11::worker::keys::template;
@@ -56,11 +57,10 @@ fn line(attribute: &Attribute) -> String {
 }
 
 fn command(options: &Pkcs11Options, id: &KeyId, label: &str) -> String {
-    let mut words = vec![
-        "pkcs11-tool".to_owned(),
-        "--module".to_owned(),
-        quoted(&options.module.to_string_lossy()),
-    ];
+    // Without the variables of the configuration the module may show another token of the same name.
+    let mut words: Vec<String> = options.environment.iter().map(assignment).collect();
+    words.extend(["pkcs11-tool", "--module"].map(str::to_owned));
+    words.push(quoted(&options.module.to_string_lossy()));
     match options.token.label() {
         Some(token) => words.extend(["--token-label".to_owned(), quoted(token)]),
         None => words.extend(["--slot".to_owned(), "NUMBER".to_owned()]),
@@ -83,6 +83,10 @@ fn command(options: &Pkcs11Options, id: &KeyId, label: &str) -> String {
         words.push("--extractable".to_owned());
     }
     words.join(" ")
+}
+
+fn assignment(EnvironmentVariable { name, value }: &EnvironmentVariable) -> String {
+    format!("{name}={}", quoted(value))
 }
 
 /// A word as a shell takes it.
@@ -133,6 +137,20 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_example_reaches_the_token_that_the_configuration_means() {
+        let mut options = options();
+        options.environment = vec![EnvironmentVariable {
+            name: "SOFTHSM2_CONF".to_owned(),
+            value: "/etc/my token.conf".to_owned(),
+        }];
+        let text = printed(&options);
+        assert!(
+            text.contains("\nSOFTHSM2_CONF='/etc/my token.conf' pkcs11-tool --module "),
+            "{text}"
+        );
     }
 
     #[test]

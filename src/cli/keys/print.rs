@@ -178,9 +178,11 @@ impl Desk<'_> {
              key everywhere",
         ));
         if state == State::Pending {
-            steps.push(Step::new(
-                "give it its date: `dekhand keys activate --in 10m`, or the same with --print",
-            ));
+            steps.push(Step::new(if self.is_listed() {
+                "give it its date: `dekhand keys activate --in 10m --print`"
+            } else {
+                "give it its date: `dekhand keys activate --in 10m`, or the same with --print"
+            }));
         }
         let action = match (act, state) {
             (Act::Import, _) => "import",
@@ -192,7 +194,7 @@ impl Desk<'_> {
 
     fn listing(&self, entry: &Entry) -> Step {
         let step = if self.is_listed() {
-            "on every node, add to `versions:` in the configuration:"
+            "on every node, add to `versions:` in the configuration, and restart the daemon:"
         } else {
             "only if the token cannot keep that label: on every node, list all versions in `versions:` of the \
              configuration, this one as"
@@ -204,7 +206,7 @@ impl Desk<'_> {
     fn relabelled(&self, action: &'static str, version: &Version) -> Sheet {
         let entry = Entry::changed(&self.options.versions, version);
         let step = if self.is_listed() {
-            let step = "on every node, let `versions:` in the configuration list it as";
+            let step = "on every node, let `versions:` in the configuration list it so, and restart the daemon:";
             Step::new(step).lines([entry.to_string()])
         } else {
             let everywhere = if self.target.shared {
@@ -247,7 +249,7 @@ impl Desk<'_> {
         };
         let mut steps = vec![Step::new(format!("in {everywhere}, delete every object with this id:")).lines(object)];
         if self.is_listed() {
-            let step = "on every node, take it out of `versions:` in the configuration:";
+            let step = "on every node, take it out of `versions:` in the configuration, and restart the daemon:";
             steps.push(Step::new(step).lines([entry.to_string()]));
         }
         Ok(self.sheet("destroy", &version, entry, steps))

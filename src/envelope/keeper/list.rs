@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use super::Keeper;
 use super::LISTING_GAP;
+use crate::envelope::Store;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::limited;
 use crate::envelope::state::Mark;
 use crate::envelope::state::Primary;
+use crate::root_key::error::Error;
+use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
 
 impl Keeper<'_> {
@@ -29,21 +32,10 @@ impl Keeper<'_> {
         inner.lock().listing_wanted = false;
         for (number, store) in inner.stores.iter().enumerate() {
             let listed = limited(store.root_key.discover()).await;
-            let now = inner.clock.boottime();
-            let mut state = inner.lock();
-            let was_away = state.stores.get(number).is_some_and(|listing| listing.error.is_some());
-            match &listed {
-                Ok(_) if was_away => tracing::info!(root_key = %store.name, "the versions can be listed again"),
-                Err(error) if !was_away => {
-                    tracing::error!(root_key = %store.name, error = error.chain(), "the versions can't be listed");
-                }
-                Ok(_) | Err(_) => {}
+            self.take_listing(number, store, listed);
+            if number == 0 && inner.stores.len() > 1 && matches!(inner.lock().primary, Primary::Absent(_)) {
+                self.begin_with_the_first().await;
             }
-            state.take_listing(number, listed, now);
-            inner
-                .metrics
-                .cached_data_keys
-                .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
         }
         self.listed = Some(inner.clock.boottime());
         self.refused.clear();
@@ -51,6 +43,34 @@ impl Keeper<'_> {
         inner.lock().listings += 1;
         inner.switch_wanted.notify_one();
         inner.changed();
+    }
+
+    fn take_listing(&self, number: usize, store: &Store, listed: Result<Vec<Version>, Error>) {
+        let inner = self.inner;
+        let now = inner.clock.boottime();
+        let mut state = inner.lock();
+        let was_away = state.stores.get(number).is_some_and(|listing| listing.error.is_some());
+        match &listed {
+            Ok(_) if was_away => tracing::info!(root_key = %store.name, "the versions can be listed again"),
+            Err(error) if !was_away => {
+                tracing::error!(root_key = %store.name, error = error.chain(), "the versions can't be listed");
+            }
+            Ok(_) | Err(_) => {}
+        }
+        state.take_listing(number, listed, now);
+        inner
+            .metrics
+            .cached_data_keys
+            .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Only the first store encrypts: a token behind it that does not answer must not keep it from that.
+    async fn begin_with_the_first(&mut self) {
+        self.read_mark().await;
+        // What fails here is done again, and judged, in this round.
+        if self.make_data_keys().await.is_ok() {
+            self.inner.switch_wanted.notify_one();
+        }
     }
 
     /// Reads the highest reported version: at the start, and while it blocks, since `keys accept-loss` removes it.

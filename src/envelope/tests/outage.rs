@@ -20,6 +20,15 @@ async fn a_start_without_the_token_is_unavailable_and_heals_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_root_key_that_does_not_answer_delays_no_start() {
+    let (first, second) = (one_version(), Fake::new());
+    second.set_mood(Mood::Silent);
+    let node = Node::start(&[&first, &second], &state(), Policy::default()).await;
+    assert!(node.envelope.status().is_ok());
+    assert!(node.reads(&node.encrypt().await.unwrap()).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_an_outage_the_live_key_encrypts_and_cached_keys_decrypt_for_outage_tolerate() {
     let fake = one_version();
     let elsewhere = sealed_elsewhere(&fake, 1).await.remove(0);

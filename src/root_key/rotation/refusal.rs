@@ -174,6 +174,12 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Whole days as days, as they are asked for: `90d` is not "2months 29days 2h 52m 48s".
 fn length(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    let seconds = duration.as_secs();
+    if seconds >= DAY && seconds.is_multiple_of(DAY) {
+        return format!("{}d", seconds / DAY);
+    }
     humantime::format_duration(duration).to_string()
 }

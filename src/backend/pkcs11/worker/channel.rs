@@ -16,6 +16,8 @@ use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::protocol::outcome::Answer;
 use crate::proto::token_worker as wire;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
 
 /// How much an event matters, as the daemon's log knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +57,15 @@ impl Outlet {
         })
     }
 
-    /// An answer, with the memory that this process has now.
+    /// An answer, with the memory that this process has now. One that no message can hold is told as that: a caller
+    /// without an answer would take this process for one that hangs.
     pub(super) fn answer(&self, answer: &Answer) {
-        self.write(&answer.to_wire()).ok();
+        if let Err(error @ ProtocolError::TooLong(_)) = self.write(&answer.to_wire()) {
+            let told = Error::new(Kind::Outage, "the token has more to tell than can be passed on").because(error);
+            let Answer { number, memory, .. } = *answer;
+            let result = Err(told.into());
+            self.write(&Answer { number, memory, result }.to_wire()).ok();
+        }
     }
 
     /// A line for the daemon's log.
@@ -82,5 +90,31 @@ impl Outlet {
     fn write(&self, message: &wire::FromWorker) -> Result<(), ProtocolError> {
         let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         frame::write(&*channel, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::pkcs11::protocol::outcome::Outcome;
+
+    #[test]
+    fn an_answer_that_is_too_long_is_told_and_not_left_out() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        Outlet::new(theirs).answer(&Answer {
+            number: 7,
+            memory: 0,
+            result: Ok(Outcome::Report(vec![0; 2 << 20])),
+        });
+        let message: wire::FromWorker = frame::read(&ours).unwrap();
+        let Some(wire::from_worker::What::Answer(answer)) = message.what else {
+            panic!("no answer");
+        };
+        let answer = Answer::from_wire(answer).unwrap();
+        assert_eq!(answer.number, 7);
+        assert!(
+            answer.result.unwrap_err().error.chain().contains("2097"),
+            "says how long"
+        );
     }
 }

@@ -91,8 +91,13 @@ impl Attempt<'_> {
             let reason = "the token has rejected the PIN from its own device before";
             return Err(Problem::pin_rejected(format!("{reason}; {ASKED_AGAIN}")));
         }
-        // Who types it is not known, so it is new each time.
-        check_flags(&token, PinStanding::New)?;
+        // What will be typed for a daemon is new each time; who starts a command knows what he will type.
+        let trusted = if by_itself {
+            PinStanding::New
+        } else {
+            PinStanding::Worked
+        };
+        check_flags(&token, trusted)?;
         let outcome = session.login(UserType::User, None).map_err(TokenError::from);
         if by_itself || outcome.is_ok() {
             self.write_down(&token, &pin, &outcome);
@@ -230,18 +235,17 @@ fn patience() -> Duration {
 /// nothing is tried when the next wrong one locks.
 fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> {
     let state = if token.pin_locked {
-        "is locked"
+        "is locked: no PIN is tried before an administrator has reset that"
     } else if token.pin_final_try {
-        "would be locked by one more wrong PIN"
+        "would be locked by one more wrong PIN: no PIN is tried before an administrator has reset that"
     } else if token.pin_count_low && standing == PinStanding::New {
-        "has seen a wrong PIN since the last login, and this one has never worked"
+        "has seen a wrong PIN since the last login, and this one has never worked, so it is not tried: a login by \
+         another program (such as pkcs11-tool --login) shows that it is right, and resets that"
     } else {
         return Ok(());
     };
     let name = token.name();
-    Err(Problem::pin_rejected(format!(
-        "the token {name} {state}: no PIN is tried before an administrator has reset that"
-    )))
+    Err(Problem::pin_rejected(format!("the token {name} {state}")))
 }
 
 fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {

@@ -28,10 +28,12 @@ use crate::backend::pkcs11::worker::missing::Sightings;
 use crate::backend::pkcs11::worker::missing::Verdict;
 use crate::backend::pkcs11::worker::pin_record::PinRecord;
 use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::queue::CANARY_GAP;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::queue::Queue;
 use crate::backend::pkcs11::worker::queue::Work;
 use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::clock::Clock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -57,7 +59,19 @@ pub(super) struct Service {
     pub(super) methods: Mutex<HashMap<KeyId, Method>>,
     pub(super) canaries: Canaries,
     sightings: Mutex<Sightings>,
+    /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
+    opened_again: Mutex<Option<Duration>>,
+    /// When any unwrap has.
+    opened: Mutex<Option<Duration>>,
     clock: Clock,
+}
+
+/// What came of a canary.
+#[derive(Debug)]
+enum Canary {
+    Opened,
+    /// The token has too much to do; another canary tells.
+    Throttled,
 }
 
 /// What came of one job.
@@ -81,6 +95,8 @@ impl Service {
             methods: Mutex::default(),
             canaries: Canaries::default(),
             sightings: Mutex::default(),
+            opened_again: Mutex::default(),
+            opened: Mutex::default(),
             clock,
         }
     }
@@ -91,7 +107,7 @@ impl Service {
             match work {
                 Work::Call(job) => self.serve(seat, job),
                 Work::Canary(id, doubtful) => self.settle(seat, &id, doubtful),
-                Work::Again(job) => self.judge(seat, &job),
+                Work::Again(job) => self.judge(seat, job),
             }
         }
     }
@@ -115,9 +131,15 @@ impl Service {
         };
         self.outlet.waiting(canary.number, Duration::ZERO);
         match self.open_canary(seat, &canary, id) {
-            Ok(()) => {
+            Ok(Canary::Opened) => {
                 self.outlet.waiting(canary.number, LONGEST_DOUBT);
                 self.queue.again(doubtful);
+            }
+            Ok(Canary::Throttled) => {
+                for job in doubtful {
+                    self.outlet.waiting(job.number, LONGEST_DOUBT);
+                    self.queue.doubt(id.clone(), job);
+                }
             }
             Err(failure) => {
                 for job in doubtful {
@@ -127,7 +149,7 @@ impl Service {
         }
     }
 
-    fn open_canary(&self, seat: usize, canary: &Job, id: &KeyId) -> Result<(), Failure> {
+    fn open_canary(&self, seat: usize, canary: &Job, id: &KeyId) -> Result<Canary, Failure> {
         let mut ladder = Ladder::default();
         loop {
             let generation = *lock(&self.generation);
@@ -135,19 +157,42 @@ impl Service {
                 self.canaries.prove(self, connection, token, session, id)
             });
             match proven {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Canary::Opened),
+                Err(Problem::Token(error)) if self.is_throttled(&error) => {
+                    self.leave(seat);
+                    return Ok(Canary::Throttled);
+                }
                 Err(problem) => self.recover(seat, canary, problem, &mut ladder, generation)?,
             }
         }
     }
 
-    /// Tries an unwrap again whose canary has opened. What fails once more is bad.
-    fn judge(&self, seat: usize, job: &Job) {
+    /// Some tokens answer too many calls as a broken one does (AWS CloudHSM). One that has just opened something is given
+    /// a second: to initialise it anew would cost all others their sessions, and help nobody.
+    fn is_throttled(&self, error: &TokenError) -> bool {
+        let opened = *lock(&self.opened);
+        error.value() == Some(ReturnValue::DEVICE_ERROR)
+            && opened.is_some_and(|opened| self.clock.boottime().saturating_sub(opened) < CANARY_GAP)
+    }
+
+    /// Tries an unwrap again whose canary has opened. What fails once more is bad, unless another has opened meanwhile
+    /// that had failed alike: a token that is throttled refuses good ones too, and they wait for the next canary.
+    fn judge(&self, seat: usize, job: Job) {
         self.outlet.waiting(job.number, Duration::ZERO);
-        let result = match self.climb(seat, job, false) {
+        let result = match self.climb(seat, &job, false) {
             Step::Answered(result) => result,
-            Step::Doubtful(id) => Err(Error::bad_wrap(&id).into()),
+            Step::Doubtful(id) => {
+                let opened = *lock(&self.opened_again);
+                if opened.is_some_and(|opened| self.clock.boottime().saturating_sub(opened) < 2 * CANARY_GAP) {
+                    self.outlet.waiting(job.number, LONGEST_DOUBT);
+                    return self.queue.doubt(id, job);
+                }
+                Err(Error::bad_wrap(&id).into())
+            }
         };
+        if result.is_ok() {
+            *lock(&self.opened_again) = Some(self.clock.boottime());
+        }
         self.answer(job.number, result);
     }
 
@@ -158,7 +203,12 @@ impl Service {
         loop {
             let generation = *lock(&self.generation);
             let problem = match self.attempt(seat, job) {
-                Ok(outcome) => return Step::Answered(Ok(outcome)),
+                Ok(outcome) => {
+                    if matches!(job.call, Call::Unwrap { .. }) {
+                        *lock(&self.opened) = Some(self.clock.boottime());
+                    }
+                    return Step::Answered(Ok(outcome));
+                }
                 Err(problem) => problem,
             };
             if let (Call::Unwrap { id, .. }, Problem::Token(error)) = (&job.call, &problem)
@@ -197,8 +247,9 @@ impl Service {
             Some(Rung::Worker) => return self.give_up(&job.call, error),
             Some(rung) => rung,
         };
+        // In an outage each attempt comes here; the daemon tells of its begin and its end.
         let told = format!("{error}; {}", describe(rung));
-        self.outlet.say(Level::Info, told);
+        self.outlet.say(Level::Debug, told);
         let climbed = match rung {
             Rung::Session => {
                 self.forget_key(&job.call);

@@ -167,6 +167,35 @@ fn a_module_is_never_finalised_around_a_call() {
 }
 
 #[test]
+fn no_session_of_before_is_closed_after_an_initialisation() {
+    alone::run(|token| {
+        plant(token);
+        let mut worker = Worker::with(token, |assignment| assignment.options.sessions = 4, Clock::system());
+        let wrapped = worker.wrap(7).unwrap();
+        // Every thread opens its session.
+        token.set("C_Decrypt delay 100ms");
+        let at_once = |worker: &mut Worker| {
+            let calls: Vec<_> = (0..8).map(|_| worker.begin(unwrap(&wrapped))).collect();
+            for number in calls {
+                assert_eq!(first_byte(&worker.answer(number).unwrap()), 7);
+            }
+        };
+        at_once(&mut worker);
+        token.set("C_FindObjectsInit fail 0x32 times 1");
+        worker.find(&[]).unwrap();
+        token.set("");
+        // Handles begin anew: a stale one that is closed now would close one of these.
+        at_once(&mut worker);
+        let calls: Vec<_> = token.record().into_iter().map(|(_, function)| function).collect();
+        let end = calls.iter().position(|function| function == "C_Finalize").unwrap();
+        let (before, after) = calls.split_at(end);
+        let count = |calls: &[String], name: &str| calls.iter().filter(|function| *function == name).count();
+        assert_eq!(count(before, "C_OpenSession"), count(before, "C_CloseSession"));
+        assert_eq!(count(after, "C_CloseSession"), 0);
+    });
+}
+
+#[test]
 fn of_many_calls_that_fail_at_once_one_initialises_the_module() {
     alone::run(|token| {
         plant(token);

@@ -104,3 +104,26 @@ fn a_command_believes_what_it_does_not_find() {
         assert_eq!(worker.climb(find()).unwrap_err().error.kind(), Kind::Outage);
     });
 }
+
+#[test]
+fn a_version_made_by_another_process_is_found_without_a_login() {
+    alone::run(|token| {
+        plant(token);
+        let mut worker = Worker::start(token);
+        assert_eq!(worker.find(&[]).unwrap().len(), 1);
+        std::fs::write(token.path("key"), [9; 32]).unwrap();
+        let made = std::process::Command::new("softhsm2-util")
+            .arg("--import")
+            .arg(token.path("key"))
+            .args(["--aes", "--token", "kube", "--pin", token_shim::token::PIN])
+            .args(["--label", "kube.v2", "--id", "0202020202020202"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        token.forget_calls();
+        assert_eq!(worker.find(&[]).unwrap().len(), 2);
+        for function in ["C_Login", "C_OpenSession", "C_Initialize"] {
+            assert_eq!(token.calls(function), 0, "{function}");
+        }
+    });
+}
