@@ -17,6 +17,8 @@ mod findings;
 mod hung;
 #[path = "survival/isolation.rs"]
 mod isolation;
+#[path = "survival/load.rs"]
+mod load;
 #[path = "survival/mechanisms.rs"]
 mod mechanisms;
 #[path = "survival/memory.rs"]
@@ -41,5 +43,7 @@ mod rotation;
 mod run;
 #[path = "survival/throttled.rs"]
 mod throttled;
+#[path = "survival/table.rs"]
+mod table;
 #[path = "survival/workers.rs"]
 mod workers;

@@ -45,7 +45,7 @@ async fn a_rejected_pin_is_told_at_once_and_tolerated_like_an_outage_until_it_is
 
     node.set_pin(PIN);
     kms.until_open(&stock[0]).await;
-    assert_eq!(kms.status().await.unwrap(), key_id);
+    kms.until_status("all is well", |status| status == Ok(&key_id)).await;
     until("the alert ends", || page(http, "/metrics").contains(&gauge(0))).await;
     assert_eq!(node.token.wrong_pins(), 0, "the right one has reset the count");
 }
