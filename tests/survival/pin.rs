@@ -54,9 +54,12 @@ async fn a_rejected_pin_is_told_at_once_and_tolerated_like_an_outage_until_it_is
 async fn a_daemon_whose_token_asks_for_its_pin_itself_asks_once_and_again_when_a_command_has_logged_in() {
     let node = Node::new();
     let config = std::fs::read_to_string(node.path("config.yaml")).unwrap();
-    let lines = config.lines().map(|line| match line.contains("pin: {file:") {
-        true => "      login: protected-path",
-        false => line,
+    let lines = config.lines().map(|line| {
+        if line.contains("pin: {file:") {
+            "      login: protected-path"
+        } else {
+            line
+        }
     });
     std::fs::write(node.path("config.yaml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
     // Nothing shows it coming, as with a TPM.

@@ -67,6 +67,7 @@ pub(super) struct Service {
 }
 
 /// What came of a canary.
+#[derive(Debug)]
 enum Canary {
     Opened,
     /// The token has too much to do; another canary tells.

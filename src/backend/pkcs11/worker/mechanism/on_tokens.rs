@@ -33,7 +33,7 @@ use crate::secret::Key;
 struct Ready {
     module: Module,
     slot: Slot,
-    _login: cryptoki::session::Session,
+    login: cryptoki::session::Session,
     key: KeyObject,
     id: KeyId,
 }
@@ -68,7 +68,7 @@ impl Ready {
         Self {
             module,
             slot,
-            _login: login,
+            login: login,
             key: KeyObject { kind, wraps, unwraps },
             id: KeyId::random().unwrap(),
         }
@@ -108,7 +108,7 @@ fn chooses(token: &Token, control: &str, expected: Method) -> Wrapped {
     let chosen = ready.choose(MechanismChoice::Auto).unwrap();
     assert_eq!(chosen.method, expected, "{control}: {:#?}", chosen.reports);
     let wrapped = ready.round_trip(chosen.method);
-    drop(ready._login);
+    drop(ready.login);
     ready.module.finalize().unwrap();
     wrapped
 }
