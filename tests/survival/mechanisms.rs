@@ -1,11 +1,8 @@
 //! How data keys are wrapped, by tokens of every kind, and that a token is never believed.
 
-use std::process::Command;
-use std::process::Stdio;
 use std::rc::Rc;
 
 use dekhand::proto::v2::EncryptResponse;
-use token_shim::token::PIN;
 use token_shim::token::Token;
 use tonic::Code;
 
@@ -80,33 +77,14 @@ async fn a_root_key_is_made_and_served_by_every_kind_of_token() {
     }
 }
 
-/// Puts an RSA pair into a token, as a ceremony does.
-fn put_rsa(token: &Token, label: &str, id: &str) {
-    let output = Command::new("pkcs11-tool")
-        .arg("--module")
-        .arg(token_shim::softhsm())
-        .args(["--login", "--pin", PIN, "--token-label", "kube", "--keypairgen"])
-        .args([
-            "--key-type",
-            "rsa:2048",
-            "--usage-decrypt",
-            "--label",
-            label,
-            "--id",
-            id,
-        ])
-        .env("SOFTHSM2_CONF", token.path("softhsm2.conf"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("pkcs11-tool, of the package opensc: {error}"));
-    assert!(output.status.success(), "{output:?}");
-}
-
 #[tokio::test]
 async fn an_rsa_root_key_wraps_by_oaep_with_what_hash_the_token_has() {
-    let token = Rc::new(Token::new());
-    put_rsa(&token, "test.v1@20250101T0000Z", "00112233445566778899aabbccddeeff");
-    let node = Node::on(&token, QUICK);
+    // It makes an RSA pair; how that wraps is found out then.
+    let node = Node::with(Settings {
+        pkcs11: &["mechanism: rsa-oaep-sha1"],
+        ..QUICK
+    });
+    node.configure(QUICK);
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;
     let sealed = kms.encrypt().await.unwrap();

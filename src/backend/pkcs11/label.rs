@@ -31,7 +31,7 @@ pub(in crate::backend::pkcs11) fn write(name: &RootKeyName, number: Number, stat
     format!("{name}.{number}{mark}{minute}")
 }
 
-/// What a label says; `None` if it is not one that [`write`] writes for this root key.
+/// What a label says; `None` if it is not one that [`write()`] writes for this root key.
 pub(in crate::backend::pkcs11) fn parse(name: &RootKeyName, label: &str) -> Option<(Number, State)> {
     if label.len() > LONGEST {
         return None;

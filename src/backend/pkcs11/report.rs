@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One token of a module, as `C_GetTokenInfo` and `C_GetSlotInfo` describe it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a token, as PKCS#11 has them")]
+#[expect(clippy::struct_excessive_bools, reason = "they are the flags of CK_TOKEN_INFO")]
 pub struct TokenReport {
     /// The slot's number, which changes.
     pub slot: u64,

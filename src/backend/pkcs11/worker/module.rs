@@ -28,6 +28,10 @@ impl Module {
                 module: path.display().to_string(),
                 reason: reason.to_string(),
             },
+            cryptoki::error::Error::MissingSymbol(symbol) => TokenError::Load {
+                module: path.display().to_string(),
+                reason: format!("it has no {symbol}, so it is no PKCS#11 module"),
+            },
             other => other.into(),
         })?;
         let calls = Calls::load(path)?;

@@ -247,8 +247,9 @@ impl Service {
             Some(Rung::Worker) => return self.give_up(&job.call, error),
             Some(rung) => rung,
         };
+        // In an outage each attempt comes here; the daemon tells of its begin and its end.
         let told = format!("{error}; {}", describe(rung));
-        self.outlet.say(Level::Info, told);
+        self.outlet.say(Level::Debug, told);
         let climbed = match rung {
             Rung::Session => {
                 self.forget_key(&job.call);

@@ -68,7 +68,7 @@ impl Ready {
         Self {
             module,
             slot,
-            login: login,
+            login,
             key: KeyObject { kind, wraps, unwraps },
             id: KeyId::random().unwrap(),
         }
