@@ -23,6 +23,7 @@ use tonic::Code;
 
 use crate::calls::Kms;
 use crate::calls::stock;
+use crate::calls::until;
 use crate::calls::until_away;
 use crate::node::Node;
 use crate::node::Settings;
@@ -169,11 +170,10 @@ async fn a_token_that_has_only_the_key_wrap_of_two_formats_is_refused() {
     let kms = Kms::when_open(&node.socket()).await;
     kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
         .await;
-    assert!(
-        daemon.log().contains("no wrap mechanism does what it must"),
-        "{}",
-        daemon.log()
-    );
+    until("the reason is told", || {
+        daemon.log().contains("no wrap mechanism does what it must")
+    })
+    .await;
     node.token.set("");
     kms.until_status("well without a restart", |status| status.is_ok())
         .await;
