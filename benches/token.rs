@@ -201,7 +201,8 @@ async fn beside_a_slow_token() {
     let mut base = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         let (nothing, status) = (status_times(&empty).await, status_times(&slow).await);
-        for ((ratios, base), (status, nothing)) in ratios.iter_mut().zip(&mut base).zip(status.into_iter().zip(nothing)) {
+        for ((ratios, base), (status, nothing)) in ratios.iter_mut().zip(&mut base).zip(status.into_iter().zip(nothing))
+        {
             base.push(nothing);
             ratios.push(status / nothing);
         }

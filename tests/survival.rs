@@ -41,9 +41,9 @@ mod rotation;
 #[path = "daemon/run.rs"]
 #[expect(dead_code, reason = "the tests of keyrings need more of it")]
 mod run;
-#[path = "survival/throttled.rs"]
-mod throttled;
 #[path = "survival/table.rs"]
 mod table;
+#[path = "survival/throttled.rs"]
+mod throttled;
 #[path = "survival/workers.rs"]
 mod workers;

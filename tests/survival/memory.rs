@@ -35,7 +35,10 @@ async fn a_worker_that_has_half_of_its_memory_has_a_successor_before_it_ends_and
     }
     let log = daemon.log();
     assert_eq!(log.matches("another token worker has taken over").count(), 2, "{log}");
-    assert!(!log.contains("the token worker is lost"), "nobody had to do without: {log}");
+    assert!(
+        !log.contains("the token worker is lost"),
+        "nobody had to do without: {log}"
+    );
     assert_eq!(daemon.stop().0, Some(0));
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use rustix::process::Signal;
-use tokio::task::LocalSet;
 use token_shim::token::PIN;
+use tokio::task::LocalSet;
 
 use crate::calls::Kms;
 use crate::calls::stock;
@@ -195,7 +195,10 @@ async fn a_table_of_faults_and_what_each_costs() {
         "| {:<50} | calls | cached reads | writes | Status | reads of other keys | token call after | Status ok after |",
         "failed calls under load"
     );
-    println!("|{:-<52}|-------|--------------|--------|--------|---------------------|------------------|-----------------|", "");
+    println!(
+        "|{:-<52}|-------|--------------|--------|--------|---------------------|------------------|-----------------|",
+        ""
+    );
     for fault in FAULTS {
         let Cost { met, recovery, status } = LocalSet::new().run_until(measure(fault)).await;
         println!(

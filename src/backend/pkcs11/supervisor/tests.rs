@@ -190,7 +190,9 @@ async fn a_worker_that_asks_for_it_is_replaced_and_its_call_repeated_once() {
     bench.call().await.unwrap();
     assert_eq!(bench.workers.lock().begun, [0, 1]);
     assert!(bench.started_for("asked"));
-    bench.workers.script([Conduct::Fail(failure.clone()), Conduct::Fail(failure)]);
+    bench
+        .workers
+        .script([Conduct::Fail(failure.clone()), Conduct::Fail(failure)]);
     assert_eq!(message(bench.call().await), "the session is lost");
     bench.call().await.unwrap();
     assert_eq!(bench.workers.lock().begun, [0, 1, 1, 2, 3]);

@@ -64,7 +64,8 @@ impl Supervision {
         match &failure {
             // What this worker can't, a fresh one may.
             Some(failure) if fresh(failure) && request.may_be_repeated() => {
-                self.queue.put_back(request.survive(&failure.error).into_iter().collect());
+                self.queue
+                    .put_back(request.survive(&failure.error).into_iter().collect());
             }
             _ => request.answer(result.map_err(|failure| failure.error)),
         }
