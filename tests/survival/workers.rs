@@ -15,6 +15,7 @@ use rustix::process::Signal;
 
 use crate::calls::Kms;
 use crate::calls::stock;
+use crate::calls::stop;
 use crate::calls::until;
 use crate::node::Node;
 use crate::node::Settings;
@@ -154,6 +155,23 @@ async fn stop_signals_to_all_processes_are_for_the_daemon_which_finishes_what_it
         1,
         "the worker has left its token in order"
     );
+}
+
+#[tokio::test]
+async fn a_daemon_stops_in_order_although_its_module_hangs() {
+    let node = Node::with(PATIENT);
+    let stock = stock(&node, PATIENT, 1).await;
+    let daemon = node.start();
+    let (spawner, worker) = (spawner(&daemon), worker(&daemon));
+    node.token.set("* hang");
+    node.token.forget_calls();
+    let kms = Kms::connect(&node.socket()).await;
+    let call = tokio::spawn(async move { kms.decrypt(&stock[0]).await });
+    until("the worker is in the call", || !node.token.record().is_empty()).await;
+    let (code, log) = stop(daemon).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!lives(worker) && !lives(spawner));
+    call.await.unwrap().unwrap_err();
 }
 
 #[tokio::test]
