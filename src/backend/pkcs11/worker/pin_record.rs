@@ -99,8 +99,8 @@ impl PinRecordError {
     }
 }
 
-/// The memory of PINs of a state directory. A token is named by a text that stays the same, made of its label, serial
-/// number and model.
+/// The memory of PINs of a state directory. A token is named by a text that stays the same, made of its label, maker and
+/// serial number.
 #[derive(Clone, Debug)]
 pub(in crate::backend::pkcs11) struct PinRecord {
     path: PathBuf,

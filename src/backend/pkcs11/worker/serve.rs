@@ -125,9 +125,20 @@ impl Service {
 
     /// Unwraps a canary for those that failed. If it opens the token is well, and each gets another try.
     fn settle(&self, seat: usize, id: &KeyId, doubtful: Vec<Job>) {
+        // In the name of the first of them: what fails is told as its failure.
+        let Some(Job {
+            number,
+            call: Call::Unwrap { wrapped, .. },
+        }) = doubtful.first()
+        else {
+            return;
+        };
         let canary = Job {
-            number: doubtful.first().map_or(0, |job| job.number),
-            call: Call::Probe { id: Some(id.clone()) },
+            number: *number,
+            call: Call::Unwrap {
+                id: id.clone(),
+                wrapped: wrapped.clone(),
+            },
         };
         self.outlet.waiting(canary.number, Duration::ZERO);
         match self.open_canary(seat, &canary, id) {
