@@ -70,7 +70,7 @@ root_keys:
       admin: {pin: {credential: admin-pin}}
       login: vendor:0x80000001
       sessions: 4
-      call_timeout: 5m
+      call_timeout: 25s
       mechanism: aes-cbc
       environment: [CONF=/c, "LIST=a=b \"c\"", EMPTY=]
       versions:

@@ -72,7 +72,7 @@ fn every_setting_of_a_token_reaches_its_option() {
         pin: Some(PinSource::File("/p/pin".into())),
         admin_pin: Some(PinSource::Credential("admin-pin".to_owned())),
         sessions: 4,
-        call_timeout: Duration::from_secs(300),
+        call_timeout: Duration::from_secs(25),
         mechanism: MechanismChoice::AesCbc,
         environment: vec![
             variable("CONF", "/c"),
