@@ -6,6 +6,7 @@ pub mod ceremony;
 mod label;
 pub mod look;
 pub mod options;
+mod own_process;
 pub mod pin;
 mod protocol;
 pub mod report;

@@ -60,6 +60,11 @@ impl Pkcs11Options {
             exportable: false,
         }
     }
+
+    /// Calls that are made at once, each in a session of its own.
+    pub fn seats(&self) -> usize {
+        usize::from(self.sessions.max(1))
+    }
 }
 
 /// How to log in to a token.

@@ -74,7 +74,7 @@ impl Supervision {
         requests: mpsc::Receiver<Request>,
     ) -> Self {
         let limits = Limits {
-            sessions: usize::from(assignment.options.sessions.max(1)),
+            sessions: assignment.options.seats(),
             memory: assignment.memory,
             call_timeout: assignment.options.call_timeout,
         };
