@@ -22,12 +22,11 @@ use dekhand::backend::keyring::file::KeyringFile;
 use dekhand::clock::Clock;
 use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
-use dekhand::envelope::Purpose;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
 use dekhand::files::thread::FileThread;
 use dekhand::kms;
-use dekhand::kms::options::StatusVersion;
+use dekhand::kms::options::KmsOptions;
 use dekhand::listener::Listener;
 use dekhand::listener::options::ListenerOptions;
 use dekhand::listener::options::SocketAddress;
@@ -108,7 +107,7 @@ fn dekhand_over_a_keyring(directory: &TempDir) -> impl FnOnce() -> Routes + Send
         let root_key = Arc::new(Keyring::new(&options, name.clone(), files.clone()));
         let envelope = Envelope::new(Parts {
             stores: vec![Store { name, root_key }],
-            purposes: vec![Purpose::Kms2],
+            purposes: KmsOptions::default().purposes(),
             policy: Policy::default(),
             high_water,
             files,
@@ -117,7 +116,7 @@ fn dekhand_over_a_keyring(directory: &TempDir) -> impl FnOnce() -> Routes + Send
         });
         let running = envelope.clone();
         tokio::spawn(async move { running.run().await });
-        kms::routes(envelope, StatusVersion::V2, Arc::new(AtomicBool::new(false)))
+        kms::routes(envelope, &KmsOptions::default(), Arc::new(AtomicBool::new(false)))
     }
 }
 

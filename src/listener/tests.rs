@@ -163,7 +163,11 @@ impl Daemon {
     fn answered(&self, method: &'static str, code: &'static str) -> u64 {
         self.metrics
             .requests
-            .get_or_create(&RequestLabels { method, code })
+            .get_or_create(&RequestLabels {
+                api: "v2",
+                method,
+                code,
+            })
             .get()
     }
 }
