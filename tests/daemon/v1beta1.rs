@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::run::Caller;
 use crate::run::Node;
-use crate::run::wait_for;
+use crate::run::json;
 
 /// Calls a daemon as a kube-apiserver with KMS v1 does.
 #[derive(Clone)]
@@ -66,6 +66,9 @@ async fn both_protocols_are_served_on_one_connection_and_neither_opens_the_paylo
     let channel = Channel::over(stream).await.unwrap();
     let (mut v1, mut v2) = (V1(channel.clone().kms_v1beta1()), Caller(channel.kms_v2()));
 
+    let socket = node.socket();
+    let status = json(&["status", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(status["v1beta1"], "served");
     let version = v1.version().await.unwrap();
     assert_eq!(
         (version.version.as_str(), version.runtime_name.as_str()),
@@ -169,7 +172,9 @@ async fn switched_off_every_call_is_unimplemented_and_v2_goes_on() {
     assert_eq!(v1.version().await.unwrap_err().code(), Code::Unimplemented);
     assert_eq!(v1.encrypt(b"ping").await.unwrap_err().code(), Code::Unimplemented);
     assert_eq!(v1.decrypt(b"ping").await.unwrap_err().code(), Code::Unimplemented);
-    wait_for("v2 goes on", || node.status().status.success());
+    let socket = node.socket();
+    let status = json(&["status", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(status["v1beta1"], "off");
     drop(v1);
     assert_eq!(daemon.stop().0, Some(0));
 }
