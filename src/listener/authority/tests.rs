@@ -97,7 +97,7 @@ fn the_paths_of_sockets_are_mended_in_every_literal_and_what_has_an_authority_is
         (b"@k", b"-k"),
         (b"%40x", b"-40x"),
         (b"/a b=c:d", b"-a-b=c-d"),
-        (b"/caf\xc3\xa9/{k}\x00", b"-caf---k--"),
+        (b"/caf\xc3\xa9/{k}\x00", b"-caf----k--"),
         (b"localhost", b"localhost"),
         (b"k.sock", b"k.sock"),
         (b"", b""),
@@ -257,7 +257,7 @@ fn what_is_no_http2_is_left_to_http2_and_looked_at_no_further() {
 
 #[test]
 fn little_is_held_back_however_long_a_symbol_takes() {
-    // Half a symbol, and then no end of frames that have nothing of the other half.
+    // A symbol and a part of one, and then no end of frames that have nothing of the rest.
     let mut parts = vec![frame(HEADERS, 0, &[0x41, 0x82, 0x62])];
     parts.extend((0..10_000).map(|_| frame(CONTINUATION, 0, b"")));
     let sent = parts.concat();
@@ -274,6 +274,7 @@ fn little_is_held_back_however_long_a_symbol_takes() {
         assert!(mended.walk.as_ref().is_none_or(|walk| walk.held.len() <= 512));
         assert!(mended.released.len() <= 1024);
     }
-    assert_eq!(received, sent);
-    assert!(mended.walk.is_none());
+    let mut expected = sent;
+    expected[11] = CODED_MENDED[0];
+    assert!(received == expected && mended.walk.is_none());
 }
