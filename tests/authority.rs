@@ -2,7 +2,9 @@
 
 #![allow(
     clippy::cast_possible_truncation,
-    reason = "random bytes are taken from larger integers"
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what does not fit here fails the test"
 )]
 
 #[path = "fuzz/authority/differential.rs"]
@@ -11,7 +13,7 @@ mod authority;
 /// Enough that every part of the adapter is met many times; the fuzzer goes further.
 const CONNECTIONS: u64 = 10_000;
 
-/// SplitMix64: the same numbers on every machine.
+/// A generator of numbers (splitmix64): the same numbers on every machine.
 struct Random(u64);
 
 impl Random {
