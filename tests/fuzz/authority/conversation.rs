@@ -251,7 +251,11 @@ impl Client {
                 (name == b":authority", name.len())
             }
         };
-        let value = choices.text(if authority { &AUTHORITIES } else { &VALUES });
+        let mut value = choices.text(if authority { &AUTHORITIES } else { &VALUES });
+        if choices.one_in(24) {
+            // So long that its length takes several bytes.
+            value = value.repeat(30);
+        }
         if bits == 0x40 {
             self.table.insert(name, value.len());
         }
