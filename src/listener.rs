@@ -1,6 +1,7 @@
 //! The KMS socket: accepts connections, checks their peers and serves HTTP/2 on them.
 
 mod accept;
+pub mod authority;
 mod body;
 mod call;
 mod connection;

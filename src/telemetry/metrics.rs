@@ -70,6 +70,8 @@ pub struct Metrics {
     pub requests: Family<RequestLabels, Counter>,
     /// Connections refused because of their uid.
     pub refused_peers: Counter,
+    /// Connections refused because of their `:authority`.
+    pub refused_authorities: Counter,
     /// Open connections on the KMS socket.
     pub connections: Gauge,
     /// Data keys wrapped, by version: a root key under AES-GCM has 2^32 of them.
@@ -113,6 +115,7 @@ impl Metrics {
         let Self {
             requests,
             refused_peers,
+            refused_authorities,
             connections,
             wraps,
             unwraps,
@@ -131,6 +134,11 @@ impl Metrics {
             "refused_peers",
             "Connections refused because of their uid",
             refused_peers,
+        );
+        registry.register(
+            "refused_authorities",
+            "Connections refused because of their :authority",
+            refused_authorities,
         );
         registry.register("connections", "Open connections on the KMS socket", connections);
         registry.register("wraps", "Data keys wrapped, by root-key version", wraps);
