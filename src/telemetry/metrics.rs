@@ -59,7 +59,7 @@ pub struct TokenCallLabels {
     pub root_key: String,
     /// `open`, `find`, `wrap`, `unwrap`.
     pub call: &'static str,
-    /// `good`, `outage`, `refusal`, `corruption` or `bad_input`.
+    /// `good`, `outage`, `refusal`, `corruption`, `bad_input` or `busy`.
     pub outcome: &'static str,
 }
 
