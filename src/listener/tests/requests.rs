@@ -124,7 +124,7 @@ async fn requests_beyond_a_connections_room_are_refused_at_once_and_other_connec
             tokio::spawn(async move { encrypt(&client, b"wait").await })
         })
         .collect();
-    daemon.until_waiting(limits::PER_CONNECTION).await;
+    daemon.until_waiting(limits::IN_FLIGHT.per_connection).await;
     until(|| daemon.answered("Encrypt", "RESOURCE_EXHAUSTED") == 88).await;
     // Decided before the body is read: a large one does not come in, and does not choke the connection.
     for _ in 0..40 {
@@ -135,7 +135,7 @@ async fn requests_beyond_a_connections_room_are_refused_at_once_and_other_connec
     daemon.service.go_on.notify_waiters();
     let answers = join_all(calls).await;
     let good = answers.iter().filter(|answer| matches!(answer, Ok(Ok(_)))).count();
-    assert_eq!(good, limits::PER_CONNECTION);
+    assert_eq!(good, limits::IN_FLIGHT.per_connection);
     assert_eq!(encrypt(&client, b"payload").await.unwrap(), b"payload");
 }
 
@@ -150,7 +150,7 @@ async fn a_thousand_simultaneous_cancels_leave_nothing_behind_and_the_connection
                 tokio::spawn(async move { encrypt(&client, b"wait").await })
             })
             .collect();
-        daemon.until_waiting(limits::PER_CONNECTION).await;
+        daemon.until_waiting(limits::IN_FLIGHT.per_connection).await;
         for call in &calls {
             call.abort();
         }
