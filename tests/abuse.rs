@@ -17,6 +17,8 @@ mod footprint;
 mod good;
 #[path = "abuse/messages.rs"]
 mod messages;
+#[path = "abuse/others.rs"]
+mod others;
 #[path = "daemon/run.rs"]
 #[expect(dead_code, reason = "the tests of keyrings need more of it")]
 mod run;

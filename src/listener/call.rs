@@ -94,11 +94,6 @@ impl<S: Service> Caller<S> {
         request: Request<Incoming>,
         deadline: Result<Deadline, timeout::Malformed>,
     ) -> Result<Response<Body>, Status> {
-        let full = || Status::resource_exhausted("too many requests are in flight");
-        // Decided before the message is read: what is refused here costs no memory.
-        if !self.room.has_place() {
-            return Err(full());
-        }
         let deadline = deadline.map_err(|timeout::Malformed| Status::invalid_argument("grpc-timeout is malformed"))?;
         if request.method() != Method::POST {
             let mut response = Response::new(Body::empty());
@@ -107,7 +102,12 @@ impl<S: Service> Caller<S> {
         }
         let (mut head, body) = request.into_parts();
         let message = self.arrivals.whole(body, deadline.0).await?;
-        let _permit = self.room.enter().ok_or_else(full)?;
+        // Refused before its message has come, a request would have to be reset, and what comes behind a reset counts
+        // as an error of the caller: HTTP/2 would end its connection for them.
+        let _permit = self
+            .room
+            .enter()
+            .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
         head.extensions.insert(deadline);
         let request = Request::from_parts(head, Body::new(Full::new(message)));
         let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();

@@ -39,9 +39,9 @@ pub(super) const TURN: u64 = 4 << 10;
 
 /// The services' own limit; the largest legal message has 35 KiB.
 pub(super) const LONGEST_MESSAGE: usize = 256 << 10;
-/// Bytes that unfinished messages hold together. A thousand of the largest legal ones would not fit, which nobody sends;
-/// without a bound callers that never finish a message of 256 KiB would hold half a gigabyte.
-pub(super) const UNFINISHED_BYTES: usize = 16 << 20;
+/// Bytes that unfinished messages hold together: a hundred of the largest legal ones, which nobody sends at once. Without
+/// a bound callers that never finish a message of 256 KiB would hold half a gigabyte.
+pub(super) const UNFINISHED_BYTES: usize = 4 << 20;
 /// Of each unfinished message so many bytes are not counted: kube-apiserver sends less, even in parts, whatever others
 /// hold.
 pub(super) const ASSURED_BYTES: usize = 2 << 10;
@@ -63,9 +63,10 @@ pub(super) const IN_FLIGHT: Requests = Requests {
     shared: 2048,
     assured: 16,
 };
-/// Requests whose messages have begun and not ended.
+/// Requests whose messages have not come yet. One connection may have all its streams in this state: a client that sends
+/// a thousand requests at once may send all headers first.
 pub(super) const UNFINISHED: Requests = Requests {
-    per_connection: 512,
+    per_connection: 1024,
     shared: 1024,
     assured: 16,
 };
@@ -86,7 +87,9 @@ impl Room {
     /// The part of it that one more connection may use.
     pub(super) fn for_connection(&self) -> ConnectionRoom {
         let Requests {
-            per_connection, assured, ..
+            per_connection,
+            assured,
+            ..
         } = self.size;
         ConnectionRoom {
             shared: self.shared.clone(),
@@ -125,12 +128,6 @@ impl ConnectionRoom {
             _shared: Some(self.shared.clone().try_acquire_owned().ok()?),
         })
     }
-
-    /// Whether [`Self::enter`] would give a place now.
-    pub(super) fn has_place(&self) -> bool {
-        let free = |places: &Semaphore| places.available_permits() > 0;
-        free(&self.assured) || free(&self.more) && free(&self.shared)
-    }
 }
 
 #[cfg(test)]
@@ -147,8 +144,7 @@ mod tests {
             .collect();
         let held: Vec<_> = permits.iter().map(Vec::len).collect();
         assert_eq!(held, [512, 512, 512, 512, 16 + 64, 16]);
-        assert!(!connections[4].has_place());
         drop(permits);
-        assert!(connections[4].has_place() && connections[4].enter().is_some());
+        assert!(connections[4].enter().is_some());
     }
 }

@@ -128,7 +128,11 @@ impl Seats {
             return Admission::Full;
         };
         self.taken.remove(&id);
-        if stage < CALLED { Admission::Made } else { Admission::Taken(process) }
+        if stage < CALLED {
+            Admission::Made
+        } else {
+            Admission::Taken(process)
+        }
     }
 }
 
@@ -183,7 +187,10 @@ mod tests {
         }
         many[0].0.called();
         assert_eq!(seats.make_room(OTHER), Admission::Taken(ONE));
-        assert!(is_closed(many.remove(1).1).await, "it has not called for the longest time");
+        assert!(
+            is_closed(many.remove(1).1).await,
+            "it has not called for the longest time"
+        );
         let (_newcomer, task) = sit(&mut seats, OTHER);
         // Also while it has not called yet.
         for _ in 0..10 {

@@ -22,7 +22,9 @@ pub(crate) fn references(scene: &Scene) -> Held {
     let mut bomb = call(ENCRYPT);
     bomb.resize(16 << 10, 0xbe);
     let begin = frame(HEADERS, END_HEADERS | END_STREAM, 1, &first);
-    flood(scene, true, &begin, |count| frame(HEADERS, END_HEADERS | END_STREAM, id(count + 1), &bomb))
+    flood(scene, true, &begin, |count| {
+        frame(HEADERS, END_HEADERS | END_STREAM, id(count + 1), &bomb)
+    })
 }
 
 /// The same within the limit of a header list: each call has what it may have, and stays open.
@@ -33,7 +35,9 @@ pub(crate) fn references_within_the_limit(scene: &Scene) -> Held {
     block.extend([0xbe; 3]);
     let begin = frame(HEADERS, END_HEADERS, 1, &first);
     flood(scene, true, &begin, |count| {
-        (count * 100..(count + 1) * 100).flat_map(|number| frame(HEADERS, END_HEADERS, id(number + 1), &block)).collect()
+        (count * 100..(count + 1) * 100)
+            .flat_map(|number| frame(HEADERS, END_HEADERS, id(number + 1), &block))
+            .collect()
     })
 }
 
@@ -45,7 +49,9 @@ pub(crate) fn integers(scene: &Scene) -> Held {
     let mut name = vec![0];
     integer(&mut name, 0, 7, usize::MAX / 2);
     let blocks = [endless, large, name];
-    flood(scene, true, &[], |count| frame(HEADERS, END_HEADERS, id(count), &blocks[count % blocks.len()]))
+    flood(scene, true, &[], |count| {
+        frame(HEADERS, END_HEADERS, id(count), &blocks[count % blocks.len()])
+    })
 }
 
 /// Updates of the table's size, up and down, thousands in one block, each of which empties a full table.

@@ -82,8 +82,12 @@ pub(crate) fn settings_unread(scene: &Scene) -> Held {
 
 /// Each moves the window of every call that is open.
 pub(crate) fn settings_with_open_calls(scene: &Scene) -> Held {
-    let begun: Vec<u8> = (0..512).flat_map(|number| frame(HEADERS, END_HEADERS, id(number), &call(ENCRYPT))).collect();
-    let moves = [setting(INITIAL_WINDOW_SIZE, 1), setting(INITIAL_WINDOW_SIZE, 100_000)].concat().repeat(500);
+    let begun: Vec<u8> = (0..512)
+        .flat_map(|number| frame(HEADERS, END_HEADERS, id(number), &call(ENCRYPT)))
+        .collect();
+    let moves = [setting(INITIAL_WINDOW_SIZE, 1), setting(INITIAL_WINDOW_SIZE, 100_000)]
+        .concat()
+        .repeat(500);
     flood(scene, true, &begun, |_| moves.clone())
 }
 
@@ -92,7 +96,9 @@ pub(crate) fn window_updates(scene: &Scene) -> Held {
 }
 
 pub(crate) fn window_updates_of_calls(scene: &Scene) -> Held {
-    let begun: Vec<u8> = (0..512).flat_map(|number| frame(HEADERS, END_HEADERS, id(number), &call(ENCRYPT))).collect();
+    let begun: Vec<u8> = (0..512)
+        .flat_map(|number| frame(HEADERS, END_HEADERS, id(number), &call(ENCRYPT)))
+        .collect();
     let updates: Vec<u8> = (0..512).flat_map(|number| window_update(id(number), 1)).collect();
     flood(scene, true, &begun, |_| updates.clone())
 }
@@ -117,7 +123,9 @@ pub(crate) fn continuations(scene: &Scene) -> Held {
     let begun = frame(HEADERS, 0, 1, &block[..200]);
     let pieces = [
         frame(CONTINUATION, 0, 1, &[]).repeat(3000),
-        (0..3000).flat_map(|at| frame(CONTINUATION, 0, 1, &b"\x00\x01x\x00"[at % 4..=at % 4])).collect(),
+        (0..3000)
+            .flat_map(|at| frame(CONTINUATION, 0, 1, &b"\x00\x01x\x00"[at % 4..=at % 4]))
+            .collect(),
         frame(CONTINUATION, 0, 1, &b"\x00\x01x\x00".repeat(4096)),
     ];
     let number = std::sync::atomic::AtomicUsize::new(0);
@@ -153,7 +161,13 @@ pub(crate) fn rapid_reset(scene: &Scene) -> Held {
 pub(crate) fn made_you_reset(scene: &Scene) -> Held {
     let block = call(ENCRYPT);
     flood(scene, true, &[], |count| {
-        let one = |number| [frame(HEADERS, END_HEADERS, id(number), &block), window_update(id(number), 0)].concat();
+        let one = |number| {
+            [
+                frame(HEADERS, END_HEADERS, id(number), &block),
+                window_update(id(number), 0),
+            ]
+            .concat()
+        };
         (count * 500..(count + 1) * 500).flat_map(one).collect()
     })
 }
@@ -162,7 +176,9 @@ pub(crate) fn made_you_reset(scene: &Scene) -> Held {
 pub(crate) fn calls(scene: &Scene) -> Held {
     let (block, body) = (call(ENCRYPT), message(0, &encrypt_request(32)));
     flood(scene, true, &window_update(0, 1 << 30), |count| {
-        (count * 100..(count + 1) * 100).flat_map(|number| whole(id(number), &block, &body)).collect()
+        (count * 100..(count + 1) * 100)
+            .flat_map(|number| whole(id(number), &block, &body))
+            .collect()
     })
 }
 

@@ -1,7 +1,6 @@
 //! The well-behaved callers: one that stays connected and checks every answer, and newcomers in processes of their own.
 
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -57,7 +56,10 @@ impl Good {
         let caller = std::thread::spawn({
             let (socket, seen, stop) = (socket.to_owned(), seen.clone(), stop.clone());
             move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
                 runtime.block_on(call_on(&socket, &seen, &stop));
             }
         });
@@ -65,7 +67,11 @@ impl Good {
             let (socket, seen, stop) = (socket.to_owned(), seen.clone(), stop.clone());
             move || come_anew(&socket, &seen, &stop)
         });
-        let good = Self { seen, stop, threads: vec![caller, newcomers] };
+        let good = Self {
+            seen,
+            stop,
+            threads: vec![caller, newcomers],
+        };
         let begin = Instant::now();
         while good.seen.lock().unwrap().calls == 0 {
             assert!(begin.elapsed() < HANG, "the first call is not answered");
@@ -94,7 +100,10 @@ async fn call_on(socket: &Path, seen: &Mutex<Seen>, stop: &AtomicBool) {
         let status = caller.status().await;
         let took = begin.elapsed();
         let mut round = Round::default();
-        round.judge("Status", status.map(|status| status.version == "v2" && status.healthz == "ok"));
+        round.judge(
+            "Status",
+            status.map(|status| status.version == "v2" && status.healthz == "ok"),
+        );
         let plaintext = [&number.to_be_bytes()[..], &[7; 24]].concat();
         match caller.encrypt(&plaintext).await {
             Ok(sealed) => {
@@ -105,7 +114,10 @@ async fn call_on(socket: &Path, seen: &Mutex<Seen>, stop: &AtomicBool) {
             Err(status) => round.judge("Encrypt", Err(status)),
         }
         let opened = caller.decrypt(&first).await;
-        round.judge("Decrypt", opened.map(|opened| opened == b"sealed before any harm was done"));
+        round.judge(
+            "Decrypt",
+            opened.map(|opened| opened == b"sealed before any harm was done"),
+        );
         {
             let mut seen = seen.lock().unwrap();
             seen.calls += round.calls;
@@ -142,17 +154,29 @@ impl Round {
 
 /// `dekhand status` again and again, as kube-apiservers that start.
 fn come_anew(socket: &Path, seen: &Mutex<Seen>, stop: &AtomicBool) {
-    let socket: PathBuf = socket.to_owned();
     while !stop.load(Ordering::Relaxed) {
-        let output = dekhand(&["status", "--socket", socket.to_str().unwrap(), "--timeout", "3s"]);
+        let answer = newcomer(socket, 3);
         let mut seen = seen.lock().unwrap();
         seen.newcomers += 1;
-        if !output.status.success() {
+        if let Err(words) = answer {
             seen.newcomers_refused += 1;
-            let words = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
             seen.note(format!("a newcomer: {words}"));
         }
         drop(seen);
         std::thread::sleep(NEWCOMERS);
     }
+}
+
+/// One newcomer. Where the kernel has no place in the queue of those who connect it tries again, as Go's clients do.
+fn newcomer(socket: &Path, tries: usize) -> Result<(), String> {
+    let output = dekhand(&["status", "--socket", socket.to_str().unwrap(), "--timeout", "3s"]);
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    if tries > 1 && words.contains("temporarily unavailable") {
+        std::thread::sleep(Duration::from_secs(1));
+        return newcomer(socket, tries - 1);
+    }
+    Err(words)
 }

@@ -60,14 +60,14 @@ pub(crate) fn two_messages(scene: &Scene) -> Held {
 
 pub(crate) fn malformed(scene: &Scene) -> Held {
     let bodies: [&[u8]; 8] = [
-        &[],                                           // no message
-        &[0, 0, 0],                                    // no whole length
-        &message(0, &[0x0a, 0xff, 0xff, 0xff, 0x7f]),  // a plaintext longer than the message
-        &message(0, &[0xff; 100]),                     // a tag that never ends
-        &message(0, &[0x0b; 200]),                     // groups in groups
-        &message(0, &[0x12, 2, 0xc3, 0x28]),           // a uid that is no UTF-8
-        &message(0, &[0x08, 1, 0x10, 1]),              // wrong types
-        &message(0, &b"\x1a\x00".repeat(10_000)),      // unknown fields
+        &[],                                          // no message
+        &[0, 0, 0],                                   // no whole length
+        &message(0, &[0x0a, 0xff, 0xff, 0xff, 0x7f]), // a plaintext longer than the message
+        &message(0, &[0xff; 100]),                    // a tag that never ends
+        &message(0, &[0x0b; 200]),                    // groups in groups
+        &message(0, &[0x12, 2, 0xc3, 0x28]),          // a uid that is no UTF-8
+        &message(0, &[0x08, 1, 0x10, 1]),             // wrong types
+        &message(0, &b"\x1a\x00".repeat(10_000)),     // unknown fields
     ];
     for body in bodies {
         drop(again(scene, 50, &call(ENCRYPT), body));

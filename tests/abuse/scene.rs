@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -31,6 +34,12 @@ pub(crate) struct Scene {
 /// What somebody sends who means harm. It returns the connections that are to stay for a while.
 pub(crate) type Abuse = fn(&Scene) -> Held;
 
+/// Abuses would disturb each other's measurements.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// `dekhand serve --dev` in a directory of its own.
 pub(crate) struct Dev {
     directory: TempDir,
@@ -39,7 +48,7 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) fn start() -> Self {
-        Self::start_as(|arguments| Daemon::spawn(arguments))
+        Self::start_as(Daemon::spawn)
     }
 
     /// With so few descriptors.
@@ -54,8 +63,19 @@ impl Dev {
     fn start_as(spawn: impl FnOnce(&[&str]) -> Daemon) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path().join("dekhand").display().to_string();
-        let daemon = spawn(&["serve", "--dev", "--dir", &home, "--http", "off", "--log-format", "json"]);
-        wait_for("status is content", || dekhand(&["status", "--dev", "--dir", &home]).status.success());
+        let daemon = spawn(&[
+            "serve",
+            "--dev",
+            "--dir",
+            &home,
+            "--http",
+            "off",
+            "--log-format",
+            "json",
+        ]);
+        wait_for("status is content", || {
+            dekhand(&["status", "--dev", "--dir", &home]).status.success()
+        });
         Self { directory, daemon }
     }
 
@@ -100,7 +120,13 @@ pub(crate) fn happen(daemon: &Daemon, scene: &Scene, first: &Footprint, abuse: i
             "not given back (allowed: {ALLOWANCE_KIB} KiB): {first:?} at first, {after:?} at last"
         ));
     }
-    Outcome { seen, before, most, after, complaints }
+    Outcome {
+        seen,
+        before,
+        most,
+        after,
+        complaints,
+    }
 }
 
 /// The most anonymous memory that a process had, looked at often.

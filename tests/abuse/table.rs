@@ -11,6 +11,7 @@ use crate::scene::Dev;
 use crate::scene::Held;
 use crate::scene::Outcome;
 use crate::scene::Scene;
+use crate::scene::alone;
 use crate::scene::happen;
 use crate::strangers;
 use crate::unfinished;
@@ -33,7 +34,10 @@ const ABUSES: &[(&str, Abuse)] = &[
     ("SETTINGS flood, answers unread", floods::settings_unread),
     ("SETTINGS flood, 512 open calls each", floods::settings_with_open_calls),
     ("WINDOW_UPDATE flood", floods::window_updates),
-    ("WINDOW_UPDATE flood, 512 open calls each", floods::window_updates_of_calls),
+    (
+        "WINDOW_UPDATE flood, 512 open calls each",
+        floods::window_updates_of_calls,
+    ),
     ("PRIORITY and unknown frames", floods::ignored_frames),
     ("empty DATA flood", floods::empty_data),
     ("rapid reset, 4 x 10,000", floods::rapid_reset),
@@ -41,7 +45,10 @@ const ABUSES: &[(&str, Abuse)] = &[
     ("flood of whole calls", floods::calls),
     ("flood of calls without message", floods::empty_calls),
     ("HPACK: 16,000 references to 4 kB", blocks::references),
-    ("HPACK: references, 15 KiB a call, all open", blocks::references_within_the_limit),
+    (
+        "HPACK: references, 15 KiB a call, all open",
+        blocks::references_within_the_limit,
+    ),
     ("HPACK: endless and huge integers", blocks::integers),
     ("HPACK: updates of the table's size", blocks::table_sizes),
     ("header blocks of 60 KiB", blocks::large),
@@ -59,16 +66,23 @@ const ABUSES: &[(&str, Abuse)] = &[
 ];
 
 /// So long what has no end of its own.
-const LASTS: Duration = Duration::from_millis(1500);
+const LASTS: Duration = Duration::from_millis(1000);
 
 #[test]
 fn no_abuse_hurts_who_behaves_and_all_that_it_took_is_given_back() {
+    let _alone = alone();
     let dev = Dev::start();
-    let scene = Scene { socket: dev.socket(), lasts: LASTS };
+    let scene = Scene {
+        socket: dev.socket(),
+        lasts: LASTS,
+    };
     let mut table = Table::begin();
     // What every daemon has after its first callers.
     let idle = Footprint::of(&dev.daemon);
-    happen(&dev.daemon, &scene, &idle, |_| { std::thread::sleep(LASTS); vec![] });
+    happen(&dev.daemon, &scene, &idle, |_| {
+        std::thread::sleep(LASTS);
+        vec![]
+    });
     let first = Footprint::of(&dev.daemon);
     let only = std::env::var("ABUSE").unwrap_or_default();
     for (name, abuse) in ABUSES.iter().filter(|(name, _)| name.contains(&only)) {
@@ -101,7 +115,13 @@ impl Table {
     }
 
     pub(crate) fn line(&mut self, name: &str, outcome: Outcome) {
-        let Outcome { seen, before, most, after, complaints } = outcome;
+        let Outcome {
+            seen,
+            before,
+            most,
+            after,
+            complaints,
+        } = outcome;
         let descriptors = |of: &Footprint| of.descriptors.map_or("?".into(), |count| count.to_string());
         println!(
             "| {name:<42} | {:>5} | {:>5} | {:>6} | {:>9} | {:>9} | {:>7} | {:>18} | {most:>6} | {:>6} | {:>4} -> {:<3} | {} -> {}  | {:>5.2} |",

@@ -86,7 +86,11 @@ pub(crate) fn cancelled(scene: &Scene) -> Held {
         let calls = round * 500..(round + 1) * 500;
         let begin = |number| {
             let head = frame(HEADERS, END_HEADERS, id(number), &call(ENCRYPT));
-            [head, frame(DATA, 0, id(number), &message(0, &encrypt_request(32))[..20])].concat()
+            [
+                head,
+                frame(DATA, 0, id(number), &message(0, &encrypt_request(32))[..20]),
+            ]
+            .concat()
         };
         connection.send(&calls.clone().flat_map(begin).collect::<Vec<u8>>());
         connection.settle();
