@@ -248,6 +248,11 @@ impl Inner {
     fn note(&self, store: usize, result: Result<(), &Error>) {
         let now = self.clock.boottime();
         let mut state = self.lock();
+        // A wrapped key that is bad is proof that the root key works.
+        let result = result.or_else(|error| match error.kind() {
+            Kind::BadInput => Ok(()),
+            Kind::Outage | Kind::Refusal | Kind::Corruption | Kind::Busy => Err(error),
+        });
         if result.is_ok() && state.is_unlisted(store) {
             // It is back, if this was not answered from memory: the next listing tells.
             state.listing_wanted = true;

@@ -1,6 +1,11 @@
 //! The KMS socket: accepts connections, checks their peers and serves HTTP/2 on them.
 
 mod accept;
+<<<<<<< HEAD
+=======
+pub mod authority;
+mod body;
+>>>>>>> main
 mod call;
 mod connection;
 mod limits;

@@ -9,6 +9,7 @@ pub mod high_water;
 pub mod id;
 pub mod mechanism;
 pub mod name;
+pub mod patience;
 pub mod rotation;
 pub mod version;
 
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
+use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
@@ -53,11 +55,12 @@ pub trait RootKey: Send + Sync + Debug {
     /// See [`error::Kind`]; never [`error::Kind::BadInput`].
     async fn wrap(&self, id: &KeyId, data_key: &Key) -> Result<Wrapped, Error>;
 
-    /// Unwraps a data key.
+    /// Unwraps a data key. A backend that lets calls wait says with [`Patience::begin`] when it has begun.
     ///
     /// # Errors
     /// [`error::Kind::BadInput`] only when the wrapped key is *proven* bad: the backend has seen the root key work.
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error>;
+    /// [`error::Kind::Busy`] at once when it can't begin while somebody waits.
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error>;
 }
 
 /// What only `dekhand keys` does: make, date and destroy versions.

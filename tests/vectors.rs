@@ -38,6 +38,7 @@ use dekhand::root_key::error::Error;
 use dekhand::root_key::high_water::HighWaterFile;
 use dekhand::root_key::id::KeyId;
 use dekhand::root_key::mechanism::Mechanism;
+use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::Number;
 use dekhand::root_key::version::State;
 use dekhand::root_key::version::Version;
@@ -144,7 +145,7 @@ impl RootKey for SoftToken {
         })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Patience) -> Result<Key, Error> {
         let same = wrapped.mechanism == self.mechanism;
         let key = same.then(|| self.unwrap_bytes(&wrapped.bytes)).flatten();
         key.and_then(|key| Key::copied_from(&key))

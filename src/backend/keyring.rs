@@ -28,6 +28,7 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
+use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 use crate::secret::random_bytes;
@@ -127,7 +128,7 @@ impl RootKey for Keyring {
         })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Patience) -> Result<Key, Error> {
         let content = match &*self.snapshot() {
             Snapshot::Unread => return Err(unread()),
             Snapshot::Fresh(content) | Snapshot::Stale(content, _) => Arc::clone(content),

@@ -6,6 +6,7 @@ pub mod ceremony;
 mod label;
 pub mod look;
 pub mod options;
+mod own_process;
 pub mod pin;
 mod protocol;
 pub mod report;
@@ -30,6 +31,7 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 use crate::telemetry::metrics::Metrics;
@@ -80,7 +82,7 @@ impl RootKey for Pkcs11 {
         }
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
         let retired = self
             .listed()
             .iter()
@@ -90,7 +92,8 @@ impl RootKey for Pkcs11 {
             return Err(retired);
         }
         let (id, wrapped) = (id.clone(), wrapped.clone());
-        match self.supervisor.call(Call::Unwrap { id, wrapped }).await? {
+        let call = Call::Unwrap { id, wrapped };
+        match self.supervisor.call_for(patience.clone(), call).await? {
             Outcome::DataKey(data_key) => Ok(data_key),
             _ => Err(unasked()),
         }

@@ -22,6 +22,7 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
 use crate::secret::Key;
 
 /// Most bytes of a sealed payload of KMS v2: the proto says "less than 1 kB", kube-apiserver refuses more than 1024.
@@ -187,7 +188,7 @@ async fn prove(root_key: &dyn RootKey, id: &KeyId, key: &Key, wrapped: &Wrapped)
             format!("version {id} does not unwrap what it wrapped"),
         )
     };
-    match root_key.unwrap(id, wrapped).await {
+    match root_key.unwrap(id, wrapped, &Patience::endless()).await {
         Ok(unwrapped) if unwrapped.same_as(key) => Ok(()),
         Ok(_) => Err(corrupt()),
         Err(error) if error.kind() == Kind::BadInput => Err(corrupt().because(error)),

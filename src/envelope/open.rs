@@ -14,13 +14,13 @@ use crate::envelope::MOST_CALLS;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::cipher_of_unwrapped;
 use crate::envelope::error::EnvelopeError;
-use crate::envelope::limited;
 use crate::envelope::seal::Sealed;
 use crate::envelope::seal::associated_data;
 use crate::envelope::state::Flight;
 use crate::envelope::state::Place;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::VersionLabels;
 
 /// A caller that waits for an unknown version is answered so long before its deadline.
@@ -44,7 +44,7 @@ pub(crate) async fn open(
     };
     let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };
     let associated_data = associated_data(purpose, sealed.header);
-    let flight = {
+    let (landing, caller) = {
         let mut state = inner.lock();
         let now = inner.clock.boottime();
         if let Some(cipher) = state.cached(&key, now) {
@@ -55,16 +55,18 @@ pub(crate) async fn open(
             return Err(not_authentic());
         }
         match state.flights.get(&key) {
-            Some(flight) => flight.clone(),
+            Some(Flight { landing, patience }) => (landing.clone(), patience.join(deadline)),
             None if state.flights.len() >= MOST_CALLS => return Err(EnvelopeError::TooManyCalls),
             None => {
-                let flight = start(inner.clone(), store, key.clone(), bytes.to_vec());
+                let (patience, caller) = Patience::of_a_caller(deadline);
+                let flight = start(inner.clone(), store, key.clone(), bytes.to_vec(), patience);
                 state.flights.insert(key.clone(), flight.clone());
-                flight
+                (flight.landing, caller)
             }
         }
     };
-    let cipher = flight.await?;
+    let cipher = landing.await?;
+    drop(caller);
     let payload = cipher
         .open(&associated_data, sealed.body)
         .map_err(|_| not_authentic())?;
@@ -126,18 +128,40 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
     }
 }
 
-/// Begins an unwrap that goes on whatever becomes of its callers.
-fn start(inner: Arc<Inner>, store: usize, key: CacheKey, bytes: Vec<u8>) -> Flight {
+/// Begins an unwrap. Once the root key is asked it goes on whatever becomes of its callers; before, it ends with them.
+fn start(inner: Arc<Inner>, store: usize, key: CacheKey, bytes: Vec<u8>, patience: Patience) -> Flight {
+    let patient = patience.clone();
     let task = tokio::spawn(async move {
         let _landed = Landed {
             inner: &inner,
             key: &key,
         };
-        unwrap(&inner, store, &key, &bytes).await
+        tokio::select! {
+            biased;
+            unwrapped = unwrap(&inner, store, &key, &bytes, &patient) => unwrapped,
+            () = patient.lost() => {
+                note_not_begun(&inner, store, &patient);
+                Err(EnvelopeError::TooManyCalls)
+            }
+        }
     });
-    async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) }
-        .boxed()
-        .shared()
+    let landing = async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) };
+    Flight {
+        landing: landing.boxed().shared(),
+        patience,
+    }
+}
+
+/// Callers have gone before the root key was asked. If they had waited for one that is away, this was a read refused
+/// for want of it; who only hung up was refused nothing.
+fn note_not_begun(inner: &Inner, store: usize, patience: &Patience) {
+    if patience.until().is_none_or(|until| Instant::now() < until) {
+        return;
+    }
+    let mut state = inner.lock();
+    if let Some(reason) = state.away(store) {
+        state.truth.note_unreadable(store, reason, inner.clock.boottime());
+    }
 }
 
 /// Ends a flight also when its task panics.
@@ -152,9 +176,16 @@ impl Drop for Landed<'_> {
     }
 }
 
-async fn unwrap(inner: &Inner, store: usize, key: &CacheKey, bytes: &[u8]) -> Result<Arc<Cipher>, EnvelopeError> {
+async fn unwrap(
+    inner: &Inner,
+    store: usize,
+    key: &CacheKey,
+    bytes: &[u8],
+    patience: &Patience,
+) -> Result<Arc<Cipher>, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
-    let unwrapped = limited(inner.store(store)?.root_key.unwrap(&sealed.id, &sealed.wrapped())).await;
+    let root_key = &inner.store(store)?.root_key;
+    let unwrapped = root_key.unwrap(&sealed.id, &sealed.wrapped(), patience).await;
     inner.note(store, unwrapped.as_ref().map(drop));
     let now = inner.clock.boottime();
     let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };
@@ -171,7 +202,7 @@ async fn unwrap(inner: &Inner, store: usize, key: &CacheKey, bytes: &[u8]) -> Re
                     state.truth.note_unreadable(store, error.chain(), now);
                     Err((&error).into())
                 }
-                Kind::Refusal | Kind::Corruption => Err((&error).into()),
+                Kind::Refusal | Kind::Corruption | Kind::Busy => Err((&error).into()),
             };
         }
     };

@@ -74,6 +74,7 @@ impl<S: Service> Caller<S> {
                     if let Some(suppressed) = lines.pass() {
                         let code = code::name(status.code());
                         tracing::warn!(
+                            api = count.api,
                             method = count.method,
                             code,
                             reason = status.message(),
@@ -139,6 +140,7 @@ fn code_of(response: &Response<Body>) -> Code {
 #[derive(Debug)]
 struct Count {
     metrics: Metrics,
+    api: &'static str,
     method: &'static str,
     code: Code,
 }
@@ -146,14 +148,18 @@ struct Count {
 impl Count {
     fn begin(metrics: &Metrics, path: &str) -> Self {
         // Only known names: a caller must not make labels.
-        let method = match path.rsplit('/').next() {
-            Some("Status") => "Status",
-            Some("Encrypt") => "Encrypt",
-            Some("Decrypt") => "Decrypt",
-            _ => "other",
+        let (api, method) = match path {
+            "/v2.KeyManagementService/Status" => ("v2", "Status"),
+            "/v2.KeyManagementService/Encrypt" => ("v2", "Encrypt"),
+            "/v2.KeyManagementService/Decrypt" => ("v2", "Decrypt"),
+            "/v1beta1.KeyManagementService/Version" => ("v1beta1", "Version"),
+            "/v1beta1.KeyManagementService/Encrypt" => ("v1beta1", "Encrypt"),
+            "/v1beta1.KeyManagementService/Decrypt" => ("v1beta1", "Decrypt"),
+            _ => ("other", "other"),
         };
         Self {
             metrics: metrics.clone(),
+            api,
             method,
             code: Code::Cancelled,
         }
@@ -167,6 +173,7 @@ impl Count {
 impl Drop for Count {
     fn drop(&mut self) {
         let labels = RequestLabels {
+            api: self.api,
             method: self.method,
             code: code::name(self.code),
         };

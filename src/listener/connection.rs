@@ -17,6 +17,7 @@ use tokio::io::ReadBuf;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use crate::listener::authority::Mended;
 use crate::listener::call::Caller;
 use crate::listener::call::Service;
 use crate::listener::limits;
@@ -44,6 +45,8 @@ pub(super) async fn serve<S: Service>(
         return;
     }
     caller.seat.spoke();
+    let (metrics, lines) = (caller.metrics.clone(), caller.lines.clone());
+    let (stream, hopeless) = Mended::over(stream);
     let io = TokioIo::new(Turns::new(Rewound {
         unread: PREFACE,
         stream,
@@ -54,6 +57,18 @@ pub(super) async fn serve<S: Service>(
         ended = connection.as_mut() => return log_end(uid, ended),
         _ = draining.wait_for(|draining| *draining) => {}
         () = peers.banned(uid) => {}
+        // HTTP/2 has reset the call, and would reset every other.
+        Ok(()) = hopeless => {
+            metrics.refused_authorities.inc();
+            if let Some(suppressed) = lines.pass() {
+                tracing::warn!(
+                    uid,
+                    suppressed,
+                    "refused a connection: its :authority has a character that HTTP/2 does not allow; before Kubernetes \
+                     1.32 that is the socket's path: choose one of letters, digits and -._~/"
+                );
+            }
+        }
     }
     connection.as_mut().graceful_shutdown();
     if let Ok(ended) = tokio::time::timeout(limits::DRAIN_TIME, connection).await {
@@ -112,7 +127,7 @@ async fn read_preface(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool>
 #[derive(Debug)]
 struct Rewound {
     unread: &'static [u8],
-    stream: UnixStream,
+    stream: Mended<UnixStream>,
 }
 
 impl AsyncRead for Rewound {

@@ -33,9 +33,9 @@ pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;
 pub(super) const HEADER_LIST: u32 = 8 << 10;
 /// Answers are below 2 KiB; a caller that does not read them stops at so much for each request.
 pub(super) const SEND_BUFFER: usize = 16 << 10;
-/// Bytes that a connection may send before the others have their turn: some fifty calls, or 300 small frames, which
-/// take milliseconds. A caller that floods gets its share of the time, and no more.
-pub(super) const TURN: u64 = 4 << 10;
+/// Bytes that a connection may send before the others have their turn: some ten calls, or 80 small frames. A caller that
+/// floods gets its share of the time, and no more; one call passes through three turns of all others.
+pub(super) const TURN: u64 = 1 << 10;
 
 /// The services' own limit; the largest legal message has 35 KiB.
 pub(super) const LONGEST_MESSAGE: usize = 256 << 10;

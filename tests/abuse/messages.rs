@@ -7,6 +7,9 @@ use crate::wire::ENCRYPT;
 use crate::wire::END_HEADERS;
 use crate::wire::HEADERS;
 use crate::wire::Hostile;
+use crate::wire::V1_DECRYPT;
+use crate::wire::V1_ENCRYPT;
+use crate::wire::V1_VERSION;
 use crate::wire::call;
 use crate::wire::encrypt_request;
 use crate::wire::field;
@@ -56,6 +59,28 @@ pub(crate) fn two_messages(scene: &Scene) -> Held {
     let one = message(0, &encrypt_request(32));
     again(scene, 100, &call(ENCRYPT), &one.repeat(2));
     again(scene, 20, &call(ENCRYPT), &one.repeat(1000))
+}
+
+/// KMS v1: ciphers as long as the protocol allows, and longer; plaintexts of 5 MiB; versions that are none.
+pub(crate) fn v1beta1(scene: &Scene) -> Held {
+    let long = |tag: u8, length: usize| {
+        let version = b"\x0a\x07v1beta1";
+        let mut bytes = encrypt_request(length);
+        bytes[0] = tag;
+        message(0, &[version, &bytes[..]].concat())
+    };
+    let (encrypt, decrypt) = (call(V1_ENCRYPT), call(V1_DECRYPT));
+    drop(again(scene, 50, &decrypt, &long(0x12, 65_535)));
+    drop(again(scene, 50, &decrypt, &long(0x12, 65_536)));
+    drop(again(scene, 50, &decrypt, &long(0x12, 250 << 10)));
+    drop(again(scene, 50, &encrypt, &long(0x12, 5 << 20)[..60 << 10]));
+    drop(again(
+        scene,
+        50,
+        &encrypt,
+        &message(0, &[&[0x0a, 200, 1][..], &[b'v'; 200]].concat()),
+    ));
+    again(scene, 50, &call(V1_VERSION), &message(0, &[0xff; 100]))
 }
 
 pub(crate) fn malformed(scene: &Scene) -> Held {

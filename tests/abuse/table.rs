@@ -61,6 +61,7 @@ const ABUSES: &[(&str, Abuse)] = &[
     ("compressed flag", messages::compressed),
     ("two and 1,000 messages in a call", messages::two_messages),
     ("malformed protobuf", messages::malformed),
+    ("KMS v1: long ciphers and versions, 5 MiB", messages::v1beta1),
     ("wrong method, path, content type, headers", messages::wrong_requests),
     ("wrong content length, frames of no call", messages::out_of_order),
 ];

@@ -26,6 +26,9 @@ pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
 pub(crate) const ENCRYPT: &str = "/v2.KeyManagementService/Encrypt";
 pub(crate) const STATUS: &str = "/v2.KeyManagementService/Status";
+pub(crate) const V1_VERSION: &str = "/v1beta1.KeyManagementService/Version";
+pub(crate) const V1_ENCRYPT: &str = "/v1beta1.KeyManagementService/Encrypt";
+pub(crate) const V1_DECRYPT: &str = "/v1beta1.KeyManagementService/Decrypt";
 
 /// So long a hostile caller waits for the daemon before it goes on without it.
 const PATIENCE: Duration = Duration::from_secs(2);

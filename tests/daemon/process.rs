@@ -1,9 +1,5 @@
 //! Start, stop, kill, and two daemons for one place.
 
-use std::io::Read as _;
-use std::io::Write as _;
-use std::net::SocketAddr;
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 use std::time::Instant;
@@ -12,9 +8,9 @@ use rustix::process::Signal;
 
 use crate::run::Caller;
 use crate::run::Daemon;
-use crate::run::HANG;
 use crate::run::Node;
 use crate::run::dekhand;
+use crate::run::page;
 use crate::run::wait_for;
 use crate::unfinished::begin_encrypt;
 
@@ -228,16 +224,6 @@ fn threads(daemon: &Daemon) -> Vec<String> {
     names.map(|name| name.trim().to_owned()).collect()
 }
 
-/// A page of the operators' HTTP: status line, headers and text.
-fn get(address: SocketAddr, page: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(HANG)).unwrap();
-    write!(stream, "GET {page} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
-
 #[test]
 fn http_off_opens_no_port() {
     let directory = tempfile::tempdir().unwrap();
@@ -271,15 +257,7 @@ async fn health_and_metrics_are_served_over_tcp_and_hold_no_secret() {
         "json",
     ]);
     wait_for("status is content", || node.status().status.success());
-    let mut address = None;
-    wait_for("health and metrics are served", || {
-        let log = daemon.log();
-        let line = log.lines().find(|line| line.contains("health and metrics are served"));
-        let line = line.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        address = line.map(|line| line["address"].as_str().unwrap().parse().unwrap());
-        address.is_some()
-    });
-    let address: SocketAddr = address.unwrap();
+    let address = daemon.http_address();
     assert!(threads(&daemon).contains(&"http".to_owned()));
     if let Some(listeners) = tcp_listeners(&daemon) {
         let port = format!(":{:04X}", address.port());
@@ -293,16 +271,17 @@ async fn health_and_metrics_are_served_over_tcp_and_hold_no_secret() {
     let mut caller = Caller::connect(&node.socket()).await;
     let sealed = caller.encrypt(seed).await.unwrap();
     assert_eq!(caller.decrypt(&sealed).await.unwrap(), seed);
-    let ready = get(address, "/readyz?verbose");
+    let ready = page(address, "/readyz?verbose");
     assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
     assert!(
         ready.contains("[+]socket ok: listening\n") && ready.contains("[+]root-key ok: key_id "),
         "{ready}"
     );
-    assert!(get(address, "/livez").ends_with("\r\n\r\nok"));
-    let metrics = get(address, "/metrics");
+    assert!(page(address, "/livez").ends_with("\r\n\r\nok"));
+    let metrics = page(address, "/metrics");
     assert!(
-        metrics.starts_with("HTTP/1.1 200 ") && metrics.contains("Encrypt"),
+        metrics.starts_with("HTTP/1.1 200 ")
+            && metrics.contains("dekhand_requests_total{api=\"v2\",method=\"Encrypt\",code=\"OK\"} "),
         "{metrics}"
     );
     let keyring = std::fs::read_to_string(node.path("keyring.json")).unwrap();

@@ -2,6 +2,10 @@
 
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -191,6 +195,19 @@ impl Daemon {
         self.log.lock().unwrap().clone()
     }
 
+    /// Where a daemon with `--http` and `--log-format json` serves health and metrics, once it does.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        let mut address = None;
+        wait_for("health and metrics are served", || {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains("health and metrics are served"));
+            let line = line.map(|line| serde_json::from_str::<Value>(line).unwrap());
+            address = line.map(|line| line["address"].as_str().unwrap().parse().unwrap());
+            address.is_some()
+        });
+        address.unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
@@ -226,7 +243,7 @@ impl Drop for Daemon {
 }
 
 /// Calls a daemon as kube-apiserver does.
-pub(crate) struct Caller(KeyManagementServiceClient<Channel>);
+pub(crate) struct Caller(pub(crate) KeyManagementServiceClient<Channel>);
 
 impl Caller {
     pub(crate) async fn connect(socket: &Path) -> Self {
@@ -247,20 +264,34 @@ impl Caller {
     }
 
     pub(crate) async fn decrypt(&mut self, sealed: &EncryptResponse) -> Result<Vec<u8>, tonic::Status> {
-        let EncryptResponse {
-            ciphertext,
-            key_id,
-            annotations,
-        } = sealed.clone();
-        let request = DecryptRequest {
-            ciphertext,
-            uid: "test".into(),
-            key_id,
-            annotations,
-        };
         self.0
-            .decrypt(request)
+            .decrypt(request_for(sealed))
             .await
             .map(|response| response.get_ref().plaintext.clone())
     }
+}
+
+/// What kube-apiserver asks to have opened what it was given.
+pub(crate) fn request_for(sealed: &EncryptResponse) -> DecryptRequest {
+    let EncryptResponse {
+        ciphertext,
+        key_id,
+        annotations,
+    } = sealed.clone();
+    DecryptRequest {
+        ciphertext,
+        uid: "test".into(),
+        key_id,
+        annotations,
+    }
+}
+
+/// A page of the operators' HTTP: status line, headers and text.
+pub(crate) fn page(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }

@@ -6,13 +6,13 @@ use std::time::Instant;
 use tonic::Code;
 
 use crate::calls::Kms;
-use crate::calls::page;
 use crate::calls::start_with_http;
 use crate::calls::stock;
 use crate::calls::until_away;
 use crate::calls::until_back;
 use crate::node::Node;
 use crate::node::Settings;
+use crate::run::page;
 
 const QUICK: Settings<'_> = Settings {
     shared: true,

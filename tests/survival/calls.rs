@@ -6,7 +6,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use dekhand::proto::channel::Channel;
-use dekhand::proto::v2::DecryptRequest;
 use dekhand::proto::v2::EncryptRequest;
 use dekhand::proto::v2::EncryptResponse;
 use dekhand::proto::v2::StatusRequest;
@@ -19,6 +18,7 @@ use crate::node::Node;
 use crate::node::Settings;
 use crate::run::Daemon;
 use crate::run::HANG;
+use crate::run::request_for;
 use crate::run::wait_for;
 
 /// kube-apiserver gives up after so long.
@@ -79,17 +79,7 @@ impl Kms {
 
     /// Opens what [`Kms::encrypt`] has sealed.
     pub(crate) async fn decrypt_within(&self, patience: Duration, sealed: &EncryptResponse) -> Result<(), Status> {
-        let EncryptResponse {
-            ciphertext,
-            key_id,
-            annotations,
-        } = sealed.clone();
-        let request = DecryptRequest {
-            ciphertext,
-            uid: "test".into(),
-            key_id,
-            annotations,
-        };
+        let request = request_for(sealed);
         let answer = self.0.clone().decrypt(within(patience, request)).await?;
         assert_eq!(answer.get_ref().plaintext, SEED);
         Ok(())
@@ -184,26 +174,7 @@ pub(crate) fn start_with_http(node: &Node) -> (Daemon, SocketAddr) {
         "json",
     ];
     let daemon = Daemon::spawn(&arguments);
-    let mut address = None;
-    wait_for("health and metrics are served", || {
-        let log = daemon.log();
-        let line = log.lines().find(|line| line.contains("health and metrics are served"));
-        let line = line.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        address = line.map(|line| line["address"].as_str().unwrap().parse().unwrap());
-        address.is_some()
-    });
+    let address = daemon.http_address();
     wait_for("status is content", || node.status().status.success());
-    (daemon, address.unwrap())
-}
-
-/// A page of the operators' HTTP: status line, headers and text.
-pub(crate) fn page(address: SocketAddr, path: &str) -> String {
-    use std::io::Read as _;
-    use std::io::Write as _;
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(HANG)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
+    (daemon, address)
 }

@@ -3,7 +3,6 @@
 use token_shim::token::PIN;
 
 use crate::calls::Kms;
-use crate::calls::page;
 use crate::calls::start_with_http;
 use crate::calls::stock;
 use crate::calls::until;
@@ -11,6 +10,7 @@ use crate::node::Node;
 use crate::node::Settings;
 use crate::processes::send;
 use crate::processes::worker;
+use crate::run::page;
 
 const QUICK: Settings<'_> = Settings {
     shared: true,

@@ -4,6 +4,7 @@ use super::*;
 use crate::backend::keyring::admin::KeyringAdmin;
 use crate::clock::Timestamp;
 use crate::root_key::Admin as _;
+use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 
@@ -48,7 +49,7 @@ async fn a_data_key_wraps_with_mechanism_1_and_unwraps() {
     assert!(
         place
             .keyring
-            .unwrap(&version.id, &wrapped)
+            .unwrap(&version.id, &wrapped, &Patience::endless())
             .await
             .unwrap()
             .same_as(&data_key)
@@ -81,10 +82,18 @@ async fn every_changed_wrapped_key_is_proven_bad() {
         bytes: [wrapped.bytes.as_slice(), &[0]].concat(),
     });
     for wrong in wrong {
-        let error = place.keyring.unwrap(&one.id, &wrong).await.unwrap_err();
+        let error = place
+            .keyring
+            .unwrap(&one.id, &wrong, &Patience::endless())
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::BadInput);
     }
-    let error = place.keyring.unwrap(&two.id, &wrapped).await.unwrap_err();
+    let error = place
+        .keyring
+        .unwrap(&two.id, &wrapped, &Patience::endless())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::BadInput);
 }
 
@@ -108,9 +117,17 @@ async fn a_new_version_is_seen_and_a_destroyed_one_is_gone_with_the_next_read() 
     let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
     let two = place.version(2).await;
     place.admin.destroy(&one.id).await.unwrap();
-    place.keyring.unwrap(&one.id, &wrapped).await.unwrap();
+    place
+        .keyring
+        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .await
+        .unwrap();
     assert_eq!(place.keyring.discover().await.unwrap(), std::slice::from_ref(&two));
-    let missing = place.keyring.unwrap(&one.id, &wrapped).await.unwrap_err();
+    let missing = place
+        .keyring
+        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .await
+        .unwrap_err();
     assert_eq!(
         (missing.kind(), missing.to_string()),
         (Kind::Refusal, Error::missing(&one.id).to_string())
@@ -128,7 +145,11 @@ async fn a_retired_version_neither_wraps_nor_unwraps() {
     place.admin.relabel(&one.id, retired).await.unwrap();
     place.keyring.discover().await.unwrap();
     let wrap = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap_err();
-    let unwrap = place.keyring.unwrap(&one.id, &wrapped).await.unwrap_err();
+    let unwrap = place
+        .keyring
+        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .await
+        .unwrap_err();
     assert_eq!((wrap.kind(), unwrap.kind()), (Kind::Refusal, Kind::Refusal));
     assert!(unwrap.to_string().contains("dekhand keys restore v1"));
 }
@@ -150,7 +171,11 @@ async fn with_a_file_that_broke_reads_go_on_and_nothing_new_is_wrapped() {
         let error = place.keyring.discover().await.unwrap_err();
         assert_eq!(error.kind(), Kind::Outage);
         assert!(error.chain().contains("keyring.json"), "{}", error.chain());
-        place.keyring.unwrap(&one.id, &wrapped).await.unwrap();
+        place
+            .keyring
+            .unwrap(&one.id, &wrapped, &Patience::endless())
+            .await
+            .unwrap();
         let refused = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap_err();
         assert_eq!(refused.kind(), Kind::Outage);
     }

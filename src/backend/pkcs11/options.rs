@@ -11,6 +11,7 @@ use crate::backend::pkcs11::pin::PinSource;
 use crate::backend::pkcs11::token_name::TokenName;
 use crate::clock::Timestamp;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 use crate::root_key::version::Number;
 
 /// Where a root key lives, and how the token is used.
@@ -60,6 +61,11 @@ impl Pkcs11Options {
             exportable: false,
         }
     }
+
+    /// Calls that are made at once, each in a session of its own.
+    pub fn seats(&self) -> usize {
+        usize::from(self.sessions.max(1))
+    }
 }
 
 /// How to log in to a token.
@@ -78,7 +84,7 @@ pub enum Login {
 }
 
 /// How data keys are wrapped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MechanismChoice {
     /// By the first of the others that the token does right, RSA only if the root key is one.
@@ -94,6 +100,18 @@ pub enum MechanismChoice {
     RsaOaepSha256,
     /// `CKM_RSA_PKCS_OAEP` with SHA-1.
     RsaOaepSha1,
+}
+
+impl From<Mechanism> for MechanismChoice {
+    fn from(mechanism: Mechanism) -> Self {
+        match mechanism {
+            Mechanism::AesGcm | Mechanism::AesGcmTokenIv => Self::AesGcm,
+            Mechanism::AesKwp => Self::AesKwp,
+            Mechanism::AesCbc => Self::AesCbc,
+            Mechanism::RsaOaepSha256 => Self::RsaOaepSha256,
+            Mechanism::RsaOaepSha1 => Self::RsaOaepSha1,
+        }
+    }
 }
 
 impl fmt::Display for MechanismChoice {

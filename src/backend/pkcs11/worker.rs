@@ -10,6 +10,7 @@ mod calls;
 mod canary;
 mod channel;
 mod connection;
+mod doubt;
 pub(super) mod error;
 mod find;
 pub(super) mod key_object;
@@ -33,17 +34,16 @@ mod token_info;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::DumpableBehavior;
 use rustix::process::Pid;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
 
 use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::own_process;
 use crate::backend::pkcs11::protocol::BUILD;
 use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::call;
@@ -97,27 +97,11 @@ pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
     work(&channel, assignment, outlet)
 }
 
-/// Ends with its parent, and only then: stop signals go to all processes of a terminal or a service, and it is the
-/// daemon that says when the last call was made. No core file, no debugger: the PIN will be in here.
+/// Ends with its parent, and only then. The PIN will be in here.
 fn bind_to(parent: u32) -> Result<(), WorkerError> {
-    let ignored = Arc::new(AtomicBool::new(false));
-    for signal in [
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGHUP,
-    ] {
-        signal_hook::flag::register(signal, Arc::clone(&ignored)).map_err(system("set aside stop signals"))?;
-    }
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    rustix::process::setrlimit(Resource::Core, none)
-        .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
-        .and_then(|()| rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))
-        // Otherwise it would be called `exe`, as it was started by /proc/self/exe.
-        .and_then(|()| rustix::thread::set_name(c"dekhand-worker"))
-        .map_err(|error| system("bind this process to its parent")(error.into()))?;
+    own_process::prepare(c"dekhand-worker", &[Signal::TERM, Signal::INT, Signal::HUP])
+        .and_then(|()| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?))
+        .map_err(system("bind this process to its parent"))?;
     // It may have died before the line above.
     let now = rustix::process::getppid().map(Pid::as_raw_nonzero);
     if now.map(std::num::NonZero::get) != i32::try_from(parent).ok() {
@@ -137,10 +121,10 @@ fn limit_memory(assignment: &Assignment) -> Result<(), WorkerError> {
 }
 
 fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<(), WorkerError> {
-    let sessions = usize::from(assignment.options.sessions.max(1));
+    let seats = assignment.options.seats();
     let service = Arc::new(Service::new(assignment, outlet, Clock::system()));
     let (done, all_done) = mpsc::channel::<()>();
-    for seat in 0..sessions {
+    for seat in 0..seats {
         let (service, done) = (Arc::clone(&service), done.clone());
         std::thread::Builder::new()
             .name(format!("session-{seat}"))
@@ -177,7 +161,7 @@ fn read_calls(channel: &UnixStream, service: &Service) {
         };
         let number = message.number;
         match Call::from_wire(message) {
-            Ok(call) => service.queue.push(Job { number, call }),
+            Ok(call) => service.queue.push(Job::new(number, call)),
             // One build speaks at both ends: such a message comes from nobody whom to serve makes sense.
             Err(_) => return,
         }

@@ -27,6 +27,34 @@ async fn an_unknown_method_is_unimplemented_and_makes_no_label() {
     until(|| daemon.answered("other", "UNIMPLEMENTED") == 1).await;
 }
 
+#[tokio::test]
+async fn calls_are_counted_by_protocol_and_only_known_names_become_labels() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.connect().await;
+    wire::greet(&mut stream).await;
+    let paths = [
+        "/v1beta1.KeyManagementService/Version",
+        "/v1beta1.KeyManagementService/Encrypt",
+        "/v1beta1.KeyManagementService/Status",
+        "/v9.KeyManagementService/Encrypt",
+        "/Encrypt",
+    ];
+    for (path, stream_id) in paths.into_iter().zip([1, 3, 5, 7, 9]) {
+        let frame = wire::frame(wire::HEADERS, wire::END_HEADERS | 1, stream_id, &wire::call(path));
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &frame).await.unwrap();
+    }
+    until(|| daemon.answered("other", "UNIMPLEMENTED") == 3).await;
+    for method in ["Version", "Encrypt"] {
+        let labels = RequestLabels {
+            api: "v1beta1",
+            method,
+            code: "UNIMPLEMENTED",
+        };
+        let count = daemon.metrics.requests.get_or_create(&labels).get();
+        assert_eq!(count, 1, "the service of these tests has no v1beta1: {method}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_kept_while_the_service_takes_longer() {
     let daemon = Daemon::start();

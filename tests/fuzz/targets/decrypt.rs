@@ -27,6 +27,7 @@ use dekhand::root_key::error::Error;
 use dekhand::root_key::high_water::HighWaterFile;
 use dekhand::root_key::id::KeyId;
 use dekhand::root_key::mechanism::Mechanism;
+use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::Number;
 use dekhand::root_key::version::State;
 use dekhand::root_key::version::Version;
@@ -76,7 +77,7 @@ impl RootKey for Credulous {
         Ok(Wrapped { mechanism, bytes })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Patience) -> Result<Key, Error> {
         let (before, _) = around(wrapped.mechanism);
         let hidden = wrapped
             .bytes

@@ -13,8 +13,6 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -26,14 +24,12 @@ use rustix::net::RecvAncillaryBuffer;
 use rustix::net::RecvAncillaryMessage;
 use rustix::net::RecvFlags;
 use rustix::net::SocketType;
-use rustix::process::DumpableBehavior;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
-use rustix::process::Resource;
-use rustix::process::Rlimit;
 use rustix::process::Signal;
 
 use super::LONGEST;
+use crate::backend::pkcs11::own_process;
 use crate::backend::pkcs11::protocol::frame;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::to_spawner::What;
@@ -48,25 +44,10 @@ pub(crate) fn is_called() -> bool {
 
 /// Serves the daemon at the other end of stdin until that is gone, however it went.
 pub(crate) fn main() -> ExitCode {
-    let served = prepare().and_then(|()| serve(io::stdin().as_fd()));
+    let stop = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+    let served = own_process::prepare(c"dekhand-spawner", &stop).and_then(|()| serve(io::stdin().as_fd()));
     // The daemon sees it at the end of the control socket; nobody else listens.
     served.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
-}
-
-fn prepare() -> io::Result<()> {
-    // Supervisors send these to all processes at once. The daemon drains and then ends this one, so they are handled
-    // and forgotten; not ignored, which the workers would inherit.
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
-        signal_hook::flag::register(signal.as_raw(), Arc::new(AtomicBool::new(false)))?;
-    }
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    rustix::process::setrlimit(Resource::Core, none)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    // Otherwise it would be called `exe`.
-    Ok(rustix::thread::set_name(c"dekhand-spawner")?)
 }
 
 fn serve(control: BorrowedFd<'_>) -> io::Result<()> {

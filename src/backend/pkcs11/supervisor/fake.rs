@@ -39,8 +39,8 @@ pub(super) enum Conduct {
     Good,
     /// It answers after so long.
     Slow(Duration),
-    /// It says that it waits for so long, and then answers.
-    Wait(Duration),
+    /// It says that it waits for so long, perhaps with all that it has begun, and then answers.
+    Wait { time: Duration, everybody: bool },
     /// It never answers.
     Hang,
     /// It dies.
@@ -210,9 +210,13 @@ impl Worker {
                 tokio::time::sleep(time).await;
                 Some(Ok(outcome(&call)))
             }
-            Conduct::Wait(time) => {
+            Conduct::Wait { time, everybody } => {
                 let milliseconds = u32::try_from(time.as_millis()).unwrap();
-                let what = Some(What::Waiting(wire::Waiting { number, milliseconds }));
+                let what = Some(What::Waiting(wire::Waiting {
+                    number,
+                    milliseconds,
+                    everybody,
+                }));
                 answer.send(Some(wire::FromWorker { what })).ok();
                 tokio::time::sleep(time).await;
                 Some(Ok(outcome(&call)))

@@ -24,6 +24,9 @@ pub(super) struct Post {
     link: Link,
     begun: BTreeMap<u64, Begun>,
     next: u64,
+    pace: Pace,
+    /// The worker as a whole waits of its own will until then: nothing is begun.
+    holds_until: Option<Instant>,
     /// From here on it has too much memory.
     too_much: u64,
 }
@@ -31,10 +34,29 @@ pub(super) struct Post {
 #[derive(Debug)]
 struct Begun {
     request: Request,
+    /// When it got the session that it has, or had last.
+    since: Instant,
     /// Until then the worker waits of its own will, with its hands free for others.
     waits: Option<Instant>,
     /// Then it has taken too long.
     until: Instant,
+}
+
+impl Begun {
+    /// Whether it keeps a session.
+    fn is_busy(&self, now: Instant) -> bool {
+        self.waits.is_none_or(|until| until <= now)
+    }
+}
+
+/// How long calls keep a session lately.
+#[derive(Debug, Default)]
+struct Pace(Option<Duration>);
+
+impl Pace {
+    fn took(&mut self, time: Duration) {
+        self.0 = Some(self.0.map_or(time, |pace| (pace * 3 + time) / 4));
+    }
 }
 
 /// How many calls a worker makes at once, and how large it may grow.
@@ -57,6 +79,8 @@ impl Post {
             link: Link::new(worker, channel, MOST, heard),
             begun: BTreeMap::new(),
             next: 1,
+            pace: Pace::default(),
+            holds_until: None,
             // A module that is large from the beginning is not replaced for it again and again.
             too_much: (limits.memory / 2).max(memory.saturating_add(limits.memory / 4)),
         }
@@ -65,16 +89,43 @@ impl Post {
     /// Whether it could begin another call.
     pub(super) fn is_free(&self, limits: Limits) -> bool {
         let now = Instant::now();
-        let busy = |begun: &&Begun| begun.waits.is_none_or(|until| until <= now);
-        self.begun.values().filter(busy).count() < limits.sessions && self.begun.len() < MOST
+        let busy = self.begun.values().filter(|begun| begun.is_busy(now)).count();
+        self.held_until(now).is_none() && busy < limits.sessions && self.begun.len() < MOST
+    }
+
+    /// Until when nothing is begun, since the worker as a whole waits.
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.holds_until.filter(|until| *until > now)
+    }
+
+    /// How long so many calls will take, if they take as long as the last ones did.
+    pub(super) fn time_for(&self, calls: usize, limits: Limits) -> Duration {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        let sessions = u32::try_from(limits.sessions).unwrap_or(u32::MAX);
+        self.pace.0.unwrap_or_default().saturating_mul(calls) / sessions
     }
 
     /// The worker waits with a call before it goes on: the time of the call begins then.
     pub(super) fn wait(&mut self, number: u64, pause: Duration, limits: Limits) {
+        let now = Instant::now();
         if let Some(begun) = self.begun.get_mut(&number) {
-            let end = Instant::now() + pause;
+            if begun.is_busy(now) {
+                self.pace.took(now.saturating_duration_since(begun.since));
+            }
+            let end = now + pause;
+            begun.since = end;
             begun.waits = Some(end);
             begun.until = end + limits.call_timeout;
+        }
+    }
+
+    /// The worker as a whole waits: nobody's time counts until then.
+    pub(super) fn hold(&mut self, pause: Duration, limits: Limits) {
+        let end = Instant::now() + pause;
+        self.holds_until = self.holds_until.max(Some(end));
+        for begun in self.begun.values_mut() {
+            begun.since = begun.since.max(end);
+            begun.until = begun.until.max(end + limits.call_timeout);
         }
     }
 
@@ -92,17 +143,28 @@ impl Post {
     pub(super) fn begin(&mut self, request: Request, limits: Limits) {
         let number = self.next;
         self.next += 1;
+        request.begin();
         self.link.send(request.call.to_wire(number));
         // Devices take their time to make a key, RSA above all, and somebody at a terminal waits for it.
         let limit = limits.call_timeout * if request.call.makes_a_key() { KEY_MAKING } else { 1 };
-        let until = Instant::now() + limit;
-        let waits = None;
-        self.begun.insert(number, Begun { request, waits, until });
+        let since = Instant::now();
+        let begun = Begun {
+            request,
+            since,
+            waits: None,
+            until: since + limit,
+        };
+        self.begun.insert(number, begun);
     }
 
     /// The call of this number is done.
     pub(super) fn done(&mut self, number: u64) -> Option<Request> {
-        self.begun.remove(&number).map(|begun| begun.request)
+        let begun = self.begun.remove(&number)?;
+        let now = Instant::now();
+        if begun.is_busy(now) {
+            self.pace.took(now.saturating_duration_since(begun.since));
+        }
+        Some(begun.request)
     }
 
     /// When a call will have taken too long.

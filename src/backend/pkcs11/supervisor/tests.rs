@@ -71,6 +71,15 @@ impl Bench {
         tokio::spawn(async move { supervisor.call(find()).await })
     }
 
+    /// A call for a caller who waits so long.
+    fn spawn_for(&self, time: u64) -> JoinHandle<Result<Outcome, Error>> {
+        let supervisor = self.supervisor.clone();
+        tokio::spawn(async move {
+            let (patience, _caller) = Patience::of_a_caller(Instant::now() + seconds(time));
+            supervisor.call_for(patience, find()).await
+        })
+    }
+
     fn starts(&self) -> usize {
         self.workers.lock().started.len()
     }
@@ -86,6 +95,11 @@ impl Bench {
             .page()
             .contains("dekhand_pin_rejected{root_key=\"test\"} 1")
     }
+}
+
+fn waits(time: u64, everybody: bool) -> Conduct {
+    let time = seconds(time);
+    Conduct::Wait { time, everybody }
 }
 
 fn find() -> Call {
@@ -169,7 +183,7 @@ async fn a_change_is_never_repeated() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_the_worker_lets_wait_keeps_no_other_from_beginning() {
     let bench = Bench::good(1);
-    bench.workers.script([Conduct::Wait(seconds(30))]);
+    bench.workers.script([waits(30, false)]);
     let waits = bench.spawn();
     sleep(seconds(1)).await;
     let begin = Instant::now();
@@ -177,6 +191,54 @@ async fn a_call_that_the_worker_lets_wait_keeps_no_other_from_beginning() {
     assert!(begin.elapsed() < seconds(1));
     waits.await.unwrap().unwrap();
     assert_eq!(bench.starts(), 1, "its time has begun behind the wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_worker_waits_with_all_it_has_nothing_is_begun_and_nothing_is_late() {
+    let bench = Bench::good(2);
+    bench.workers.script([Conduct::Slow(seconds(25)), waits(20, true)]);
+    let slow = bench.spawn();
+    let waits = bench.spawn();
+    sleep(seconds(1)).await;
+    let later = bench.spawn();
+    sleep(seconds(18)).await;
+    assert!(!later.is_finished() && bench.workers.lock().begun.len() == 2);
+    for call in [slow, waits, later] {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.starts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_would_begin_too_late_is_refused_at_once() {
+    let bench = Bench::good(1);
+    bench.workers.script(vec![Conduct::Slow(seconds(1)); 16]);
+    bench.call().await.unwrap();
+    // One is begun at once, the others behind it; who comes behind three may have to wait for 3 s.
+    let begin = Instant::now();
+    let in_time: Vec<_> = (0..5).map(|_| bench.spawn_for(3)).collect();
+    sleep(Duration::from_millis(1)).await;
+    let too_late = bench.spawn_for(3).await.unwrap().unwrap_err();
+    assert_eq!(too_late.kind(), Kind::Busy);
+    assert!(begin.elapsed() < seconds(1));
+    bench.spawn_for(30).await.unwrap().unwrap();
+    for call in in_time {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_daemons_own_calls_wait_for_no_caller() {
+    let bench = Bench::good(1);
+    bench.workers.script(vec![Conduct::Slow(seconds(1)); 16]);
+    let callers: Vec<_> = (0..10).map(|_| bench.spawn_for(60)).collect();
+    sleep(Duration::from_millis(1)).await;
+    let begin = Instant::now();
+    bench.call().await.unwrap();
+    assert!(begin.elapsed() <= seconds(2), "behind the one that was begun");
+    for call in callers {
+        call.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,12 +336,14 @@ async fn calls_of_callers_who_went_away_are_not_begun() {
 async fn a_call_that_cannot_wait_is_answered_at_once() {
     let bench = Bench::good(1);
     bench.workers.script([Conduct::Hang]);
-    let calls: Vec<_> = (0..3000).map(|_| bench.spawn()).collect();
+    let calls: Vec<_> = (0..3000).map(|_| bench.spawn_for(60)).collect();
     sleep(seconds(1)).await;
     let refused = calls.iter().filter(|call| call.is_finished()).count();
     assert!((1900..2000).contains(&refused), "{refused}");
     let refused = calls.into_iter().find(JoinHandle::is_finished).unwrap();
-    assert!(message(refused.await.unwrap()).contains("1024 calls wait"));
+    let error = refused.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), Kind::Busy, "says nothing of the token");
+    assert!(error.chain().contains("1024 calls wait"));
 }
 
 #[tokio::test(start_paused = true)]

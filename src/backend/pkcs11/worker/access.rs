@@ -31,12 +31,11 @@ impl Service {
     ) -> Result<T, Problem> {
         self.open(number)?;
         let connection = self.read();
-        let no_seat = || TokenError::Module("was closed in the middle of a call".to_owned());
         let (Some(connection), Some(token)) = (connection.as_ref(), connection.as_ref().and_then(Connection::token))
         else {
-            return Err(no_seat().into());
+            return Err(closed().into());
         };
-        let mut place = token.seat(seat).ok_or_else(no_seat)?;
+        let mut place = token.seat(seat).ok_or_else(closed)?;
         let session = match place.take() {
             Some(session) => session,
             None => token.session(connection.module())?,
@@ -50,7 +49,7 @@ impl Service {
         let connection = self.read();
         match connection.as_ref() {
             Some(connection) => work(connection),
-            None => Err(TokenError::Module("was closed in the middle of a call".to_owned()).into()),
+            None => Err(closed().into()),
         }
     }
 
@@ -80,7 +79,7 @@ impl Service {
                 connection.open(&self.assignment, &|session, flags| self.log_in(number, session, flags))
             }
             Some(_) => Ok(()),
-            None => Err(TokenError::Module("was closed in the middle of a call".to_owned()).into()),
+            None => Err(closed().into()),
         }
     }
 
@@ -97,10 +96,10 @@ impl Service {
             wait: &|pause, why| {
                 let told = format!("waits {} s {why}", pause.as_secs());
                 self.outlet.say(Level::Info, told);
-                self.outlet.waiting(number, pause);
+                self.outlet.everybody_waits(number, pause);
                 std::thread::sleep(pause);
             },
-            busy: &|time| self.outlet.waiting(number, time),
+            busy: &|time| self.outlet.everybody_waits(number, time),
             warn: &|told| self.outlet.say(Level::Warn, told),
         }
         .log_in(session)
@@ -153,4 +152,9 @@ impl Service {
     fn read(&self) -> RwLockReadGuard<'_, Option<Connection>> {
         self.connection.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Another thread was quicker, and has found it broken.
+fn closed() -> TokenError {
+    TokenError::Module("was closed in the middle of a call".to_owned())
 }

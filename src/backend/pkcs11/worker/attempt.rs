@@ -1,5 +1,7 @@
 //! One attempt at a call, on one session.
 
+use std::time::Duration;
+
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::assignment::Role;
@@ -17,6 +19,7 @@ use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::serve::Chosen;
 use crate::backend::pkcs11::worker::serve::Service;
 use crate::backend::pkcs11::worker::serve::lock;
 use crate::backend::pkcs11::worker::show;
@@ -26,6 +29,9 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::secret::Key;
+
+/// A choice that a token in trouble may have forced is made again after so long.
+const UNTIL_ANOTHER_TRIAL: Duration = Duration::from_secs(3600);
 
 impl Service {
     /// Tries a call once.
@@ -132,9 +138,11 @@ impl Service {
         let module = connection.module();
         let key = token.finder().key(session, id)?;
         self.saw(Some(id.clone()));
+        let now = self.clock.boottime();
         let known = lock(&self.methods).get(id).copied();
-        if let Some(method) = known {
-            match method.wrap(module, session, &key, id, data_key) {
+        let known = known.filter(|chosen| chosen.until.is_none_or(|until| now < until));
+        if let Some(chosen) = known {
+            match chosen.method.wrap(module, session, &key, id, data_key) {
                 Err(error) if error.cure() == Cure::Nothing => lock(&self.methods).remove(id),
                 done => return Ok(done?),
             };
@@ -147,16 +155,24 @@ impl Service {
                 self.outlet.say(Level::Warn, told);
             }
         }
-        let told = format!("data keys are wrapped under {id} by {}", chosen.method.choice());
-        self.outlet.say(Level::Info, told);
+        let method = chosen.method;
+        let told = format!("data keys are wrapped under {id} by {}", method.choice());
+        match &chosen.troubled {
+            None => self.outlet.say(Level::Info, told),
+            Some((better, error)) => {
+                let told = format!("{told} for an hour: {better} failed in a way that may pass ({error})");
+                self.outlet.say(Level::Warn, told);
+            }
+        }
         // A session in which a wrap has just failed may be unusable.
         let mut own = None;
         let session = match known {
             Some(_) => own.insert(token.session(module)?),
             None => session,
         };
-        let wrapped = chosen.method.wrap(module, session, &key, id, data_key)?;
-        lock(&self.methods).insert(id.clone(), chosen.method);
+        let wrapped = method.wrap(module, session, &key, id, data_key)?;
+        let until = chosen.troubled.is_some().then_some(now + UNTIL_ANOTHER_TRIAL);
+        lock(&self.methods).insert(id.clone(), Chosen { method, until });
         Ok(wrapped)
     }
 

@@ -2,99 +2,132 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 use cryptoki::session::Session;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::backend::pkcs11::options::MechanismChoice;
 use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::mechanism;
 use crate::backend::pkcs11::worker::problem::Problem;
-use crate::backend::pkcs11::worker::return_value::Cure;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::lock;
 use crate::root_key::Wrapped;
-use crate::root_key::error::Error;
-use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::secret::Key;
 
-/// One canary for each version.
+/// Where no canary can be made, that is believed for so long.
+const UNPROVABLE_FOR: Duration = Duration::from_secs(60);
+
+/// One canary for each version and mechanism: a token that permits one mechanism may have ceased to permit another.
 #[derive(Debug, Default)]
-pub(super) struct Canaries(Mutex<HashMap<KeyId, Canary>>);
+pub(super) struct Canaries(Mutex<HashMap<(KeyId, MechanismChoice), Known>>);
 
 #[derive(Clone, Debug)]
-struct Canary {
+enum Known {
+    Canary(Canary),
+    /// None could be made at that time.
+    Unprovable(Instant),
+}
+
+/// A wrapped key that has opened.
+#[derive(Clone, Debug)]
+pub(super) struct Canary {
     wrapped: Wrapped,
     /// Of the key inside, so that the key itself is not kept.
     digest: [u8; 32],
 }
 
+/// What a canary has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// The token unwraps by this mechanism: what does not open is bad.
+    Opened,
+    /// The token answers, but nothing shows that it unwraps by this mechanism.
+    Unprovable,
+}
+
+/// Makes a canary; `None` if the token does not wrap so.
+pub(super) type Make<'a> = &'a dyn Fn() -> Result<Option<Canary>, Problem>;
+
+impl Canary {
+    pub(super) fn new(wrapped: Wrapped, data_key: &Key) -> Self {
+        let digest = digest(data_key);
+        Self { wrapped, digest }
+    }
+
+    fn mechanism(&self) -> MechanismChoice {
+        self.wrapped.mechanism.into()
+    }
+}
+
 impl Canaries {
-    /// A wrapped key that has just opened: the version's canary, if it has none yet. One of a mechanism without integrity
-    /// opens whatever it holds, so anybody who writes to etcd could have chosen it, and the mechanism with it.
+    /// A wrapped key that has just opened: a canary, if there is none of its kind yet. One of a mechanism without
+    /// integrity opens whatever it holds, so anybody who writes to etcd could have chosen it.
     pub(super) fn keep(&self, id: &KeyId, wrapped: &Wrapped, data_key: &Key) {
         if wrapped.mechanism.is_committed() {
             return;
         }
-        lock(&self.0).entry(id.clone()).or_insert_with(|| Canary {
-            wrapped: wrapped.clone(),
-            digest: digest(data_key),
-        });
+        let place = (id.clone(), wrapped.mechanism.into());
+        let mut all = self.lock();
+        if !matches!(all.get(&place), Some(Known::Canary(_))) {
+            all.insert(place, Known::Canary(Canary::new(wrapped.clone(), data_key)));
+        }
     }
 
-    /// Unwraps the canary of a version, which is made now if there is none. Where none can be made, since the key only
-    /// unwraps, that of another version shows at least that the token is well.
+    /// Unwraps a canary of a version and mechanism, which is made now if there is none. Where none can be made, since the
+    /// key only unwraps, that of another version shows at least that the token does what it is asked for.
     pub(super) fn prove(
         &self,
-        service: &Service,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
-        id: &KeyId,
-    ) -> Result<(), Problem> {
-        let kept = lock(&self.0).get(id).cloned();
-        let (id, canary) = match kept {
-            Some(canary) => (id.clone(), canary),
-            None => match make(service, connection, token, session, id) {
-                Ok(canary) => {
-                    lock(&self.0).insert(id.clone(), canary.clone());
+        (id, mechanism): (&KeyId, MechanismChoice),
+        make: Make<'_>,
+    ) -> Result<Shown, Problem> {
+        let place = (id.clone(), mechanism);
+        let known = self.lock().get(&place).cloned();
+        let (id, canary) = match known {
+            Some(Known::Canary(canary)) => (id.clone(), canary),
+            Some(Known::Unprovable(since)) if since.elapsed() < UNPROVABLE_FOR => return Ok(Shown::Unprovable),
+            Some(Known::Unprovable(_)) | None => match make()? {
+                Some(canary) => {
+                    self.lock().insert(place, Known::Canary(canary.clone()));
                     (id.clone(), canary)
                 }
-                Err(Problem::Token(error)) if error.cure() == Cure::Nothing => {
-                    let other = lock(&self.0)
-                        .iter()
-                        .next()
-                        .map(|(id, canary)| (id.clone(), canary.clone()));
-                    other.ok_or(error)?
+                None => {
+                    let Some(other) = self.of_another_version(mechanism) else {
+                        self.lock().insert(place, Known::Unprovable(Instant::now()));
+                        return Ok(Shown::Unprovable);
+                    };
+                    other
                 }
-                Err(other) => return Err(other),
             },
         };
         let key = token.finder().key(session, &id)?;
         let opened = mechanism::unwrap(connection.module(), session, &key, &id, &canary.wrapped)?;
         if digest(&opened) == canary.digest {
-            Ok(())
+            Ok(Shown::Opened)
         } else {
             Err(TokenError::Lie(format!("opens a data key under {id} as another one than before")).into())
         }
     }
-}
 
-fn make(
-    service: &Service,
-    connection: &Connection,
-    token: &OpenToken,
-    session: &Session,
-    id: &KeyId,
-) -> Result<Canary, Problem> {
-    let key = Key::random().map_err(|error| Error::new(Kind::Outage, "no canary can be made").because(error))?;
-    Ok(Canary {
-        wrapped: service.wrap(connection, token, session, id, &key)?,
-        digest: digest(&key),
-    })
+    fn of_another_version(&self, mechanism: MechanismChoice) -> Option<(KeyId, Canary)> {
+        self.lock().iter().find_map(|((id, _), known)| match known {
+            Known::Canary(canary) if canary.mechanism() == mechanism => Some((id.clone(), canary.clone())),
+            Known::Canary(_) | Known::Unprovable(_) => None,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(KeyId, MechanismChoice), Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn digest(key: &Key) -> [u8; 32] {
@@ -112,8 +145,8 @@ mod tests {
         for mechanism in Mechanism::ALL {
             let bytes = vec![0; 48];
             canaries.keep(&id, &Wrapped { mechanism, bytes }, &key);
-            let kept = lock(&canaries.0).remove(&id);
-            assert_eq!(kept.is_some(), !mechanism.is_committed(), "{mechanism}");
+            let kept = !canaries.lock().drain().collect::<Vec<_>>().is_empty();
+            assert_eq!(kept, !mechanism.is_committed(), "{mechanism}");
         }
     }
 }

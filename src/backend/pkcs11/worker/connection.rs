@@ -72,7 +72,7 @@ impl Connection {
             },
         };
         let login = enter(&holder, &|| self.module.token_info(slot))?;
-        let seats = (0..assignment.options.sessions.max(1)).map(|_| Mutex::default());
+        let seats = (0..assignment.options.seats()).map(|_| Mutex::default());
         self.open = Some(OpenToken {
             slot,
             read_write,

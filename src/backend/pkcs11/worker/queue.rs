@@ -8,17 +8,44 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::backend::pkcs11::options::MechanismChoice;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::root_key::id::KeyId;
 
 /// A storm of bad ciphertexts costs one canary in so long.
 pub(super) const CANARY_GAP: Duration = Duration::from_secs(1);
 
+/// So many unwraps may be in doubt at once: each costs the token another call.
+const MOST_DOUBTS: usize = 256;
+/// So long one may be: a token that can't tell within that has too much to do.
+const LONGEST_DOUBT: Duration = Duration::from_secs(50);
+
 /// A call with its number.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) number: u64,
     pub(super) call: Call,
+    /// Since when it is in doubt.
+    doubted: Option<Instant>,
+}
+
+impl Job {
+    pub(super) fn new(number: u64, call: Call) -> Self {
+        let doubted = None;
+        Self { number, call, doubted }
+    }
+
+    /// Whether it has been in doubt for too long.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.doubted.is_some_and(|since| since.elapsed() > LONGEST_DOUBT)
+    }
+}
+
+/// Why unwraps are in doubt: something under this version, wrapped so, does not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) id: KeyId,
+    pub(super) mechanism: MechanismChoice,
 }
 
 /// What a session does next.
@@ -26,8 +53,8 @@ pub(super) struct Job {
 pub(super) enum Work {
     /// A call.
     Call(Job),
-    /// A canary under a version, on behalf of unwraps that failed as bad ciphertexts do.
-    Canary(KeyId, Vec<Job>),
+    /// A canary, on behalf of unwraps that failed as bad ciphertexts do.
+    Canary(Doubt, Vec<Job>),
     /// One of those unwraps once more: the canary has opened since.
     Again(Job),
 }
@@ -41,7 +68,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     calls: VecDeque<Job>,
-    doubtful: Vec<(KeyId, Job)>,
+    doubtful: Vec<(Doubt, Job)>,
     again: VecDeque<Job>,
     /// Whether the last thing done was one of `again`: calls and those take turns, so that neither waits for long.
     again_was_last: bool,
@@ -57,9 +84,19 @@ impl Queue {
     }
 
     /// An unwrap failed as one of a bad ciphertext does: it waits for a canary.
-    pub(super) fn doubt(&self, id: KeyId, job: Job) {
-        self.lock().doubtful.push((id, job));
+    ///
+    /// # Errors
+    /// Too many do, or this one has for too long.
+    pub(super) fn doubt(&self, doubt: Doubt, mut job: Job) -> Result<(), Job> {
+        let mut inner = self.lock();
+        if job.is_overdue() || inner.doubtful.len() + inner.again.len() >= MOST_DOUBTS {
+            return Err(job);
+        }
+        job.doubted.get_or_insert_with(Instant::now);
+        inner.doubtful.push((doubt, job));
+        drop(inner);
         self.changed.notify_one();
+        Ok(())
     }
 
     /// The canary of these has opened.
@@ -83,16 +120,15 @@ impl Queue {
             }
             let wait = inner.until_canary(Instant::now());
             if wait.is_zero()
-                && let Some((id, _)) = inner.doubtful.first()
+                && let Some((doubt, _)) = inner.doubtful.first()
             {
-                let id = id.clone();
+                let doubt = doubt.clone();
                 inner.last_canary = Some(Instant::now());
-                let (of_id, others) = std::mem::take(&mut inner.doubtful)
+                let (alike, others): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.doubtful)
                     .into_iter()
-                    .partition(|(other, _)| *other == id);
+                    .partition(|(other, _)| *other == doubt);
                 inner.doubtful = others;
-                let jobs: Vec<(KeyId, Job)> = of_id;
-                return Some(Work::Canary(id, jobs.into_iter().map(|(_, job)| job).collect()));
+                return Some(Work::Canary(doubt, alike.into_iter().map(|(_, job)| job).collect()));
             }
             if let Some(work) = inner.in_turn() {
                 return Some(work);
@@ -133,27 +169,31 @@ mod tests {
     use super::*;
 
     fn job(number: u64) -> Job {
-        Job {
-            number,
-            call: Call::Open,
-        }
+        Job::new(number, Call::Open)
     }
 
-    fn id(byte: u8) -> KeyId {
-        KeyId::try_from([byte; 8].as_slice()).unwrap()
+    fn doubt(byte: u8, mechanism: MechanismChoice) -> Doubt {
+        let id = KeyId::try_from([byte; 8].as_slice()).unwrap();
+        Doubt { id, mechanism }
+    }
+
+    fn gcm(byte: u8) -> Doubt {
+        doubt(byte, MechanismChoice::AesGcm)
     }
 
     #[test]
-    fn one_canary_serves_all_doubtful_unwraps_of_its_version() {
+    fn one_canary_serves_all_doubtful_unwraps_of_its_version_and_mechanism() {
         let queue = Queue::default();
         for number in 1..=3 {
-            queue.doubt(id(1), job(number));
+            queue.doubt(gcm(1), job(number)).unwrap();
         }
+        let kwp = doubt(1, MechanismChoice::AesKwp);
+        queue.doubt(kwp, job(5)).unwrap();
         queue.push(job(4));
         let Some(Work::Canary(of, jobs)) = queue.next() else {
             panic!("no canary");
         };
-        assert_eq!(of, id(1));
+        assert_eq!(of, gcm(1));
         assert_eq!(jobs.iter().map(|job| job.number).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(matches!(queue.next(), Some(Work::Call(Job { number: 4, .. }))));
     }
@@ -161,12 +201,37 @@ mod tests {
     #[test]
     fn while_a_canary_waits_for_its_second_calls_go_on() {
         let queue = Queue::default();
-        queue.doubt(id(1), job(1));
+        queue.doubt(gcm(1), job(1)).unwrap();
         assert!(matches!(queue.next(), Some(Work::Canary(..))));
-        queue.doubt(id(2), job(2));
+        queue.doubt(gcm(2), job(2)).unwrap();
         queue.push(job(3));
         assert!(matches!(queue.next(), Some(Work::Call(Job { number: 3, .. }))));
-        assert!(matches!(queue.next(), Some(Work::Canary(of, _)) if of == id(2)));
+        assert!(matches!(queue.next(), Some(Work::Canary(of, _)) if of == gcm(2)));
+    }
+
+    #[test]
+    fn no_more_unwraps_are_in_doubt_than_the_token_can_be_asked_about() {
+        let queue = Queue::default();
+        for number in 0..MOST_DOUBTS {
+            queue.doubt(gcm(1), job(number as u64)).unwrap();
+        }
+        assert!(queue.doubt(gcm(1), job(1000)).is_err_and(|job| job.number == 1000));
+        let Some(Work::Canary(_, jobs)) = queue.next() else {
+            panic!("no canary");
+        };
+        queue.again(jobs);
+        assert!(queue.doubt(gcm(1), job(1000)).is_err(), "those to be tried again count");
+        assert!(matches!(queue.next(), Some(Work::Again(_))));
+        queue.doubt(gcm(1), job(1000)).unwrap();
+    }
+
+    #[test]
+    fn no_unwrap_is_in_doubt_for_ever() {
+        let mut job = job(1);
+        assert!(!job.is_overdue());
+        job.doubted = Instant::now().checked_sub(LONGEST_DOUBT + Duration::from_secs(1));
+        assert!(job.is_overdue());
+        assert!(Queue::default().doubt(gcm(1), job).is_err());
     }
 
     #[test]

@@ -30,7 +30,10 @@ pub(super) fn tokens(module: &Module) -> Result<Vec<TokenReport>, TokenError> {
         let description = module.slot_description(slot).unwrap_or_default();
         match module.token_info(slot) {
             Ok(info) => reports.push(report(slot.id(), description, &info)),
-            Err(error) => reports.push(silent(slot.id(), format!("{description}: {error}"))),
+            Err(error) => {
+                let silent = TokenInfo::default();
+                reports.push(report(slot.id(), format!("{description}: {error}"), &silent));
+            }
         }
     }
     Ok(reports)
@@ -103,24 +106,6 @@ fn report(slot: u64, slot_description: String, info: &TokenInfo) -> TokenReport 
         protected_path: info.protected_path,
         write_protected: info.write_protected,
         pin: info.pin(),
-        mechanisms: Vec::new(),
-    }
-}
-
-fn silent(slot: u64, slot_description: String) -> TokenReport {
-    TokenReport {
-        slot,
-        slot_description,
-        label: String::new(),
-        serial: String::new(),
-        manufacturer: String::new(),
-        model: String::new(),
-        firmware: String::new(),
-        initialized: false,
-        login_required: false,
-        protected_path: false,
-        write_protected: false,
-        pin: crate::backend::pkcs11::report::PinState::Unset,
         mechanisms: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use cryptoki_sys as sys;
 use crate::backend::pkcs11::report::PinState;
 
 /// A token's description and flags.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the flags of CK_TOKEN_INFO")]
 pub(in crate::backend::pkcs11) struct TokenInfo {
     /// The label.

@@ -25,8 +25,10 @@ impl Supervision {
             Heard::Answer(answer) => self.answered(worker, answer),
             Heard::Waiting(waiting) => {
                 let limits = self.limits;
-                if let Some(post) = self.post(worker) {
-                    post.wait(waiting.number, pause(&waiting), limits);
+                match self.post(worker) {
+                    Some(post) if waiting.everybody => post.hold(pause(&waiting), limits),
+                    Some(post) => post.wait(waiting.number, pause(&waiting), limits),
+                    None => {}
                 }
             }
             Heard::Lost(error) => {

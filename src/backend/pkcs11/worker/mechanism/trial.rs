@@ -26,6 +26,8 @@ pub(in crate::backend::pkcs11) struct Chosen {
     pub(in crate::backend::pkcs11) method: Method,
     /// What was found out on the way.
     pub(in crate::backend::pkcs11) reports: Vec<MechanismReport>,
+    /// A better mechanism, and how it failed: a token in trouble can be the reason, so another trial may choose it.
+    pub(in crate::backend::pkcs11) troubled: Option<(MechanismChoice, TokenError)>,
 }
 
 /// Chooses how to wrap under a key: the first of all mechanisms that does what it must, or the one that is demanded.
@@ -42,6 +44,33 @@ pub(in crate::backend::pkcs11) fn choose(
 ) -> Result<Chosen, TokenError> {
     let mut open = opener(module, sessions, *key);
     choose_with(&mut open, key.kind, id, choice)
+}
+
+/// How to wrap by one mechanism; `None` if the token does not do it, or not as it must.
+///
+/// # Errors
+/// The token's, where it is in trouble.
+pub(in crate::backend::pkcs11) fn one(
+    module: &Module,
+    sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
+    key: &KeyObject,
+    id: &KeyId,
+    mechanism: MechanismChoice,
+) -> Result<Option<Method>, TokenError> {
+    let mut open = opener(module, sessions, *key);
+    match Tried::mechanism(mechanism, &mut open, id)? {
+        Tried {
+            method: None,
+            trouble: Some(error),
+            ..
+        } => Err(error),
+        Tried { method, .. } => Ok(method),
+    }
+}
+
+/// Whether a mechanism is one for a kind of key.
+pub(in crate::backend::pkcs11) fn is_of_kind(mechanism: MechanismChoice, kind: KeyKind) -> bool {
+    of_kind(kind).contains(&mechanism)
 }
 
 /// Tries all mechanisms, also those behind the one that is chosen.
@@ -87,14 +116,17 @@ fn choose_with(
             break;
         }
     }
-    let reports = |method| reports(&tried, kind, method, choice);
-    match chosen(&tried, choice) {
-        Some(method) => Ok(Chosen {
-            method,
-            reports: reports(Some(method)),
-        }),
-        None => Err(nothing(tried, kind, choice)),
-    }
+    let Some(method) = chosen(&tried, choice) else {
+        return Err(nothing(tried, kind, choice));
+    };
+    let reports = reports(&tried, kind, Some(method), choice);
+    // Those before the one that is chosen are better, or demanded.
+    let better = tried.into_iter().take_while(|one| one.method != Some(method));
+    Ok(Chosen {
+        method,
+        reports,
+        troubled: better.into_iter().find_map(|one| Some((one.mechanism, one.trouble?))),
+    })
 }
 
 fn try_all_with(

@@ -1,0 +1,2 @@
+//! What callers send, mended.
+mod placeholder_none {}
