@@ -1,11 +1,7 @@
 //! The KMS socket: accepts connections, checks their peers and serves HTTP/2 on them.
 
 mod accept;
-<<<<<<< HEAD
-=======
-pub mod authority;
-mod body;
->>>>>>> main
+mod authority;
 mod call;
 mod connection;
 mod limits;
