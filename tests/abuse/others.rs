@@ -1,5 +1,6 @@
 //! Abuses that need a daemon of another kind: with few descriptors, or open to every uid.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 use std::time::Instant;
@@ -8,7 +9,9 @@ use rustix::process::Uid;
 use serde_json::Value;
 
 use crate::footprint::Footprint;
+use crate::run::Daemon;
 use crate::run::Node;
+use crate::run::wait_for;
 use crate::scene::Dev;
 use crate::scene::Held;
 use crate::scene::Scene;
@@ -56,7 +59,7 @@ fn another_uid_is_refused_and_counted_with_a_line_a_second_at_most() {
     }
     let node = Node::new();
     let path = node.socket();
-    std::fs::set_permissions(node.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(node.directory.path(), Permissions::from_mode(0o755)).unwrap();
     let config = std::fs::read_to_string(node.config()).unwrap();
     let config = config.replace("kms.sock}", "kms.sock, mode: \"0666\"}");
     std::fs::write(
