@@ -2,15 +2,16 @@
 
 mod accept;
 pub mod authority;
-mod body;
 mod call;
 mod connection;
 mod limits;
+mod message;
 pub mod options;
 pub mod peers;
 mod seats;
 pub mod socket;
 mod timeout;
+mod turns;
 
 use std::io;
 use std::os::unix::net::UnixListener;
