@@ -1,4 +1,5 @@
-//! Reads from a connection in turns, so that who sends without end does not take all the time that there is.
+//! Reads from a connection in turns, and only while its caller reads too: so that who sends without end takes neither all
+//! the time that there is nor all the memory.
 
 use std::io;
 use std::pin::Pin;
@@ -15,13 +16,31 @@ use crate::listener::limits::TURN;
 
 /// A stream that pretends, now and then, that nothing has come: its task goes behind all others that have work.
 ///
-/// tokio's own budget counts reads, and HTTP/2 makes thousands of frames out of one.
+/// tokio's own budget counts reads, and HTTP/2 makes thousands of frames out of one. Nor does HTTP/2 mind that nobody
+/// reads its answers: it would go on to take requests and keep what it has to say. Here the caller who does not read is
+/// not heard until it does.
 #[derive(Debug)]
-pub(super) struct Turns<S>(Take<S>);
+pub(super) struct Turns<S> {
+    stream: Take<S>,
+    unread: bool,
+}
 
 impl<S: AsyncRead> Turns<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self(stream.take(TURN))
+        Self {
+            stream: stream.take(TURN),
+            unread: false,
+        }
+    }
+
+    /// What became of a write.
+    fn written(&mut self, context: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let before = std::mem::replace(&mut self.unread, result.is_pending());
+        if before && !self.unread {
+            // A read has given up because of it, and nobody else would take it up again.
+            context.waker().wake_by_ref();
+        }
+        result
     }
 }
 
@@ -31,14 +50,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.0.limit() == 0 {
-            self.0.set_limit(TURN);
+        if self.unread {
+            // The write that waits wakes the task.
+            return Poll::Pending;
+        }
+        if self.stream.limit() == 0 {
+            self.stream.set_limit(TURN);
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let read = Pin::new(&mut self.0).poll_read(context, buffer);
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_pending() {
-            self.0.set_limit(TURN);
+            self.stream.set_limit(TURN);
         }
         read
     }
@@ -46,7 +69,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Turns<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.0.get_mut()).poll_write(context, bytes)
+        let result = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
+        self.written(context, result)
     }
 
     fn poll_write_vectored(
@@ -54,19 +78,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Turns<S> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(self.0.get_mut()).poll_write_vectored(context, parts)
+        let result = Pin::new(self.stream.get_mut()).poll_write_vectored(context, parts);
+        self.written(context, result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.get_ref().is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.0.get_mut()).poll_flush(context)
+        Pin::new(self.stream.get_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.0.get_mut()).poll_shutdown(context)
+        Pin::new(self.stream.get_mut()).poll_shutdown(context)
     }
 }
 

@@ -62,12 +62,11 @@ fn another_uid_is_refused_and_counted_with_a_line_a_second_at_most() {
     std::fs::set_permissions(node.directory.path(), Permissions::from_mode(0o755)).unwrap();
     let config = std::fs::read_to_string(node.config()).unwrap();
     let config = config.replace("kms.sock}", "kms.sock, mode: \"0666\"}");
-    std::fs::write(
-        node.config(),
-        config.replace("http: off", "http: {address: 127.0.0.1:0}"),
-    )
-    .unwrap();
-    let daemon = node.start();
+    std::fs::write(node.config(), config).unwrap();
+    let config = node.config();
+    let http = ["--http", "127.0.0.1:0", "--log-format", "json"];
+    let daemon = Daemon::spawn(&[&["serve", "--config", &config], &http[..]].concat());
+    wait_for("status is content", || node.status().status.success());
     let scene = Scene {
         socket: path,
         lasts: LASTS,
