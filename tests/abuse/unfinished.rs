@@ -53,14 +53,14 @@ fn begun(scene: &Scene, connections: usize, calls: usize, body: &[u8]) -> Held {
         }
         (connection, reader)
     };
-    let begun: Vec<_> = connections.map(begin).collect();
+    let open: Vec<_> = connections.map(begin).collect();
     std::thread::sleep(scene.lasts);
     let end = |(connection, reader): (Hostile, std::thread::JoinHandle<()>)| {
         connection.end();
         reader.join().unwrap();
         connection
     };
-    begun.into_iter().map(end).collect()
+    open.into_iter().map(end).collect()
 }
 
 /// Eight connections whose calls have no message yet: four were enough for all the requests in flight that there are.
