@@ -109,7 +109,7 @@ impl RootKey for Keyring {
             .map_err(|stopped| Error::new(Kind::Outage, "the keyring can't be read").because(stopped))?
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
+    async fn wrap(&self, id: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
         let content = match &*self.snapshot() {
             Snapshot::Unread => return Err(unread()),
             // A key that is perhaps on no disk any more must not get new data to guard.

@@ -73,10 +73,11 @@ impl RootKey for Pkcs11 {
         Ok(versions)
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
+    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
         let data_key = Key::copied_from(data_key.expose()).ok_or_else(unasked)?;
         let id = id.clone();
-        match self.supervisor.call(Call::Wrap { id, data_key }).await? {
+        let call = Call::Wrap { id, data_key };
+        match self.supervisor.call_for(patience.clone(), call).await? {
             Outcome::Wrapped(wrapped) => Ok(wrapped),
             _ => Err(unasked()),
         }

@@ -20,6 +20,7 @@ use crate::envelope::state::Flight;
 use crate::envelope::state::Place;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Caller;
 use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::VersionLabels;
 
@@ -65,8 +66,17 @@ pub(crate) async fn open(
             }
         }
     };
-    let cipher = landing.await?;
-    drop(caller);
+    let mut waiting = Waiting {
+        inner,
+        store,
+        caller,
+        deadline,
+        answered: false,
+    };
+    let landed = landing.await;
+    waiting.answered = true;
+    drop(waiting);
+    let cipher = landed?;
     let payload = cipher
         .open(&associated_data, sealed.body)
         .map_err(|_| not_authentic())?;
@@ -139,10 +149,7 @@ fn start(inner: Arc<Inner>, store: usize, key: CacheKey, bytes: Vec<u8>, patienc
         tokio::select! {
             biased;
             unwrapped = unwrap(&inner, store, &key, &bytes, &patient) => unwrapped,
-            () = patient.lost() => {
-                note_not_begun(&inner, store, &patient);
-                Err(EnvelopeError::TooManyCalls)
-            }
+            () = patient.lost() => Err(EnvelopeError::TooManyCalls),
         }
     });
     let landing = async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) };
@@ -152,15 +159,28 @@ fn start(inner: Arc<Inner>, store: usize, key: CacheKey, bytes: Vec<u8>, patienc
     }
 }
 
-/// Callers have gone before the root key was asked. If they had waited for one that is away, this was a read refused
-/// for want of it; who only hung up was refused nothing.
-fn note_not_begun(inner: &Inner, store: usize, patience: &Patience) {
-    if patience.until().is_none_or(|until| Instant::now() < until) {
-        return;
-    }
-    let mut state = inner.lock();
-    if let Some(reason) = state.away(store) {
-        state.truth.note_unreadable(store, reason, inner.clock.boottime());
+/// A caller that waits for an unwrap. One whose deadline passes before the root key is asked, while that is away, was
+/// refused a read for want of it, whoever still waits beside him; one who hung up was refused nothing.
+struct Waiting<'a> {
+    inner: &'a Inner,
+    store: usize,
+    caller: Caller,
+    deadline: Instant,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // The API server's clock for this request and ours do not strike at the same moment.
+        let gave_up = Instant::now() + TIME_TO_ANSWER >= self.deadline;
+        if self.answered || self.caller.has_begun() || !gave_up {
+            return;
+        }
+        let mut state = self.inner.lock();
+        if let Some(reason) = state.away(self.store) {
+            let now = self.inner.clock.boottime();
+            state.truth.note_unreadable(self.store, reason, now);
+        }
     }
 }
 

@@ -41,11 +41,16 @@ impl KmsV1beta1 {
         Self { envelope, journal }
     }
 
-    async fn seal(&self, request: &EncryptRequest, line: &mut Line) -> Result<EncryptResponse, Refusal> {
+    async fn seal(
+        &self,
+        request: &EncryptRequest,
+        deadline: Deadline,
+        line: &mut Line,
+    ) -> Result<EncryptResponse, Refusal> {
         check_version(&request.version)?;
         check(!request.plain.is_empty(), "plain is empty")?;
         check(request.plain.len() <= LONGEST_PLAIN, "plain is longer than 256 bytes")?;
-        let sealed = self.envelope.encrypt(Purpose::Kms1, &request.plain).await?;
+        let sealed = self.envelope.encrypt(Purpose::Kms1, &request.plain, deadline.0).await?;
         line.key_id = sealed.key_id.to_string();
         line.sealed_bytes = sealed.bytes.len();
         Ok(EncryptResponse { cipher: sealed.bytes })
@@ -96,10 +101,11 @@ impl KeyManagementService for KmsV1beta1 {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+        let deadline = Deadline::of(request.extensions());
         let request = request.into_inner();
         let mut line = Line::begin(VERSION, "Encrypt", "");
         line.payload_bytes = request.plain.len();
-        let result = self.seal(&request, &mut line).await;
+        let result = self.seal(&request, deadline, &mut line).await;
         self.journal.end(line, result)
     }
 

@@ -60,10 +60,18 @@ impl KmsV2 {
         })
     }
 
-    async fn seal(&self, request: &EncryptRequest, line: &mut Line) -> Result<EncryptResponse, Refusal> {
+    async fn seal(
+        &self,
+        request: &EncryptRequest,
+        deadline: Deadline,
+        line: &mut Line,
+    ) -> Result<EncryptResponse, Refusal> {
         check_uid(&request.uid)?;
         check(!request.plaintext.is_empty(), "plaintext is empty")?;
-        let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext).await?;
+        let sealed = self
+            .envelope
+            .encrypt(Purpose::Kms2, &request.plaintext, deadline.0)
+            .await?;
         let key_id = sealed.key_id.to_string();
         line.key_id.clone_from(&key_id);
         line.sealed_bytes = sealed.bytes.len();
@@ -121,10 +129,11 @@ impl KeyManagementService for KmsV2 {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+        let deadline = Deadline::of(request.extensions());
         let request = request.into_inner();
         let mut line = Line::begin(API, "Encrypt", &request.uid);
         line.payload_bytes = request.plaintext.len();
-        let result = self.seal(&request, &mut line).await;
+        let result = self.seal(&request, deadline, &mut line).await;
         self.journal.end(line, result)
     }
 

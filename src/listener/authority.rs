@@ -88,7 +88,7 @@ impl<S> Mended<S> {
                 if let Some(walk) = self.walk.take()
                     && end == End::Hopeless
                 {
-                    // Nobody needs to know who has stopped listening.
+                    // If nobody listens any more, that is fine.
                     walk.hopeless.send(()).ok();
                 }
                 bytes.len()

@@ -1,5 +1,6 @@
 //! What callers, good and bad, see of the listener over real sockets.
 
+mod authority;
 mod drain;
 mod hostile;
 mod requests;

@@ -178,7 +178,8 @@ impl RootKey for Fake {
         Ok(inner.versions.iter().map(|(version, _)| version.clone()).collect())
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
+    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
+        patience.begin();
         self.lock().calls.wrap += 1;
         let key = self.key(id)?;
         if self.lock().mood == Mood::Refuses {

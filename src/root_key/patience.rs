@@ -65,6 +65,14 @@ impl Patience {
     }
 }
 
+impl Caller {
+    /// Whether the root key is being asked for it.
+    pub fn has_begun(&self) -> bool {
+        let Self(patience) = self;
+        patience.0.borrow().begun
+    }
+}
+
 impl Drop for Caller {
     fn drop(&mut self) {
         let Self(patience) = self;

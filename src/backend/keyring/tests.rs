@@ -43,7 +43,11 @@ async fn a_data_key_wraps_with_mechanism_1_and_unwraps() {
     let version = place.version(1).await;
     assert_eq!(place.keyring.discover().await.unwrap(), std::slice::from_ref(&version));
     let data_key = Key::random().unwrap();
-    let wrapped = place.keyring.wrap(&version.id, &data_key).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&version.id, &data_key, &Patience::endless())
+        .await
+        .unwrap();
     assert_eq!(wrapped.mechanism, Mechanism::AesGcm);
     assert!(wrapped.mechanism.fits(wrapped.bytes.len()));
     assert!(
@@ -54,7 +58,11 @@ async fn a_data_key_wraps_with_mechanism_1_and_unwraps() {
             .unwrap()
             .same_as(&data_key)
     );
-    let again = place.keyring.wrap(&version.id, &data_key).await.unwrap();
+    let again = place
+        .keyring
+        .wrap(&version.id, &data_key, &Patience::endless())
+        .await
+        .unwrap();
     assert_ne!(wrapped, again, "each wrap has an IV of its own");
 }
 
@@ -63,7 +71,11 @@ async fn every_changed_wrapped_key_is_proven_bad() {
     let place = Place::new();
     let (one, two) = (place.version(1).await, place.version(2).await);
     place.keyring.discover().await.unwrap();
-    let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
     let mut wrong = Vec::new();
     for place in 0..wrapped.bytes.len() {
         let mut flipped = wrapped.clone();
@@ -103,7 +115,7 @@ async fn nothing_is_served_before_the_first_read() {
     let version = place.version(1).await;
     let error = place
         .keyring
-        .wrap(&version.id, &Key::random().unwrap())
+        .wrap(&version.id, &Key::random().unwrap(), &Patience::endless())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::Outage);
@@ -114,7 +126,11 @@ async fn a_new_version_is_seen_and_a_destroyed_one_is_gone_with_the_next_read() 
     let place = Place::new();
     let one = place.version(1).await;
     place.keyring.discover().await.unwrap();
-    let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
     let two = place.version(2).await;
     place.admin.destroy(&one.id).await.unwrap();
     place
@@ -132,7 +148,11 @@ async fn a_new_version_is_seen_and_a_destroyed_one_is_gone_with_the_next_read() 
         (missing.kind(), missing.to_string()),
         (Kind::Refusal, Error::missing(&one.id).to_string())
     );
-    place.keyring.wrap(&two.id, &Key::random().unwrap()).await.unwrap();
+    place
+        .keyring
+        .wrap(&two.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -140,11 +160,19 @@ async fn a_retired_version_neither_wraps_nor_unwraps() {
     let place = Place::new();
     let one = place.version(1).await;
     place.keyring.discover().await.unwrap();
-    let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
     let retired = State::RetiredSince(Timestamp::from_unix(1000));
     place.admin.relabel(&one.id, retired).await.unwrap();
     place.keyring.discover().await.unwrap();
-    let wrap = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap_err();
+    let wrap = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap_err();
     let unwrap = place
         .keyring
         .unwrap(&one.id, &wrapped, &Patience::endless())
@@ -159,7 +187,11 @@ async fn with_a_file_that_broke_reads_go_on_and_nothing_new_is_wrapped() {
     let place = Place::new();
     let one = place.version(1).await;
     place.keyring.discover().await.unwrap();
-    let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
     let path = place.directory.path().join("keyring.json");
     let good = std::fs::read(&path).unwrap();
     let broken = [None, Some(&b"{"[..]), Some(&b""[..])];
@@ -176,12 +208,20 @@ async fn with_a_file_that_broke_reads_go_on_and_nothing_new_is_wrapped() {
             .unwrap(&one.id, &wrapped, &Patience::endless())
             .await
             .unwrap();
-        let refused = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap_err();
+        let refused = place
+            .keyring
+            .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+            .await
+            .unwrap_err();
         assert_eq!(refused.kind(), Kind::Outage);
     }
     crate::files::replace(&path, &good).unwrap();
     place.keyring.discover().await.unwrap();
-    place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ pub enum Login {
 }
 
 /// How data keys are wrapped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MechanismChoice {
     /// By the first of the others that the token does right, RSA only if the root key is one.

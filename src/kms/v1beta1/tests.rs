@@ -10,6 +10,8 @@ use tonic::Code;
 use tonic::service::Routes;
 
 use super::*;
+use crate::crypto::suite::Suite;
+use crate::envelope::seal::header;
 use crate::kms::options::KmsOptions;
 use crate::kms::options::V1beta1;
 use crate::kms::test_plugin;
@@ -19,9 +21,13 @@ use crate::kms::test_plugin::root_key;
 use crate::proto::v1beta1::key_management_service_client::KeyManagementServiceClient;
 use crate::proto::v2;
 use crate::proto::v2::key_management_service_client::KeyManagementServiceClient as V2Client;
+use crate::root_key::Wrapped;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::Mood;
 use crate::root_key::fake::active_from;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::COMMITMENT;
+use crate::root_key::mechanism::Mechanism;
 
 /// Both services over a running envelope, as the listener has them.
 struct Plugin {
@@ -160,6 +166,19 @@ async fn empty_and_oversized_fields_are_invalid_arguments() {
         assert_code(plugin.decrypt(&cipher).await, Code::InvalidArgument);
     }
     assert_eq!(plugin.decrypt(&sealed).await.unwrap(), DEK);
+}
+
+#[test]
+fn the_longest_plain_fits_into_a_sealed_payload_under_every_root_key() {
+    let id = KeyId::try_from([5; 32].as_slice()).unwrap();
+    // No wrapped data key is longer than one under RSA with 4096 bits, and no suite adds more.
+    let wrapped = Wrapped {
+        mechanism: Mechanism::RsaOaepSha256,
+        bytes: vec![6; 512],
+    };
+    let suite = Suite::A256CbcHs512;
+    let header = header(suite, &id, &wrapped, Some(&[7; COMMITMENT]));
+    assert_eq!(header.len() + suite.sealed_length(LONGEST_PLAIN), 886);
 }
 
 #[tokio::test(start_paused = true)]

@@ -127,7 +127,7 @@ pub async fn record(
         None => default_version(&versions, now).ok_or_else(|| Refusal::HasNone { name: name.clone() })?,
     };
     let key = Key::random()?;
-    let Wrapped { mechanism, bytes } = root_key.wrap(&version.id, &key).await?;
+    let Wrapped { mechanism, bytes } = root_key.wrap(&version.id, &key, &Patience::endless()).await?;
     Ok(Record {
         api_version: API_VERSION.into(),
         root_key: name.clone(),

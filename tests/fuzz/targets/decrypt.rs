@@ -69,7 +69,7 @@ impl RootKey for Credulous {
         }])
     }
 
-    async fn wrap(&self, _: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
+    async fn wrap(&self, _: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
         let mechanism = Mechanism::ALL[self.mechanism.load(Ordering::Relaxed)];
         let (before, behind) = around(mechanism);
         let hidden = data_key.expose().map(|byte| byte ^ 0x5a).to_vec();
@@ -109,7 +109,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             samples.push(runtime.block_on(async {
                 let envelope = start(suite, mechanism);
                 let sealed = loop {
-                    match envelope.encrypt(Purpose::Kms2, &PAYLOAD).await {
+                    match envelope.encrypt(Purpose::Kms2, &PAYLOAD, Instant::now()).await {
                         Ok(sealed) => break sealed,
                         Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
                     }

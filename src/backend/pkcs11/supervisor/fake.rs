@@ -41,6 +41,8 @@ pub(super) enum Conduct {
     Slow(Duration),
     /// It says that it waits for so long, perhaps with all that it has begun, and then answers.
     Wait { time: Duration, everybody: bool },
+    /// It says that all that it has waits for so long, says after a shorter time that this is over, and answers.
+    Hold { told: Duration, time: Duration },
     /// It never answers.
     Hang,
     /// It dies.
@@ -211,14 +213,14 @@ impl Worker {
                 Some(Ok(outcome(&call)))
             }
             Conduct::Wait { time, everybody } => {
-                let milliseconds = u32::try_from(time.as_millis()).unwrap();
-                let what = Some(What::Waiting(wire::Waiting {
-                    number,
-                    milliseconds,
-                    everybody,
-                }));
-                answer.send(Some(wire::FromWorker { what })).ok();
+                answer.send(Some(waiting(number, time, everybody))).ok();
                 tokio::time::sleep(time).await;
+                Some(Ok(outcome(&call)))
+            }
+            Conduct::Hold { told, time } => {
+                answer.send(Some(waiting(number, told, true))).ok();
+                tokio::time::sleep(time).await;
+                answer.send(Some(waiting(number, Duration::ZERO, true))).ok();
                 Some(Ok(outcome(&call)))
             }
             Conduct::Hang => None,
@@ -235,6 +237,16 @@ impl Worker {
             answer.send(Some(Answer { number, memory, result }.to_wire())).ok();
         }
     }
+}
+
+fn waiting(number: u64, time: Duration, everybody: bool) -> wire::FromWorker {
+    let milliseconds = u32::try_from(time.as_millis()).unwrap();
+    let what = Some(What::Waiting(wire::Waiting {
+        number,
+        milliseconds,
+        everybody,
+    }));
+    wire::FromWorker { what }
 }
 
 async fn say(to: &mut (impl AsyncWrite + Unpin), what: What) -> Result<(), Ended> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::link::Heard;
 use crate::backend::pkcs11::supervisor::link::Link;
@@ -38,6 +39,8 @@ struct Begun {
     since: Instant,
     /// Until then the worker waits of its own will, with its hands free for others.
     waits: Option<Instant>,
+    /// How long it may take.
+    limit: Duration,
     /// Then it has taken too long.
     until: Instant,
 }
@@ -49,13 +52,17 @@ impl Begun {
     }
 }
 
-/// How long calls keep a session lately.
+/// How long unwraps keep a session lately; they are what callers wait for. A wrap may have a trial of mechanisms in it, a
+/// list many objects.
 #[derive(Debug, Default)]
 struct Pace(Option<Duration>);
 
 impl Pace {
-    fn took(&mut self, time: Duration) {
-        self.0 = Some(self.0.map_or(time, |pace| (pace * 3 + time) / 4));
+    fn take(&mut self, begun: &Begun, now: Instant) {
+        if begun.is_busy(now) && matches!(begun.request.call, Call::Unwrap { .. }) {
+            let time = now.saturating_duration_since(begun.since);
+            self.0 = Some(self.0.map_or(time, |pace| (pace * 3 + time) / 4));
+        }
     }
 }
 
@@ -98,34 +105,39 @@ impl Post {
         self.holds_until.filter(|until| *until > now)
     }
 
-    /// How long so many calls will take, if they take as long as the last ones did.
-    pub(super) fn time_for(&self, calls: usize, limits: Limits) -> Duration {
-        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+    /// When a call would begin behind so many others, if they take as long as the last ones did. Those under way are half
+    /// done.
+    pub(super) fn begins_behind(&self, calls: usize, limits: Limits) -> Instant {
+        let now = Instant::now();
+        let free_from = self.held_until(now).unwrap_or(now);
+        if calls == 0 && self.is_free(limits) {
+            return now;
+        }
+        let busy = self.begun.values().filter(|begun| begun.is_busy(now)).count();
+        let halves = u32::try_from(calls.saturating_mul(2) + busy).unwrap_or(u32::MAX);
         let sessions = u32::try_from(limits.sessions).unwrap_or(u32::MAX);
-        self.pace.0.unwrap_or_default().saturating_mul(calls) / sessions
+        free_from + self.pace.0.unwrap_or_default().saturating_mul(halves) / sessions / 2
     }
 
     /// The worker waits with a call before it goes on: the time of the call begins then.
-    pub(super) fn wait(&mut self, number: u64, pause: Duration, limits: Limits) {
+    pub(super) fn wait(&mut self, number: u64, pause: Duration) {
         let now = Instant::now();
         if let Some(begun) = self.begun.get_mut(&number) {
-            if begun.is_busy(now) {
-                self.pace.took(now.saturating_duration_since(begun.since));
-            }
+            self.pace.take(begun, now);
             let end = now + pause;
             begun.since = end;
             begun.waits = Some(end);
-            begun.until = end + limits.call_timeout;
+            begun.until = end + begun.limit;
         }
     }
 
-    /// The worker as a whole waits: nobody's time counts until then.
-    pub(super) fn hold(&mut self, pause: Duration, limits: Limits) {
+    /// The worker as a whole waits: nobody's time counts until then. What it says last counts, so that it can end a wait.
+    pub(super) fn hold(&mut self, pause: Duration) {
         let end = Instant::now() + pause;
-        self.holds_until = self.holds_until.max(Some(end));
+        self.holds_until = Some(end);
         for begun in self.begun.values_mut() {
-            begun.since = begun.since.max(end);
-            begun.until = begun.until.max(end + limits.call_timeout);
+            begun.since = end;
+            begun.until = begun.waits.map_or(end, |waits| waits.max(end)) + begun.limit;
         }
     }
 
@@ -152,6 +164,7 @@ impl Post {
             request,
             since,
             waits: None,
+            limit,
             until: since + limit,
         };
         self.begun.insert(number, begun);
@@ -160,10 +173,7 @@ impl Post {
     /// The call of this number is done.
     pub(super) fn done(&mut self, number: u64) -> Option<Request> {
         let begun = self.begun.remove(&number)?;
-        let now = Instant::now();
-        if begun.is_busy(now) {
-            self.pace.took(now.saturating_duration_since(begun.since));
-        }
+        self.pace.take(&begun, Instant::now());
         Some(begun.request)
     }
 

@@ -130,7 +130,7 @@ impl Supervision {
         let (Some(until), Some(post)) = (request.until(), &self.current) else {
             return false;
         };
-        Instant::now() + post.time_for(self.queue.waited_for(), self.limits) > until
+        post.begins_behind(self.queue.waited_for(), self.limits) > until
     }
 
     fn begin_calls(&mut self) {

@@ -15,6 +15,9 @@ use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::supervisor::fake::Conduct;
 use crate::backend::pkcs11::supervisor::fake::FakeWorkers;
 use crate::backend::pkcs11::supervisor::fake::outage;
+use crate::root_key::Wrapped;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 
@@ -76,7 +79,7 @@ impl Bench {
         let supervisor = self.supervisor.clone();
         tokio::spawn(async move {
             let (patience, _caller) = Patience::of_a_caller(Instant::now() + seconds(time));
-            supervisor.call_for(patience, find()).await
+            supervisor.call_for(patience, unwrap()).await
         })
     }
 
@@ -100,6 +103,16 @@ impl Bench {
 fn waits(time: u64, everybody: bool) -> Conduct {
     let time = seconds(time);
     Conduct::Wait { time, everybody }
+}
+
+fn unwrap() -> Call {
+    Call::Unwrap {
+        id: KeyId::random().unwrap(),
+        wrapped: Wrapped {
+            mechanism: Mechanism::AesKwp,
+            bytes: vec![0; 40],
+        },
+    }
 }
 
 fn find() -> Call {
@@ -212,19 +225,35 @@ async fn while_a_worker_waits_with_all_it_has_nothing_is_begun_and_nothing_is_la
 #[tokio::test(start_paused = true)]
 async fn a_call_that_would_begin_too_late_is_refused_at_once() {
     let bench = Bench::good(1);
-    bench.workers.script(vec![Conduct::Slow(seconds(1)); 16]);
-    bench.call().await.unwrap();
-    // One is begun at once, the others behind it; who comes behind three may have to wait for 3 s.
-    let begin = Instant::now();
-    let in_time: Vec<_> = (0..5).map(|_| bench.spawn_for(3)).collect();
-    sleep(Duration::from_millis(1)).await;
-    let too_late = bench.spawn_for(3).await.unwrap().unwrap_err();
-    assert_eq!(too_late.kind(), Kind::Busy);
-    assert!(begin.elapsed() < seconds(1));
-    bench.spawn_for(30).await.unwrap().unwrap();
-    for call in in_time {
-        call.await.unwrap().unwrap();
+    bench.workers.script(vec![Conduct::Slow(seconds(2)); 16]);
+    bench.spawn_for(10).await.unwrap().unwrap();
+    // One begins at once, one in 2 s; the next would begin behind both and is refused, while another has the time for it.
+    let mut calls = Vec::new();
+    for time in [3, 3, 2, 10] {
+        calls.push((Instant::now(), bench.spawn_for(time)));
+        sleep(Duration::from_millis(1)).await;
     }
+    let (begin, refused) = calls.remove(2);
+    assert_eq!(refused.await.unwrap().unwrap_err().kind(), Kind::Busy);
+    assert!(begin.elapsed() < seconds(1));
+    for (begin, call) in calls {
+        call.await.unwrap().unwrap();
+        assert!(begin.elapsed() < seconds(7));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_says_that_its_wait_is_over_is_given_calls_at_once() {
+    let bench = Bench::good(1);
+    sleep(seconds(1)).await;
+    bench.workers.script([Conduct::Hold {
+        told: seconds(30),
+        time: seconds(1),
+    }]);
+    let begin = Instant::now();
+    bench.call().await.unwrap();
+    bench.call().await.unwrap();
+    assert!(begin.elapsed() < seconds(2), "{:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

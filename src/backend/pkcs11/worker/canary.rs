@@ -11,7 +11,6 @@ use cryptoki::session::Session;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::backend::pkcs11::options::MechanismChoice;
 use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::error::TokenError;
@@ -19,6 +18,7 @@ use crate::backend::pkcs11::worker::mechanism;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
 
 /// Where no canary can be made, that is believed for so long.
@@ -26,7 +26,7 @@ const UNPROVABLE_FOR: Duration = Duration::from_secs(60);
 
 /// One canary for each version and mechanism: a token that permits one mechanism may have ceased to permit another.
 #[derive(Debug, Default)]
-pub(super) struct Canaries(Mutex<HashMap<(KeyId, MechanismChoice), Known>>);
+pub(super) struct Canaries(Mutex<HashMap<(KeyId, Mechanism), Known>>);
 
 #[derive(Clone, Debug)]
 enum Known {
@@ -46,8 +46,10 @@ pub(super) struct Canary {
 /// What a canary has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
-    /// The token unwraps by this mechanism: what does not open is bad.
+    /// The token unwraps so under this version: what does not open is bad.
     Opened,
+    /// It does under another version. This one may not be permitted to.
+    Elsewhere,
     /// The token answers, but nothing shows that it unwraps by this mechanism.
     Unprovable,
 }
@@ -61,8 +63,11 @@ impl Canary {
         Self { wrapped, digest }
     }
 
-    fn mechanism(&self) -> MechanismChoice {
-        self.wrapped.mechanism.into()
+    fn compare(&self, id: &KeyId, opened: &Key) -> Result<(), Problem> {
+        if digest(opened) == self.digest {
+            return Ok(());
+        }
+        Err(TokenError::Lie(format!("opens a data key under {id} as another one than before")).into())
     }
 }
 
@@ -73,7 +78,7 @@ impl Canaries {
         if wrapped.mechanism.is_committed() {
             return;
         }
-        let place = (id.clone(), wrapped.mechanism.into());
+        let place = (id.clone(), wrapped.mechanism);
         let mut all = self.lock();
         if !matches!(all.get(&place), Some(Known::Canary(_))) {
             all.insert(place, Known::Canary(Canary::new(wrapped.clone(), data_key)));
@@ -87,45 +92,59 @@ impl Canaries {
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
-        (id, mechanism): (&KeyId, MechanismChoice),
+        (id, mechanism): (&KeyId, Mechanism),
         make: Make<'_>,
     ) -> Result<Shown, Problem> {
-        let place = (id.clone(), mechanism);
-        let known = self.lock().get(&place).cloned();
-        let (id, canary) = match known {
-            Some(Known::Canary(canary)) => (id.clone(), canary),
+        let known = self.lock().get(&(id.clone(), mechanism)).cloned();
+        let canary = match known {
+            Some(Known::Canary(canary)) => Some(canary),
             Some(Known::Unprovable(since)) if since.elapsed() < UNPROVABLE_FOR => return Ok(Shown::Unprovable),
-            Some(Known::Unprovable(_)) | None => match make()? {
-                Some(canary) => {
-                    self.lock().insert(place, Known::Canary(canary.clone()));
-                    (id.clone(), canary)
-                }
-                None => {
-                    let Some(other) = self.of_another_version(mechanism) else {
-                        self.lock().insert(place, Known::Unprovable(Instant::now()));
-                        return Ok(Shown::Unprovable);
-                    };
-                    other
-                }
-            },
+            Some(Known::Unprovable(_)) | None => make()?,
         };
-        let key = token.finder().key(session, &id)?;
-        let opened = mechanism::unwrap(connection.module(), session, &key, &id, &canary.wrapped)?;
-        if digest(&opened) == canary.digest {
-            Ok(Shown::Opened)
-        } else {
-            Err(TokenError::Lie(format!("opens a data key under {id} as another one than before")).into())
+        let opens = |id: &KeyId, canary: &Canary| {
+            let key = token.finder().key(session, id)?;
+            mechanism::unwrap(connection.module(), session, &key, id, &canary.wrapped)
+        };
+        if let Some(canary) = canary {
+            canary.compare(id, &opens(id, &canary)?)?;
+            self.lock().insert((id.clone(), mechanism), Known::Canary(canary));
+            return Ok(Shown::Opened);
         }
+        for (other, canary) in self.of_other_versions(mechanism) {
+            match opens(&other, &canary) {
+                Ok(opened) => return canary.compare(&other, &opened).map(|()| Shown::Elsewhere),
+                // That version was destroyed.
+                Err(TokenError::NotFound(_)) => drop(self.lock().remove(&(other, mechanism))),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.set_unprovable(id, mechanism);
+        Ok(Shown::Unprovable)
     }
 
-    fn of_another_version(&self, mechanism: MechanismChoice) -> Option<(KeyId, Canary)> {
-        self.lock().iter().find_map(|((id, _), known)| match known {
-            Known::Canary(canary) if canary.mechanism() == mechanism => Some((id.clone(), canary.clone())),
-            Known::Canary(_) | Known::Unprovable(_) => None,
-        })
+    /// Nothing shows that the token unwraps so.
+    pub(super) fn set_unprovable(&self, id: &KeyId, mechanism: Mechanism) {
+        let unprovable = Known::Unprovable(Instant::now());
+        self.lock().insert((id.clone(), mechanism), unprovable);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(KeyId, MechanismChoice), Known>> {
+    /// Whether nothing has shown so a short while ago.
+    pub(super) fn is_unprovable(&self, id: &KeyId, mechanism: Mechanism) -> bool {
+        let known = self.lock().get(&(id.clone(), mechanism)).cloned();
+        matches!(known, Some(Known::Unprovable(since)) if since.elapsed() < UNPROVABLE_FOR)
+    }
+
+    fn of_other_versions(&self, mechanism: Mechanism) -> Vec<(KeyId, Canary)> {
+        let all = self.lock();
+        let of_mechanism = all.iter().filter(|((_, of), _)| *of == mechanism);
+        let canaries = of_mechanism.filter_map(|((id, _), known)| match known {
+            Known::Canary(canary) => Some((id.clone(), canary.clone())),
+            Known::Unprovable(_) => None,
+        });
+        canaries.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(KeyId, Mechanism), Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,8 +156,6 @@ fn digest(key: &Key) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root_key::mechanism::Mechanism;
-
     #[test]
     fn what_anybody_could_have_written_is_no_canary() {
         let (canaries, id, key) = (Canaries::default(), KeyId::random().unwrap(), Key::random().unwrap());

@@ -8,9 +8,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::backend::pkcs11::options::MechanismChoice;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 
 /// A storm of bad ciphertexts costs one canary in so long.
 pub(super) const CANARY_GAP: Duration = Duration::from_secs(1);
@@ -27,16 +27,22 @@ pub(super) struct Job {
     pub(super) call: Call,
     /// Since when it is in doubt.
     doubted: Option<Instant>,
+    /// Only a canary of another version could be opened for it.
+    pub(super) elsewhere: bool,
 }
 
 impl Job {
     pub(super) fn new(number: u64, call: Call) -> Self {
-        let doubted = None;
-        Self { number, call, doubted }
+        Self {
+            number,
+            call,
+            doubted: None,
+            elsewhere: false,
+        }
     }
 
     /// Whether it has been in doubt for too long.
-    pub(super) fn is_overdue(&self) -> bool {
+    fn is_overdue(&self) -> bool {
         self.doubted.is_some_and(|since| since.elapsed() > LONGEST_DOUBT)
     }
 }
@@ -45,7 +51,7 @@ impl Job {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Doubt {
     pub(super) id: KeyId,
-    pub(super) mechanism: MechanismChoice,
+    pub(super) mechanism: Mechanism,
 }
 
 /// What a session does next.
@@ -57,6 +63,8 @@ pub(super) enum Work {
     Canary(Doubt, Vec<Job>),
     /// One of those unwraps once more: the canary has opened since.
     Again(Job),
+    /// Unwraps that have been in doubt for too long.
+    Overdue(Vec<Job>),
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +126,10 @@ impl Queue {
             if inner.closed {
                 return None;
             }
+            let overdue = inner.take_overdue();
+            if !overdue.is_empty() {
+                return Some(Work::Overdue(overdue));
+            }
             let wait = inner.until_canary(Instant::now());
             if wait.is_zero()
                 && let Some((doubt, _)) = inner.doubtful.first()
@@ -158,6 +170,16 @@ impl Inner {
         }
     }
 
+    fn take_overdue(&mut self) -> Vec<Job> {
+        let doubtful = self.doubtful.extract_if(.., |(_, job)| job.is_overdue());
+        let mut overdue: Vec<_> = doubtful.map(|(_, job)| job).collect();
+        let (again, others) = self.again.drain(..).partition(Job::is_overdue);
+        self.again = others;
+        let again: VecDeque<_> = again;
+        overdue.extend(again);
+        overdue
+    }
+
     fn until_canary(&self, now: Instant) -> Duration {
         let since = self.last_canary.map(|last| now.saturating_duration_since(last));
         since.map_or(Duration::ZERO, |since| CANARY_GAP.saturating_sub(since))
@@ -172,13 +194,13 @@ mod tests {
         Job::new(number, Call::Open)
     }
 
-    fn doubt(byte: u8, mechanism: MechanismChoice) -> Doubt {
+    fn doubt(byte: u8, mechanism: Mechanism) -> Doubt {
         let id = KeyId::try_from([byte; 8].as_slice()).unwrap();
         Doubt { id, mechanism }
     }
 
     fn gcm(byte: u8) -> Doubt {
-        doubt(byte, MechanismChoice::AesGcm)
+        doubt(byte, Mechanism::AesGcm)
     }
 
     #[test]
@@ -187,7 +209,7 @@ mod tests {
         for number in 1..=3 {
             queue.doubt(gcm(1), job(number)).unwrap();
         }
-        let kwp = doubt(1, MechanismChoice::AesKwp);
+        let kwp = doubt(1, Mechanism::AesKwp);
         queue.doubt(kwp, job(5)).unwrap();
         queue.push(job(4));
         let Some(Work::Canary(of, jobs)) = queue.next() else {
@@ -231,7 +253,15 @@ mod tests {
         assert!(!job.is_overdue());
         job.doubted = Instant::now().checked_sub(LONGEST_DOUBT + Duration::from_secs(1));
         assert!(job.is_overdue());
-        assert!(Queue::default().doubt(gcm(1), job).is_err());
+        let queue = Queue::default();
+        let overdue = |queue: &Queue| matches!(queue.next(), Some(Work::Overdue(jobs)) if jobs.len() == 1);
+        queue.lock().doubtful.push((gcm(1), job));
+        assert!(overdue(&queue), "before its canary");
+        let mut job = super::tests::job(2);
+        job.doubted = Instant::now().checked_sub(LONGEST_DOUBT + Duration::from_secs(1));
+        queue.again(vec![job]);
+        queue.push(super::tests::job(3));
+        assert!(overdue(&queue), "before any call");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) struct Service {
     /// The vendor's code stays where it is when the module is finalised.
     pub(super) library: OnceLock<Pkcs11>,
     /// How to wrap under a version, as its trial showed.
-    pub(super) methods: Mutex<HashMap<KeyId, Chosen>>,
+    pub(super) methods: Mutex<HashMap<KeyId, Settled>>,
     pub(super) canaries: Canaries,
     sightings: Mutex<Sightings>,
     /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
@@ -64,17 +64,29 @@ pub(super) struct Service {
 
 /// How to wrap under a version.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chosen {
+pub(super) struct Settled {
     pub(super) method: Method,
-    /// When another trial may choose a better one ([`Clock::boottime`]).
-    pub(super) until: Option<Duration>,
+    pub(super) again: Option<AnotherTrial>,
+}
+
+/// A trial that may choose better.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnotherTrial {
+    /// When it is due ([`Clock::boottime`]).
+    pub(super) at: Duration,
+    /// How long after the one before.
+    pub(super) pause: Duration,
 }
 
 /// What came of one job.
 pub(super) enum Step {
     Answered(Result<Outcome, Failure>),
     /// The unwrap failed as one of a bad ciphertext does; a canary must tell.
-    Doubtful(Doubt),
+    Doubtful {
+        doubt: Doubt,
+        /// It failed as what is not permitted does.
+        refused: bool,
+    },
 }
 
 impl Service {
@@ -104,6 +116,7 @@ impl Service {
                 Work::Call(job) => self.serve(seat, job),
                 Work::Canary(doubt, doubtful) => self.settle(seat, &doubt, doubtful),
                 Work::Again(job) => self.judge(seat, job),
+                Work::Overdue(jobs) => self.give_up_doubts(jobs),
             }
         }
     }
@@ -111,7 +124,7 @@ impl Service {
     fn serve(&self, seat: usize, job: Job) {
         match self.climb(seat, &job, true) {
             Step::Answered(result) => self.answer(job.number, result),
-            Step::Doubtful(doubt) => self.doubt(doubt, job),
+            Step::Doubtful { doubt, .. } => self.doubt(doubt, job),
         }
     }
 
@@ -135,10 +148,13 @@ impl Service {
                 && (doubts || generation == *lock(&self.generation))
             {
                 self.leave(seat);
-                return Step::Doubtful(Doubt {
-                    id: id.clone(),
-                    mechanism: wrapped.mechanism.into(),
-                });
+                return Step::Doubtful {
+                    doubt: Doubt {
+                        id: id.clone(),
+                        mechanism: wrapped.mechanism,
+                    },
+                    refused: error.cure() == Cure::Nothing,
+                };
             }
             if let Err(failure) = self.recover(seat, job, problem, &mut ladder, generation) {
                 return Step::Answered(Err(failure));
@@ -254,7 +270,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Whether an unwrap may have failed for what it was given. A value in etcd can name any mechanism and hold any bytes:
 /// that a token refuses those says nothing about the token.
-fn may_be_the_ciphertext(error: &TokenError) -> bool {
+pub(super) fn may_be_the_ciphertext(error: &TokenError) -> bool {
     match error {
         TokenError::Call { value, .. } => value.may_mean_bad_ciphertext(),
         TokenError::Lie(_) | TokenError::Refused(_) => true,

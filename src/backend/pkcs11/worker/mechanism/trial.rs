@@ -18,6 +18,7 @@ use crate::backend::pkcs11::worker::mechanism::cipher::InSession;
 use crate::backend::pkcs11::worker::module::Module;
 use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 
 /// What a trial has chosen.
 #[derive(Debug)]
@@ -55,10 +56,12 @@ pub(in crate::backend::pkcs11) fn one(
     sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
     key: &KeyObject,
     id: &KeyId,
-    mechanism: MechanismChoice,
+    mechanism: Mechanism,
 ) -> Result<Option<Method>, TokenError> {
     let mut open = opener(module, sessions, *key);
-    match Tried::mechanism(mechanism, &mut open, id)? {
+    let mut methods = methods(mechanism.into());
+    methods.retain(|method| method.mechanism() == mechanism);
+    match Tried::methods(mechanism.into(), methods, &mut open, id)? {
         Tried {
             method: None,
             trouble: Some(error),
@@ -69,8 +72,8 @@ pub(in crate::backend::pkcs11) fn one(
 }
 
 /// Whether a mechanism is one for a kind of key.
-pub(in crate::backend::pkcs11) fn is_of_kind(mechanism: MechanismChoice, kind: KeyKind) -> bool {
-    of_kind(kind).contains(&mechanism)
+pub(in crate::backend::pkcs11) fn is_of_kind(mechanism: Mechanism, kind: KeyKind) -> bool {
+    of_kind(kind).contains(&mechanism.into())
 }
 
 /// Tries all mechanisms, also those behind the one that is chosen.
@@ -158,6 +161,18 @@ fn of_kind(kind: KeyKind) -> &'static [MechanismChoice] {
     }
 }
 
+/// The ways to wrap by a mechanism.
+fn methods(mechanism: MechanismChoice) -> Vec<Method> {
+    match mechanism {
+        MechanismChoice::Auto => Vec::new(),
+        MechanismChoice::AesGcm => IvMode::ALL.map(Method::AesGcm).to_vec(),
+        MechanismChoice::AesKwp => vec![Method::AesKwp],
+        MechanismChoice::AesCbc => vec![Method::AesCbc],
+        MechanismChoice::RsaOaepSha256 => vec![Method::RsaOaepSha256],
+        MechanismChoice::RsaOaepSha1 => vec![Method::RsaOaepSha1],
+    }
+}
+
 /// A mechanism that was tried.
 #[derive(Debug)]
 struct Tried {
@@ -172,14 +187,15 @@ struct Tried {
 impl Tried {
     /// Tries a mechanism, with AES-GCM every source of IVs until one is good.
     fn mechanism(mechanism: MechanismChoice, open: &mut Opener<'_>, id: &KeyId) -> Result<Self, TokenError> {
-        let methods = match mechanism {
-            MechanismChoice::Auto => Vec::new(),
-            MechanismChoice::AesGcm => IvMode::ALL.map(Method::AesGcm).to_vec(),
-            MechanismChoice::AesKwp => vec![Method::AesKwp],
-            MechanismChoice::AesCbc => vec![Method::AesCbc],
-            MechanismChoice::RsaOaepSha256 => vec![Method::RsaOaepSha256],
-            MechanismChoice::RsaOaepSha1 => vec![Method::RsaOaepSha1],
-        };
+        Self::methods(mechanism, methods(mechanism), open, id)
+    }
+
+    fn methods(
+        mechanism: MechanismChoice,
+        methods: Vec<Method>,
+        open: &mut Opener<'_>,
+        id: &KeyId,
+    ) -> Result<Self, TokenError> {
         let (mut wrong, mut reasons, mut trouble) = (false, Reasons::default(), None);
         for method in methods {
             let iv = match method {

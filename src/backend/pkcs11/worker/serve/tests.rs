@@ -191,7 +191,7 @@ impl Worker {
     fn climb(&self, call: Call) -> Result<Outcome, Failure> {
         match self.service.climb(0, &Job::new(0, call), true) {
             Step::Answered(result) => result,
-            Step::Doubtful(doubt) => panic!("{doubt:?}"),
+            Step::Doubtful { doubt, .. } => panic!("{doubt:?}"),
         }
     }
 

@@ -101,6 +101,39 @@ fn a_mechanism_that_the_token_ceases_to_permit_is_a_refusal_and_not_bad_input() 
 }
 
 #[test]
+fn a_mechanism_refused_as_by_a_broken_device_costs_no_worker_and_no_module() {
+    alone::run(|token| {
+        plant(token);
+        let good = Worker::start(token).wrap(7).unwrap();
+        // What p11-kit says of what it does not pass on, and what devices in trouble say.
+        for value in ["0x2", "0x6", "0x80000001"] {
+            token.set(&format!("kwp\nrefuse kwp {value}"));
+            let mut worker = Worker::start(token);
+            let (mechanism, bytes) = (Mechanism::AesKwp, vec![3; 40]);
+            for _ in 0..2 {
+                let result = worker.unwrap(&Wrapped {
+                    mechanism,
+                    bytes: bytes.clone(),
+                });
+                assert_eq!(kind(result), Kind::Refusal, "{value}");
+            }
+            assert_eq!(worker.unwrap(&good).unwrap(), 7);
+            assert_eq!(token.calls("C_Finalize"), 0, "{value}");
+            drop(worker);
+            // The mechanism of old payloads, which a worker has seen work.
+            token.set("kwp");
+            let mut worker = Worker::start(token);
+            assert_eq!(worker.unwrap(&good).unwrap(), 7);
+            token.set(&format!("kwp\nrefuse gcm {value}"));
+            assert_eq!(worker.wrap(7).unwrap().mechanism, Mechanism::AesKwp);
+            token.forget_calls();
+            assert_eq!(kind(worker.unwrap(&good)), Kind::Refusal, "{value}");
+            assert_eq!(token.calls("C_Finalize"), 0, "{value}");
+        }
+    });
+}
+
+#[test]
 fn more_doubts_than_can_be_settled_are_too_much_at_once_and_no_outage() {
     alone::run(|token| {
         plant(token);
@@ -170,7 +203,7 @@ fn a_device_that_stays_broken_is_an_outage_and_no_verdict() {
         let wrapped = worker.wrap(7).unwrap();
         token.set("C_Decrypt fail 0x40");
         let canary = Job::new(0, Call::Probe { id: Some(v1()) });
-        let Step::Doubtful(doubt) = worker.service.climb(0, &Job::new(1, unwrap(&wrapped)), true) else {
+        let Step::Doubtful { doubt, .. } = worker.service.climb(0, &Job::new(1, unwrap(&wrapped)), true) else {
             panic!("no doubt");
         };
         let failure = worker.service.open_canary(0, &canary, &doubt).unwrap_err();
