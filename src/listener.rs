@@ -1,6 +1,7 @@
 //! The KMS socket: accepts connections, checks their peers and serves HTTP/2 on them.
 
 mod accept;
+mod answer;
 pub mod authority;
 mod call;
 mod connection;

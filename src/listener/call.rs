@@ -17,6 +17,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
+use crate::listener::answer;
 use crate::listener::limits::ConnectionRoom;
 use crate::listener::message::Arrivals;
 use crate::listener::seats::Seat;
@@ -47,6 +48,7 @@ pub(super) struct Caller<S> {
     pub(super) service: S,
     pub(super) room: ConnectionRoom,
     pub(super) arrivals: Arrivals,
+    pub(super) unfetched: ConnectionRoom,
     pub(super) seat: Arc<Seat>,
     pub(super) metrics: Metrics,
     pub(super) lines: Arc<LineLimit>,
@@ -119,7 +121,7 @@ impl<S: Service> Caller<S> {
                     "the message is larger than this service accepts",
                 ))
             }
-            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Ok(Ok(response))) => answer::keep(response, &self.unfetched),
             Ok(Err(_panic)) => Err(Status::internal("the request met a defect of the plugin")),
             Err(_elapsed) => Err(Status::deadline_exceeded("the request's time is over")),
         }

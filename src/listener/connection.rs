@@ -22,6 +22,7 @@ use crate::listener::call::Caller;
 use crate::listener::call::Service;
 use crate::listener::limits;
 use crate::listener::peers::Peers;
+use crate::listener::turns::Turn;
 use crate::listener::turns::Turns;
 use crate::proto::deadline::Deadline;
 
@@ -47,14 +48,16 @@ pub(super) async fn serve<S: Service>(
     caller.seat.spoke();
     let (metrics, lines) = (caller.metrics.clone(), caller.lines.clone());
     let (stream, hopeless) = Mended::over(stream);
-    let io = TokioIo::new(Turns::new(Rewound {
+    let turn = Turn::new();
+    let rewound = Rewound {
         unread: PREFACE,
         stream,
-    }));
+    };
+    let io = TokioIo::new(Turns::new(rewound, turn.clone()));
     let service = service_fn(move |request| caller.answer(request));
     let mut connection = pin!(http2_builder().serve_connection(io, service));
     tokio::select! {
-        ended = connection.as_mut() => return log_end(uid, ended),
+        ended = turn.serve(connection.as_mut()) => return log_end(uid, ended),
         _ = draining.wait_for(|draining| *draining) => {}
         () = peers.banned(uid) => {}
         // HTTP/2 has reset the call, and would reset every other.
@@ -71,7 +74,7 @@ pub(super) async fn serve<S: Service>(
         }
     }
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = tokio::time::timeout(limits::DRAIN_TIME, connection).await {
+    if let Ok(ended) = tokio::time::timeout(limits::DRAIN_TIME, turn.serve(connection)).await {
         log_end(uid, ended);
     }
 }

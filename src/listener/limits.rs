@@ -71,6 +71,13 @@ pub(super) const UNFINISHED: Requests = Requests {
     assured: 16,
 };
 
+/// Requests whose answers are ready, and have no window to be sent in. kube-apiserver's windows are always open.
+pub(super) const UNFETCHED: Requests = Requests {
+    per_connection: 1024,
+    shared: 1024,
+    assured: 64,
+};
+
 /// The room for requests in one state, on all connections.
 #[derive(Clone, Debug)]
 pub(super) struct Room {

@@ -41,27 +41,24 @@ impl Arrivals {
         let mut come = Come::Nothing;
         let mut place = None;
         while !body.is_end_stream() {
-            let frame = match body.frame().now_or_never() {
-                Some(frame) => frame,
-                None => {
-                    if place.is_none() {
-                        place = Some(self.place()?);
-                    }
-                    come = Come::Copied(come.copied());
-                    let frame = tokio::time::timeout_at(deadline, body.frame());
-                    frame
-                        .await
-                        .map_err(|_| Status::deadline_exceeded("the message did not come in time"))?
-                }
+            let frame = if let Some(frame) = body.frame().now_or_never() {
+                frame
+            } else {
+                let waits = match &mut place {
+                    Some(place) => place,
+                    None => place.insert(self.place()?),
+                };
+                let copy = come.copied();
+                waits.hold(copy.capacity())?;
+                come = Come::Copied(copy);
+                let frame = tokio::time::timeout_at(deadline, body.frame()).await;
+                frame.map_err(|_| Status::deadline_exceeded("the message did not come in time"))?
             };
             let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| Status::cancelled(format!("the request ended early: {error}")))?;
             if let Ok(data) = frame.into_data() {
                 come = come.and(data);
                 check_length(come.bytes())?;
-                if let (Some(place), Come::Copied(copy)) = (&mut place, &come) {
-                    place.hold(copy.capacity())?;
-                }
             }
         }
         Ok(come.into_bytes())

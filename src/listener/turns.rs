@@ -1,7 +1,11 @@
-//! Reads from a connection in turns, so that who sends without end does not take all the time that there is.
+//! Reads from a connection in turns, and only while its caller reads too: so that who sends without end takes neither all
+//! the time that there is nor all the memory.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 
@@ -13,15 +17,58 @@ use tokio::io::Take;
 
 use crate::listener::limits::TURN;
 
-/// A stream that pretends, now and then, that nothing has come: its task goes behind all others that have work.
+/// How much of a connection's turn is left. Clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Turn(Arc<AtomicU64>);
+
+impl Turn {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(TURN)))
+    }
+
+    /// Polls a connection whose turn begins with that.
+    ///
+    /// # Cancel safety
+    /// That of the connection.
+    pub(super) async fn serve<C: Future>(&self, mut connection: Pin<&mut C>) -> C::Output {
+        // The stream can't tell by itself: one poll of hyper reads again and again, once for each request that it takes.
+        std::future::poll_fn(|context| {
+            self.0.store(TURN, Ordering::Relaxed);
+            connection.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+/// A stream that pretends, when its turn is over, that nothing has come: its task goes behind all others that have work.
 ///
-/// tokio's own budget counts reads, and HTTP/2 makes thousands of frames out of one.
+/// tokio's own budget counts reads, and HTTP/2 makes thousands of frames out of one. Nor does HTTP/2 mind that nobody
+/// reads its answers: it would go on to take requests and keep what it has to say. Here the caller who does not read is
+/// not heard until it does.
 #[derive(Debug)]
-pub(super) struct Turns<S>(Take<S>);
+pub(super) struct Turns<S> {
+    stream: Take<S>,
+    turn: Turn,
+    unread: bool,
+}
 
 impl<S: AsyncRead> Turns<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self(stream.take(TURN))
+    pub(super) fn new(stream: S, turn: Turn) -> Self {
+        Self {
+            stream: stream.take(0),
+            turn,
+            unread: false,
+        }
+    }
+
+    /// What became of a write.
+    fn written(&mut self, context: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let before = std::mem::replace(&mut self.unread, result.is_pending());
+        if before && !self.unread {
+            // A read has given up because of it, and nobody else would take it up again.
+            context.waker().wake_by_ref();
+        }
+        result
     }
 }
 
@@ -31,22 +78,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.0.limit() == 0 {
-            self.0.set_limit(TURN);
+        if self.unread {
+            // The write that waits wakes the task.
+            return Poll::Pending;
+        }
+        let left = self.turn.0.load(Ordering::Relaxed);
+        if left == 0 {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let read = Pin::new(&mut self.0).poll_read(context, buffer);
-        if read.is_pending() {
-            self.0.set_limit(TURN);
-        }
+        self.stream.set_limit(left);
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.turn.0.store(self.stream.limit(), Ordering::Relaxed);
         read
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Turns<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.0.get_mut()).poll_write(context, bytes)
+        let result = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
+        self.written(context, result)
     }
 
     fn poll_write_vectored(
@@ -54,45 +105,73 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Turns<S> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(self.0.get_mut()).poll_write_vectored(context, parts)
+        let result = Pin::new(self.stream.get_mut()).poll_write_vectored(context, parts);
+        self.written(context, result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.get_ref().is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.0.get_mut()).poll_flush(context)
+        Pin::new(self.stream.get_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.0.get_mut()).poll_shutdown(context)
+        Pin::new(self.stream.get_mut()).poll_shutdown(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::pin::pin;
     use std::task::Waker;
+
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
-    #[test]
-    fn who_has_much_to_say_lets_others_speak_in_between_and_loses_nothing() {
+    #[tokio::test]
+    async fn who_has_much_to_say_lets_others_speak_in_between_and_loses_nothing() {
         let turn = usize::try_from(TURN).unwrap();
         let text: Vec<u8> = (0..turn * 5 / 2).map(|at| at.to_le_bytes()[0]).collect();
-        let mut stream = Turns::new(text.as_slice());
-        let mut context = Context::from_waker(Waker::noop());
-        let (mut read, mut pauses) = (vec![], 0);
-        while read.len() < text.len() {
-            let mut bytes = vec![0; turn * 2];
-            let mut buffer = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut stream).poll_read(&mut context, &mut buffer) {
-                Poll::Ready(result) => result.unwrap(),
-                Poll::Pending => pauses += 1,
-            }
-            read.extend_from_slice(buffer.filled());
-        }
+        let turns = Turn::new();
+        let mut stream = Turns::new(text.as_slice(), turns.clone());
+        let mut read = vec![];
+        let polls = Cell::new(0);
+        let reading = pin!(async {
+            let mut counted = pin!(stream.read_to_end(&mut read));
+            let counted = std::future::poll_fn(|context| {
+                polls.set(polls.get() + 1);
+                // As hyper does: it is polled again in the same turn, and has nothing more.
+                match counted.as_mut().poll(context) {
+                    Poll::Pending => counted.as_mut().poll(context),
+                    ready @ Poll::Ready(_) => ready,
+                }
+            });
+            counted.await.unwrap();
+        });
+        turns.serve(reading).await;
         assert_eq!(read, text);
-        assert_eq!(pauses, 2);
+        assert_eq!(polls.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_not_heard_until_it_does() {
+        let (mut caller, daemon) = tokio::io::duplex(64);
+        let turns = Turn::new();
+        let mut stream = Turns::new(daemon, turns.clone());
+        caller.write_all(b"a call").await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut stream).poll_write(&mut context, &[0; 64]).is_ready());
+        assert!(Pin::new(&mut stream).poll_write(&mut context, &[0; 64]).is_pending());
+        let mut bytes = [0; 6];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        assert!(Pin::new(&mut stream).poll_read(&mut context, &mut buffer).is_pending());
+        caller.read_exact(&mut [0; 64]).await.unwrap();
+        assert!(Pin::new(&mut stream).poll_write(&mut context, &[0; 64]).is_ready());
+        assert!(Pin::new(&mut stream).poll_read(&mut context, &mut buffer).is_ready());
+        assert_eq!(buffer.filled(), b"a call");
     }
 }

@@ -9,7 +9,7 @@ use crate::run::HANG;
 /// What may remain of the memory after an abuse. The allocator keeps what lies below something that is still in use, to
 /// give it out again: that is what the limits let callers have at once (`src/listener/limits.rs`), and no more after the
 /// tenth abuse than after the first, since all of them share one daemon and are compared with its beginning.
-pub(crate) const ALLOWANCE_KIB: u64 = 32 << 10;
+pub(crate) const ALLOWANCE_KIB: u64 = 24 << 10;
 
 /// Anonymous memory in KiB, descriptors, threads, and seconds of processor time so far.
 #[derive(Clone, Copy, Debug)]

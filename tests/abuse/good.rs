@@ -18,6 +18,10 @@ const PACE: Duration = Duration::from_millis(2);
 /// Between two newcomers.
 const NEWCOMERS: Duration = Duration::from_millis(250);
 
+/// How often a newcomer connects while the kernel's queue is full: a second apart, as Go's clients begin. They never give
+/// up.
+const TRIES: usize = 10;
+
 /// What the well-behaved saw.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -155,7 +159,7 @@ impl Round {
 /// `dekhand status` again and again, as kube-apiservers that start.
 fn come_anew(socket: &Path, seen: &Mutex<Seen>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        let answer = newcomer(socket, 3);
+        let answer = newcomer(socket, TRIES);
         let mut seen = seen.lock().unwrap();
         seen.newcomers += 1;
         if let Err(words) = answer {

@@ -2,7 +2,6 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 use std::time::Instant;
 
 use rustix::process::Uid;
@@ -23,7 +22,6 @@ use crate::wire::Hostile;
 
 /// A daemon has 14 of them when nobody calls: far fewer remain than it has places for connections.
 const DESCRIPTORS: u32 = 32;
-const LASTS: Duration = Duration::from_secs(1);
 /// Connections of another uid.
 const STRANGERS: usize = 2000;
 /// Nobody's, wherever this runs.
@@ -33,10 +31,7 @@ const STRANGER: u32 = 61_234;
 fn without_descriptors_those_who_behave_are_served_and_newcomers_get_those_of_who_has_the_most() {
     let _alone = alone();
     let dev = Dev::start_with_descriptors(DESCRIPTORS);
-    let scene = Scene {
-        socket: dev.socket(),
-        lasts: LASTS,
-    };
+    let scene = Scene::new(dev.socket());
     let first = Footprint::of(&dev.daemon);
     let mut table = Table::begin();
     table.line(
@@ -62,16 +57,12 @@ fn another_uid_is_refused_and_counted_with_a_line_a_second_at_most() {
     std::fs::set_permissions(node.directory.path(), Permissions::from_mode(0o755)).unwrap();
     let config = std::fs::read_to_string(node.config()).unwrap();
     let config = config.replace("kms.sock}", "kms.sock, mode: \"0666\"}");
-    std::fs::write(
-        node.config(),
-        config.replace("http: off", "http: {address: 127.0.0.1:0}"),
-    )
-    .unwrap();
-    let daemon = node.start();
-    let scene = Scene {
-        socket: path,
-        lasts: LASTS,
-    };
+    std::fs::write(node.config(), config).unwrap();
+    let config = node.config();
+    let http = ["--http", "127.0.0.1:0", "--log-format", "json"];
+    let daemon = Daemon::spawn(&[&["serve", "--config", &config], &http[..]].concat());
+    wait_for("status is content", || node.status().status.success());
+    let scene = Scene::new(path);
     let first = Footprint::of(&daemon);
     let mut table = Table::begin();
     let begin = Instant::now();

@@ -24,11 +24,31 @@ pub(crate) type Held = Vec<Hostile>;
 /// Status takes less, whatever others do: the promise of this suite.
 const STATUS: Duration = Duration::from_secs(1);
 
+/// So long lasts what has no end of its own.
+const LASTS: Duration = Duration::from_secs(1);
+
 /// Where an abuse happens, and how long it lasts if it has no end of its own.
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) socket: PathBuf,
     pub(crate) lasts: Duration,
+    /// Whether nothing else happens: many at once cost each other their connections.
+    pub(crate) alone: bool,
+}
+
+impl Scene {
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self {
+            socket,
+            lasts: LASTS,
+            alone: true,
+        }
+    }
+
+    /// What the daemon owes also to whoever means harm, while nothing else happens.
+    pub(crate) fn owed(&self, holds: bool, what: &str) {
+        assert!(holds || !self.alone, "{what}");
+    }
 }
 
 /// What somebody sends who means harm. It returns the connections that are to stay for a while.

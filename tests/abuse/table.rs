@@ -1,7 +1,5 @@
 //! Every abuse in turn, and all at once, as a table: `cargo test --test abuse -- --nocapture`.
 
-use std::time::Duration;
-
 use crate::blocks;
 use crate::floods;
 use crate::footprint::Footprint;
@@ -66,22 +64,16 @@ const ABUSES: &[(&str, Abuse)] = &[
     ("wrong content length, frames of no call", messages::out_of_order),
 ];
 
-/// So long what has no end of its own.
-const LASTS: Duration = Duration::from_millis(1000);
-
 #[test]
 fn no_abuse_hurts_who_behaves_and_all_that_it_took_is_given_back() {
     let _alone = alone();
     let dev = Dev::start();
-    let scene = Scene {
-        socket: dev.socket(),
-        lasts: LASTS,
-    };
+    let scene = Scene::new(dev.socket());
     let mut table = Table::begin();
     // What every daemon has after its first callers.
     let idle = Footprint::of(&dev.daemon);
-    happen(&dev.daemon, &scene, &idle, |_| {
-        std::thread::sleep(LASTS);
+    happen(&dev.daemon, &scene, &idle, |scene| {
+        std::thread::sleep(scene.lasts);
         vec![]
     });
     let first = Footprint::of(&dev.daemon);
@@ -90,7 +82,8 @@ fn no_abuse_hurts_who_behaves_and_all_that_it_took_is_given_back() {
         table.line(name, happen(&dev.daemon, &scene, &first, abuse));
     }
     if only.is_empty() || only == "all" {
-        table.line("all of these at once", happen(&dev.daemon, &scene, &first, all));
+        let together = Scene { alone: false, ..scene };
+        table.line("all of these at once", happen(&dev.daemon, &together, &first, all));
     }
     table.end();
 }

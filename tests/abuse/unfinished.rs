@@ -53,14 +53,14 @@ fn begun(scene: &Scene, connections: usize, calls: usize, body: &[u8]) -> Held {
         }
         (connection, reader)
     };
-    let begun: Vec<_> = connections.map(begin).collect();
+    let open: Vec<_> = connections.map(begin).collect();
     std::thread::sleep(scene.lasts);
     let end = |(connection, reader): (Hostile, std::thread::JoinHandle<()>)| {
         connection.end();
         reader.join().unwrap();
         connection
     };
-    begun.into_iter().map(end).collect()
+    open.into_iter().map(end).collect()
 }
 
 /// Eight connections whose calls have no message yet: four were enough for all the requests in flight that there are.
@@ -95,7 +95,7 @@ pub(crate) fn cancelled(scene: &Scene) -> Held {
         connection.send(&calls.clone().flat_map(begin).collect::<Vec<u8>>());
         connection.settle();
         connection.send(&calls.flat_map(|number| cancel(id(number))).collect::<Vec<u8>>());
-        assert!(connection.settle(), "whoever cancels so many calls stays connected");
+        scene.owed(connection.settle(), "whoever cancels so many calls stays connected");
     }
     vec![connection]
 }
@@ -134,13 +134,14 @@ pub(crate) fn window_of_one(scene: &Scene) -> Held {
 pub(crate) fn unread(scene: &Scene) -> Held {
     let connections: Held = (0..8).map(|_| Hostile::greet(&scene.socket)).collect();
     let body = message(0, &encrypt_request(32));
-    for connection in &connections {
+    let flood = |connection: &Hostile| {
         connection.send(&window_update(0, 1 << 30));
-        for number in 0..20 * CALLS {
-            if !connection.send(&whole(id(number), &call(ENCRYPT), &body)) {
-                break;
-            }
+        (0..20 * CALLS).all(|number| connection.send(&whole(id(number), &call(ENCRYPT), &body)))
+    };
+    std::thread::scope(|threads| {
+        for connection in &connections {
+            threads.spawn(|| flood(connection));
         }
-    }
+    });
     connections
 }
