@@ -31,6 +31,9 @@ const SEED: Duration = Duration::from_secs(180);
 /// Unwrapped seeds are kept for so long.
 const CACHE: Duration = Duration::from_secs(24 * 3600);
 
+/// It has a seed so long after its start, if its daemon is well.
+const STARTING: Duration = Duration::from_secs(30);
+
 /// An API server.
 pub(crate) struct ApiServer {
     world: Weak<World>,
@@ -38,6 +41,7 @@ pub(crate) struct ApiServer {
     provider: RefCell<Rc<Provider>>,
     tasks: RefCell<Vec<JoinHandle<()>>>,
     born: u64,
+    since: Instant,
     reloads: Cell<u64>,
 }
 
@@ -152,6 +156,7 @@ impl ApiServer {
             provider: RefCell::new(Provider::new(born)),
             tasks: RefCell::default(),
             born,
+            since: Instant::now(),
             reloads: Cell::new(0),
         });
         let spawn = |task: fn(Weak<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>| {
@@ -224,7 +229,10 @@ impl ApiServer {
         let world = self.world();
         let state = self.provider().state.borrow().clone();
         let usable = state.filter(|state| Instant::now() < state.expires);
-        world.judge_write(self.node, usable.is_some(), || self.provider().connection.was_broken_lately());
+        let young = self.since.elapsed() < STARTING;
+        world.judge_write(self.node, usable.is_some(), || {
+            young || self.provider().connection.was_broken_lately()
+        });
         match usable {
             Some(state) => {
                 world.etcd.borrow_mut().objects[object] = Some(state.dek);
@@ -256,8 +264,9 @@ async fn ready(server: Weak<ApiServer>) {
     while let Some(server) = server.upgrade() {
         let (world, provider) = (server.world(), server.provider());
         provider.check(&world, server.node).await;
+        let every = Duration::from_secs(world.setup.ready);
         drop((server, world, provider));
-        sleep(Duration::from_secs(10)).await;
+        sleep(every).await;
     }
 }
 

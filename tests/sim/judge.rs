@@ -56,6 +56,8 @@ pub(crate) struct Record {
     causes: BTreeMap<Cause, (Instant, Instant)>,
     /// Every `key_id` that it has reported, in order.
     key_ids: Vec<KeyId>,
+    /// When its calendar was set last.
+    clock_set: Instant,
     /// The latest that its calendar ever said.
     latest: Timestamp,
     /// Seeds that this process has unwrapped, and when.
@@ -77,6 +79,7 @@ impl Record {
             refused_read: None,
             causes: BTreeMap::new(),
             key_ids: Vec::new(),
+            clock_set: now,
             latest: Timestamp::from_unix(0),
             unwrapped: HashMap::new(),
             sealed: HashSet::new(),
@@ -95,6 +98,10 @@ impl Record {
     pub(crate) fn forgive(&mut self) {
         self.key_ids.clear();
         self.latest = Timestamp::from_unix(0);
+    }
+
+    pub(crate) fn clock_set(&mut self) {
+        self.clock_set = Instant::now();
     }
 
     pub(crate) fn mood(&mut self, mood: Mood, well: bool, now: Instant) {
@@ -295,6 +302,7 @@ impl World {
         }
         // What it could see of its store: all until now, or what was there when that went away.
         let seen = match record.bad_since {
+            _ if record.clock_set.elapsed() < STARTING => return,
             None if for_long(record.good_since) => now,
             Some(bad) if record.well_when_bad => bad,
             _ => return,
@@ -305,8 +313,7 @@ impl World {
         let calendar = self.nodes[node].clock.borrow().now();
         let stores = lock(&self.stores);
         let due = |held: &&crate::store::Held| {
-            let changed = self.start + held.stamp.0;
-            let known = held.since.map(|since| since.max(changed));
+            let known = held.since.map(|since| since.max(held.changed));
             held.version.state.is_active(Timestamp::from_unix(calendar.unix().saturating_sub(5)))
                 && known.is_some_and(|known| seen.saturating_duration_since(known) > NOTICED)
                 && record.up_since.is_some_and(|up| seen.saturating_duration_since(up) > NOTICED)

@@ -24,6 +24,8 @@ pub(crate) struct Setup {
     pub(crate) objects: usize,
     /// Seconds between what an API server is asked to do.
     pub(crate) pace: u64,
+    /// Seconds between looks at an API server's `/readyz`.
+    pub(crate) ready: u64,
     /// Seconds until everything is mended.
     pub(crate) length: u64,
 }
@@ -83,6 +85,7 @@ impl Setup {
             skew: [0; 3],
             objects: 4,
             pace: 60,
+            ready: 10,
             length: 3600,
         }
     }

@@ -68,6 +68,8 @@ pub(crate) struct Held {
     pub(crate) key: Arc<Key>,
     /// When its state was changed last, and where: of two changes the later one stays.
     pub(crate) stamp: (Duration, usize),
+    /// When its state came here.
+    pub(crate) changed: Instant,
     /// Since when it is here, and decrypts.
     pub(crate) since: Option<Instant>,
     /// It has decrypted all the time that it was here.
@@ -78,6 +80,7 @@ impl Held {
     fn set(&mut self, state: State, stamp: (Duration, usize)) {
         self.version.state = state;
         self.stamp = stamp;
+        self.changed = Instant::now();
         match (state.decrypts(), self.since) {
             (true, None) => self.since = Some(Instant::now()),
             (false, _) => (self.since, self.fresh) = (None, false),
@@ -189,6 +192,7 @@ impl Stores {
             version: version.clone(),
             key: Arc::new(key),
             stamp: self.stamp(node),
+            changed: Instant::now(),
             since: Some(Instant::now()),
             fresh: true,
         };
@@ -241,6 +245,7 @@ impl Stores {
                 if replica.find(&id).is_none() && !replica.destroyed.contains(id.as_bytes()) {
                     held.since = held.version.state.decrypts().then(Instant::now);
                     held.fresh = true;
+                    held.changed = Instant::now();
                     replica.held.push(held);
                 }
             }
@@ -271,10 +276,14 @@ impl Stores {
         for held in backup {
             let mut held = held.clone();
             held.fresh = false;
+            held.changed = Instant::now();
             held.since = held.version.state.decrypts().then(Instant::now);
             let before = old.iter().find(|old| old.version.id == held.version.id);
             if let Some(before) = before.filter(|before| before.since.is_some() && held.since.is_some()) {
                 (held.since, held.fresh) = (before.since, before.fresh);
+                if before.version.state == held.version.state {
+                    held.changed = before.changed;
+                }
             }
             replica.held.push(held);
         }

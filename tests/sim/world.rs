@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +26,6 @@ use crate::plan::Step;
 use crate::store::SharedStores;
 use crate::store::Stores;
 use crate::store::lock;
-use crate::store::Topology;
 use crate::operator;
 
 /// The true time when a schedule starts.
@@ -64,12 +64,22 @@ pub(crate) struct Node {
     pub(crate) daemon: RefCell<Option<Daemon>>,
     pub(crate) api: RefCell<Option<Rc<ApiServer>>>,
     pub(crate) record: RefCell<Record>,
+    known_mark: RefCell<KnownMark>,
 }
 
+/// A mark, and the file in which it stood.
+type KnownMark = (Option<(u64, i64)>, Option<HighWater>);
+
 impl Node {
-    /// What its state directory says of the highest version that it reported.
+    /// What its state directory says of the highest version that it reported. Read again when it was replaced.
     pub(crate) fn mark(&self) -> Option<HighWater> {
-        self.high_water().read(&root_key_name()).unwrap()
+        let found = std::fs::metadata(self.state.borrow().path().join("primary")).ok();
+        let stamp = found.map(|file| (file.ino(), file.mtime_nsec()));
+        let mut known = self.known_mark.borrow_mut();
+        if known.0 != stamp {
+            *known = (stamp, self.high_water().read(&root_key_name()).unwrap());
+        }
+        known.1.clone()
     }
 
     pub(crate) fn high_water(&self) -> HighWaterFile {
@@ -91,8 +101,6 @@ pub(crate) struct World {
     pub(crate) story: Option<RefCell<Vec<String>>>,
     pub(crate) calls: Cell<u64>,
     pub(crate) switches: Cell<u64>,
-    /// While everything is being mended nobody else touches anything.
-    pub(crate) mending: Cell<bool>,
 }
 
 /// A directory in memory where there is one: thousands of marks are synced.
@@ -110,6 +118,7 @@ impl World {
             daemon: RefCell::new(None),
             api: RefCell::new(None),
             record: RefCell::new(Record::new()),
+            known_mark: RefCell::default(),
         });
         Rc::new(Self {
             setup,
@@ -126,7 +135,6 @@ impl World {
             story: tells.then(RefCell::default),
             calls: Cell::new(0),
             switches: Cell::new(0),
-            mending: Cell::new(false),
         })
     }
 
@@ -230,6 +238,7 @@ impl World {
             }
             Step::SetClock(node, skew) => {
                 machine(node).clock.borrow().set_calendar(off(self.true_time(), skew));
+                machine(node).record.borrow_mut().clock_set();
             }
             Step::RestartApi(node) => self.start_api(node),
             Step::ReloadApi(node) => self.with_api(node, async |api| api.reload().await),
@@ -300,11 +309,6 @@ impl World {
             waiting = late;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-    }
-
-    /// Whether changes travel by themselves.
-    pub(crate) fn replicates(&self) -> bool {
-        self.setup.topology == Topology::Late
     }
 }
 
