@@ -8,7 +8,10 @@ use crate::envelope::Inner;
 use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Reuse;
+use crate::envelope::state::Primary;
 use crate::envelope::state::State;
+use crate::root_key::error::Error;
+use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
 
 /// The data key that seals the next payload.
@@ -49,11 +52,29 @@ async fn single_use(
     let inner = inner.clone();
     let making = tokio::spawn(async move {
         let made = inner.make_data_key(&id, purpose, suite).await;
+        if let Err(error) = &made {
+            note_refusal(&inner, &id, error);
+        }
         drop(permit);
         made
     });
     let made = making.await.map_err(|_| EnvelopeError::Stopped)?;
     made.map(Arc::new).map_err(|error| (&error).into())
+}
+
+/// Without reuse there is no data key that goes on: what the root key refuses to an Encrypt, Status must not promise to
+/// the next one. The keeper ends it, with a data key that is proven.
+fn note_refusal(inner: &Inner, id: &KeyId, error: &Error) {
+    if error.remedy() != Remedy::Operator {
+        return;
+    }
+    let mut state = inner.lock();
+    let encrypts = matches!(&state.primary, Primary::Present(version) if version.id == *id);
+    if encrypts && state.truth.note_refusal(error) {
+        drop(state);
+        tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; nothing is encrypted");
+        inner.keeper_wanted.notify_one();
+    }
 }
 
 fn next(inner: &Inner, purpose: Purpose) -> Result<Next, EnvelopeError> {
