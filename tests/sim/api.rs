@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dekhand::root_key::id::KeyId;
 use tokio::task::JoinHandle;
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 use tokio::time::sleep;
 use tonic::Code;
@@ -88,7 +89,7 @@ impl Provider {
         good
     }
 
-    /// Asks for the status, and takes a new seed if the key_id has changed.
+    /// Asks for the status, and takes a new seed if the `key_id` has changed.
     async fn status(&self, world: &World, node: usize) -> bool {
         let until = Instant::now() + SEED;
         let Ok(status) = self.connection.status(world, node).await else {
@@ -97,7 +98,12 @@ impl Provider {
         if status.healthz != "ok" || status.version != "v2" || status.key_id.is_empty() {
             return false;
         }
-        if let Some(state) = self.state.borrow_mut().as_mut().filter(|state| state.key_id == status.key_id) {
+        if let Some(state) = self
+            .state
+            .borrow_mut()
+            .as_mut()
+            .filter(|state| state.key_id == status.key_id)
+        {
             state.expires = until;
             return true;
         }
@@ -137,7 +143,12 @@ impl Provider {
         if self.state.borrow().is_none() {
             return Err(Failure::new(Code::FailedPrecondition, "the API server has no seed yet"));
         }
-        if self.cache.borrow().get(&dek).is_some_and(|since| since.elapsed() < CACHE) {
+        if self
+            .cache
+            .borrow()
+            .get(&dek)
+            .is_some_and(|since| since.elapsed() < CACHE)
+        {
             return Ok(());
         }
         self.connection.decrypt(world, node, dek).await?;
@@ -159,13 +170,10 @@ impl ApiServer {
             since: Instant::now(),
             reloads: Cell::new(0),
         });
-        let spawn = |task: fn(Weak<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>| {
-            tokio::task::spawn_local(task(Rc::downgrade(&server)))
-        };
         let tasks = vec![
-            spawn(|server| Box::pin(poll(server))),
-            spawn(|server| Box::pin(ready(server))),
-            spawn(|server| Box::pin(live(server))),
+            spawn_local(poll(Rc::downgrade(&server))),
+            spawn_local(ready(Rc::downgrade(&server))),
+            spawn_local(live(Rc::downgrade(&server))),
         ];
         *server.tasks.borrow_mut() = tasks;
         server
@@ -215,8 +223,8 @@ impl ApiServer {
             let Some(state) = self.provider().state.borrow().clone() else {
                 return;
             };
-            let stale = stored.filter(|dek| world.etcd.borrow().deks[*dek].sealed.key_id != state.key_id);
-            if let Some(dek) = stale
+            let old = stored.filter(|dek| world.etcd.borrow().deks[*dek].sealed.key_id != state.key_id);
+            if let Some(dek) = old
                 && self.provider().read(&world, self.node, dek).await.is_ok()
             {
                 self.write(object);

@@ -31,7 +31,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// Whether calls may have failed for want of a daemon.
     pub(crate) fn was_broken_lately(&self) -> bool {
-        self.last_broken.borrow().is_some_and(|when| when.elapsed() < Duration::from_secs(90))
+        self.last_broken
+            .borrow()
+            .is_some_and(|when| when.elapsed() < Duration::from_secs(90))
     }
 
     /// The way to the daemon, and since when that runs. Waits for it as long as a call may.
@@ -82,7 +84,7 @@ impl Connection {
         answer
     }
 
-    /// `promised` is the key_id that Status has just named.
+    /// `promised` is the `key_id` that Status has just named.
     pub(crate) async fn encrypt(
         &self,
         world: &World,

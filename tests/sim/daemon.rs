@@ -34,7 +34,7 @@ use tonic::Status;
 use tonic::service::Routes;
 use tracing::Instrument as _;
 
-/// `kms.timeout` of an EncryptionConfiguration.
+/// `kms.timeout` of an encryption configuration.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The name of the one root key.
@@ -89,11 +89,7 @@ impl Daemon {
             clock: clock.clone(),
             metrics: Metrics::new(),
         });
-        let routes = kms::routes(
-            envelope.clone(),
-            StatusVersion::V2,
-            Arc::new(AtomicBool::new(false)),
-        );
+        let routes = kms::routes(envelope.clone(), StatusVersion::V2, Arc::new(AtomicBool::new(false)));
         let span = tracing::info_span!("daemon", node);
         let task = tokio::spawn(async move { envelope.run().await }.instrument(span));
         Self {

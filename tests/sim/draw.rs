@@ -59,8 +59,8 @@ impl Draw {
         setup.lag = chance.pick(&[(0, 2), (1, 30), (10, 300)]);
         setup.objects = chance.index(5) + 2;
         setup.pace = chance.pick(&[20, 60, 200]);
-        setup.ready = chance.pick(&[10, 300, 300]);
-        setup.length = chance.within(HOUR, 4 * HOUR);
+        setup.ready = chance.pick(&[10, 300, 300, 300]);
+        setup.length = chance.within(HOUR, 3 * HOUR);
         if chance.percent(40) {
             setup.skew = [0; 3].map(|_: i64| {
                 let skews = [0, 0, 3, -3, 40, -40, 400, -400, 4000, -4000];
@@ -175,7 +175,9 @@ impl Draw {
                 self.at(end, Step::SetClock(node, 0));
             }
             72..80 => {
-                let step = self.chance.pick(&[Step::RestartApi(node), Step::ReloadApi(node), Step::List(node)]);
+                let step = self
+                    .chance
+                    .pick(&[Step::RestartApi(node), Step::ReloadApi(node), Step::List(node)]);
                 self.at(at, step);
             }
             80..88 if self.setup.topology == Topology::Late => {
@@ -198,7 +200,9 @@ impl Draw {
         self.at(at, Step::Mood(node, mood));
         self.at(end, Step::Mood(node, Mood::Good));
         if self.chance.percent(30) {
-            let step = self.chance.pick(&[Step::RestartApi(node), Step::ReloadApi(node), Step::Stop(node)]);
+            let step = self
+                .chance
+                .pick(&[Step::RestartApi(node), Step::ReloadApi(node), Step::Stop(node)]);
             let during = self.chance.within(at, end);
             self.at(during, step);
             let keeps_state = true;

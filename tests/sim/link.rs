@@ -126,7 +126,11 @@ impl Link {
     /// Tokens that lost a login find nothing either: that a key is missing is proven after a while.
     fn missing(&self, id: &KeyId) -> Error {
         let mut memory = self.memory.lock().unwrap();
-        let since = memory.missing.iter().find(|(known, _)| known == id).map(|(_, since)| *since);
+        let since = memory
+            .missing
+            .iter()
+            .find(|(known, _)| known == id)
+            .map(|(_, since)| *since);
         match since {
             Some(since) if since.elapsed() >= PROOF => Error::missing(id),
             Some(_) => Error::new(Kind::Outage, "the key was not found yet"),
@@ -208,7 +212,10 @@ impl Session {
             (stores.seed, stores.moods[self.node])
         };
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or_default();
-        sleep(Duration::from_millis(50 + hash(&[seed, 7, self.node as u64, call, now]) % 2000)).await;
+        sleep(Duration::from_millis(
+            50 + hash(&[seed, 7, self.node as u64, call, now]) % 2000,
+        ))
+        .await;
         if mood.is_outage() { Err(outage()) } else { Ok(()) }
     }
 }

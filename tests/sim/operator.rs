@@ -161,7 +161,9 @@ async fn execute(world: &World, node: usize, command: Command) -> Result<String,
         Command::AcceptLoss => {
             let keys = Keys::on(world, node, false);
             let machine = &world.nodes[node];
-            let lost = machine.mark().ok_or_else(|| Stopped::Careful("nothing reported".into()))?;
+            let lost = machine
+                .mark()
+                .ok_or_else(|| Stopped::Careful("nothing reported".into()))?;
             let confirmed = confirmation(&keys.name, lost.number);
             accept_loss(
                 &machine.high_water(),
@@ -179,7 +181,12 @@ async fn execute(world: &World, node: usize, command: Command) -> Result<String,
 /// The oldest version that no value in etcd needs, if anybody looks.
 fn oldest_unused(world: &World, node: usize, careless: bool) -> Option<Version> {
     let etcd = world.etcd.borrow();
-    let needed = |version: &Version| etcd.objects.iter().flatten().any(|dek| etcd.deks[*dek].id == version.id);
+    let needed = |version: &Version| {
+        etcd.objects
+            .iter()
+            .flatten()
+            .any(|dek| etcd.deks[*dek].id == version.id)
+    };
     let versions = lock(&world.stores).replica(node).versions();
     let mut decrypting = versions.into_iter().filter(|version| version.state.decrypts());
     decrypting.find(|version| careless || !needed(version))
@@ -220,7 +227,11 @@ async fn rotate(world: &World, node: usize, lead: u64) -> Result<String, Stopped
     if world.setup.topology != Topology::PerNode {
         let _turn = keys.turn().await;
         let made = keys.rules().rotate(Some(lead), recorded.as_ref()).await?;
-        return Ok(format!("made {} {:?}", world.name_of(&made.version.id), made.version.state));
+        return Ok(format!(
+            "made {} {:?}",
+            world.name_of(&made.version.id),
+            made.version.state
+        ));
     }
     let made = {
         let _turn = keys.turn().await;
@@ -252,13 +263,20 @@ async fn rotate(world: &World, node: usize, lead: u64) -> Result<String, Stopped
 fn carry(world: &World, from: usize, to: usize, version: &Version) -> Result<(), Stopped> {
     let mut stores = lock(&world.stores);
     if stores.moods[from].is_outage() || stores.moods[to].is_outage() {
-        return Err(Stopped::Careful(format!("the store of node {from} or {to} can't be reached")));
+        return Err(Stopped::Careful(format!(
+            "the store of node {from} or {to} can't be reached"
+        )));
     }
     let held = stores.replica(from).held.clone();
     match world.setup.flavour {
         Flavour::Keyring => {
             let known = |id| held.iter().any(|held| held.version.id == id);
-            if !stores.replica(to).versions().into_iter().all(|version| known(version.id)) {
+            if !stores
+                .replica(to)
+                .versions()
+                .into_iter()
+                .all(|version| known(version.id))
+            {
                 return Err(Stopped::Careful(format!("node {to} has what node {from} lacks")));
             }
             stores.restore(to, &held);
@@ -307,7 +325,9 @@ async fn activate(world: &World, node: usize, lead: u64) -> Result<String, Stopp
 
 async fn destroy(world: &World, node: usize, retention: Duration) -> Result<String, Stopped> {
     let retired = Keys::on(world, node, false).versions();
-    let version = retired.into_iter().find(|version| matches!(version.state, State::RetiredSince(_)));
+    let version = retired
+        .into_iter()
+        .find(|version| matches!(version.state, State::RetiredSince(_)));
     let version = version.ok_or_else(|| Stopped::Careful("nothing is retired".into()))?;
     everywhere(world, node, &version, async |keys, selector| {
         let confirmed = confirmation(&keys.name, version.number);

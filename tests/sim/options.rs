@@ -5,6 +5,8 @@
 pub(crate) struct Options {
     /// One seed only, with its story.
     pub(crate) seed: Option<u64>,
+    /// One schedule by hand only, with its story.
+    pub(crate) known: Option<String>,
     /// So many schedules.
     pub(crate) schedules: u64,
     /// From this seed on.
@@ -25,7 +27,8 @@ impl Options {
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self {
             seed: None,
-            schedules: 300,
+            known: None,
+            schedules: 100,
             from: 0,
             story: false,
             failures: 1,
@@ -35,10 +38,13 @@ impl Options {
         while let Some(argument) = arguments.next() {
             let mut number = || {
                 let value = arguments.next().ok_or(format!("{argument} needs a number"))?;
-                value.parse::<u64>().map_err(|_| format!("{argument} needs a number, not {value}"))
+                value
+                    .parse::<u64>()
+                    .map_err(|_| format!("{argument} needs a number, not {value}"))
             };
             match argument.as_str() {
                 "--seed" => options.seed = Some(number()?),
+                "--known" => options.known = arguments.next(),
                 "--schedules" => options.schedules = number()?,
                 "--from" => options.from = number()?,
                 "--failures" => options.failures = usize::try_from(number()?.max(1)).unwrap_or(1),

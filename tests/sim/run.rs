@@ -8,6 +8,7 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 use tokio::time::sleep_until;
 
+use crate::connection::Connection;
 use crate::operator;
 use crate::operator::Command;
 use crate::plan::Plan;
@@ -45,7 +46,11 @@ pub(crate) fn run(plan: &Plan, tells: bool) -> Outcome {
         }
         Outcome {
             violation: world.violation.borrow().clone(),
-            story: world.story.as_ref().map(|story| story.borrow().clone()).unwrap_or_default(),
+            story: world
+                .story
+                .as_ref()
+                .map(|story| story.borrow().clone())
+                .unwrap_or_default(),
             calls: world.calls.get(),
             switches: world.switches.get(),
             seconds: world.start.elapsed().as_secs(),
@@ -62,9 +67,12 @@ async fn play(world: &Rc<World>, plan: &Plan) {
         world.start_daemon(node);
         world.start_api(node);
     }
+    for node in NODES {
+        tokio::task::spawn_local(ask(world.clone(), node));
+    }
     for (at, step) in &plan.steps {
         sleep_until(world.start + Duration::from_secs(*at)).await;
-        world.perform(step.clone());
+        world.perform(step);
     }
     sleep_until(world.start + Duration::from_secs(plan.setup.length)).await;
     mend(world).await;
@@ -79,26 +87,45 @@ async fn look(world: Rc<World>) {
     }
 }
 
+/// Asks a daemon again and again to do what its Status says.
+async fn ask(world: Rc<World>, node: usize) {
+    let connection = Connection::default();
+    loop {
+        sleep(Duration::from_secs(87)).await;
+        if let Ok(status) = connection.status(&world, node).await {
+            connection
+                .encrypt(&world, node, b"a payload", Some(&status.key_id))
+                .await
+                .ok();
+        }
+    }
+}
+
 /// Everything that can be mended is.
 async fn mend(world: &Rc<World>) {
     world.tell(|| "everything is mended".into());
     for node in NODES {
-        world.perform(Step::Mood(node, Mood::Good));
-        world.perform(Step::SetClock(node, 0));
+        world.perform(&Step::Mood(node, Mood::Good));
+        world.perform(&Step::SetClock(node, 0));
     }
     for replica in NODES {
-        world.perform(Step::Join(replica));
+        world.perform(&Step::Join(replica));
     }
     // Commands that run come to their end, and what is on its way arrives.
     sleep(Duration::from_secs(600)).await;
     for node in NODES {
-        let step = Step::Start { node, keeps_state: true };
-        world.perform(step);
+        let step = Step::Start {
+            node,
+            keeps_state: true,
+        };
+        world.perform(&step);
         let mark = world.nodes[node].mark();
-        let held = mark.as_ref().map(|mark| lock(&world.stores).replica(node).find(&mark.id).cloned());
+        let held = mark
+            .as_ref()
+            .map(|mark| lock(&world.stores).replica(node).find(&mark.id).cloned());
         match held {
             Some(None) => {
-                world.perform(Step::BringBack(node));
+                world.perform(&Step::BringBack(node));
                 let missing = mark.is_some_and(|mark| lock(&world.stores).replica(node).find(&mark.id).is_none());
                 if missing {
                     operator::run(world, node, Command::AcceptLoss).await;

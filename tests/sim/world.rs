@@ -19,14 +19,14 @@ use crate::api::ApiServer;
 use crate::daemon::Daemon;
 use crate::daemon::Sealed;
 use crate::daemon::root_key_name;
-use crate::judge::Record;
 use crate::link::Link;
+use crate::operator;
 use crate::plan::Setup;
 use crate::plan::Step;
+use crate::record::Record;
 use crate::store::SharedStores;
 use crate::store::Stores;
 use crate::store::lock;
-use crate::operator;
 
 /// The true time when a schedule starts.
 pub(crate) const START: u64 = 1_800_000_000;
@@ -105,7 +105,9 @@ pub(crate) struct World {
 
 /// A directory in memory where there is one: thousands of marks are synced.
 fn state_directory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 impl World {
@@ -172,7 +174,10 @@ impl World {
     pub(crate) fn name_of(&self, id: &KeyId) -> String {
         let short: String = id.to_string().chars().take(6).collect();
         let stores = lock(&self.stores);
-        stores.known(id).map_or_else(|| format!("unknown {short}"), |known| format!("{} {short}", known.number))
+        stores.known(id).map_or_else(
+            || format!("unknown {short}"),
+            |known| format!("{} {short}", known.number),
+        )
     }
 
     pub(crate) fn start_daemon(&self, node: usize) {
@@ -207,11 +212,11 @@ impl World {
     }
 
     /// Something happens.
-    pub(crate) fn perform(self: &Rc<Self>, step: Step) {
+    pub(crate) fn perform(self: &Rc<Self>, step: &Step) {
         self.tell(|| format!("{step:?}"));
         self.look();
         let machine = |node: usize| &self.nodes[node];
-        match step {
+        match *step {
             Step::Mood(node, mood) => {
                 lock(&self.stores).moods[node] = mood;
                 let (well, now) = (self.excuse(node).is_none(), Instant::now());
@@ -242,7 +247,9 @@ impl World {
             }
             Step::RestartApi(node) => self.start_api(node),
             Step::ReloadApi(node) => self.with_api(node, async |api| api.reload().await),
-            Step::List(node) => self.with_api(node, async |api| { api.list().await; }),
+            Step::List(node) => self.with_api(node, async |api| {
+                api.list().await;
+            }),
             Step::Migrate(node) => self.with_api(node, async |api| api.migrate().await),
             Step::Part(replica) => lock(&self.stores).apart[replica] = true,
             Step::Join(replica) => lock(&self.stores).apart[replica] = false,
@@ -287,7 +294,12 @@ impl World {
             for (from, to, change) in fresh {
                 let (least, most) = self.setup.lag;
                 let draw = crate::chance::hash(&[self.setup.seed, 11, from as u64, to as u64, now.as_secs()]);
-                waiting.push((now + Duration::from_secs(least + draw % (most - least + 1)), from, to, change));
+                waiting.push((
+                    now + Duration::from_secs(least + draw % (most - least + 1)),
+                    from,
+                    to,
+                    change,
+                ));
             }
             let mut late = Vec::new();
             let mut blocked = [[false; 3]; 3];
