@@ -6,10 +6,18 @@ use std::path::Path;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let descriptors = protox::compile(["proto/kms_v2.proto", "proto/token_worker.proto"], ["proto"])?;
+    let descriptors = protox::compile(
+        [
+            "proto/kms_v1beta1.proto",
+            "proto/kms_v2.proto",
+            "proto/token_worker.proto",
+        ],
+        ["proto"],
+    )?;
     tonic_prost_build::configure()
         .build_transport(false)
         // Their derived Debug would print a plaintext.
+        .skip_debug(["v1beta1.EncryptRequest", "v1beta1.DecryptResponse"])
         .skip_debug(["v2.EncryptRequest", "v2.DecryptResponse"])
         .skip_debug(["token_worker.ToWorker", "token_worker.Wrap", "token_worker.Import"])
         .skip_debug(["token_worker.FromWorker", "token_worker.Answer"])

@@ -1,4 +1,4 @@
-//! A cached Decrypt, an Encrypt and a Status beside an empty call over the same listener, in one run.
+//! A cached Decrypt, an Encrypt, a Status and those of KMS v1 beside an empty call over the same listener, in one run.
 //!
 //! `cargo bench` prints throughput and ratios. The machines are noisy: only the ratios of one run mean anything.
 
@@ -22,16 +22,17 @@ use dekhand::backend::keyring::file::KeyringFile;
 use dekhand::clock::Clock;
 use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
-use dekhand::envelope::Purpose;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
 use dekhand::files::thread::FileThread;
 use dekhand::kms;
-use dekhand::kms::options::StatusVersion;
+use dekhand::kms::options::KmsOptions;
 use dekhand::listener::Listener;
 use dekhand::listener::options::ListenerOptions;
 use dekhand::listener::options::SocketAddress;
 use dekhand::proto::channel::Channel;
+use dekhand::proto::v1beta1;
+use dekhand::proto::v1beta1::key_management_service_client::KeyManagementServiceClient as V1beta1Client;
 use dekhand::proto::v2::DecryptRequest;
 use dekhand::proto::v2::DecryptResponse;
 use dekhand::proto::v2::EncryptRequest;
@@ -56,6 +57,7 @@ const CALLS_PER_ROUND: usize = 20_000;
 const IN_FLIGHT: [usize; 3] = [1, 8, 64];
 
 type Client = KeyManagementServiceClient<Channel>;
+type V1Client = V1beta1Client<Channel>;
 
 /// What a call costs that does nothing.
 struct Empty;
@@ -108,7 +110,7 @@ fn dekhand_over_a_keyring(directory: &TempDir) -> impl FnOnce() -> Routes + Send
         let root_key = Arc::new(Keyring::new(&options, name.clone(), files.clone()));
         let envelope = Envelope::new(Parts {
             stores: vec![Store { name, root_key }],
-            purposes: vec![Purpose::Kms2],
+            purposes: KmsOptions::default().purposes(),
             policy: Policy::default(),
             high_water,
             files,
@@ -117,20 +119,20 @@ fn dekhand_over_a_keyring(directory: &TempDir) -> impl FnOnce() -> Routes + Send
         });
         let running = envelope.clone();
         tokio::spawn(async move { running.run().await });
-        kms::routes(envelope, StatusVersion::V2, Arc::new(AtomicBool::new(false)))
+        kms::routes(envelope, &KmsOptions::default(), Arc::new(AtomicBool::new(false)))
     }
 }
 
-async fn connect(socket: &SocketAddress) -> Client {
+async fn connect(socket: &SocketAddress) -> Channel {
     let SocketAddress::Path(path) = socket else {
         unreachable!("opened above")
     };
     let stream = tokio::net::UnixStream::connect(path).await.unwrap();
-    Channel::over(stream).await.unwrap().kms_v2()
+    Channel::over(stream).await.unwrap()
 }
 
 /// Calls a second, with so many in flight.
-async fn throughput<F: Future<Output = ()>>(client: &Client, in_flight: usize, call: impl Fn(Client) -> F) -> f64 {
+async fn throughput<C: Clone, F: Future<Output = ()>>(client: &C, in_flight: usize, call: impl Fn(C) -> F) -> f64 {
     let begin = Instant::now();
     let callers = (0..in_flight).map(async |_| {
         for _ in 0..CALLS_PER_ROUND / in_flight {
@@ -157,7 +159,9 @@ fn main() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let (empty, mut dekhand) = (connect(&empty).await, connect(&dekhand).await);
+        let (empty, channel) = (connect(&empty).await.kms_v2(), connect(&dekhand).await);
+        let mut dekhand_v1 = channel.clone().kms_v1beta1();
+        let mut dekhand = channel.kms_v2();
         while dekhand.status(StatusRequest {}).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -173,26 +177,38 @@ fn main() {
             key_id: sealed.key_id,
             annotations: sealed.annotations,
         };
+        let seal_v1 = v1beta1::EncryptRequest {
+            version: "v1beta1".into(),
+            plain: vec![7; 32],
+        };
+        let open_v1 = v1beta1::DecryptRequest {
+            version: "v1beta1".into(),
+            cipher: dekhand_v1.encrypt(seal_v1.clone()).await.unwrap().into_inner().cipher,
+        };
         let decrypt = async |mut client: Client| drop(client.decrypt(open.clone()).await.unwrap());
         let encrypt = async |mut client: Client| drop(client.encrypt(seal.clone()).await.unwrap());
+        let decrypt_v1 = async |mut client: V1Client| drop(client.decrypt(open_v1.clone()).await.unwrap());
+        let encrypt_v1 = async |mut client: V1Client| drop(client.encrypt(seal_v1.clone()).await.unwrap());
         let status = async |mut client: Client| drop(client.status(StatusRequest {}).await.unwrap());
 
         println!(
             "calls a second, median of {ROUNDS} rounds of {CALLS_PER_ROUND}; ratio to the empty call of the same round"
         );
         println!(
-            "{:>9} {:>9} {:>17} {:>17} {:>17}",
-            "in flight", "empty", "Decrypt, cached", "Encrypt", "Status"
+            "{:>9} {:>9} {:>17} {:>17} {:>17} {:>17} {:>17}",
+            "in flight", "empty", "Decrypt, cached", "Encrypt", "Status", "v1 Decrypt", "v1 Encrypt"
         );
         for in_flight in IN_FLIGHT {
-            let (mut base, mut ratios) = (Vec::new(), [const { Vec::new() }; 3]);
+            let (mut base, mut ratios) = (Vec::new(), [const { Vec::new() }; 5]);
             for _ in 0..ROUNDS {
                 let nothing = throughput(&empty, in_flight, decrypt).await;
                 base.push(nothing);
-                let [decrypts, encrypts, statuses] = &mut ratios;
+                let [decrypts, encrypts, statuses, opened_v1, sealed_v1] = &mut ratios;
                 decrypts.push(throughput(&dekhand, in_flight, decrypt).await / nothing);
                 encrypts.push(throughput(&dekhand, in_flight, encrypt).await / nothing);
                 statuses.push(throughput(&dekhand, in_flight, status).await / nothing);
+                opened_v1.push(throughput(&dekhand_v1, in_flight, decrypt_v1).await / nothing);
+                sealed_v1.push(throughput(&dekhand_v1, in_flight, encrypt_v1).await / nothing);
             }
             let base = median(base);
             let cells = ratios.map(|ratios| {
@@ -200,8 +216,8 @@ fn main() {
                 format!("{:>9.0} ({ratio:.2})", ratio * base)
             });
             println!(
-                "{in_flight:>9} {base:>9.0} {:>17} {:>17} {:>17}",
-                cells[0], cells[1], cells[2]
+                "{in_flight:>9} {base:>9.0} {:>17} {:>17} {:>17} {:>17} {:>17}",
+                cells[0], cells[1], cells[2], cells[3], cells[4]
             );
         }
     });

@@ -46,6 +46,7 @@ use crate::root_key::error::Kind;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
+use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::VersionLabels;
 
@@ -175,8 +176,13 @@ impl Envelope {
     ///
     /// # Errors
     /// No version may encrypt, or the payload is empty or too long.
-    pub async fn encrypt(&self, purpose: Purpose, payload: &[u8]) -> Result<SealedPayload, EnvelopeError> {
-        let data_key = sealing::data_key_for(&self.0, purpose).await?;
+    pub async fn encrypt(
+        &self,
+        purpose: Purpose,
+        payload: &[u8],
+        deadline: tokio::time::Instant,
+    ) -> Result<SealedPayload, EnvelopeError> {
+        let data_key = sealing::data_key_for(&self.0, purpose, deadline).await?;
         let bytes = data_key.seal(payload, LONGEST_SEALED)?;
         Ok(SealedPayload {
             bytes,
@@ -229,11 +235,18 @@ impl Inner {
     }
 
     /// Makes a proven data key under a version of the first root key, and tells the truth about how that went.
-    async fn make_data_key(&self, id: &KeyId, purpose: Purpose, suite: Suite) -> Result<DataKey, Error> {
+    async fn make_data_key(
+        &self,
+        id: &KeyId,
+        purpose: Purpose,
+        suite: Suite,
+        patience: &Patience,
+    ) -> Result<DataKey, Error> {
         let Some(store) = self.stores.first() else {
             return Err(Error::new(Kind::Refusal, "there is no root key"));
         };
-        let making = DataKey::make(store.root_key.as_ref(), id, purpose, suite, self.clock.boottime());
+        let now = self.clock.boottime();
+        let making = DataKey::make(store.root_key.as_ref(), id, purpose, suite, now, patience);
         let made = limited(making).await;
         self.note(0, made.as_ref().map(drop));
         let made = made?;
@@ -248,6 +261,11 @@ impl Inner {
     fn note(&self, store: usize, result: Result<(), &Error>) {
         let now = self.clock.boottime();
         let mut state = self.lock();
+        // A wrapped key that is bad is proof that the root key works.
+        let result = result.or_else(|error| match error.kind() {
+            Kind::BadInput => Ok(()),
+            Kind::Outage | Kind::Refusal | Kind::Corruption | Kind::Busy => Err(error),
+        });
         if result.is_ok() && state.is_unlisted(store) {
             // It is back, if this was not answered from memory: the next listing tells.
             state.listing_wanted = true;

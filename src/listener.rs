@@ -1,15 +1,17 @@
 //! The KMS socket: accepts connections, checks their peers and serves HTTP/2 on them.
 
 mod accept;
-mod body;
+pub mod authority;
 mod call;
 mod connection;
 mod limits;
+mod message;
 pub mod options;
 pub mod peers;
 mod seats;
 pub mod socket;
 mod timeout;
+mod turns;
 
 use std::io;
 use std::os::unix::net::UnixListener;

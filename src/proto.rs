@@ -6,6 +6,18 @@ pub mod deadline;
 
 use zeroize::Zeroize as _;
 
+/// KMS v1, Kubernetes 1.10 and later.
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    reason = "generated code"
+)]
+pub mod v1beta1 {
+    tonic::include_proto!("v1beta1");
+}
+
 /// KMS v2, Kubernetes 1.27 and later.
 #[allow(
     missing_docs,
@@ -30,7 +42,19 @@ pub mod token_worker {
     tonic::include_proto!("token_worker");
 }
 
-// The two messages that carry a payload wipe it wherever they end: after encoding, and when a call is cancelled.
+// The messages that carry a payload wipe it wherever they end: after encoding, and when a call is cancelled.
+
+impl Drop for v1beta1::EncryptRequest {
+    fn drop(&mut self) {
+        self.plain.zeroize();
+    }
+}
+
+impl Drop for v1beta1::DecryptResponse {
+    fn drop(&mut self) {
+        self.plain.zeroize();
+    }
+}
 
 impl Drop for v2::EncryptRequest {
     fn drop(&mut self) {

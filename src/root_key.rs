@@ -9,6 +9,7 @@ pub mod high_water;
 pub mod id;
 pub mod mechanism;
 pub mod name;
+pub mod patience;
 pub mod rotation;
 pub mod version;
 
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
+use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
@@ -47,17 +49,19 @@ pub trait RootKey: Send + Sync + Debug {
     /// The store can't be read ([`error::Kind::Outage`]) or holds what can't be ([`error::Kind::Corruption`]).
     async fn discover(&self) -> Result<Vec<Version>, Error>;
 
-    /// Wraps a data key under one version.
+    /// Wraps a data key under one version. A backend that lets calls wait says with [`Patience::begin`] when it has begun.
     ///
     /// # Errors
-    /// See [`error::Kind`]; never [`error::Kind::BadInput`].
-    async fn wrap(&self, id: &KeyId, data_key: &Key) -> Result<Wrapped, Error>;
+    /// See [`error::Kind`]; never [`error::Kind::BadInput`]. [`error::Kind::Busy`] at once when it can't begin while
+    /// somebody waits.
+    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error>;
 
-    /// Unwraps a data key.
+    /// Unwraps a data key; as to waiting, like [`RootKey::wrap`].
     ///
     /// # Errors
-    /// [`error::Kind::BadInput`] only when the wrapped key is *proven* bad: the backend has seen the root key work.
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error>;
+    /// As [`RootKey::wrap`]; [`error::Kind::BadInput`] only when the wrapped key is *proven* bad: the backend has seen the
+    /// root key work.
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error>;
 }
 
 /// What only `dekhand keys` does: make, date and destroy versions.

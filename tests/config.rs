@@ -46,7 +46,7 @@ const OTHER: &str = r#"
 apiVersion: dekhand/v1
 name: two
 state: /s
-listen: {socket: /r/k.sock, mode: "0660", peers: [0, 2001], status_version: v2beta1}
+listen: {socket: /r/k.sock, mode: "0660", peers: [0, 2001], status_version: v2beta1, v1beta1: off}
 http: {address: "[::1]:1"}
 root_keys:
   - {name: new, shared: true, keyring: {file: /k/new.json}}

@@ -19,3 +19,5 @@ mod rotation;
 mod run;
 #[path = "daemon/unfinished.rs"]
 mod unfinished;
+#[path = "daemon/v1beta1.rs"]
+mod v1beta1;

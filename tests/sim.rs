@@ -113,7 +113,7 @@ fn repeats(seed: u64) -> bool {
 /// Runs schedules until some fail.
 fn many(options: &Options) -> ExitCode {
     let began = Instant::now();
-    if known() > 0 || !repeats(options.from) {
+    if !options.only_seeds && known() > 0 || !repeats(options.from) {
         println!("test result: FAILED. 0 passed; 1 failed;");
         return ExitCode::FAILURE;
     }

@@ -38,6 +38,7 @@ use dekhand::root_key::error::Error;
 use dekhand::root_key::high_water::HighWaterFile;
 use dekhand::root_key::id::KeyId;
 use dekhand::root_key::mechanism::Mechanism;
+use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::Number;
 use dekhand::root_key::version::State;
 use dekhand::root_key::version::Version;
@@ -136,7 +137,7 @@ impl RootKey for SoftToken {
         }])
     }
 
-    async fn wrap(&self, _: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
+    async fn wrap(&self, _: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
         *self.wrapped_last.lock().unwrap() = data_key.expose().to_vec();
         Ok(Wrapped {
             mechanism: self.mechanism,
@@ -144,7 +145,7 @@ impl RootKey for SoftToken {
         })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Patience) -> Result<Key, Error> {
         let same = wrapped.mechanism == self.mechanism;
         let key = same.then(|| self.unwrap_bytes(&wrapped.bytes)).flatten();
         key.and_then(|key| Key::copied_from(&key))
@@ -296,7 +297,8 @@ async fn seal_fresh(name: &str, suite: Suite, mechanism: Mechanism, purpose: Pur
     let envelope = envelope(token.clone(), purpose, suite, &state);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let payload = random_bytes::<32>().unwrap();
-    let sealed = envelope.encrypt(purpose, &payload).await.unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
+    let sealed = envelope.encrypt(purpose, &payload, deadline).await.unwrap();
     let data_key = token.wrapped_last.lock().unwrap().clone();
     json!({
         "name": name,

@@ -18,7 +18,6 @@ use crate::config::RootKeyEntry;
 use crate::config::Store;
 use crate::envelope;
 use crate::envelope::Envelope;
-use crate::envelope::Purpose;
 use crate::files::thread::FileThread;
 use crate::health::Health;
 use crate::http::Http;
@@ -67,7 +66,7 @@ impl Parts {
         let entries = config.root_keys.iter();
         let envelope = Envelope::new(envelope::Parts {
             stores: entries.map(|entry| stores.store(entry)).collect::<Result<_, _>>()?,
-            purposes: vec![Purpose::Kms2],
+            purposes: config.kms.purposes(),
             policy: config.policy.clone(),
             high_water: HighWaterFile::of(&config.state),
             files: files.clone(),
@@ -84,7 +83,7 @@ impl Parts {
             .transpose()
             .map_err(AppError::system("start the operators' HTTP thread"))?;
         let request_lines = Arc::new(AtomicBool::new(config.kms.log_requests));
-        let service = kms::routes(envelope.clone(), config.kms.status_version, request_lines.clone());
+        let service = kms::routes(envelope.clone(), &config.kms, request_lines.clone());
         let reloadable = Reloadable {
             files,
             envelope: envelope.clone(),

@@ -39,7 +39,6 @@ use crate::config::written::WorkerSection;
 use crate::envelope::policy::Policy;
 use crate::hardening::HardeningOptions;
 use crate::kms::options::KmsOptions;
-use crate::kms::options::StatusVersion;
 use crate::listener::options::ListenerOptions;
 use crate::listener::options::SocketAddress;
 use crate::telemetry::log::LogOptions;
@@ -69,16 +68,13 @@ pub(super) fn build(file: File, text: &str, overrides: &Overrides) -> Result<Con
         check_quoted(text, "listen.mode")?;
     }
     let default = Config::with_defaults(name.unwrap_or_default(), root_keys::list(root_keys)?);
-    let (listener, status_version) = listener(listen, default.listener)?;
-    let (log, log_requests) = log_options(log, &default.log, default.kms.log_requests);
+    let (listener, kms) = listen_options(listen, default.listener, &default.kms)?;
+    let (log, log_requests) = log_options(log, &default.log, kms.log_requests);
     let mut config = Config {
         name: default.name,
         state: state.map_or(default.state, |AbsolutePath(path)| path),
         listener,
-        kms: KmsOptions {
-            status_version: status_version.unwrap_or(default.kms.status_version),
-            log_requests,
-        },
+        kms: KmsOptions { log_requests, ..kms },
         http: http.map_or(default.http, HttpChoice::address),
         root_keys: default.root_keys,
         policy: policy(data_keys, outage, probe, &default.policy),
@@ -148,15 +144,18 @@ pub(super) fn default_state(name: &DaemonName) -> PathBuf {
     PathBuf::from(format!("/var/lib/{name}"))
 }
 
-fn listener(
+/// The section says where the daemon listens, and to which protocols.
+fn listen_options(
     section: ListenSection,
     default: ListenerOptions,
-) -> Result<(ListenerOptions, Option<StatusVersion>), Refused> {
+    kms: &KmsOptions,
+) -> Result<(ListenerOptions, KmsOptions), Refused> {
     let ListenSection {
         socket: Optional(socket),
         mode: Optional(mode),
         peers: Optional(peers),
         status_version: Optional(status_version),
+        v1beta1: Optional(v1beta1),
     } = section;
     if mode.is_some() && matches!(socket, Some(SocketAddress::Abstract(_))) {
         let refusal =
@@ -169,7 +168,12 @@ fn listener(
         mode: mode.map_or(default.mode, |Mode(mode)| mode),
         peers: peers.map_or(default.peers, uids),
     };
-    Ok((options, status_version.map(|Word(version)| version)))
+    let kms = KmsOptions {
+        status_version: status_version.map_or(kms.status_version, |Word(version)| version),
+        v1beta1: v1beta1.map_or(kms.v1beta1, |Word(v1beta1)| v1beta1),
+        log_requests: kms.log_requests,
+    };
+    Ok((options, kms))
 }
 
 fn policy(data_keys: DataKeysSection, outage: OutageSection, probe: ProbeSection, default: &Policy) -> Policy {

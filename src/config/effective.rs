@@ -99,6 +99,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     let ListenerOptions { socket, mode, peers } = listener;
     let KmsOptions {
         status_version,
+        v1beta1,
         log_requests,
     } = kms;
     let LogOptions { level, format } = log;
@@ -113,6 +114,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     }
     list.reloadable("listen.peers", peers);
     list.fixed("listen.status_version", status_version);
+    list.fixed("listen.v1beta1", v1beta1);
     match http {
         Some(address) => list.fixed("http.address", address.to_string()),
         None => list.fixed("http", "off"),

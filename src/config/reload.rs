@@ -78,10 +78,12 @@ impl Config {
                     mode: _,
                     peers,
                 },
-            kms: KmsOptions {
-                status_version: _,
-                log_requests,
-            },
+            kms:
+                KmsOptions {
+                    status_version: _,
+                    v1beta1: _,
+                    log_requests,
+                },
             http: _,
             root_keys: _,
             policy,

@@ -24,6 +24,7 @@ use crate::envelope::policy::MOST_USES;
 use crate::envelope::policy::Reuse;
 use crate::hardening::LockMemory;
 use crate::kms::options::StatusVersion;
+use crate::kms::options::V1beta1;
 use crate::listener::options::SocketAddress;
 use crate::root_key::name::RootKeyName;
 use crate::telemetry::log::Format;
@@ -72,6 +73,7 @@ pub(super) struct ListenSection {
     pub(super) mode: Optional<Mode>,
     pub(super) peers: Optional<List<Required<Uid>, 0, MOST_PEERS>>,
     pub(super) status_version: Optional<Word<StatusVersion>>,
+    pub(super) v1beta1: Optional<Word<V1beta1>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

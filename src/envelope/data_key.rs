@@ -22,6 +22,7 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
 use crate::secret::Key;
 
 /// Most bytes of a sealed payload of KMS v2: the proto says "less than 1 kB", kube-apiserver refuses more than 1024.
@@ -70,9 +71,10 @@ impl DataKey {
         purpose: Purpose,
         suite: Suite,
         now: Duration,
+        patience: &Patience,
     ) -> Result<Self, Error> {
         let key = Key::random().map_err(|error| Error::new(Kind::Outage, "cannot make a data key").because(error))?;
-        let wrapped = root_key.wrap(id, &key).await?;
+        let wrapped = root_key.wrap(id, &key, patience).await?;
         let mechanism = wrapped.mechanism;
         if !mechanism.fits(wrapped.bytes.len()) {
             let message = format!(
@@ -81,7 +83,7 @@ impl DataKey {
             );
             return Err(Error::new(Kind::Corruption, message));
         }
-        prove(root_key, id, &key, &wrapped).await?;
+        prove(root_key, id, &key, &wrapped, patience).await?;
         let commitment = mechanism.is_committed().then(|| {
             let commit_key = derive(&key, purpose, Use::Commit);
             commitment::commit(&commit_key, &[&seal::committed(id, &wrapped)])
@@ -113,7 +115,7 @@ impl DataKey {
     /// # Errors
     /// Those of the root key; [`Kind::Corruption`] when another key comes back.
     pub(crate) async fn probe(&self, root_key: &dyn RootKey) -> Result<(), Error> {
-        prove(root_key, &self.id, &self.key, &self.wrapped).await
+        prove(root_key, &self.id, &self.key, &self.wrapped, &Patience::endless()).await
     }
 
     /// Counts one payload.
@@ -180,14 +182,20 @@ impl DataKey {
     }
 }
 
-async fn prove(root_key: &dyn RootKey, id: &KeyId, key: &Key, wrapped: &Wrapped) -> Result<(), Error> {
+async fn prove(
+    root_key: &dyn RootKey,
+    id: &KeyId,
+    key: &Key,
+    wrapped: &Wrapped,
+    patience: &Patience,
+) -> Result<(), Error> {
     let corrupt = || {
         Error::new(
             Kind::Corruption,
             format!("version {id} does not unwrap what it wrapped"),
         )
     };
-    match root_key.unwrap(id, wrapped).await {
+    match root_key.unwrap(id, wrapped, patience).await {
         Ok(unwrapped) if unwrapped.same_as(key) => Ok(()),
         Ok(_) => Err(corrupt()),
         Err(error) if error.kind() == Kind::BadInput => Err(corrupt().because(error)),

@@ -96,6 +96,7 @@ impl From<&RootKeyError> for EnvelopeError {
         use crate::root_key::error::Kind;
         match error.kind() {
             Kind::Outage => Self::Unavailable(error.chain()),
+            Kind::Busy => Self::TooManyCalls,
             Kind::Refusal | Kind::Corruption | Kind::BadInput => Self::Refused(error.chain()),
         }
     }

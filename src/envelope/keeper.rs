@@ -21,6 +21,7 @@ use crate::envelope::state::State;
 use crate::root_key::error::Error;
 use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
 
 /// Between two listings that callers ask for.
 const LISTING_GAP: Duration = Duration::from_millis(500);
@@ -95,7 +96,10 @@ impl Keeper<'_> {
                 let Some(suite) = self.wanted_suite(&version.id, purpose) else {
                     continue;
                 };
-                match inner.make_data_key(&version.id, purpose, suite).await {
+                match inner
+                    .make_data_key(&version.id, purpose, suite, &Patience::endless())
+                    .await
+                {
                     Ok(made) => self.take(&version.id, purpose, Arc::new(made)),
                     Err(error) => self.note_failure(&version.id, &error)?,
                 }

@@ -14,13 +14,14 @@ use crate::envelope::MOST_CALLS;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::cipher_of_unwrapped;
 use crate::envelope::error::EnvelopeError;
-use crate::envelope::limited;
 use crate::envelope::seal::Sealed;
 use crate::envelope::seal::associated_data;
 use crate::envelope::state::Flight;
 use crate::envelope::state::Place;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Caller;
+use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::VersionLabels;
 
 /// A caller that waits for an unknown version is answered so long before its deadline.
@@ -44,7 +45,7 @@ pub(crate) async fn open(
     };
     let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };
     let associated_data = associated_data(purpose, sealed.header);
-    let flight = {
+    let (landing, caller) = {
         let mut state = inner.lock();
         let now = inner.clock.boottime();
         if let Some(cipher) = state.cached(&key, now) {
@@ -55,16 +56,27 @@ pub(crate) async fn open(
             return Err(not_authentic());
         }
         match state.flights.get(&key) {
-            Some(flight) => flight.clone(),
+            Some(Flight { landing, patience }) => (landing.clone(), patience.join(deadline)),
             None if state.flights.len() >= MOST_CALLS => return Err(EnvelopeError::TooManyCalls),
             None => {
-                let flight = start(inner.clone(), store, key.clone(), bytes.to_vec());
+                let (patience, caller) = Patience::of_a_caller(deadline);
+                let flight = start(inner.clone(), store, key.clone(), bytes.to_vec(), patience);
                 state.flights.insert(key.clone(), flight.clone());
-                flight
+                (flight.landing, caller)
             }
         }
     };
-    let cipher = flight.await?;
+    let mut waiting = Waiting {
+        inner,
+        store,
+        caller,
+        deadline,
+        answered: false,
+    };
+    let landed = landing.await;
+    waiting.answered = true;
+    drop(waiting);
+    let cipher = landed?;
     let payload = cipher
         .open(&associated_data, sealed.body)
         .map_err(|_| not_authentic())?;
@@ -126,18 +138,50 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
     }
 }
 
-/// Begins an unwrap that goes on whatever becomes of its callers.
-fn start(inner: Arc<Inner>, store: usize, key: CacheKey, bytes: Vec<u8>) -> Flight {
+/// Begins an unwrap. Once the root key is asked it goes on whatever becomes of its callers; before, it ends with them.
+fn start(inner: Arc<Inner>, store: usize, key: CacheKey, bytes: Vec<u8>, patience: Patience) -> Flight {
+    let patient = patience.clone();
     let task = tokio::spawn(async move {
         let _landed = Landed {
             inner: &inner,
             key: &key,
         };
-        unwrap(&inner, store, &key, &bytes).await
+        tokio::select! {
+            biased;
+            unwrapped = unwrap(&inner, store, &key, &bytes, &patient) => unwrapped,
+            () = patient.lost() => Err(EnvelopeError::TooManyCalls),
+        }
     });
-    async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) }
-        .boxed()
-        .shared()
+    let landing = async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) };
+    Flight {
+        landing: landing.boxed().shared(),
+        patience,
+    }
+}
+
+/// A caller that waits for an unwrap. One whose deadline passes before the root key is asked, while that is away, was
+/// refused a read for want of it, whoever still waits beside him; one who hung up was refused nothing.
+struct Waiting<'a> {
+    inner: &'a Inner,
+    store: usize,
+    caller: Caller,
+    deadline: Instant,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // The API server's clock for this request and ours do not strike at the same moment.
+        let gave_up = Instant::now() + TIME_TO_ANSWER >= self.deadline;
+        if self.answered || self.caller.has_begun() || !gave_up {
+            return;
+        }
+        let mut state = self.inner.lock();
+        if let Some(reason) = state.away(self.store) {
+            let now = self.inner.clock.boottime();
+            state.truth.note_unreadable(self.store, reason, now);
+        }
+    }
 }
 
 /// Ends a flight also when its task panics.
@@ -152,9 +196,16 @@ impl Drop for Landed<'_> {
     }
 }
 
-async fn unwrap(inner: &Inner, store: usize, key: &CacheKey, bytes: &[u8]) -> Result<Arc<Cipher>, EnvelopeError> {
+async fn unwrap(
+    inner: &Inner,
+    store: usize,
+    key: &CacheKey,
+    bytes: &[u8],
+    patience: &Patience,
+) -> Result<Arc<Cipher>, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
-    let unwrapped = limited(inner.store(store)?.root_key.unwrap(&sealed.id, &sealed.wrapped())).await;
+    let root_key = &inner.store(store)?.root_key;
+    let unwrapped = root_key.unwrap(&sealed.id, &sealed.wrapped(), patience).await;
     inner.note(store, unwrapped.as_ref().map(drop));
     let now = inner.clock.boottime();
     let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };
@@ -171,7 +222,7 @@ async fn unwrap(inner: &Inner, store: usize, key: &CacheKey, bytes: &[u8]) -> Re
                     state.truth.note_unreadable(store, error.chain(), now);
                     Err((&error).into())
                 }
-                Kind::Refusal | Kind::Corruption => Err((&error).into()),
+                Kind::Refusal | Kind::Corruption | Kind::Busy => Err((&error).into()),
             };
         }
     };

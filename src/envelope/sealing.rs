@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Suite;
 use crate::envelope::Inner;
@@ -13,14 +15,19 @@ use crate::envelope::state::State;
 use crate::root_key::error::Error;
 use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
 
 /// The data key that seals the next payload.
-pub(crate) async fn data_key_for(inner: &Arc<Inner>, purpose: Purpose) -> Result<Arc<DataKey>, EnvelopeError> {
+pub(crate) async fn data_key_for(
+    inner: &Arc<Inner>,
+    purpose: Purpose,
+    deadline: Instant,
+) -> Result<Arc<DataKey>, EnvelopeError> {
     let mut changes = inner.changes.subscribe();
     loop {
         match next(inner, purpose)? {
             Next::Take(data_key) => return Ok(data_key),
-            Next::Make(id, suite) => return single_use(inner, id, purpose, suite).await,
+            Next::Make(id, suite) => return single_use(inner, id, purpose, suite, deadline).await,
             Next::Wait => changes.changed().await.map_err(|_| EnvelopeError::Stopped)?,
         }
     }
@@ -36,13 +43,14 @@ enum Next {
     Wait,
 }
 
-/// A data key for one payload. It is made to its end also when the caller goes away, so that the truth about the root
-/// key does not depend on the callers' patience.
+/// A data key for one payload. Once begun it is made to its end also when the caller goes away, so that the truth about
+/// the root key does not depend on the callers' patience.
 async fn single_use(
     inner: &Arc<Inner>,
     id: KeyId,
     purpose: Purpose,
     suite: Suite,
+    deadline: Instant,
 ) -> Result<Arc<DataKey>, EnvelopeError> {
     let permit = inner
         .single_use
@@ -50,16 +58,23 @@ async fn single_use(
         .try_acquire_owned()
         .map_err(|_| EnvelopeError::TooManyCalls)?;
     let inner = inner.clone();
+    let (patience, caller) = Patience::of_a_caller(deadline);
     let making = tokio::spawn(async move {
-        let made = inner.make_data_key(&id, purpose, suite).await;
-        if let Err(error) = &made {
-            note_refusal(&inner, &id, error);
+        let _permit = permit;
+        tokio::select! {
+            biased;
+            made = inner.make_data_key(&id, purpose, suite, &patience) => {
+                if let Err(error) = &made {
+                    note_refusal(&inner, &id, error);
+                }
+                made.map_err(|error| EnvelopeError::from(&error))
+            }
+            () = patience.lost() => Err(EnvelopeError::TooManyCalls),
         }
-        drop(permit);
-        made
     });
     let made = making.await.map_err(|_| EnvelopeError::Stopped)?;
-    made.map(Arc::new).map_err(|error| (&error).into())
+    drop(caller);
+    made.map(Arc::new)
 }
 
 /// Without reuse there is no data key that goes on: what the root key refuses to an Encrypt, Status must not promise to

@@ -22,6 +22,7 @@ use crate::envelope::truth::Truth;
 use crate::root_key::error::Error;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
 
 /// An id that stayed unknown until a caller's deadline is answered at once for so long.
@@ -30,7 +31,11 @@ const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
 const GIVEN_UP_CAPACITY: std::num::NonZeroUsize = std::num::NonZeroUsize::new(1000).unwrap();
 
 /// One unwrap under way, and all who wait for it.
-pub(crate) type Flight = Shared<BoxFuture<'static, Result<Arc<Cipher>, EnvelopeError>>>;
+#[derive(Clone, Debug)]
+pub(crate) struct Flight {
+    pub(crate) landing: Shared<BoxFuture<'static, Result<Arc<Cipher>, EnvelopeError>>>,
+    pub(crate) patience: Patience,
+}
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -224,6 +229,13 @@ impl State {
                     EnvelopeError::Unavailable("the versions are not listed yet".into()),
                 )),
             })
+    }
+
+    /// Why a store is away, if it is.
+    pub(crate) fn away(&self, store: usize) -> Option<String> {
+        let unlisted = self.stores.get(store)?.error.as_ref().map(Error::chain);
+        let away = self.truth.away().filter(|_| store == 0);
+        unlisted.or_else(|| away.map(str::to_owned))
     }
 
     /// Whether the versions of a store could not be listed when that was tried last.

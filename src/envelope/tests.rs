@@ -81,7 +81,7 @@ impl Node {
     }
 
     async fn encrypt(&self) -> Result<SealedPayload, EnvelopeError> {
-        self.envelope.encrypt(Purpose::Kms2, &SEED).await
+        self.envelope.encrypt(Purpose::Kms2, &SEED, patience()).await
     }
 
     async fn decrypt(&self, sealed: &SealedPayload) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
@@ -89,9 +89,7 @@ impl Node {
     }
 
     async fn decrypt_bytes(&self, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
-        self.envelope
-            .decrypt(Purpose::Kms2, bytes, None, Instant::now() + Duration::from_secs(3))
-            .await
+        self.envelope.decrypt(Purpose::Kms2, bytes, None, patience()).await
     }
 
     async fn reads(&self, sealed: &SealedPayload) -> bool {
@@ -103,6 +101,11 @@ impl Node {
             Err(_) => false,
         }
     }
+}
+
+/// Until when kube-apiserver would wait.
+fn patience() -> Instant {
+    Instant::now() + Duration::from_secs(3)
 }
 
 async fn sleep(seconds: u64) {

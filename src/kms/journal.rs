@@ -19,16 +19,17 @@ const REFUSALS: u32 = 10;
 /// Bytes of a caller's text that a line quotes.
 const LONGEST_QUOTED: usize = 1024;
 
-/// Writes the lines of one service.
-#[derive(Debug)]
+/// Writes the lines of all services. Clones share their limit.
+#[derive(Clone, Debug)]
 pub(super) struct Journal {
     all: Arc<AtomicBool>,
-    refusals: LineLimit,
+    refusals: Arc<LineLimit>,
 }
 
 /// One request as the log names it: nothing in it is secret, and what a caller wrote is escaped.
 #[derive(Debug)]
 pub(super) struct Line {
+    api: &'static str,
     method: &'static str,
     uid: String,
     begin: Instant,
@@ -38,8 +39,10 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn begin(method: &'static str, uid: &str) -> Self {
+    /// `api` is the protocol: `v2`, `v1beta1`. A uid is what KMS v1 has none of.
+    pub(super) fn begin(api: &'static str, method: &'static str, uid: &str) -> Self {
         Self {
+            api,
             method,
             uid: escaped(uid),
             begin: Instant::now(),
@@ -68,13 +71,14 @@ impl Journal {
     pub(super) fn new(all: Arc<AtomicBool>) -> Self {
         Self {
             all,
-            refusals: LineLimit::new(REFUSALS),
+            refusals: Arc::new(LineLimit::new(REFUSALS)),
         }
     }
 
     /// Logs how a request ended and makes its answer.
     pub(super) fn end<T>(&self, line: Line, result: Result<T, Refusal>) -> Result<Response<T>, Status> {
         let Line {
+            api,
             method,
             uid,
             begin,
@@ -86,7 +90,7 @@ impl Journal {
             let status = refusal.status();
             if let Some(suppressed) = self.refusals.pass() {
                 let (code, detail) = (code::name(status.code()), chain(&refusal));
-                tracing::warn!(method, uid, code, detail, suppressed, "refused a request");
+                tracing::warn!(api, method, uid, code, detail, suppressed, "refused a request");
             }
             status
         });
@@ -95,6 +99,7 @@ impl Journal {
             // JSON has no number of 128 bits; half a million years are enough.
             let microseconds = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::info!(
+                api,
                 method,
                 uid,
                 key_id,

@@ -28,6 +28,11 @@ impl Refusal {
     }
 }
 
+/// Refuses a request with this sentence unless something holds.
+pub(super) fn check(holds: bool, otherwise: &'static str) -> Result<(), Refusal> {
+    if holds { Ok(()) } else { Err(Refusal::Field(otherwise)) }
+}
+
 fn answer(kind: ErrorKind) -> (Code, &'static str) {
     match kind {
         ErrorKind::InvalidArgument => (

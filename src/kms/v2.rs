@@ -13,6 +13,7 @@ use crate::kms::journal::Line;
 use crate::kms::journal::escaped;
 use crate::kms::options::StatusVersion;
 use crate::kms::refusal::Refusal;
+use crate::kms::refusal::check;
 use crate::proto::deadline::Deadline;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::DecryptResponse;
@@ -22,6 +23,8 @@ use crate::proto::v2::StatusRequest;
 use crate::proto::v2::StatusResponse;
 use crate::proto::v2::key_management_service_server::KeyManagementService;
 
+/// How logs name this protocol, whatever `Status` calls it.
+const API: &str = "v2";
 /// kube-apiserver's uids are UUIDs; longer ones than this would fill the log.
 const LONGEST_UID: usize = 256;
 /// The protocol's limit.
@@ -57,10 +60,18 @@ impl KmsV2 {
         })
     }
 
-    async fn seal(&self, request: &EncryptRequest, line: &mut Line) -> Result<EncryptResponse, Refusal> {
+    async fn seal(
+        &self,
+        request: &EncryptRequest,
+        deadline: Deadline,
+        line: &mut Line,
+    ) -> Result<EncryptResponse, Refusal> {
         check_uid(&request.uid)?;
         check(!request.plaintext.is_empty(), "plaintext is empty")?;
-        let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext).await?;
+        let sealed = self
+            .envelope
+            .encrypt(Purpose::Kms2, &request.plaintext, deadline.0)
+            .await?;
         let key_id = sealed.key_id.to_string();
         line.key_id.clone_from(&key_id);
         line.sealed_bytes = sealed.bytes.len();
@@ -109,30 +120,27 @@ fn check_uid(uid: &str) -> Result<(), Refusal> {
     check(uid.len() <= LONGEST_UID, "uid is longer than 256 bytes")
 }
 
-fn check(holds: bool, otherwise: &'static str) -> Result<(), Refusal> {
-    if holds { Ok(()) } else { Err(Refusal::Field(otherwise)) }
-}
-
 #[tonic::async_trait]
 impl KeyManagementService for KmsV2 {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let mut line = Line::begin("Status", "");
+        let mut line = Line::begin(API, "Status", "");
         let result = self.health(&mut line);
         self.journal.end(line, result)
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+        let deadline = Deadline::of(request.extensions());
         let request = request.into_inner();
-        let mut line = Line::begin("Encrypt", &request.uid);
+        let mut line = Line::begin(API, "Encrypt", &request.uid);
         line.payload_bytes = request.plaintext.len();
-        let result = self.seal(&request, &mut line).await;
+        let result = self.seal(&request, deadline, &mut line).await;
         self.journal.end(line, result)
     }
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
         let deadline = Deadline::of(request.extensions());
         let request = request.into_inner();
-        let mut line = Line::begin("Decrypt", &request.uid);
+        let mut line = Line::begin(API, "Decrypt", &request.uid);
         line.key_id = escaped(&request.key_id);
         line.sealed_bytes = request.ciphertext.len();
         let result = self.open(&request, deadline, &mut line).await;

@@ -5,17 +5,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::listener::body::Budget;
 use crate::listener::call::Caller;
 use crate::listener::call::Service;
 use crate::listener::connection;
+use crate::listener::limits;
 use crate::listener::limits::Room;
+use crate::listener::message::Arrivals;
+use crate::listener::message::Budget;
 use crate::listener::peers::Peers;
+use crate::listener::seats::Admission;
+use crate::listener::seats::Process;
 use crate::listener::seats::Seats;
 use crate::listener::socket::Socket;
 use crate::telemetry::limit::LineLimit;
@@ -32,7 +37,8 @@ pub(super) struct Acceptor<S> {
     service: S,
     peers: Peers,
     metrics: Metrics,
-    room: Room,
+    in_flight: Room,
+    unfinished: Room,
     budget: Budget,
     seats: Seats,
     connections: JoinSet<()>,
@@ -49,7 +55,8 @@ impl<S: Service> Acceptor<S> {
             service,
             peers,
             metrics,
-            room: Room::new(),
+            in_flight: Room::new(limits::IN_FLIGHT),
+            unfinished: Room::new(limits::UNFINISHED),
             budget: Budget::default(),
             seats: Seats::default(),
             connections: JoinSet::new(),
@@ -69,6 +76,7 @@ impl<S: Service> Acceptor<S> {
         let Socket { mut place, listener } = socket;
         let listener = UnixListener::from_std(listener)?;
         let mut shutdown = pin!(shutdown);
+        let mut starved = false;
         loop {
             tokio::select! {
                 biased;
@@ -76,11 +84,19 @@ impl<S: Service> Acceptor<S> {
                 Some(ended) = self.connections.join_next_with_id() => self.ended(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
+                        starved = false;
                         self.admit(stream);
                         // The newcomer's first bytes are seen before the next one may take its seat.
                         tokio::task::yield_now().await;
                     }
-                    Err(error) => self.failed(&error).await,
+                    Err(error) => {
+                        starved = !starved && self.make_descriptor(&error);
+                        if starved {
+                            tokio::task::yield_now().await;
+                        } else {
+                            self.failed(&error).await;
+                        }
+                    }
                 },
             }
         }
@@ -108,17 +124,25 @@ impl<S: Service> Acceptor<S> {
             }
             return;
         }
-        if !self.seats.make_room() {
-            if let Some(suppressed) = self.full.pass() {
-                tracing::warn!(uid, pid, suppressed, "refused a connection: all others are in use");
+        let process = Process { uid, pid };
+        match self.seats.make_room(process) {
+            Admission::Made => {}
+            Admission::Taken(from) => self.taken(from),
+            Admission::Full => {
+                if let Some(suppressed) = self.full.pass() {
+                    tracing::warn!(uid, pid, suppressed, "refused a connection: all others are in use");
+                }
+                return;
             }
-            return;
         }
-        let seat = self.seats.offer();
+        let seat = self.seats.offer(process);
         let caller = Caller {
             service: self.service.clone(),
-            room: self.room.for_connection(),
-            budget: self.budget.clone(),
+            room: self.in_flight.for_connection(),
+            arrivals: Arrivals {
+                room: self.unfinished.for_connection(),
+                budget: self.budget.clone(),
+            },
             seat: seat.clone(),
             metrics: self.metrics.clone(),
             lines: self.refused_calls.clone(),
@@ -129,6 +153,19 @@ impl<S: Service> Acceptor<S> {
             .spawn(connection::serve(stream, uid, caller, self.peers.clone(), draining));
         self.seats.sit(task, seat);
         self.count();
+    }
+
+    /// Somebody had to go who has called.
+    fn taken(&self, from: Process) {
+        let Process { uid, pid } = from;
+        if let Some(suppressed) = self.full.pass() {
+            tracing::warn!(
+                uid,
+                pid,
+                suppressed,
+                "closed a connection of the process that has the most: another process had no place"
+            );
+        }
     }
 
     fn ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
@@ -143,6 +180,28 @@ impl<S: Service> Acceptor<S> {
         self.metrics
             .connections
             .set(i64::try_from(self.seats.taken()).unwrap_or(i64::MAX));
+    }
+
+    /// Without descriptors the next connection has that of another one, as if all places were taken. Whether that may
+    /// have helped.
+    fn make_descriptor(&mut self, error: &io::Error) -> bool {
+        let exhausted = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+        if !error.raw_os_error().is_some_and(|code| exhausted.contains(&code)) {
+            return false;
+        }
+        // Who comes is known only once it is accepted.
+        let somebody = Process {
+            uid: u32::MAX,
+            pid: None,
+        };
+        match self.seats.close_one(somebody) {
+            Admission::Made => true,
+            Admission::Taken(from) => {
+                self.taken(from);
+                true
+            }
+            Admission::Full => false,
+        }
     }
 
     async fn failed(&self, error: &io::Error) {

@@ -1,10 +1,11 @@
-//! One request between HTTP/2 and its service: room, deadline, panics, and how it is counted.
+//! One request between HTTP/2 and its service: room, message, deadline, panics, and how it is counted.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use http_body_util::Full;
 use hyper::Method;
 use hyper::Request;
 use hyper::Response;
@@ -16,8 +17,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use crate::listener::body::Budget;
 use crate::listener::limits::ConnectionRoom;
+use crate::listener::message::Arrivals;
 use crate::listener::seats::Seat;
 use crate::listener::timeout;
 use crate::proto::code;
@@ -45,7 +46,7 @@ impl<S> Service for S where
 pub(super) struct Caller<S> {
     pub(super) service: S,
     pub(super) room: ConnectionRoom,
-    pub(super) budget: Budget,
+    pub(super) arrivals: Arrivals,
     pub(super) seat: Arc<Seat>,
     pub(super) metrics: Metrics,
     pub(super) lines: Arc<LineLimit>,
@@ -73,6 +74,7 @@ impl<S: Service> Caller<S> {
                     if let Some(suppressed) = lines.pass() {
                         let code = code::name(status.code());
                         tracing::warn!(
+                            api = count.api,
                             method = count.method,
                             code,
                             reason = status.message(),
@@ -90,22 +92,25 @@ impl<S: Service> Caller<S> {
 
     async fn serve(
         self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         deadline: Result<Deadline, timeout::Malformed>,
     ) -> Result<Response<Body>, Status> {
-        // Decided before the body is read: what is refused here costs no memory.
-        let _permit = self
-            .room
-            .enter()
-            .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
         let deadline = deadline.map_err(|timeout::Malformed| Status::invalid_argument("grpc-timeout is malformed"))?;
         if request.method() != Method::POST {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             return Ok(response);
         }
-        request.extensions_mut().insert(deadline);
-        let request = request.map(|body| Body::new(self.budget.count(body)));
+        let (mut head, body) = request.into_parts();
+        let message = self.arrivals.whole(body, deadline.0).await?;
+        // Refused before its message has come, a request would have to be reset, and what comes behind a reset counts
+        // as an error of the caller: HTTP/2 would end its connection for them.
+        let _permit = self
+            .room
+            .enter()
+            .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
+        head.extensions.insert(deadline);
+        let request = Request::from_parts(head, Body::new(Full::new(message)));
         let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();
         match tokio::time::timeout_at(deadline.0, call).await {
             Ok(Ok(Ok(response))) if code_of(&response) == Code::OutOfRange => {
@@ -135,6 +140,7 @@ fn code_of(response: &Response<Body>) -> Code {
 #[derive(Debug)]
 struct Count {
     metrics: Metrics,
+    api: &'static str,
     method: &'static str,
     code: Code,
 }
@@ -142,14 +148,18 @@ struct Count {
 impl Count {
     fn begin(metrics: &Metrics, path: &str) -> Self {
         // Only known names: a caller must not make labels.
-        let method = match path.rsplit('/').next() {
-            Some("Status") => "Status",
-            Some("Encrypt") => "Encrypt",
-            Some("Decrypt") => "Decrypt",
-            _ => "other",
+        let (api, method) = match path {
+            "/v2.KeyManagementService/Status" => ("v2", "Status"),
+            "/v2.KeyManagementService/Encrypt" => ("v2", "Encrypt"),
+            "/v2.KeyManagementService/Decrypt" => ("v2", "Decrypt"),
+            "/v1beta1.KeyManagementService/Version" => ("v1beta1", "Version"),
+            "/v1beta1.KeyManagementService/Encrypt" => ("v1beta1", "Encrypt"),
+            "/v1beta1.KeyManagementService/Decrypt" => ("v1beta1", "Decrypt"),
+            _ => ("other", "other"),
         };
         Self {
             metrics: metrics.clone(),
+            api,
             method,
             code: Code::Cancelled,
         }
@@ -163,6 +173,7 @@ impl Count {
 impl Drop for Count {
     fn drop(&mut self) {
         let labels = RequestLabels {
+            api: self.api,
             method: self.method,
             code: code::name(self.code),
         };

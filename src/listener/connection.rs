@@ -5,11 +5,10 @@ use std::pin::Pin;
 use std::pin::pin;
 use std::task::Context;
 use std::task::Poll;
-use std::time::Duration;
 
+use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
@@ -18,30 +17,16 @@ use tokio::io::ReadBuf;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use crate::listener::authority::Mended;
 use crate::listener::call::Caller;
 use crate::listener::call::Service;
+use crate::listener::limits;
 use crate::listener::peers::Peers;
+use crate::listener::turns::Turns;
+use crate::proto::deadline::Deadline;
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ from it at once.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client may take to send it.
-const PREFACE_TIME: Duration = Duration::from_secs(5);
-/// How long requests in flight may take when the connection is to end: the daemon must be gone within 5 s, and a log
-/// that nobody reads takes more than one of them.
-const DRAIN_TIME: Duration = Duration::from_secs(3);
-
-/// More requests at once than a connection's room, so that those beyond it are told `RESOURCE_EXHAUSTED`.
-const STREAMS: u32 = 1024;
-/// Requests that were cancelled before we looked at them: all streams may be, twice, and that is no attack.
-const CANCELLED_STREAMS: usize = 2048;
-/// A caller's bytes that wait in memory for one request: the largest legal message (35 KiB) needs no second round trip.
-const STREAM_WINDOW: u32 = 64 << 10;
-/// The same for all requests of a connection, before they are looked at; what is read of them has a budget (`body`).
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// kube-apiserver's headers are below 1 KiB.
-const HEADER_LIST: u32 = 16 << 10;
-/// Answers are below 2 KiB; a caller that does not read them stops at so much for each request.
-const SEND_BUFFER: usize = 16 << 10;
 
 /// Serves one connection of `uid` until it ends, `draining` turns true, or the uid is banned.
 pub(super) async fn serve<S: Service>(
@@ -51,7 +36,7 @@ pub(super) async fn serve<S: Service>(
     peers: Peers,
     mut draining: watch::Receiver<bool>,
 ) {
-    let preface = tokio::time::timeout(PREFACE_TIME, read_preface(&mut stream));
+    let preface = tokio::time::timeout(limits::PREFACE_TIME, read_preface(&mut stream));
     let spoke = tokio::select! {
         spoke = preface => matches!(spoke, Ok(Ok(true))),
         _ = draining.wait_for(|draining| *draining) => false,
@@ -60,34 +45,62 @@ pub(super) async fn serve<S: Service>(
         return;
     }
     caller.seat.spoke();
-    let io = TokioIo::new(Rewound {
+    let (metrics, lines) = (caller.metrics.clone(), caller.lines.clone());
+    let (stream, hopeless) = Mended::over(stream);
+    let io = TokioIo::new(Turns::new(Rewound {
         unread: PREFACE,
         stream,
-    });
+    }));
     let service = service_fn(move |request| caller.answer(request));
     let mut connection = pin!(http2_builder().serve_connection(io, service));
     tokio::select! {
         ended = connection.as_mut() => return log_end(uid, ended),
         _ = draining.wait_for(|draining| *draining) => {}
         () = peers.banned(uid) => {}
+        // HTTP/2 has reset the call, and would reset every other.
+        Ok(()) = hopeless => {
+            metrics.refused_authorities.inc();
+            if let Some(suppressed) = lines.pass() {
+                tracing::warn!(
+                    uid,
+                    suppressed,
+                    "refused a connection: its :authority has a character that HTTP/2 does not allow; before Kubernetes \
+                     1.32 that is the socket's path: choose one of letters, digits and -._~/"
+                );
+            }
+        }
     }
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = tokio::time::timeout(DRAIN_TIME, connection).await {
+    if let Ok(ended) = tokio::time::timeout(limits::DRAIN_TIME, connection).await {
         log_end(uid, ended);
     }
 }
 
-fn http2_builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2_builder() -> http2::Builder<Requests> {
+    let mut builder = http2::Builder::new(Requests);
     builder
-        .max_concurrent_streams(STREAMS)
-        .max_pending_accept_reset_streams(CANCELLED_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADER_LIST)
-        .max_send_buf_size(SEND_BUFFER)
+        .max_concurrent_streams(limits::STREAMS)
+        .max_pending_accept_reset_streams(limits::CANCELLED_STREAMS)
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_header_list_size(limits::HEADER_LIST)
+        .max_send_buf_size(limits::SEND_BUFFER)
         .auto_date_header(false);
     builder
+}
+
+/// Runs requests until their answers are fetched, and no longer than that may take: a caller that grants no window for
+/// an answer has its request reset.
+#[derive(Clone, Copy, Debug)]
+struct Requests;
+
+impl<F> Executor<F> for Requests
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, request: F) {
+        tokio::spawn(tokio::time::timeout(Deadline::LONGEST + limits::FETCH_TIME, request));
+    }
 }
 
 fn log_end(uid: u32, ended: hyper::Result<()>) {
@@ -114,7 +127,7 @@ async fn read_preface(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool>
 #[derive(Debug)]
 struct Rewound {
     unread: &'static [u8],
-    stream: UnixStream,
+    stream: Mended<UnixStream>,
 }
 
 impl AsyncRead for Rewound {

@@ -1,25 +1,37 @@
 //! The places for connections, and who must leave when they are all taken.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use tokio::task::AbortHandle;
 use tokio::task::Id;
 
-/// Connections at a time. A kube-apiserver holds one per provider, two during a reload.
-pub(super) const SEATS: usize = 64;
+use crate::listener::limits::SEATS;
 
 const SILENT: u8 = 0;
 const SPOKE: u8 = 1;
 const CALLED: u8 = 2;
 
+/// The process at the other end of a connection. Where the kernel can't name it, as from another container, all
+/// processes of a uid are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Process {
+    pub(super) uid: u32,
+    pub(super) pid: Option<i32>,
+}
+
 /// How far one connection has come.
 #[derive(Debug)]
 pub(super) struct Seat {
-    number: u64,
+    process: Process,
     stage: AtomicU8,
+    /// Among all seats: when it was taken, or when its last call came.
+    last: AtomicU64,
+    clock: Arc<AtomicU64>,
 }
 
 impl Seat {
@@ -31,23 +43,37 @@ impl Seat {
     /// The connection sent a request.
     pub(super) fn called(&self) {
         self.stage.fetch_max(CALLED, Ordering::Relaxed);
+        self.last
+            .store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
+}
+
+/// Whether a newcomer has a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// There is one, or one was made by closing a connection that never called.
+    Made,
+    /// One was made by closing a connection that had called.
+    Taken(Process),
+    /// There is none.
+    Full,
 }
 
 /// All connections.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
     taken: HashMap<Id, (AbortHandle, Arc<Seat>)>,
-    next: u64,
+    clock: Arc<AtomicU64>,
 }
 
 impl Seats {
     /// A place for one more connection, which counts once it is [`Self::sit`]ting.
-    pub(super) fn offer(&mut self) -> Arc<Seat> {
-        self.next += 1;
+    pub(super) fn offer(&mut self, process: Process) -> Arc<Seat> {
         Arc::new(Seat {
-            number: self.next,
+            process,
             stage: AtomicU8::new(SILENT),
+            last: AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed)),
+            clock: self.clock.clone(),
         })
     }
 
@@ -66,57 +92,124 @@ impl Seats {
         self.taken.len()
     }
 
-    /// Makes room for a newcomer: the oldest of those who sent nothing goes, else the oldest of those who sent only
-    /// the preface or drip headers. `false` if all have called: the newcomer must go.
-    pub(super) fn make_room(&mut self) -> bool {
+    /// Makes room for one more connection of a process, if all places are taken.
+    pub(super) fn make_room(&mut self, newcomer: Process) -> Admission {
         if self.taken.len() < SEATS {
-            return true;
+            return Admission::Made;
         }
-        let oldest = self
+        self.close_one(newcomer)
+    }
+
+    /// Closes a connection of the process that has the most of them: the oldest of those that sent nothing, else the
+    /// oldest of those that sent only the preface or drip headers, else the one that has not called for the longest
+    /// time. One that has called is closed only for a process that has fewer connections also with this one more: no
+    /// process can keep others out, nor push them out.
+    pub(super) fn close_one(&mut self, newcomer: Process) -> Admission {
+        let mut counts = HashMap::from([(newcomer, 1_usize)]);
+        for (_, seat) in self.taken.values() {
+            *counts.entry(seat.process).or_default() += 1;
+        }
+        let of = |process| counts.get(process).copied().unwrap_or_default();
+        let wanted = of(&newcomer);
+        let victim = self
             .taken
             .iter()
-            .map(|(id, (task, seat))| (seat.stage.load(Ordering::Relaxed), seat.number, *id, task))
-            .filter(|(stage, ..)| *stage < CALLED)
-            .min_by_key(|(stage, number, ..)| (*stage, *number))
-            .map(|(_, _, id, task)| {
+            .map(|(id, (task, seat))| {
+                let (stage, last) = (seat.stage.load(Ordering::Relaxed), seat.last.load(Ordering::Relaxed));
+                (Reverse(of(&seat.process)), stage, last, *id, task, seat.process)
+            })
+            .filter(|(Reverse(count), stage, ..)| *count > wanted || *count == wanted && *stage < CALLED)
+            .min_by_key(|(count, stage, last, ..)| (*count, *stage, *last))
+            .map(|(_, stage, _, id, task, process)| {
                 task.abort();
-                id
+                (id, stage, process)
             });
-        match oldest {
-            Some(id) => self.taken.remove(&id).is_some(),
-            None => false,
+        let Some((id, stage, process)) = victim else {
+            return Admission::Full;
+        };
+        self.taken.remove(&id);
+        if stage < CALLED {
+            Admission::Made
+        } else {
+            Admission::Taken(process)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinHandle;
+
     use super::*;
+
+    const ONE: Process = Process { uid: 0, pid: Some(1) };
+    const OTHER: Process = Process { uid: 0, pid: Some(2) };
+
+    fn sit(seats: &mut Seats, process: Process) -> (Arc<Seat>, JoinHandle<()>) {
+        let seat = seats.offer(process);
+        let task = tokio::spawn(std::future::pending::<()>());
+        seats.sit(task.abort_handle(), seat.clone());
+        (seat, task)
+    }
+
+    async fn is_closed(task: JoinHandle<()>) -> bool {
+        tokio::task::yield_now().await;
+        task.is_finished()
+    }
 
     #[tokio::test]
     async fn the_silent_make_room_before_those_who_never_called_and_callers_stay() {
         let mut seats = Seats::default();
-        let sit = |seats: &mut Seats| {
-            let seat = seats.offer();
-            let task = tokio::spawn(std::future::pending::<()>());
-            seats.sit(task.abort_handle(), seat.clone());
-            (seat, task)
-        };
-        let mut connections: Vec<_> = (0..SEATS).map(|_| sit(&mut seats)).collect();
+        let mut connections: Vec<_> = (0..SEATS).map(|_| sit(&mut seats, ONE)).collect();
         for (seat, _) in &connections[2..] {
             seat.called();
         }
         connections[0].0.spoke();
-        assert!(seats.make_room());
+        assert_eq!(seats.make_room(ONE), Admission::Made);
         assert!((&mut connections[1].1).await.unwrap_err().is_cancelled());
         assert!(!connections[0].1.is_finished());
-        let (newcomer, _task) = sit(&mut seats);
+        let (newcomer, _task) = sit(&mut seats, ONE);
         newcomer.called();
-        assert!(seats.make_room());
+        assert_eq!(seats.make_room(ONE), Admission::Made);
         assert!((&mut connections[0].1).await.unwrap_err().is_cancelled());
-        let (newcomer, _task) = sit(&mut seats);
+        let (newcomer, _task) = sit(&mut seats, ONE);
         newcomer.called();
-        assert!(!seats.make_room());
+        assert_eq!(seats.make_room(ONE), Admission::Full);
         assert_eq!(seats.taken(), SEATS);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_called_on_every_connection_cannot_keep_another_one_out() {
+        let mut seats = Seats::default();
+        let mut many: Vec<_> = (0..SEATS).map(|_| sit(&mut seats, ONE)).collect();
+        for (seat, _) in &many {
+            seat.called();
+        }
+        many[0].0.called();
+        assert_eq!(seats.make_room(OTHER), Admission::Taken(ONE));
+        assert!(
+            is_closed(many.remove(1).1).await,
+            "it has not called for the longest time"
+        );
+        let (_newcomer, task) = sit(&mut seats, OTHER);
+        // Also while it has not called yet.
+        for _ in 0..10 {
+            assert_eq!(seats.make_room(ONE), Admission::Full);
+        }
+        assert!(!is_closed(task).await);
+    }
+
+    #[tokio::test]
+    async fn who_floods_with_silent_connections_pushes_only_those_out() {
+        let mut seats = Seats::default();
+        let (_few, task) = sit(&mut seats, OTHER);
+        for _ in 1..SEATS {
+            sit(&mut seats, ONE);
+        }
+        for _ in 0..SEATS * 2 {
+            assert_eq!(seats.make_room(ONE), Admission::Made);
+            sit(&mut seats, ONE);
+        }
+        assert!(!is_closed(task).await);
     }
 }

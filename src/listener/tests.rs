@@ -1,5 +1,6 @@
 //! What callers, good and bad, see of the listener over real sockets.
 
+mod authority;
 mod drain;
 mod hostile;
 mod requests;
@@ -160,10 +161,12 @@ impl Daemon {
         until(|| self.service.waiting.load(Ordering::Relaxed) == count).await;
     }
 
+    /// So many calls of KMS v2, or of no method that there is (`other`), were answered so.
     fn answered(&self, method: &'static str, code: &'static str) -> u64 {
+        let api = if method == "other" { "other" } else { "v2" };
         self.metrics
             .requests
-            .get_or_create(&RequestLabels { method, code })
+            .get_or_create(&RequestLabels { api, method, code })
             .get()
     }
 }

@@ -15,6 +15,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tonic::body::Body;
 
+use crate::proto::v1beta1::key_management_service_client::KeyManagementServiceClient as V1beta1Client;
 use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
 
 /// One HTTP/2 connection for generated clients. Clones share it; it closes with the last one.
@@ -33,6 +34,11 @@ impl Channel {
         // Calls on a broken connection fail by themselves: its own end tells nothing more.
         tokio::spawn(async move { connection.await.ok() });
         Ok(Self(sender))
+    }
+
+    /// A client of KMS v1, with the authority of [`Channel::kms_v2`]; kube-apiserver itself sends the socket's path.
+    pub fn kms_v1beta1(self) -> V1beta1Client<Self> {
+        V1beta1Client::with_origin(self, Uri::from_static("http://localhost"))
     }
 
     /// A client of KMS v2, with the authority `localhost` that kube-apiserver sends since 1.32.

@@ -1,4 +1,4 @@
-//! What can go wrong with a root key, in the three kinds that design keeps apart, and bad input beside them.
+//! What can go wrong with a root key, in the three kinds that design keeps apart; beside them, bad input and too much at once.
 
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
@@ -15,6 +15,8 @@ pub enum Kind {
     Corruption,
     /// The wrapped key is proven bad; the root key is well.
     BadInput,
+    /// Too much is asked at once; says nothing about the root key.
+    Busy,
 }
 
 /// What helps.
@@ -85,7 +87,7 @@ impl Error {
     /// What helps against it.
     pub fn remedy(&self) -> Remedy {
         match self.kind {
-            Kind::Outage => Remedy::Reconnect,
+            Kind::Outage | Kind::Busy => Remedy::Reconnect,
             Kind::Refusal | Kind::Corruption => Remedy::Operator,
             Kind::BadInput => Remedy::Reject,
         }

@@ -15,6 +15,7 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
+use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
@@ -35,6 +36,8 @@ pub(crate) enum Mood {
     Refuses,
     /// Unwraps to other keys.
     Lies,
+    /// Does not begin an unwrap that hangs.
+    Queues,
 }
 
 /// Calls so far.
@@ -175,7 +178,8 @@ impl RootKey for Fake {
         Ok(inner.versions.iter().map(|(version, _)| version.clone()).collect())
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
+    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
+        patience.begin();
         self.lock().calls.wrap += 1;
         let key = self.key(id)?;
         if self.lock().mood == Mood::Refuses {
@@ -192,11 +196,15 @@ impl RootKey for Fake {
         })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
         self.lock().calls.unwrap += 1;
         let key = self.key(id)?;
+        if self.lock().mood != Mood::Queues {
+            patience.begin();
+        }
         // Without a permit it hangs, as a network HSM does.
         drop(self.gate.acquire().await.unwrap());
+        patience.begin();
         let key = self.key(id).map(|_| key)?;
         if self.lock().mood == Mood::Lies {
             return Ok(Key::random().unwrap());

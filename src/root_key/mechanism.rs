@@ -50,6 +50,11 @@ impl Mechanism {
         matches!(self, Self::AesCbc | Self::RsaOaepSha256 | Self::RsaOaepSha1)
     }
 
+    /// Whether the root key is an RSA key.
+    pub fn is_asymmetric(self) -> bool {
+        matches!(self, Self::RsaOaepSha256 | Self::RsaOaepSha1)
+    }
+
     /// Whether a wrap of so many bytes, without commitment, can be one of this mechanism's.
     pub fn fits(self, length: usize) -> bool {
         match self {

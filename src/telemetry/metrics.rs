@@ -11,10 +11,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tracing_appender::non_blocking::ErrorCounter;
 
-/// Which call of kube-apiserver, and how it ended (the gRPC code's name).
+/// Which call of kube-apiserver, by which protocol, and how it ended (the gRPC code's name).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// `Status`, `Encrypt` or `Decrypt`.
+    /// `v2`, `v1beta1`, or `other`.
+    pub api: &'static str,
+    /// `Status`, `Version`, `Encrypt`, `Decrypt`, or `other`.
     pub method: &'static str,
     /// `OK`, `UNAVAILABLE`, ...
     pub code: &'static str,
@@ -57,17 +59,19 @@ pub struct TokenCallLabels {
     pub root_key: String,
     /// `open`, `find`, `wrap`, `unwrap`.
     pub call: &'static str,
-    /// `good`, `outage`, `refusal`, `corruption` or `bad_input`.
+    /// `good`, `outage`, `refusal`, `corruption`, `bad_input` or `busy`.
     pub outcome: &'static str,
 }
 
 /// All metrics. Cheap to clone; clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    /// Calls answered, by method and code.
+    /// Calls answered, by protocol, method and code.
     pub requests: Family<RequestLabels, Counter>,
     /// Connections refused because of their uid.
     pub refused_peers: Counter,
+    /// Connections refused because of their `:authority`.
+    pub refused_authorities: Counter,
     /// Open connections on the KMS socket.
     pub connections: Gauge,
     /// Data keys wrapped, by version: a root key under AES-GCM has 2^32 of them.
@@ -111,6 +115,7 @@ impl Metrics {
         let Self {
             requests,
             refused_peers,
+            refused_authorities,
             connections,
             wraps,
             unwraps,
@@ -129,6 +134,11 @@ impl Metrics {
             "refused_peers",
             "Connections refused because of their uid",
             refused_peers,
+        );
+        registry.register(
+            "refused_authorities",
+            "Connections refused because of their :authority",
+            refused_authorities,
         );
         registry.register("connections", "Open connections on the KMS socket", connections);
         registry.register("wraps", "Data keys wrapped, by root-key version", wraps);
@@ -191,13 +201,14 @@ mod tests {
         metrics
             .requests
             .get_or_create(&RequestLabels {
+                api: "v2",
                 method: "Encrypt",
                 code: "OK",
             })
             .inc();
         let page = metrics.page();
         assert!(
-            page.contains("dekhand_requests_total{method=\"Encrypt\",code=\"OK\"} 1"),
+            page.contains("dekhand_requests_total{api=\"v2\",method=\"Encrypt\",code=\"OK\"} 1"),
             "{page}"
         );
         assert!(page.contains("dekhand_dropped_log_lines_total 0"), "{page}");

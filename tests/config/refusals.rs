@@ -31,7 +31,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 
 #[test]
 fn settings_of_later_releases_are_not_accepted_before() {
-    assert_refused("listen: {v1beta1: auto}", "listen.v1beta1", (5, 10), "no such key", "");
+    assert_refused("write: {format: 2}", "write", (5, 1), "no such key", "");
 }
 
 #[test]
@@ -123,6 +123,8 @@ fn every_bound_holds_on_both_sides() {
         ("listen: {peers: []}", "listen: {peers: [-1]}"),
         ("listen: {peers: [4294967294]}", "listen: {peers: [4294967295]}"),
         ("listen: {status_version: v2}", "listen: {status_version: v3}"),
+        ("listen: {v1beta1: auto}", "listen: {v1beta1: on}"),
+        ("listen: {v1beta1: off}", "listen: {v1beta1: false}"),
         ("http: {}", "http: []"),
         ("http: {address: 0.0.0.0:65535}", "http: {address: 0.0.0.0:65536}"),
         ("http: {address: 127.0.0.1:1}", "http: {address: 127.0.0.1:0}"),

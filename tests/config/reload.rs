@@ -36,6 +36,7 @@ fn each_change_is_reported_and_only_what_can_change_is_taken() {
             "listen.socket",
             "listen.mode",
             "listen.status_version",
+            "listen.v1beta1",
             "http",
             "root_keys",
             "log.format",

@@ -16,6 +16,7 @@ use dekhand::hardening::HardeningOptions;
 use dekhand::hardening::LockMemory;
 use dekhand::kms::options::KmsOptions;
 use dekhand::kms::options::StatusVersion;
+use dekhand::kms::options::V1beta1;
 use dekhand::telemetry::log::Level;
 use dekhand::telemetry::log::LogOptions;
 
@@ -151,6 +152,7 @@ fn every_setting_reaches_its_option() {
     assert_eq!(config.listener.mode, 0o660);
     assert_eq!(config.listener.peers, [0, 2001]);
     assert_eq!(config.kms.status_version, StatusVersion::V2beta1);
+    assert_eq!(config.kms.v1beta1, V1beta1::Off);
     assert!(config.kms.log_requests);
     assert_eq!(config.http, "[::1]:1".parse().ok());
     let entries: Vec<_> = config.root_keys.iter().collect();

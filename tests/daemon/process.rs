@@ -280,7 +280,8 @@ async fn health_and_metrics_are_served_over_tcp_and_hold_no_secret() {
     assert!(page(address, "/livez").ends_with("\r\n\r\nok"));
     let metrics = page(address, "/metrics");
     assert!(
-        metrics.starts_with("HTTP/1.1 200 ") && metrics.contains("Encrypt"),
+        metrics.starts_with("HTTP/1.1 200 ")
+            && metrics.contains("dekhand_requests_total{api=\"v2\",method=\"Encrypt\",code=\"OK\"} "),
         "{metrics}"
     );
     let keyring = std::fs::read_to_string(node.path("keyring.json")).unwrap();

@@ -243,7 +243,7 @@ impl Drop for Daemon {
 }
 
 /// Calls a daemon as kube-apiserver does.
-pub(crate) struct Caller(KeyManagementServiceClient<Channel>);
+pub(crate) struct Caller(pub(crate) KeyManagementServiceClient<Channel>);
 
 impl Caller {
     pub(crate) async fn connect(socket: &Path) -> Self {

@@ -8,15 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
-
-// providerName is the name of dekhand in every EncryptionConfiguration.
-const providerName = "dekhand"
 
 // APIServer is one kube-apiserver; its port and socket stay the same across restarts.
 type APIServer struct {
@@ -26,7 +21,9 @@ type APIServer struct {
 	port    int
 	program built
 	args    []string
-	client  *http.Client
+	// providers are those of its next start.
+	providers []provider
+	client    *http.Client
 	// requests counts what the scenario asked for Secrets, through any API server of the cluster.
 	requests *Tally
 	process  *Process
@@ -48,17 +45,7 @@ func (c *Cluster) addAPIServer(endpoint string) *APIServer {
 			Transport: &http.Transport{TLSClientConfig: c.certificates.admin, MaxIdleConnsPerHost: 32},
 		},
 	}
-	encryption := filepath.Join(c.dir, a.name+"-encryption.yaml")
-	text := fmt.Sprintf(`apiVersion: apiserver.config.k8s.io/v1
-kind: EncryptionConfiguration
-resources:
-  - resources: [secrets]
-    providers:
-      - kms: {apiVersion: v2, name: %s, endpoint: %q, timeout: 3s}
-`, providerName, endpoint)
-	if err := os.WriteFile(encryption, []byte(text), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
+	a.configure(provider{kmsAPI(), providerName, endpoint})
 	a.args = []string{
 		"--etcd-servers=" + c.etcd.url,
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", a.port),
@@ -69,7 +56,7 @@ resources:
 		"--service-account-issuer=https://dekhand.test",
 		"--service-account-signing-key-file=" + c.certificates.keyFile,
 		"--service-account-key-file=" + c.certificates.keyFile,
-		"--encryption-provider-config=" + encryption,
+		"--encryption-provider-config=" + a.encryptionFile(),
 	}
 	c.servers = append(c.servers, a)
 	return a
@@ -79,7 +66,8 @@ resources:
 func (a *APIServer) Start() {
 	a.t.Helper()
 	a.started = time.Now()
-	a.process = startProcess(a.t, a.dir, a.name, a.program.path, a.args...)
+	a.process = startProcess(a.t, a.dir, a.name, a.program.path,
+		append(a.featureGates(), a.args...)...)
 }
 
 // Restart ends the process and starts a new one, which knows no data key; it gives the time to ready.
@@ -102,9 +90,14 @@ func (a *APIServer) waitReady() time.Duration {
 	return time.Since(a.started)
 }
 
-// kmsHealth asks for the KMS health check, which brings the next poll of the daemon forward.
+// kmsHealth asks for the KMS health checks, which brings the next poll of the daemon forward.
 func (a *APIServer) kmsHealth() error {
-	return a.send(http.MethodGet, "/healthz/kms-providers", nil, nil)
+	for _, name := range a.healthChecks() {
+		if err := a.send(http.MethodGet, "/healthz/"+name, nil, nil); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // rejection is an answer of the API server other than success.

@@ -75,6 +75,19 @@ log: {level: info, format: json}
 	}
 }
 
+// withoutV1 has the daemon, from its next start on, serve KMS v2 alone.
+func (d *Daemon) withoutV1() {
+	d.t.Helper()
+	text, err := os.ReadFile(d.config)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "listen: {", "listen: {v1beta1: off, ", 1)
+	if err := os.WriteFile(d.config, []byte(changed), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // endpoint is what an EncryptionConfiguration says to reach this daemon.
 func (d *Daemon) endpoint() string { return "unix://" + d.socket }
 

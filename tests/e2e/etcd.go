@@ -111,19 +111,25 @@ func (e *Etcd) Put(key string, value []byte) {
 	}
 }
 
+// Everything gives all keys with their values.
+func (e *Etcd) Everything() []entry {
+	e.t.Helper()
+	found, err := e.call("range", map[string]any{"key": []byte{0}, "range_end": []byte{0}})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return found
+}
+
 // Occurrences counts a byte string in every key and value, and in every file of the data directory (database and
 // write-ahead log, which remember what was overwritten too).
 func (e *Etcd) Occurrences(needle []byte) (values, files int) {
 	e.t.Helper()
-	everything, err := e.call("range", map[string]any{"key": []byte{0}, "range_end": []byte{0}})
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	for _, kv := range everything {
+	for _, kv := range e.Everything() {
 		values += bytes.Count(kv.Key, needle) + bytes.Count(kv.Value, needle)
 	}
 	seen := map[string]bool{}
-	err = filepath.WalkDir(e.dataDir, func(path string, item fs.DirEntry, err error) error {
+	err := filepath.WalkDir(e.dataDir, func(path string, item fs.DirEntry, err error) error {
 		if err != nil || item.IsDir() {
 			return err
 		}

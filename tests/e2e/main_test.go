@@ -37,7 +37,11 @@ func prepare() error {
 	if backends[backend()] == nil {
 		return fmt.Errorf("E2E_BACKEND is %q: it must be keyring or token", backend())
 	}
+	if api := kmsAPI(); api != kmsV1 && api != kmsV2 {
+		return fmt.Errorf("E2E_KMS is %q: it must be v1 or v2", api)
+	}
 	fmt.Println("root keys in:", backend())
+	fmt.Println("protocol: KMS", kmsAPI())
 	fmt.Println("under test:", program)
 	for _, server := range []upstream{etcdServer, kubeAPIServer(kubernetes())} {
 		done, err := server.build()

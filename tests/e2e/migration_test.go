@@ -10,6 +10,7 @@ import (
 )
 
 func TestADaemonMovesFromAKeyringToAToken(t *testing.T) {
+	needsKMS(t, kmsV2) // only its values can be stale
 	needsToken(t)
 	const tokenKeyName = "e2e-token"
 	cluster := newCluster(t)

@@ -111,16 +111,15 @@ func etcdHoldsOnlySealed(t *testing.T, cluster *Cluster, node *Daemon, count int
 		if s.keyID != node.keyID() {
 			t.Errorf("%s carries key_id %s, the daemon reports %s", kv.Key, s.keyID, node.keyID())
 		}
-		// Kubernetes' own encryption adds an info of 32 bytes, a nonce of 12 and a tag of 16 to the object.
 		total += len(kv.Value)
-		overhead += len(kv.Value) - (len(s.data) - 60)
+		overhead += len(kv.Value) - (len(s.data) - s.framing)
 		last = s
 	}
 	if len(all) != count {
 		t.Errorf("etcd holds %d Secrets, not %d", len(all), count)
 	}
-	dekhand := len(last.sealed) + len(last.keyID)
+	dekhand := len(last.sealed) + last.stored
 	measured(t, "%d values in etcd, each with %q: %d bytes per object, of which encryption takes %d: "+
-		"dekhand's sealed payload %d, its key_id %d, Kubernetes' own %d", len(all), kmsPrefix, total/len(all),
-		overhead/len(all), len(last.sealed), len(last.keyID), overhead/len(all)-dekhand)
+		"dekhand's sealed payload %d, its key_id %d, Kubernetes' own %d", len(all), last.prefix, total/len(all),
+		overhead/len(all), len(last.sealed), last.stored, overhead/len(all)-dekhand)
 }

@@ -9,6 +9,7 @@ import (
 )
 
 func TestThreeNodesWithOneStoreRotateWithoutAFailedRead(t *testing.T) {
+	needsKMS(t, kmsV2) // only its values can be stale
 	cluster := newCluster(t)
 	var nodes []*Daemon
 	store := newStore(t, cluster.dir, "common", true)

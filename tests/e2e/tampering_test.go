@@ -18,7 +18,7 @@ func TestAFlippedByteFailsAlone(t *testing.T) {
 	server.mustHold(values)
 
 	t.Run("in the sealed payload", func(t *testing.T) {
-		flip(t, cluster, server, values, func(s stored) []byte { return s.sealed }, "failed to decrypt DEK")
+		flip(t, cluster, server, values, func(s stored) []byte { return s.sealed }, "rpc error: code = InvalidArgument")
 	})
 	t.Run("in the data", func(t *testing.T) {
 		flip(t, cluster, server, values, func(s stored) []byte { return s.data }, "")

@@ -5,6 +5,7 @@ usage: seeds.py TARGET DIRECTORY
 """
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def seeds(target):
         yield keyring([])
         yield keyring([version(1, "active")])
         yield keyring([version(1, "retired"), version(2, "active"), version(3, "pending")])
+    elif target == "authority":
+        # Connections that the target makes of any bytes; whole reads, and reads of other sizes.
+        chance = random.Random(7)
+        for number in range(60):
+            yield bytes(4 if number % 2 else 0) + chance.randbytes(chance.randrange(20, 400))
     elif target == "decrypt":
         # Every sample as it is.
         for sample in range(12):

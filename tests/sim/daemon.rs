@@ -9,12 +9,11 @@ use std::time::Duration;
 use dekhand::clock::Clock;
 use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
-use dekhand::envelope::Purpose;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
 use dekhand::files::thread::FileThread;
 use dekhand::kms;
-use dekhand::kms::options::StatusVersion;
+use dekhand::kms::options::KmsOptions;
 use dekhand::proto::deadline::Deadline;
 use dekhand::proto::v2::DecryptRequest;
 use dekhand::proto::v2::EncryptRequest;
@@ -80,16 +79,17 @@ impl Daemon {
     /// Starts the parts of a daemon on a node.
     pub(crate) fn start(node: usize, root_key: Arc<dyn RootKey>, policy: Policy, state: &Path, clock: &Clock) -> Self {
         let name = root_key_name();
+        let options = KmsOptions::default();
         let envelope = Envelope::new(Parts {
             stores: vec![Store { name, root_key }],
-            purposes: vec![Purpose::Kms2],
+            purposes: options.purposes(),
             policy,
             high_water: HighWaterFile::of(state),
             files: FileThread::in_place(),
             clock: clock.clone(),
             metrics: Metrics::new(),
         });
-        let routes = kms::routes(envelope.clone(), StatusVersion::V2, Arc::new(AtomicBool::new(false)));
+        let routes = kms::routes(envelope.clone(), &options, Arc::new(AtomicBool::new(false)));
         let span = tracing::info_span!("daemon", node);
         let task = tokio::spawn(async move { envelope.run().await }.instrument(span));
         Self {

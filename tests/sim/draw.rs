@@ -199,10 +199,11 @@ impl Draw {
         }
         self.at(at, Step::Mood(node, mood));
         self.at(end, Step::Mood(node, Mood::Good));
-        if self.chance.percent(30) {
+        if self.chance.percent(50) {
+            let api = Step::RestartApi(node);
             let step = self
                 .chance
-                .pick(&[Step::RestartApi(node), Step::ReloadApi(node), Step::Stop(node)]);
+                .pick(&[api.clone(), api, Step::ReloadApi(node), Step::Stop(node)]);
             let during = self.chance.within(at, end);
             self.at(during, step);
             let keeps_state = true;

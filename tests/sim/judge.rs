@@ -61,7 +61,10 @@ impl World {
         let lower = last
             .as_ref()
             .is_some_and(|last| lock(&self.stores).known(last).unwrap().number > number);
-        if record.key_ids.contains(id) || lower {
+        let back = record.key_ids.contains(id) || lower;
+        if std::mem::take(&mut record.forgiven) {
+            record.key_ids.clear();
+        } else if back {
             let last = last.map(|last| self.name_of(&last)).unwrap_or_default();
             self.violate("the key_id that one API server sees never goes back", || {
                 format!("node {node} reports {} after {last}", self.name_of(id))

@@ -23,6 +23,14 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             wraps_refused_without_reuse(),
         ),
         ("a_switch_falls_into_an_outage", outage_around_an_activation()),
+        (
+            "what_was_opened_before_an_outage_is_opened_all_through_it",
+            outage_longer_than_the_ttl(),
+        ),
+        (
+            "a_node_that_has_not_noticed_an_accepted_loss_is_still_forgiven",
+            loss_accepted(),
+        ),
         ("a_restored_backup_turns_nothing_back", backup_restored()),
         ("a_boot_in_1970_turns_nothing_back", boot_in_1970()),
         ("two_operators_rotate_at_once", two_operators()),
@@ -59,6 +67,33 @@ fn outage_around_an_activation() -> Plan {
         let mood = if node == 1 { Mood::Hangs } else { Mood::Away };
         steps.push((14 * MINUTE, Step::Mood(node, mood)));
         steps.push((40 * MINUTE, Step::Mood(node, Mood::Good)));
+    }
+    schedule(setup, steps)
+}
+
+fn outage_longer_than_the_ttl() -> Plan {
+    let mut setup = Setup::quiet(Topology::PerNode, Flavour::Token);
+    setup.policy.cache_ttl = Duration::from_secs(20 * MINUTE);
+    let steps = vec![
+        (10 * MINUTE, Step::RestartApi(0)),
+        (12 * MINUTE, Step::Mood(0, Mood::Away)),
+        (40 * MINUTE, Step::ReloadApi(0)),
+        (45 * MINUTE, Step::List(0)),
+        (55 * MINUTE, Step::Mood(0, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
+/// The judge itself was wrong here: it forgave at the command, and not when the node saw the loss, a probe later.
+fn loss_accepted() -> Plan {
+    let setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
+    let mut steps = vec![
+        (2 * MINUTE, Step::BackUp(0)),
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(5 * MINUTE))),
+        (20 * MINUTE, Step::Restore(0, 0)),
+    ];
+    for node in 0..3 {
+        steps.push((20 * MINUTE + 3, Step::Keys(node, Command::AcceptLoss)));
     }
     schedule(setup, steps)
 }

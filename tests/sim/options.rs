@@ -7,6 +7,8 @@ pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
     /// One schedule by hand only, with its story.
     pub(crate) known: Option<String>,
+    /// Only schedules from seeds.
+    pub(crate) only_seeds: bool,
     /// So many schedules.
     pub(crate) schedules: u64,
     /// From this seed on.
@@ -28,6 +30,7 @@ impl Options {
         let mut options = Self {
             seed: None,
             known: None,
+            only_seeds: false,
             schedules: 100,
             from: 0,
             story: false,
@@ -44,6 +47,7 @@ impl Options {
             };
             match argument.as_str() {
                 "--seed" => options.seed = Some(number()?),
+                "--only-seeds" => options.only_seeds = true,
                 "--known" => options.known = arguments.next(),
                 "--schedules" => options.schedules = number()?,
                 "--from" => options.from = number()?,

@@ -52,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) causes: BTreeMap<Cause, (Instant, Instant)>,
     /// Every `key_id` that it has reported, in order.
     pub(crate) key_ids: Vec<KeyId>,
+    /// Whether it may go back.
+    pub(crate) forgiven: bool,
     /// When its calendar was set last.
     pub(crate) clock_set: Instant,
     /// The latest that its calendar ever said.
@@ -75,6 +77,7 @@ impl Record {
             refused_read: None,
             causes: BTreeMap::new(),
             key_ids: Vec::new(),
+            forgiven: false,
             clock_set: now,
             latest: Timestamp::from_unix(0),
             unwrapped: HashMap::new(),
@@ -90,10 +93,9 @@ impl Record {
         self.sealed.clear();
     }
 
-    /// An operator's word, or a lost state directory, lets it report what it will.
+    /// An operator's word, or a lost state directory, lets it go back once: when it notices.
     pub(crate) fn forgive(&mut self) {
-        self.key_ids.clear();
-        self.latest = Timestamp::from_unix(0);
+        self.forgiven = true;
     }
 
     pub(crate) fn clock_set(&mut self) {

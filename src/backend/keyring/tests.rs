@@ -4,6 +4,7 @@ use super::*;
 use crate::backend::keyring::admin::KeyringAdmin;
 use crate::clock::Timestamp;
 use crate::root_key::Admin as _;
+use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 
@@ -42,18 +43,26 @@ async fn a_data_key_wraps_with_mechanism_1_and_unwraps() {
     let version = place.version(1).await;
     assert_eq!(place.keyring.discover().await.unwrap(), std::slice::from_ref(&version));
     let data_key = Key::random().unwrap();
-    let wrapped = place.keyring.wrap(&version.id, &data_key).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&version.id, &data_key, &Patience::endless())
+        .await
+        .unwrap();
     assert_eq!(wrapped.mechanism, Mechanism::AesGcm);
     assert!(wrapped.mechanism.fits(wrapped.bytes.len()));
     assert!(
         place
             .keyring
-            .unwrap(&version.id, &wrapped)
+            .unwrap(&version.id, &wrapped, &Patience::endless())
             .await
             .unwrap()
             .same_as(&data_key)
     );
-    let again = place.keyring.wrap(&version.id, &data_key).await.unwrap();
+    let again = place
+        .keyring
+        .wrap(&version.id, &data_key, &Patience::endless())
+        .await
+        .unwrap();
     assert_ne!(wrapped, again, "each wrap has an IV of its own");
 }
 
@@ -62,7 +71,11 @@ async fn every_changed_wrapped_key_is_proven_bad() {
     let place = Place::new();
     let (one, two) = (place.version(1).await, place.version(2).await);
     place.keyring.discover().await.unwrap();
-    let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
     let mut wrong = Vec::new();
     for place in 0..wrapped.bytes.len() {
         let mut flipped = wrapped.clone();
@@ -81,10 +94,18 @@ async fn every_changed_wrapped_key_is_proven_bad() {
         bytes: [wrapped.bytes.as_slice(), &[0]].concat(),
     });
     for wrong in wrong {
-        let error = place.keyring.unwrap(&one.id, &wrong).await.unwrap_err();
+        let error = place
+            .keyring
+            .unwrap(&one.id, &wrong, &Patience::endless())
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::BadInput);
     }
-    let error = place.keyring.unwrap(&two.id, &wrapped).await.unwrap_err();
+    let error = place
+        .keyring
+        .unwrap(&two.id, &wrapped, &Patience::endless())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::BadInput);
 }
 
@@ -94,7 +115,7 @@ async fn nothing_is_served_before_the_first_read() {
     let version = place.version(1).await;
     let error = place
         .keyring
-        .wrap(&version.id, &Key::random().unwrap())
+        .wrap(&version.id, &Key::random().unwrap(), &Patience::endless())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::Outage);
@@ -105,17 +126,33 @@ async fn a_new_version_is_seen_and_a_destroyed_one_is_gone_with_the_next_read() 
     let place = Place::new();
     let one = place.version(1).await;
     place.keyring.discover().await.unwrap();
-    let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
     let two = place.version(2).await;
     place.admin.destroy(&one.id).await.unwrap();
-    place.keyring.unwrap(&one.id, &wrapped).await.unwrap();
+    place
+        .keyring
+        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .await
+        .unwrap();
     assert_eq!(place.keyring.discover().await.unwrap(), std::slice::from_ref(&two));
-    let missing = place.keyring.unwrap(&one.id, &wrapped).await.unwrap_err();
+    let missing = place
+        .keyring
+        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .await
+        .unwrap_err();
     assert_eq!(
         (missing.kind(), missing.to_string()),
         (Kind::Refusal, Error::missing(&one.id).to_string())
     );
-    place.keyring.wrap(&two.id, &Key::random().unwrap()).await.unwrap();
+    place
+        .keyring
+        .wrap(&two.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -123,12 +160,24 @@ async fn a_retired_version_neither_wraps_nor_unwraps() {
     let place = Place::new();
     let one = place.version(1).await;
     place.keyring.discover().await.unwrap();
-    let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
     let retired = State::RetiredSince(Timestamp::from_unix(1000));
     place.admin.relabel(&one.id, retired).await.unwrap();
     place.keyring.discover().await.unwrap();
-    let wrap = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap_err();
-    let unwrap = place.keyring.unwrap(&one.id, &wrapped).await.unwrap_err();
+    let wrap = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap_err();
+    let unwrap = place
+        .keyring
+        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .await
+        .unwrap_err();
     assert_eq!((wrap.kind(), unwrap.kind()), (Kind::Refusal, Kind::Refusal));
     assert!(unwrap.to_string().contains("dekhand keys restore v1"));
 }
@@ -138,7 +187,11 @@ async fn with_a_file_that_broke_reads_go_on_and_nothing_new_is_wrapped() {
     let place = Place::new();
     let one = place.version(1).await;
     place.keyring.discover().await.unwrap();
-    let wrapped = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    let wrapped = place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
     let path = place.directory.path().join("keyring.json");
     let good = std::fs::read(&path).unwrap();
     let broken = [None, Some(&b"{"[..]), Some(&b""[..])];
@@ -150,13 +203,25 @@ async fn with_a_file_that_broke_reads_go_on_and_nothing_new_is_wrapped() {
         let error = place.keyring.discover().await.unwrap_err();
         assert_eq!(error.kind(), Kind::Outage);
         assert!(error.chain().contains("keyring.json"), "{}", error.chain());
-        place.keyring.unwrap(&one.id, &wrapped).await.unwrap();
-        let refused = place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap_err();
+        place
+            .keyring
+            .unwrap(&one.id, &wrapped, &Patience::endless())
+            .await
+            .unwrap();
+        let refused = place
+            .keyring
+            .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+            .await
+            .unwrap_err();
         assert_eq!(refused.kind(), Kind::Outage);
     }
     crate::files::replace(&path, &good).unwrap();
     place.keyring.discover().await.unwrap();
-    place.keyring.wrap(&one.id, &Key::random().unwrap()).await.unwrap();
+    place
+        .keyring
+        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

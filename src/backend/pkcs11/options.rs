@@ -11,6 +11,7 @@ use crate::backend::pkcs11::pin::PinSource;
 use crate::backend::pkcs11::token_name::TokenName;
 use crate::clock::Timestamp;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 use crate::root_key::version::Number;
 
 /// Where a root key lives, and how the token is used.
@@ -99,6 +100,18 @@ pub enum MechanismChoice {
     RsaOaepSha256,
     /// `CKM_RSA_PKCS_OAEP` with SHA-1.
     RsaOaepSha1,
+}
+
+impl From<Mechanism> for MechanismChoice {
+    fn from(mechanism: Mechanism) -> Self {
+        match mechanism {
+            Mechanism::AesGcm | Mechanism::AesGcmTokenIv => Self::AesGcm,
+            Mechanism::AesKwp => Self::AesKwp,
+            Mechanism::AesCbc => Self::AesCbc,
+            Mechanism::RsaOaepSha256 => Self::RsaOaepSha256,
+            Mechanism::RsaOaepSha1 => Self::RsaOaepSha1,
+        }
+    }
 }
 
 impl fmt::Display for MechanismChoice {

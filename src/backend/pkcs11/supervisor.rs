@@ -35,6 +35,7 @@ use crate::backend::pkcs11::supervisor::queue::too_many;
 use crate::backend::pkcs11::supervisor::run::Supervision;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
+use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
 
 /// Calls a token. Cheap to clone; the worker is let go with the last clone.
@@ -51,7 +52,7 @@ impl Supervisor {
         Self { requests }
     }
 
-    /// Calls the token.
+    /// Calls the token for the daemon or a command itself: before everything that callers ask for.
     ///
     /// # Cancel safety
     /// A call that has begun goes on; one that has not is dropped.
@@ -59,7 +60,18 @@ impl Supervisor {
     /// # Errors
     /// What the worker says; [`Kind::Outage`] if there is none, or none that lives long enough.
     pub(super) async fn call(&self, call: Call) -> Result<Outcome, Error> {
-        let (request, answer) = Request::new(call);
+        self.call_for(Patience::endless(), call).await
+    }
+
+    /// Calls the token for callers with such patience.
+    ///
+    /// # Cancel safety
+    /// As [`Supervisor::call`].
+    ///
+    /// # Errors
+    /// As [`Supervisor::call`]; [`Kind::Busy`] at once if so much waits that this would not begin in time.
+    pub(super) async fn call_for(&self, patience: Patience, call: Call) -> Result<Outcome, Error> {
+        let (request, answer) = Request::new(call, patience);
         self.requests.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => too_many(),
             TrySendError::Closed(_) => stopped(),

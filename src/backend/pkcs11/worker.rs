@@ -10,6 +10,7 @@ mod calls;
 mod canary;
 mod channel;
 mod connection;
+mod doubt;
 pub(super) mod error;
 mod find;
 pub(super) mod key_object;
@@ -160,7 +161,7 @@ fn read_calls(channel: &UnixStream, service: &Service) {
         };
         let number = message.number;
         match Call::from_wire(message) {
-            Ok(call) => service.queue.push(Job { number, call }),
+            Ok(call) => service.queue.push(Job::new(number, call)),
             // One build speaks at both ends: such a message comes from nobody whom to serve makes sense.
             Err(_) => return,
         }

@@ -92,7 +92,7 @@ impl KeysError {
     /// What kind of failure it is.
     pub fn kind(&self) -> FailureKind {
         let of_store = |error: &Error| match error.kind() {
-            Kind::Outage => FailureKind::Unreachable,
+            Kind::Outage | Kind::Busy => FailureKind::Unreachable,
             Kind::Refusal => FailureKind::Refused,
             Kind::Corruption | Kind::BadInput => FailureKind::Failed,
         };

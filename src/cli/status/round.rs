@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
+use tonic::Code;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -14,6 +15,8 @@ use zeroize::Zeroizing;
 use crate::cli::status::error::StatusError;
 use crate::listener::options::SocketAddress;
 use crate::proto::channel::Channel;
+use crate::proto::v1beta1::VersionRequest;
+use crate::proto::v1beta1::key_management_service_client::KeyManagementServiceClient as V1beta1Client;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::EncryptRequest;
 use crate::proto::v2::EncryptResponse;
@@ -42,9 +45,18 @@ pub(super) struct Round {
     status_ms: f64,
     encrypt_ms: f64,
     decrypt_ms: f64,
+    v1beta1: V1beta1,
 }
 
-/// Calls Status, Encrypt of random bytes and Decrypt of what came back, each within `timeout`.
+/// Whether the daemon speaks KMS v1, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum V1beta1 {
+    Served,
+    Off,
+}
+
+/// Calls Status, Encrypt of random bytes and Decrypt of what came back, and asks for KMS v1, each within `timeout`.
 pub(super) async fn run(socket: &SocketAddress, timeout: Duration) -> Result<Round, StatusError> {
     let mut daemon = Daemon::connect(socket, timeout).await?;
     let (status, status_ms) = daemon.status().await?;
@@ -60,6 +72,7 @@ pub(super) async fn run(socket: &SocketAddress, timeout: Duration) -> Result<Rou
     let key_id = sealed.key_id.clone();
     let (opened, decrypt_ms) = daemon.decrypt(sealed).await?;
     check(*opened == *payload, "Decrypt", "not the bytes that were sealed")?;
+    let v1beta1 = daemon.v1beta1().await?;
     Ok(Round {
         ok: true,
         socket: socket.to_string(),
@@ -72,6 +85,7 @@ pub(super) async fn run(socket: &SocketAddress, timeout: Duration) -> Result<Rou
         status_ms,
         encrypt_ms,
         decrypt_ms,
+        v1beta1,
     })
 }
 
@@ -90,7 +104,12 @@ impl Round {
             status_ms,
             encrypt_ms,
             decrypt_ms,
+            v1beta1,
         } = self;
+        let v1beta1 = match v1beta1 {
+            V1beta1::Served => "served",
+            V1beta1::Off => "off",
+        };
         format!(
             "socket       {socket}\n\
              version      {version}\n\
@@ -100,7 +119,8 @@ impl Round {
              sizes        {payload_bytes} bytes, sealed {sealed_bytes}\n\
              Status       {status_ms:.2} ms\n\
              Encrypt      {encrypt_ms:.2} ms\n\
-             Decrypt      {decrypt_ms:.2} ms",
+             Decrypt      {decrypt_ms:.2} ms\n\
+             v1beta1      {v1beta1}",
             key_id = key_id.escape_debug()
         )
     }
@@ -111,6 +131,7 @@ struct Daemon<'a> {
     socket: &'a SocketAddress,
     timeout: Duration,
     client: KeyManagementServiceClient<Channel>,
+    v1beta1: V1beta1Client<Channel>,
 }
 
 impl<'a> Daemon<'a> {
@@ -129,6 +150,7 @@ impl<'a> Daemon<'a> {
         Ok(Self {
             socket,
             timeout,
+            v1beta1: channel.clone().kms_v1beta1(),
             client: channel.kms_v2(),
         })
     }
@@ -167,6 +189,27 @@ impl<'a> Daemon<'a> {
         }));
         let (mut opened, ms) = self.timed("Decrypt", call).await?;
         Ok((Zeroizing::new(std::mem::take(&mut opened.plaintext)), ms))
+    }
+
+    /// Whether there is KMS v1. That it seals and opens as KMS v2 does needs no second round.
+    async fn v1beta1(&mut self) -> Result<V1beta1, StatusError> {
+        const VERSION: &str = "v1beta1";
+        let mut client = self.v1beta1.clone();
+        let call = client.version(self.request(VersionRequest {
+            version: VERSION.to_owned(),
+        }));
+        match self.timed("Version of v1beta1", call).await {
+            Ok((answer, _)) => {
+                let right = answer.version == VERSION;
+                check(right, "Version of v1beta1", "its version is not v1beta1")?;
+                Ok(V1beta1::Served)
+            }
+            Err(StatusError::Refused {
+                code: Code::Unimplemented,
+                ..
+            }) => Ok(V1beta1::Off),
+            Err(error) => Err(error),
+        }
     }
 
     fn request<T>(&self, message: T) -> Request<T> {

@@ -62,7 +62,7 @@ impl TokenError {
                 FailureKind::Usage
             }
             Self::Token(error) | Self::WithoutPin(error) => match error.kind() {
-                Kind::Outage => FailureKind::Unreachable,
+                Kind::Outage | Kind::Busy => FailureKind::Unreachable,
                 Kind::Refusal => FailureKind::Refused,
                 Kind::Corruption | Kind::BadInput => FailureKind::Failed,
             },

@@ -8,6 +8,7 @@ use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
 use crate::secret::Key;
 use crate::telemetry::metrics::VersionLabels;
 
@@ -59,5 +60,5 @@ impl Keeper<'_> {
 
 async fn try_wrap(root_key: &dyn RootKey, id: &KeyId) -> Result<(), Error> {
     let key = Key::random().map_err(|error| Error::new(Kind::Outage, "cannot try a wrap").because(error))?;
-    root_key.wrap(id, &key).await.map(drop)
+    root_key.wrap(id, &key, &Patience::endless()).await.map(drop)
 }

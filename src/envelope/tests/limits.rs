@@ -219,7 +219,7 @@ async fn an_outage_that_begins_while_an_encrypt_waits_for_a_fresh_key_does_not_g
     fake.stall();
     set_uses(&node, MOST_USES);
     let envelope = node.envelope.clone();
-    let waiting = tokio::spawn(async move { envelope.encrypt(Purpose::Kms2, &SEED).await });
+    let waiting = tokio::spawn(async move { envelope.encrypt(Purpose::Kms2, &SEED, patience()).await });
     sleep(1).await;
     assert!(!waiting.is_finished());
     fake.set_mood(Mood::Away);
@@ -385,7 +385,7 @@ async fn empty_and_oversized_payloads_are_refused() {
     let node = Node::start(&[&fake], &state(), Policy::default()).await;
     let fits = 1023 - (174 - 32 - 32);
     for (length, good) in [(0, false), (1, true), (fits, true), (fits + 1, false), (5 << 20, false)] {
-        let sealed = node.envelope.encrypt(Purpose::Kms2, &vec![1; length]).await;
+        let sealed = node.envelope.encrypt(Purpose::Kms2, &vec![1; length], patience()).await;
         assert_eq!(sealed.is_ok(), good, "{length}");
         assert!(
             sealed.is_ok_and(|sealed| sealed.bytes.len() <= 1023) == good,

@@ -183,6 +183,43 @@ async fn a_call_that_never_ends_is_an_outage_and_not_the_end_of_the_keeper() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_waited_in_vain_for_a_root_key_that_is_away_shows_and_one_given_up_does_not() {
+    let fake = one_version();
+    let sealed = sealed_elsewhere(&fake, 1).await.remove(0);
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    fake.set_mood(Mood::Queues);
+    fake.stall();
+    sleep(800).await;
+    assert!(node.envelope.health().unwrap().contains("away"));
+    let given_up = tokio::time::timeout(Duration::from_secs(1), node.decrypt(&sealed)).await;
+    assert!(given_up.is_err() && node.envelope.status().is_ok());
+    let in_vain = tokio::time::timeout(Duration::from_secs(3), node.decrypt(&sealed)).await;
+    assert!(in_vain.is_err());
+    sleep(1).await;
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Unavailable);
+    sleep(60).await;
+    assert!(node.envelope.status().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_wrapped_key_is_proof_that_the_root_key_is_well() {
+    let fake = one_version();
+    let sealed = sealed_elsewhere(&fake, 1).await.remove(0);
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    fake.set_mood(Mood::Away);
+    assert!(node.decrypt(&sealed).await.is_err() && node.envelope.status().is_err());
+    fake.set_mood(Mood::Good);
+    let mut bad = sealed.bytes.clone();
+    bad[40] ^= 1;
+    assert_eq!(
+        node.decrypt_bytes(&bad).await.unwrap_err().kind(),
+        ErrorKind::InvalidArgument
+    );
+    sleep(1).await;
+    assert!(node.envelope.status().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn decrypts_of_unknown_ids_list_and_do_not_call_a_dead_token() {
     let fake = one_version();
     let stranger = Fake::new();

@@ -1,76 +1,44 @@
 //! What kube-apiserver may rely on, over a real envelope and a root key with switches.
 
-use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prost::Message as _;
-use tempfile::TempDir;
-use tokio::task::JoinHandle;
 use tonic::Code;
 
 use super::*;
-use crate::clock::Clock;
-use crate::clock::Timestamp;
-use crate::envelope::Parts;
-use crate::envelope::Store;
-use crate::envelope::policy::Policy;
-use crate::files::thread::FileThread;
+use crate::kms::options::KmsOptions;
+use crate::kms::test_plugin;
+use crate::kms::test_plugin::Lines;
+use crate::kms::test_plugin::PAYLOAD as SEED;
+use crate::kms::test_plugin::root_key;
 use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::Mood;
 use crate::root_key::fake::active_from;
 use crate::root_key::fake::id;
-use crate::root_key::high_water::HighWaterFile;
-use crate::telemetry::metrics::Metrics;
-
-const SEED: [u8; 32] = *b"a seed of 32 bytes, never logged";
 
 /// The service over a running envelope.
 struct Plugin {
     service: KmsV2,
-    envelope: Envelope,
-    log_requests: Arc<AtomicBool>,
-    keeper: JoinHandle<()>,
-    _state: TempDir,
+    behind: test_plugin::Plugin,
 }
 
-impl Drop for Plugin {
-    fn drop(&mut self) {
-        self.keeper.abort();
+impl Deref for Plugin {
+    type Target = test_plugin::Plugin;
+
+    fn deref(&self) -> &test_plugin::Plugin {
+        &self.behind
     }
 }
 
 impl Plugin {
     async fn start(root_key: &Arc<Fake>) -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let envelope = Envelope::new(Parts {
-            stores: vec![Store {
-                name: "kube-root".parse().unwrap(),
-                root_key: root_key.clone(),
-            }],
-            purposes: vec![Purpose::Kms2],
-            policy: Policy::default(),
-            high_water: HighWaterFile::of(state.path()),
-            files: FileThread::in_place(),
-            clock: Clock::turned(Timestamp::from_unix(1_800_000_000)),
-            metrics: Metrics::new(),
-        });
-        let keeper = tokio::spawn({
-            let envelope = envelope.clone();
-            async move { envelope.run().await }
-        });
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let log_requests = Arc::new(AtomicBool::new(false));
-        Self {
-            service: KmsV2::new(envelope.clone(), StatusVersion::V2, Journal::new(log_requests.clone())),
-            envelope,
-            log_requests,
-            keeper,
-            _state: state,
-        }
+        let behind = test_plugin::Plugin::start(root_key).await;
+        let service = KmsV2::new(behind.envelope.clone(), StatusVersion::V2, behind.journal());
+        Self { service, behind }
     }
 
     async fn status(&self) -> Result<StatusResponse, Status> {
@@ -91,12 +59,6 @@ impl Plugin {
         let answer = self.service.decrypt(Request::new(request)).await?;
         Ok(answer.into_inner().plaintext.clone())
     }
-}
-
-fn root_key() -> Arc<Fake> {
-    let fake = Fake::new();
-    fake.set(1, active_from(1_700_000_000));
-    fake
 }
 
 fn to_open(sealed: &EncryptResponse) -> DecryptRequest {
@@ -168,7 +130,7 @@ async fn wrong_and_oversized_fields_are_invalid_arguments() {
 #[tokio::test(start_paused = true)]
 async fn a_message_over_256_kib_never_gets_to_the_service() {
     let plugin = Plugin::start(&root_key()).await;
-    let routes = crate::kms::routes(plugin.envelope.clone(), StatusVersion::V2, plugin.log_requests.clone());
+    let routes = plugin.routes(&KmsOptions::default());
     let mut client = KeyManagementServiceClient::new(routes);
     for (length, answer) in [
         (100, Code::Ok),
@@ -234,44 +196,18 @@ async fn without_the_root_key_status_is_an_error_and_never_a_bad_healthz() {
     assert_eq!(plugin.status().await.unwrap().healthz, "ok");
 }
 
-/// Log lines of the test that holds this.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn taken(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn requests_are_logged_when_wanted_and_never_with_key_material() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (lines, _guard) = Lines::as_json();
     let plugin = Plugin::start(&root_key()).await;
     let sealed = plugin.encrypt(&SEED, "uid-1").await.unwrap();
     assert!(!lines.taken().contains("uid-1"));
-    plugin.log_requests.store(true, std::sync::atomic::Ordering::Relaxed);
+    plugin.log_requests.store(true, Ordering::Relaxed);
     plugin.encrypt(&SEED, "uid-1").await.unwrap();
     plugin.decrypt(to_open(&sealed)).await.unwrap();
     let logged = lines.taken();
     for expected in [
+        "\"api\":\"v2\"",
         "\"method\":\"Encrypt\"",
         "\"uid\":\"uid-1\"",
         "\"uid\":\"uid-2\"",
@@ -294,13 +230,7 @@ async fn requests_are_logged_when_wanted_and_never_with_key_material() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_bad_requests_leaves_few_lines_and_none_is_forged() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (lines, _guard) = Lines::as_text();
     let plugin = Plugin::start(&root_key()).await;
     lines.taken();
     for _ in 0..500 {

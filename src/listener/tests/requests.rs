@@ -27,6 +27,34 @@ async fn an_unknown_method_is_unimplemented_and_makes_no_label() {
     until(|| daemon.answered("other", "UNIMPLEMENTED") == 1).await;
 }
 
+#[tokio::test]
+async fn calls_are_counted_by_protocol_and_only_known_names_become_labels() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.connect().await;
+    wire::greet(&mut stream).await;
+    let paths = [
+        "/v1beta1.KeyManagementService/Version",
+        "/v1beta1.KeyManagementService/Encrypt",
+        "/v1beta1.KeyManagementService/Status",
+        "/v9.KeyManagementService/Encrypt",
+        "/Encrypt",
+    ];
+    for (path, stream_id) in paths.into_iter().zip([1, 3, 5, 7, 9]) {
+        let frame = wire::frame(wire::HEADERS, wire::END_HEADERS | 1, stream_id, &wire::call(path));
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &frame).await.unwrap();
+    }
+    until(|| daemon.answered("other", "UNIMPLEMENTED") == 3).await;
+    for method in ["Version", "Encrypt"] {
+        let labels = RequestLabels {
+            api: "v1beta1",
+            method,
+            code: "UNIMPLEMENTED",
+        };
+        let count = daemon.metrics.requests.get_or_create(&labels).get();
+        assert_eq!(count, 1, "the service of these tests has no v1beta1: {method}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_kept_while_the_service_takes_longer() {
     let daemon = Daemon::start();
@@ -124,9 +152,9 @@ async fn requests_beyond_a_connections_room_are_refused_at_once_and_other_connec
             tokio::spawn(async move { encrypt(&client, b"wait").await })
         })
         .collect();
-    daemon.until_waiting(limits::PER_CONNECTION).await;
+    daemon.until_waiting(limits::IN_FLIGHT.per_connection).await;
     until(|| daemon.answered("Encrypt", "RESOURCE_EXHAUSTED") == 88).await;
-    // Decided before the body is read: a large one does not come in, and does not choke the connection.
+    // A large one does not choke the connection.
     for _ in 0..40 {
         let status = encrypt(&client, &vec![7; 200 << 10]).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
@@ -135,7 +163,7 @@ async fn requests_beyond_a_connections_room_are_refused_at_once_and_other_connec
     daemon.service.go_on.notify_waiters();
     let answers = join_all(calls).await;
     let good = answers.iter().filter(|answer| matches!(answer, Ok(Ok(_)))).count();
-    assert_eq!(good, limits::PER_CONNECTION);
+    assert_eq!(good, limits::IN_FLIGHT.per_connection);
     assert_eq!(encrypt(&client, b"payload").await.unwrap(), b"payload");
 }
 
@@ -143,14 +171,16 @@ async fn requests_beyond_a_connections_room_are_refused_at_once_and_other_connec
 async fn a_thousand_simultaneous_cancels_leave_nothing_behind_and_the_connection_open() {
     let daemon = Daemon::start();
     let client = daemon.client().await;
-    for _ in 0..5 {
+    for round in 1..=5 {
         let calls: Vec<_> = (0..1000)
             .map(|_| {
                 let client = client.clone();
                 tokio::spawn(async move { encrypt(&client, b"wait").await })
             })
             .collect();
-        daemon.until_waiting(limits::PER_CONNECTION).await;
+        daemon.until_waiting(limits::IN_FLIGHT.per_connection).await;
+        // The client's own HTTP/2 ends the connection after a thousand answers to what it has cancelled.
+        until(|| daemon.answered("Encrypt", "RESOURCE_EXHAUSTED") == round * 488).await;
         for call in &calls {
             call.abort();
         }

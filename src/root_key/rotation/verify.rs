@@ -14,6 +14,7 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
+use crate::root_key::patience::Patience;
 use crate::root_key::rotation::find;
 use crate::root_key::rotation::is_pending;
 use crate::root_key::rotation::refusal::Refusal;
@@ -126,7 +127,7 @@ pub async fn record(
         None => default_version(&versions, now).ok_or_else(|| Refusal::HasNone { name: name.clone() })?,
     };
     let key = Key::random()?;
-    let Wrapped { mechanism, bytes } = root_key.wrap(&version.id, &key).await?;
+    let Wrapped { mechanism, bytes } = root_key.wrap(&version.id, &key, &Patience::endless()).await?;
     Ok(Record {
         api_version: API_VERSION.into(),
         root_key: name.clone(),
@@ -184,7 +185,9 @@ pub async fn against(root_key: &dyn RootKey, name: &RootKeyName, record: &Record
             here: version.number,
         });
     }
-    let opened = root_key.unwrap(&version.id, &Wrapped { mechanism, bytes }).await;
+    let opened = root_key
+        .unwrap(&version.id, &Wrapped { mechanism, bytes }, &Patience::endless())
+        .await;
     let same = match &opened {
         // Where the wrap has no integrity of its own, a wrong key yields other bytes instead of an error.
         Ok(key) => check(key).ct_eq(expected.as_slice()).into(),

@@ -27,6 +27,7 @@ use dekhand::root_key::error::Error;
 use dekhand::root_key::high_water::HighWaterFile;
 use dekhand::root_key::id::KeyId;
 use dekhand::root_key::mechanism::Mechanism;
+use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::Number;
 use dekhand::root_key::version::State;
 use dekhand::root_key::version::Version;
@@ -68,7 +69,7 @@ impl RootKey for Credulous {
         }])
     }
 
-    async fn wrap(&self, _: &KeyId, data_key: &Key) -> Result<Wrapped, Error> {
+    async fn wrap(&self, _: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
         let mechanism = Mechanism::ALL[self.mechanism.load(Ordering::Relaxed)];
         let (before, behind) = around(mechanism);
         let hidden = data_key.expose().map(|byte| byte ^ 0x5a).to_vec();
@@ -76,7 +77,7 @@ impl RootKey for Credulous {
         Ok(Wrapped { mechanism, bytes })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Patience) -> Result<Key, Error> {
         let (before, _) = around(wrapped.mechanism);
         let hidden = wrapped
             .bytes
@@ -108,7 +109,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             samples.push(runtime.block_on(async {
                 let envelope = start(suite, mechanism);
                 let sealed = loop {
-                    match envelope.encrypt(Purpose::Kms2, &PAYLOAD).await {
+                    match envelope.encrypt(Purpose::Kms2, &PAYLOAD, Instant::now()).await {
                         Ok(sealed) => break sealed,
                         Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
                     }

@@ -132,6 +132,7 @@ fn kind_to_wire(kind: Kind) -> u32 {
         Kind::Refusal => 2,
         Kind::Corruption => 3,
         Kind::BadInput => 4,
+        Kind::Busy => 5,
     }
 }
 
@@ -141,6 +142,7 @@ fn kind_from_wire(kind: u32) -> Result<Kind, ProtocolError> {
         2 => Kind::Refusal,
         3 => Kind::Corruption,
         4 => Kind::BadInput,
+        5 => Kind::Busy,
         _ => return Err(ProtocolError::Field("kind")),
     })
 }

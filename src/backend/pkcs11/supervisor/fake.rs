@@ -39,8 +39,10 @@ pub(super) enum Conduct {
     Good,
     /// It answers after so long.
     Slow(Duration),
-    /// It says that it waits for so long, and then answers.
-    Wait(Duration),
+    /// It says that it waits for so long, perhaps with all that it has begun, and then answers.
+    Wait { time: Duration, everybody: bool },
+    /// It says that all that it has waits for so long, says after a shorter time that this is over, and answers.
+    Hold { told: Duration, time: Duration },
     /// It never answers.
     Hang,
     /// It dies.
@@ -210,11 +212,15 @@ impl Worker {
                 tokio::time::sleep(time).await;
                 Some(Ok(outcome(&call)))
             }
-            Conduct::Wait(time) => {
-                let milliseconds = u32::try_from(time.as_millis()).unwrap();
-                let what = Some(What::Waiting(wire::Waiting { number, milliseconds }));
-                answer.send(Some(wire::FromWorker { what })).ok();
+            Conduct::Wait { time, everybody } => {
+                answer.send(Some(waiting(number, time, everybody))).ok();
                 tokio::time::sleep(time).await;
+                Some(Ok(outcome(&call)))
+            }
+            Conduct::Hold { told, time } => {
+                answer.send(Some(waiting(number, told, true))).ok();
+                tokio::time::sleep(time).await;
+                answer.send(Some(waiting(number, Duration::ZERO, true))).ok();
                 Some(Ok(outcome(&call)))
             }
             Conduct::Hang => None,
@@ -231,6 +237,16 @@ impl Worker {
             answer.send(Some(Answer { number, memory, result }.to_wire())).ok();
         }
     }
+}
+
+fn waiting(number: u64, time: Duration, everybody: bool) -> wire::FromWorker {
+    let milliseconds = u32::try_from(time.as_millis()).unwrap();
+    let what = Some(What::Waiting(wire::Waiting {
+        number,
+        milliseconds,
+        everybody,
+    }));
+    wire::FromWorker { what }
 }
 
 async fn say(to: &mut (impl AsyncWrite + Unpin), what: What) -> Result<(), Ended> {

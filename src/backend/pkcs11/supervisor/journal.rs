@@ -145,6 +145,7 @@ impl Journal {
                 Err(Kind::Refusal) => "refusal",
                 Err(Kind::Corruption) => "corruption",
                 Err(Kind::BadInput) => "bad_input",
+                Err(Kind::Busy) => "busy",
             },
         };
         self.metrics.token_calls.get_or_create(&labels).inc();

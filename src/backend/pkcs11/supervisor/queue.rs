@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
+use crate::root_key::patience::Patience;
 
 /// So many wait. Decrypts share their calls, so there are never that many unless something is very wrong.
 pub(super) const LONGEST: usize = 1024;
@@ -16,16 +18,32 @@ pub(super) const LONGEST: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) call: Call,
+    patience: Patience,
     answer: oneshot::Sender<Result<Outcome, Error>>,
     /// A worker was lost with it.
     lost: bool,
 }
 
 impl Request {
-    pub(super) fn new(call: Call) -> (Self, oneshot::Receiver<Result<Outcome, Error>>) {
+    pub(super) fn new(call: Call, patience: Patience) -> (Self, oneshot::Receiver<Result<Outcome, Error>>) {
         let (answer, answered) = oneshot::channel();
-        let lost = false;
-        (Self { call, answer, lost }, answered)
+        let request = Self {
+            call,
+            patience,
+            answer,
+            lost: false,
+        };
+        (request, answered)
+    }
+
+    /// A worker begins it.
+    pub(super) fn begin(&self) {
+        self.patience.begin();
+    }
+
+    /// When nobody waits for it any more; `None` for the daemon's own.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.patience.until()
     }
 
     /// Answers. Who went away does not want to know.
@@ -59,33 +77,42 @@ impl Request {
     }
 }
 
-/// First come, first served.
+/// First come, first served; but what the daemon asks for itself goes before what callers ask for: its probe tells how
+/// the token is, and must not wait behind a storm.
 #[derive(Debug, Default)]
-pub(super) struct Queue(VecDeque<Request>);
+pub(super) struct Queue {
+    own: VecDeque<Request>,
+    callers: VecDeque<Request>,
+}
 
 impl Queue {
     /// Puts a call behind the others, or answers that there are too many.
     pub(super) fn push(&mut self, request: Request) {
-        if self.0.len() >= LONGEST {
-            self.0.retain(Request::is_waited_for);
+        if self.callers.len() >= LONGEST {
+            self.callers.retain(Request::is_waited_for);
         }
-        if self.0.len() >= LONGEST {
-            request.answer(Err(too_many()));
+        if request.until().is_none() {
+            self.own.push_back(request);
+        } else if self.callers.len() < LONGEST {
+            self.callers.push_back(request);
         } else {
-            self.0.push_back(request);
+            request.answer(Err(too_many()));
         }
     }
 
     /// Puts calls before the others, in their order: they were here first.
     pub(super) fn put_back(&mut self, requests: Vec<Request>) {
         for request in requests.into_iter().rev() {
-            self.0.push_front(request);
+            match request.until() {
+                None => self.own.push_front(request),
+                Some(_) => self.callers.push_front(request),
+            }
         }
     }
 
     /// The next call that somebody waits for. The others are dropped.
     pub(super) fn next(&mut self) -> Option<Request> {
-        while let Some(request) = self.0.pop_front() {
+        while let Some(request) = self.own.pop_front().or_else(|| self.callers.pop_front()) {
             if request.is_waited_for() {
                 return Some(request);
             }
@@ -93,20 +120,36 @@ impl Queue {
         None
     }
 
+    /// How many calls somebody waits for.
+    pub(super) fn waited_for(&self) -> usize {
+        self.all().filter(|request| request.is_waited_for()).count()
+    }
+
     /// Whether somebody waits.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.0.iter().any(Request::is_waited_for)
+        self.all().any(Request::is_waited_for)
     }
 
     /// Answers all.
     pub(super) fn answer_all(&mut self, error: &Error) {
-        for request in self.0.drain(..) {
+        for request in self.own.drain(..).chain(self.callers.drain(..)) {
             request.answer(Err(error.clone()));
         }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Request> {
+        self.own.iter().chain(&self.callers)
     }
 }
 
 pub(super) fn too_many() -> Error {
     let message = format!("{LONGEST} calls wait for the token already");
-    Error::new(Kind::Outage, message)
+    Error::new(Kind::Busy, message)
+}
+
+pub(super) fn too_late() -> Error {
+    Error::new(
+        Kind::Busy,
+        "so many calls wait for the token that this would begin too late",
+    )
 }

@@ -26,6 +26,7 @@ use crate::backend::pkcs11::supervisor::post::Limits;
 use crate::backend::pkcs11::supervisor::post::Post;
 use crate::backend::pkcs11::supervisor::queue::Queue;
 use crate::backend::pkcs11::supervisor::queue::Request;
+use crate::backend::pkcs11::supervisor::queue::too_late;
 use crate::root_key::error::Error;
 use crate::telemetry::metrics::Metrics;
 
@@ -118,8 +119,18 @@ impl Supervision {
     fn take(&mut self, request: Request) {
         match &self.rejected {
             Some(error) if self.current.is_none() => request.answer(Err(error.clone())),
+            _ if self.would_begin_too_late(&request) => request.answer(Err(too_late())),
             _ => self.queue.push(request),
         }
+    }
+
+    /// Whether its callers will be gone when those before it have had their turn, as long as calls take lately. While no
+    /// worker serves nobody knows: the next one, or why there is none, may come at any time.
+    fn would_begin_too_late(&self, request: &Request) -> bool {
+        let (Some(until), Some(post)) = (request.until(), &self.current) else {
+            return false;
+        };
+        post.begins_behind(self.queue.waited_for(), self.limits) > until
     }
 
     fn begin_calls(&mut self) {
@@ -142,7 +153,9 @@ impl Supervision {
         };
         let calls = self.posts().filter_map(Post::until);
         let leaving = self.leaving.iter().map(|(until, _)| *until);
-        calls.chain(leaving).chain(attempt).min()
+        // Only for its own sake: whatever the reason to wake up, calls that may begin then begin.
+        let held = self.current.as_ref().and_then(|post| post.held_until(Instant::now()));
+        calls.chain(leaving).chain(attempt).chain(held).min()
     }
 
     fn posts(&self) -> impl Iterator<Item = &Post> {

@@ -15,6 +15,9 @@ use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::supervisor::fake::Conduct;
 use crate::backend::pkcs11::supervisor::fake::FakeWorkers;
 use crate::backend::pkcs11::supervisor::fake::outage;
+use crate::root_key::Wrapped;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 
@@ -71,6 +74,15 @@ impl Bench {
         tokio::spawn(async move { supervisor.call(find()).await })
     }
 
+    /// A call for a caller who waits so long.
+    fn spawn_for(&self, time: u64) -> JoinHandle<Result<Outcome, Error>> {
+        let supervisor = self.supervisor.clone();
+        tokio::spawn(async move {
+            let (patience, _caller) = Patience::of_a_caller(Instant::now() + seconds(time));
+            supervisor.call_for(patience, unwrap()).await
+        })
+    }
+
     fn starts(&self) -> usize {
         self.workers.lock().started.len()
     }
@@ -85,6 +97,21 @@ impl Bench {
         self.metrics
             .page()
             .contains("dekhand_pin_rejected{root_key=\"test\"} 1")
+    }
+}
+
+fn waits(time: u64, everybody: bool) -> Conduct {
+    let time = seconds(time);
+    Conduct::Wait { time, everybody }
+}
+
+fn unwrap() -> Call {
+    Call::Unwrap {
+        id: KeyId::random().unwrap(),
+        wrapped: Wrapped {
+            mechanism: Mechanism::AesKwp,
+            bytes: vec![0; 40],
+        },
     }
 }
 
@@ -169,7 +196,7 @@ async fn a_change_is_never_repeated() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_the_worker_lets_wait_keeps_no_other_from_beginning() {
     let bench = Bench::good(1);
-    bench.workers.script([Conduct::Wait(seconds(30))]);
+    bench.workers.script([waits(30, false)]);
     let waits = bench.spawn();
     sleep(seconds(1)).await;
     let begin = Instant::now();
@@ -177,6 +204,70 @@ async fn a_call_that_the_worker_lets_wait_keeps_no_other_from_beginning() {
     assert!(begin.elapsed() < seconds(1));
     waits.await.unwrap().unwrap();
     assert_eq!(bench.starts(), 1, "its time has begun behind the wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_worker_waits_with_all_it_has_nothing_is_begun_and_nothing_is_late() {
+    let bench = Bench::good(2);
+    bench.workers.script([Conduct::Slow(seconds(25)), waits(20, true)]);
+    let slow = bench.spawn();
+    let waits = bench.spawn();
+    sleep(seconds(1)).await;
+    let later = bench.spawn();
+    sleep(seconds(18)).await;
+    assert!(!later.is_finished() && bench.workers.lock().begun.len() == 2);
+    for call in [slow, waits, later] {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.starts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_would_begin_too_late_is_refused_at_once() {
+    let bench = Bench::good(1);
+    bench.workers.script(vec![Conduct::Slow(seconds(2)); 16]);
+    bench.spawn_for(10).await.unwrap().unwrap();
+    // One begins at once, one in 2 s; the next would begin behind both and is refused, while another has the time for it.
+    let mut calls = Vec::new();
+    for time in [3, 3, 2, 10] {
+        calls.push((Instant::now(), bench.spawn_for(time)));
+        sleep(Duration::from_millis(1)).await;
+    }
+    let (begin, refused) = calls.remove(2);
+    assert_eq!(refused.await.unwrap().unwrap_err().kind(), Kind::Busy);
+    assert!(begin.elapsed() < seconds(1));
+    for (begin, call) in calls {
+        call.await.unwrap().unwrap();
+        assert!(begin.elapsed() < seconds(7));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_says_that_its_wait_is_over_is_given_calls_at_once() {
+    let bench = Bench::good(1);
+    sleep(seconds(1)).await;
+    bench.workers.script([Conduct::Hold {
+        told: seconds(30),
+        time: seconds(1),
+    }]);
+    let begin = Instant::now();
+    bench.call().await.unwrap();
+    bench.call().await.unwrap();
+    assert!(begin.elapsed() < seconds(2), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_daemons_own_calls_wait_for_no_caller() {
+    let bench = Bench::good(1);
+    bench.workers.script(vec![Conduct::Slow(seconds(1)); 16]);
+    let callers: Vec<_> = (0..10).map(|_| bench.spawn_for(60)).collect();
+    sleep(Duration::from_millis(1)).await;
+    let begin = Instant::now();
+    bench.call().await.unwrap();
+    assert!(begin.elapsed() <= seconds(2), "behind the one that was begun");
+    for call in callers {
+        call.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,12 +365,14 @@ async fn calls_of_callers_who_went_away_are_not_begun() {
 async fn a_call_that_cannot_wait_is_answered_at_once() {
     let bench = Bench::good(1);
     bench.workers.script([Conduct::Hang]);
-    let calls: Vec<_> = (0..3000).map(|_| bench.spawn()).collect();
+    let calls: Vec<_> = (0..3000).map(|_| bench.spawn_for(60)).collect();
     sleep(seconds(1)).await;
     let refused = calls.iter().filter(|call| call.is_finished()).count();
     assert!((1900..2000).contains(&refused), "{refused}");
     let refused = calls.into_iter().find(JoinHandle::is_finished).unwrap();
-    assert!(message(refused.await.unwrap()).contains("1024 calls wait"));
+    let error = refused.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), Kind::Busy, "says nothing of the token");
+    assert!(error.chain().contains("1024 calls wait"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -96,10 +96,10 @@ impl Service {
             wait: &|pause, why| {
                 let told = format!("waits {} s {why}", pause.as_secs());
                 self.outlet.say(Level::Info, told);
-                self.outlet.waiting(number, pause);
+                self.outlet.everybody_waits(number, pause);
                 std::thread::sleep(pause);
             },
-            busy: &|time| self.outlet.waiting(number, time),
+            busy: &|time| self.outlet.everybody_waits(number, time),
             warn: &|told| self.outlet.say(Level::Warn, told),
         }
         .log_in(session)

@@ -1,5 +1,7 @@
 //! One attempt at a call, on one session.
 
+use std::time::Duration;
+
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::assignment::Role;
@@ -17,7 +19,9 @@ use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::serve::AnotherTrial;
 use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::serve::Settled;
 use crate::backend::pkcs11::worker::serve::lock;
 use crate::backend::pkcs11::worker::show;
 use crate::root_key::Wrapped;
@@ -26,6 +30,10 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::secret::Key;
+
+/// A choice that a token in trouble may have forced is made again after so long, then after twice as long, and so on:
+/// some tokens refuse what they don't know with the values of a device in trouble.
+const UNTIL_ANOTHER_TRIAL: Duration = Duration::from_secs(3600);
 
 impl Service {
     /// Tries a call once.
@@ -132,31 +140,61 @@ impl Service {
         let module = connection.module();
         let key = token.finder().key(session, id)?;
         self.saw(Some(id.clone()));
-        let known = lock(&self.methods).get(id).copied();
-        if let Some(method) = known {
-            match method.wrap(module, session, &key, id, data_key) {
+        let now = self.clock.boottime();
+        let settled = lock(&self.methods).get(id).copied();
+        let is_due = |again: AnotherTrial| again.at <= now;
+        let known = settled.filter(|settled| !settled.again.is_some_and(is_due));
+        if let Some(settled) = known {
+            match settled.method.wrap(module, session, &key, id, data_key) {
                 Err(error) if error.cure() == Cure::Nothing => lock(&self.methods).remove(id),
                 done => return Ok(done?),
             };
         }
         let mut sessions = || token.session(module);
-        let chosen = trial::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism)?;
+        let tried = trial::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism);
+        let before = settled.and_then(|settled| Some((settled.method, settled.again?.pause)));
+        let pause = before.map_or(UNTIL_ANOTHER_TRIAL, |(_, pause)| pause.saturating_mul(2));
+        let again = Some(AnotherTrial {
+            at: now.saturating_add(pause),
+            pause,
+        });
+        let chosen = match (tried, before) {
+            (Ok(chosen), _) => chosen,
+            // It was only to look whether there is a better one by now.
+            (Err(_), Some((method, _))) => {
+                lock(&self.methods).insert(id.clone(), Settled { method, again });
+                let session = token.session(module)?;
+                return Ok(method.wrap(module, &session, &key, id, data_key)?);
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
         for report in &chosen.reports {
             if let Verdict::Wrong(reason) = &report.verdict {
                 let told = format!("{} is not used under {id}: {reason}", report.mechanism);
                 self.outlet.say(Level::Warn, told);
             }
         }
-        let told = format!("data keys are wrapped under {id} by {}", chosen.method.choice());
-        self.outlet.say(Level::Info, told);
+        let method = chosen.method;
+        let told = format!("data keys are wrapped under {id} by {}", method.choice());
+        match &chosen.troubled {
+            None => self.outlet.say(Level::Info, told),
+            Some((better, error)) => {
+                let told = format!(
+                    "{told} for {} h: {better} failed in a way that may pass ({error})",
+                    pause.as_secs() / 3600
+                );
+                self.outlet.say(Level::Warn, told);
+            }
+        }
         // A session in which a wrap has just failed may be unusable.
         let mut own = None;
         let session = match known {
             Some(_) => own.insert(token.session(module)?),
             None => session,
         };
-        let wrapped = chosen.method.wrap(module, session, &key, id, data_key)?;
-        lock(&self.methods).insert(id.clone(), chosen.method);
+        let wrapped = method.wrap(module, session, &key, id, data_key)?;
+        let again = again.filter(|_| chosen.troubled.is_some());
+        lock(&self.methods).insert(id.clone(), Settled { method, again });
         Ok(wrapped)
     }
 

@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 use cryptoki::session::Session;
 use sha2::Digest as _;
@@ -12,89 +16,137 @@ use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::mechanism;
 use crate::backend::pkcs11::worker::problem::Problem;
-use crate::backend::pkcs11::worker::return_value::Cure;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::lock;
 use crate::root_key::Wrapped;
-use crate::root_key::error::Error;
-use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
 
-/// One canary for each version.
+/// Where no canary can be made, that is believed for so long.
+const UNPROVABLE_FOR: Duration = Duration::from_secs(60);
+
+/// One canary for each version and mechanism: a token that permits one mechanism may have ceased to permit another.
 #[derive(Debug, Default)]
-pub(super) struct Canaries(Mutex<HashMap<KeyId, Canary>>);
+pub(super) struct Canaries(Mutex<HashMap<(KeyId, Mechanism), Known>>);
 
 #[derive(Clone, Debug)]
-struct Canary {
+enum Known {
+    Canary(Canary),
+    /// None could be made at that time.
+    Unprovable(Instant),
+}
+
+/// A wrapped key that has opened.
+#[derive(Clone, Debug)]
+pub(super) struct Canary {
     wrapped: Wrapped,
     /// Of the key inside, so that the key itself is not kept.
     digest: [u8; 32],
 }
 
+/// What a canary has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// The token unwraps so under this version: what does not open is bad.
+    Opened,
+    /// It does under another version. This one may not be permitted to.
+    Elsewhere,
+    /// The token answers, but nothing shows that it unwraps by this mechanism.
+    Unprovable,
+}
+
+/// Makes a canary; `None` if the token does not wrap so.
+pub(super) type Make<'a> = &'a dyn Fn() -> Result<Option<Canary>, Problem>;
+
+impl Canary {
+    pub(super) fn new(wrapped: Wrapped, data_key: &Key) -> Self {
+        let digest = digest(data_key);
+        Self { wrapped, digest }
+    }
+
+    fn compare(&self, id: &KeyId, opened: &Key) -> Result<(), Problem> {
+        if digest(opened) == self.digest {
+            return Ok(());
+        }
+        Err(TokenError::Lie(format!("opens a data key under {id} as another one than before")).into())
+    }
+}
+
 impl Canaries {
-    /// A wrapped key that has just opened: the version's canary, if it has none yet. One of a mechanism without integrity
-    /// opens whatever it holds, so anybody who writes to etcd could have chosen it, and the mechanism with it.
+    /// A wrapped key that has just opened: a canary, if there is none of its kind yet. One of a mechanism without
+    /// integrity opens whatever it holds, so anybody who writes to etcd could have chosen it.
     pub(super) fn keep(&self, id: &KeyId, wrapped: &Wrapped, data_key: &Key) {
         if wrapped.mechanism.is_committed() {
             return;
         }
-        lock(&self.0).entry(id.clone()).or_insert_with(|| Canary {
-            wrapped: wrapped.clone(),
-            digest: digest(data_key),
-        });
+        let place = (id.clone(), wrapped.mechanism);
+        let mut all = self.lock();
+        if !matches!(all.get(&place), Some(Known::Canary(_))) {
+            all.insert(place, Known::Canary(Canary::new(wrapped.clone(), data_key)));
+        }
     }
 
-    /// Unwraps the canary of a version, which is made now if there is none. Where none can be made, since the key only
-    /// unwraps, that of another version shows at least that the token is well.
+    /// Unwraps a canary of a version and mechanism, which is made now if there is none. Where none can be made, since the
+    /// key only unwraps, that of another version shows at least that the token does what it is asked for.
     pub(super) fn prove(
         &self,
-        service: &Service,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
-        id: &KeyId,
-    ) -> Result<(), Problem> {
-        let kept = lock(&self.0).get(id).cloned();
-        let (id, canary) = match kept {
-            Some(canary) => (id.clone(), canary),
-            None => match make(service, connection, token, session, id) {
-                Ok(canary) => {
-                    lock(&self.0).insert(id.clone(), canary.clone());
-                    (id.clone(), canary)
-                }
-                Err(Problem::Token(error)) if error.cure() == Cure::Nothing => {
-                    let other = lock(&self.0)
-                        .iter()
-                        .next()
-                        .map(|(id, canary)| (id.clone(), canary.clone()));
-                    other.ok_or(error)?
-                }
-                Err(other) => return Err(other),
-            },
+        (id, mechanism): (&KeyId, Mechanism),
+        make: Make<'_>,
+    ) -> Result<Shown, Problem> {
+        let known = self.lock().get(&(id.clone(), mechanism)).cloned();
+        let canary = match known {
+            Some(Known::Canary(canary)) => Some(canary),
+            Some(Known::Unprovable(since)) if since.elapsed() < UNPROVABLE_FOR => return Ok(Shown::Unprovable),
+            Some(Known::Unprovable(_)) | None => make()?,
         };
-        let key = token.finder().key(session, &id)?;
-        let opened = mechanism::unwrap(connection.module(), session, &key, &id, &canary.wrapped)?;
-        if digest(&opened) == canary.digest {
-            Ok(())
-        } else {
-            Err(TokenError::Lie(format!("opens a data key under {id} as another one than before")).into())
+        let opens = |id: &KeyId, canary: &Canary| {
+            let key = token.finder().key(session, id)?;
+            mechanism::unwrap(connection.module(), session, &key, id, &canary.wrapped)
+        };
+        if let Some(canary) = canary {
+            canary.compare(id, &opens(id, &canary)?)?;
+            self.lock().insert((id.clone(), mechanism), Known::Canary(canary));
+            return Ok(Shown::Opened);
         }
+        for (other, canary) in self.of_other_versions(mechanism) {
+            match opens(&other, &canary) {
+                Ok(opened) => return canary.compare(&other, &opened).map(|()| Shown::Elsewhere),
+                // That version was destroyed.
+                Err(TokenError::NotFound(_)) => drop(self.lock().remove(&(other, mechanism))),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.set_unprovable(id, mechanism);
+        Ok(Shown::Unprovable)
     }
-}
 
-fn make(
-    service: &Service,
-    connection: &Connection,
-    token: &OpenToken,
-    session: &Session,
-    id: &KeyId,
-) -> Result<Canary, Problem> {
-    let key = Key::random().map_err(|error| Error::new(Kind::Outage, "no canary can be made").because(error))?;
-    Ok(Canary {
-        wrapped: service.wrap(connection, token, session, id, &key)?,
-        digest: digest(&key),
-    })
+    /// Nothing shows that the token unwraps so.
+    pub(super) fn set_unprovable(&self, id: &KeyId, mechanism: Mechanism) {
+        let unprovable = Known::Unprovable(Instant::now());
+        self.lock().insert((id.clone(), mechanism), unprovable);
+    }
+
+    /// Whether nothing has shown so a short while ago.
+    pub(super) fn is_unprovable(&self, id: &KeyId, mechanism: Mechanism) -> bool {
+        let known = self.lock().get(&(id.clone(), mechanism)).cloned();
+        matches!(known, Some(Known::Unprovable(since)) if since.elapsed() < UNPROVABLE_FOR)
+    }
+
+    fn of_other_versions(&self, mechanism: Mechanism) -> Vec<(KeyId, Canary)> {
+        let all = self.lock();
+        let of_mechanism = all.iter().filter(|((_, of), _)| *of == mechanism);
+        let canaries = of_mechanism.filter_map(|((id, _), known)| match known {
+            Known::Canary(canary) => Some((id.clone(), canary.clone())),
+            Known::Unprovable(_) => None,
+        });
+        canaries.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(KeyId, Mechanism), Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn digest(key: &Key) -> [u8; 32] {
@@ -104,16 +156,14 @@ fn digest(key: &Key) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root_key::mechanism::Mechanism;
-
     #[test]
     fn what_anybody_could_have_written_is_no_canary() {
         let (canaries, id, key) = (Canaries::default(), KeyId::random().unwrap(), Key::random().unwrap());
         for mechanism in Mechanism::ALL {
             let bytes = vec![0; 48];
             canaries.keep(&id, &Wrapped { mechanism, bytes }, &key);
-            let kept = lock(&canaries.0).remove(&id);
-            assert_eq!(kept.is_some(), !mechanism.is_committed(), "{mechanism}");
+            let kept = !canaries.lock().drain().collect::<Vec<_>>().is_empty();
+            assert_eq!(kept, !mechanism.is_committed(), "{mechanism}");
         }
     }
 }

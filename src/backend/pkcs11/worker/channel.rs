@@ -81,8 +81,21 @@ impl Outlet {
 
     /// A call waits of our own will for so long; its time begins anew behind that.
     pub(super) fn waiting(&self, number: u64, pause: Duration) {
+        self.tell_of_waiting(number, pause, false);
+    }
+
+    /// The same for every call that this worker has begun: none can go on before this one does.
+    pub(super) fn everybody_waits(&self, number: u64, pause: Duration) {
+        self.tell_of_waiting(number, pause, true);
+    }
+
+    fn tell_of_waiting(&self, number: u64, pause: Duration, everybody: bool) {
         let milliseconds = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
-        let waiting = wire::Waiting { number, milliseconds };
+        let waiting = wire::Waiting {
+            number,
+            milliseconds,
+            everybody,
+        };
         let what = Some(wire::from_worker::What::Waiting(waiting));
         self.write(&wire::FromWorker { what }).ok();
     }

@@ -60,23 +60,29 @@ impl Method {
     }
 
     fn wrap_with(self, cipher: &dyn Cipher, id: &KeyId, data_key: &Key) -> Result<Wrapped, TokenError> {
-        let (mechanism, bytes) = match self {
-            Self::AesGcm(mode) => (mode.mechanism(), aes_gcm::wrap(mode, cipher, id, data_key)?),
-            Self::AesKwp => (Mechanism::AesKwp, aes_kwp::wrap(cipher, data_key)?),
-            Self::AesCbc => (Mechanism::AesCbc, aes_cbc::wrap(cipher, data_key)?),
-            Self::RsaOaepSha256 => (
-                Mechanism::RsaOaepSha256,
-                rsa_oaep::wrap(OaepHash::Sha256, cipher, data_key)?,
-            ),
-            Self::RsaOaepSha1 => (
-                Mechanism::RsaOaepSha1,
-                rsa_oaep::wrap(OaepHash::Sha1, cipher, data_key)?,
-            ),
+        let bytes = match self {
+            Self::AesGcm(mode) => aes_gcm::wrap(mode, cipher, id, data_key)?,
+            Self::AesKwp => aes_kwp::wrap(cipher, data_key)?,
+            Self::AesCbc => aes_cbc::wrap(cipher, data_key)?,
+            Self::RsaOaepSha256 => rsa_oaep::wrap(OaepHash::Sha256, cipher, data_key)?,
+            Self::RsaOaepSha1 => rsa_oaep::wrap(OaepHash::Sha1, cipher, data_key)?,
         };
+        let mechanism = self.mechanism();
         if mechanism.fits(bytes.len()) {
             Ok(Wrapped { mechanism, bytes })
         } else {
             Err(wrong_length("a wrap", bytes.len()))
+        }
+    }
+
+    /// What stands in a sealed payload.
+    pub(in crate::backend::pkcs11) fn mechanism(self) -> Mechanism {
+        match self {
+            Self::AesGcm(mode) => mode.mechanism(),
+            Self::AesKwp => Mechanism::AesKwp,
+            Self::AesCbc => Mechanism::AesCbc,
+            Self::RsaOaepSha256 => Mechanism::RsaOaepSha256,
+            Self::RsaOaepSha1 => Mechanism::RsaOaepSha1,
         }
     }
 

@@ -10,15 +10,48 @@ use std::time::Instant;
 
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 
 /// A storm of bad ciphertexts costs one canary in so long.
 pub(super) const CANARY_GAP: Duration = Duration::from_secs(1);
+
+/// So many unwraps may be in doubt at once: each costs the token another call.
+const MOST_DOUBTS: usize = 256;
+/// So long one may be: a token that can't tell within that has too much to do.
+const LONGEST_DOUBT: Duration = Duration::from_secs(50);
 
 /// A call with its number.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) number: u64,
     pub(super) call: Call,
+    /// Since when it is in doubt.
+    doubted: Option<Instant>,
+    /// Only a canary of another version could be opened for it.
+    pub(super) elsewhere: bool,
+}
+
+impl Job {
+    pub(super) fn new(number: u64, call: Call) -> Self {
+        Self {
+            number,
+            call,
+            doubted: None,
+            elsewhere: false,
+        }
+    }
+
+    /// Whether it has been in doubt for too long.
+    fn is_overdue(&self) -> bool {
+        self.doubted.is_some_and(|since| since.elapsed() > LONGEST_DOUBT)
+    }
+}
+
+/// Why unwraps are in doubt: something under this version, wrapped so, does not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) id: KeyId,
+    pub(super) mechanism: Mechanism,
 }
 
 /// What a session does next.
@@ -26,10 +59,12 @@ pub(super) struct Job {
 pub(super) enum Work {
     /// A call.
     Call(Job),
-    /// A canary under a version, on behalf of unwraps that failed as bad ciphertexts do.
-    Canary(KeyId, Vec<Job>),
+    /// A canary, on behalf of unwraps that failed as bad ciphertexts do.
+    Canary(Doubt, Vec<Job>),
     /// One of those unwraps once more: the canary has opened since.
     Again(Job),
+    /// Unwraps that have been in doubt for too long.
+    Overdue(Vec<Job>),
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +76,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     calls: VecDeque<Job>,
-    doubtful: Vec<(KeyId, Job)>,
+    doubtful: Vec<(Doubt, Job)>,
     again: VecDeque<Job>,
     /// Whether the last thing done was one of `again`: calls and those take turns, so that neither waits for long.
     again_was_last: bool,
@@ -57,9 +92,19 @@ impl Queue {
     }
 
     /// An unwrap failed as one of a bad ciphertext does: it waits for a canary.
-    pub(super) fn doubt(&self, id: KeyId, job: Job) {
-        self.lock().doubtful.push((id, job));
+    ///
+    /// # Errors
+    /// Too many do, or this one has for too long.
+    pub(super) fn doubt(&self, doubt: Doubt, mut job: Job) -> Result<(), Job> {
+        let mut inner = self.lock();
+        if job.is_overdue() || inner.doubtful.len() + inner.again.len() >= MOST_DOUBTS {
+            return Err(job);
+        }
+        job.doubted.get_or_insert_with(Instant::now);
+        inner.doubtful.push((doubt, job));
+        drop(inner);
         self.changed.notify_one();
+        Ok(())
     }
 
     /// The canary of these has opened.
@@ -81,18 +126,21 @@ impl Queue {
             if inner.closed {
                 return None;
             }
+            let overdue = inner.take_overdue();
+            if !overdue.is_empty() {
+                return Some(Work::Overdue(overdue));
+            }
             let wait = inner.until_canary(Instant::now());
             if wait.is_zero()
-                && let Some((id, _)) = inner.doubtful.first()
+                && let Some((doubt, _)) = inner.doubtful.first()
             {
-                let id = id.clone();
+                let doubt = doubt.clone();
                 inner.last_canary = Some(Instant::now());
-                let (of_id, others) = std::mem::take(&mut inner.doubtful)
+                let (alike, others): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.doubtful)
                     .into_iter()
-                    .partition(|(other, _)| *other == id);
+                    .partition(|(other, _)| *other == doubt);
                 inner.doubtful = others;
-                let jobs: Vec<(KeyId, Job)> = of_id;
-                return Some(Work::Canary(id, jobs.into_iter().map(|(_, job)| job).collect()));
+                return Some(Work::Canary(doubt, alike.into_iter().map(|(_, job)| job).collect()));
             }
             if let Some(work) = inner.in_turn() {
                 return Some(work);
@@ -122,6 +170,16 @@ impl Inner {
         }
     }
 
+    fn take_overdue(&mut self) -> Vec<Job> {
+        let doubtful = self.doubtful.extract_if(.., |(_, job)| job.is_overdue());
+        let mut overdue: Vec<_> = doubtful.map(|(_, job)| job).collect();
+        let (again, others) = self.again.drain(..).partition(Job::is_overdue);
+        self.again = others;
+        let again: VecDeque<_> = again;
+        overdue.extend(again);
+        overdue
+    }
+
     fn until_canary(&self, now: Instant) -> Duration {
         let since = self.last_canary.map(|last| now.saturating_duration_since(last));
         since.map_or(Duration::ZERO, |since| CANARY_GAP.saturating_sub(since))
@@ -133,27 +191,31 @@ mod tests {
     use super::*;
 
     fn job(number: u64) -> Job {
-        Job {
-            number,
-            call: Call::Open,
-        }
+        Job::new(number, Call::Open)
     }
 
-    fn id(byte: u8) -> KeyId {
-        KeyId::try_from([byte; 8].as_slice()).unwrap()
+    fn doubt(byte: u8, mechanism: Mechanism) -> Doubt {
+        let id = KeyId::try_from([byte; 8].as_slice()).unwrap();
+        Doubt { id, mechanism }
+    }
+
+    fn gcm(byte: u8) -> Doubt {
+        doubt(byte, Mechanism::AesGcm)
     }
 
     #[test]
-    fn one_canary_serves_all_doubtful_unwraps_of_its_version() {
+    fn one_canary_serves_all_doubtful_unwraps_of_its_version_and_mechanism() {
         let queue = Queue::default();
         for number in 1..=3 {
-            queue.doubt(id(1), job(number));
+            queue.doubt(gcm(1), job(number)).unwrap();
         }
+        let kwp = doubt(1, Mechanism::AesKwp);
+        queue.doubt(kwp, job(5)).unwrap();
         queue.push(job(4));
         let Some(Work::Canary(of, jobs)) = queue.next() else {
             panic!("no canary");
         };
-        assert_eq!(of, id(1));
+        assert_eq!(of, gcm(1));
         assert_eq!(jobs.iter().map(|job| job.number).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(matches!(queue.next(), Some(Work::Call(Job { number: 4, .. }))));
     }
@@ -161,12 +223,45 @@ mod tests {
     #[test]
     fn while_a_canary_waits_for_its_second_calls_go_on() {
         let queue = Queue::default();
-        queue.doubt(id(1), job(1));
+        queue.doubt(gcm(1), job(1)).unwrap();
         assert!(matches!(queue.next(), Some(Work::Canary(..))));
-        queue.doubt(id(2), job(2));
+        queue.doubt(gcm(2), job(2)).unwrap();
         queue.push(job(3));
         assert!(matches!(queue.next(), Some(Work::Call(Job { number: 3, .. }))));
-        assert!(matches!(queue.next(), Some(Work::Canary(of, _)) if of == id(2)));
+        assert!(matches!(queue.next(), Some(Work::Canary(of, _)) if of == gcm(2)));
+    }
+
+    #[test]
+    fn no_more_unwraps_are_in_doubt_than_the_token_can_be_asked_about() {
+        let queue = Queue::default();
+        for number in 0..MOST_DOUBTS {
+            queue.doubt(gcm(1), job(number as u64)).unwrap();
+        }
+        assert!(queue.doubt(gcm(1), job(1000)).is_err_and(|job| job.number == 1000));
+        let Some(Work::Canary(_, jobs)) = queue.next() else {
+            panic!("no canary");
+        };
+        queue.again(jobs);
+        assert!(queue.doubt(gcm(1), job(1000)).is_err(), "those to be tried again count");
+        assert!(matches!(queue.next(), Some(Work::Again(_))));
+        queue.doubt(gcm(1), job(1000)).unwrap();
+    }
+
+    #[test]
+    fn no_unwrap_is_in_doubt_for_ever() {
+        let mut job = job(1);
+        assert!(!job.is_overdue());
+        job.doubted = Instant::now().checked_sub(LONGEST_DOUBT + Duration::from_secs(1));
+        assert!(job.is_overdue());
+        let queue = Queue::default();
+        let overdue = |queue: &Queue| matches!(queue.next(), Some(Work::Overdue(jobs)) if jobs.len() == 1);
+        queue.lock().doubtful.push((gcm(1), job));
+        assert!(overdue(&queue), "before its canary");
+        let mut job = super::tests::job(2);
+        job.doubted = Instant::now().checked_sub(LONGEST_DOUBT + Duration::from_secs(1));
+        queue.again(vec![job]);
+        queue.push(super::tests::job(3));
+        assert!(overdue(&queue), "before any call");
     }
 
     #[test]

@@ -28,19 +28,15 @@ use crate::backend::pkcs11::worker::missing::Sightings;
 use crate::backend::pkcs11::worker::missing::Verdict;
 use crate::backend::pkcs11::worker::pin_record::PinRecord;
 use crate::backend::pkcs11::worker::problem::Problem;
-use crate::backend::pkcs11::worker::queue::CANARY_GAP;
+use crate::backend::pkcs11::worker::queue::Doubt;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::queue::Queue;
 use crate::backend::pkcs11::worker::queue::Work;
 use crate::backend::pkcs11::worker::return_value::Cure;
-use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::clock::Clock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-
-/// So long an unwrap may wait for its canary and for those before it, as far as the daemon is concerned.
-const LONGEST_DOUBT: Duration = Duration::from_secs(60);
 
 /// What all threads of this process share.
 pub(super) struct Service {
@@ -56,29 +52,41 @@ pub(super) struct Service {
     /// The vendor's code stays where it is when the module is finalised.
     pub(super) library: OnceLock<Pkcs11>,
     /// How to wrap under a version, as its trial showed.
-    pub(super) methods: Mutex<HashMap<KeyId, Method>>,
+    pub(super) methods: Mutex<HashMap<KeyId, Settled>>,
     pub(super) canaries: Canaries,
     sightings: Mutex<Sightings>,
     /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
-    opened_again: Mutex<Option<Duration>>,
+    pub(super) opened_again: Mutex<Option<Duration>>,
     /// When any unwrap has.
-    opened: Mutex<Option<Duration>>,
-    clock: Clock,
+    pub(super) opened: Mutex<Option<Duration>>,
+    pub(super) clock: Clock,
 }
 
-/// What came of a canary.
-#[derive(Debug)]
-enum Canary {
-    Opened,
-    /// The token has too much to do; another canary tells.
-    Throttled,
+/// How to wrap under a version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settled {
+    pub(super) method: Method,
+    pub(super) again: Option<AnotherTrial>,
+}
+
+/// A trial that may choose better.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnotherTrial {
+    /// When it is due ([`Clock::boottime`]).
+    pub(super) at: Duration,
+    /// How long after the one before.
+    pub(super) pause: Duration,
 }
 
 /// What came of one job.
-enum Step {
+pub(super) enum Step {
     Answered(Result<Outcome, Failure>),
     /// The unwrap failed as one of a bad ciphertext does; a canary must tell.
-    Doubtful(KeyId),
+    Doubtful {
+        doubt: Doubt,
+        /// It failed as what is not permitted does.
+        refused: bool,
+    },
 }
 
 impl Service {
@@ -106,8 +114,9 @@ impl Service {
         while let Some(work) = self.queue.next() {
             match work {
                 Work::Call(job) => self.serve(seat, job),
-                Work::Canary(id, doubtful) => self.settle(seat, &id, doubtful),
+                Work::Canary(doubt, doubtful) => self.settle(seat, &doubt, doubtful),
                 Work::Again(job) => self.judge(seat, job),
+                Work::Overdue(jobs) => self.give_up_doubts(jobs),
             }
         }
     }
@@ -115,101 +124,13 @@ impl Service {
     fn serve(&self, seat: usize, job: Job) {
         match self.climb(seat, &job, true) {
             Step::Answered(result) => self.answer(job.number, result),
-            Step::Doubtful(id) => {
-                // Its time begins anew when it is tried again; until then hands are free for others.
-                self.outlet.waiting(job.number, LONGEST_DOUBT);
-                self.queue.doubt(id, job);
-            }
+            Step::Doubtful { doubt, .. } => self.doubt(doubt, job),
         }
-    }
-
-    /// Unwraps a canary for those that failed. If it opens the token is well, and each gets another try.
-    fn settle(&self, seat: usize, id: &KeyId, doubtful: Vec<Job>) {
-        // In the name of the first of them: what fails is told as its failure.
-        let Some(Job {
-            number,
-            call: Call::Unwrap { wrapped, .. },
-        }) = doubtful.first()
-        else {
-            return;
-        };
-        let canary = Job {
-            number: *number,
-            call: Call::Unwrap {
-                id: id.clone(),
-                wrapped: wrapped.clone(),
-            },
-        };
-        self.outlet.waiting(canary.number, Duration::ZERO);
-        match self.open_canary(seat, &canary, id) {
-            Ok(Canary::Opened) => {
-                self.outlet.waiting(canary.number, LONGEST_DOUBT);
-                self.queue.again(doubtful);
-            }
-            Ok(Canary::Throttled) => {
-                for job in doubtful {
-                    self.outlet.waiting(job.number, LONGEST_DOUBT);
-                    self.queue.doubt(id.clone(), job);
-                }
-            }
-            Err(failure) => {
-                for job in doubtful {
-                    self.answer(job.number, Err(failure.clone()));
-                }
-            }
-        }
-    }
-
-    fn open_canary(&self, seat: usize, canary: &Job, id: &KeyId) -> Result<Canary, Failure> {
-        let mut ladder = Ladder::default();
-        loop {
-            let generation = *lock(&self.generation);
-            let proven = self.with_session(seat, canary.number, |connection, token, session| {
-                self.canaries.prove(self, connection, token, session, id)
-            });
-            match proven {
-                Ok(()) => return Ok(Canary::Opened),
-                Err(Problem::Token(error)) if self.is_throttled(&error) => {
-                    self.leave(seat);
-                    return Ok(Canary::Throttled);
-                }
-                Err(problem) => self.recover(seat, canary, problem, &mut ladder, generation)?,
-            }
-        }
-    }
-
-    /// Some tokens answer too many calls as a broken one does (AWS CloudHSM). One that has just opened something is given
-    /// a second: to initialise it anew would cost all others their sessions, and help nobody.
-    fn is_throttled(&self, error: &TokenError) -> bool {
-        let opened = *lock(&self.opened);
-        error.value() == Some(ReturnValue::DEVICE_ERROR)
-            && opened.is_some_and(|opened| self.clock.boottime().saturating_sub(opened) < CANARY_GAP)
-    }
-
-    /// Tries an unwrap again whose canary has opened. What fails once more is bad, unless another has opened meanwhile
-    /// that had failed alike: a token that is throttled refuses good ones too, and they wait for the next canary.
-    fn judge(&self, seat: usize, job: Job) {
-        self.outlet.waiting(job.number, Duration::ZERO);
-        let result = match self.climb(seat, &job, false) {
-            Step::Answered(result) => result,
-            Step::Doubtful(id) => {
-                let opened = *lock(&self.opened_again);
-                if opened.is_some_and(|opened| self.clock.boottime().saturating_sub(opened) < 2 * CANARY_GAP) {
-                    self.outlet.waiting(job.number, LONGEST_DOUBT);
-                    return self.queue.doubt(id, job);
-                }
-                Err(Error::bad_wrap(&id).into())
-            }
-        };
-        if result.is_ok() {
-            *lock(&self.opened_again) = Some(self.clock.boottime());
-        }
-        self.answer(job.number, result);
     }
 
     /// Does a call, and what helps against its failure, until it succeeds or nothing helps. `doubts`: the first failure
     /// that may be a bad ciphertext's is left to a canary.
-    fn climb(&self, seat: usize, job: &Job, doubts: bool) -> Step {
+    pub(super) fn climb(&self, seat: usize, job: &Job, doubts: bool) -> Step {
         let mut ladder = Ladder::default();
         loop {
             let generation = *lock(&self.generation);
@@ -222,12 +143,18 @@ impl Service {
                 }
                 Err(problem) => problem,
             };
-            if let (Call::Unwrap { id, .. }, Problem::Token(error)) = (&job.call, &problem)
+            if let (Call::Unwrap { id, wrapped }, Problem::Token(error)) = (&job.call, &problem)
                 && may_be_the_ciphertext(error)
                 && (doubts || generation == *lock(&self.generation))
             {
                 self.leave(seat);
-                return Step::Doubtful(id.clone());
+                return Step::Doubtful {
+                    doubt: Doubt {
+                        id: id.clone(),
+                        mechanism: wrapped.mechanism,
+                    },
+                    refused: error.cure() == Cure::Nothing,
+                };
             }
             if let Err(failure) = self.recover(seat, job, problem, &mut ladder, generation) {
                 return Step::Answered(Err(failure));
@@ -236,7 +163,7 @@ impl Service {
     }
 
     /// Applies the next rung of the ladder. An error is the answer: nothing helps any more.
-    fn recover(
+    pub(super) fn recover(
         &self,
         seat: usize,
         job: &Job,
@@ -324,7 +251,7 @@ impl Service {
         lock(&self.sightings).is_gone(what)
     }
 
-    fn answer(&self, number: u64, result: Result<Outcome, Failure>) {
+    pub(super) fn answer(&self, number: u64, result: Result<Outcome, Failure>) {
         let ends = result.as_ref().is_err_and(|failure| failure.ends_worker);
         self.outlet.answer(&Answer {
             number,
@@ -343,7 +270,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Whether an unwrap may have failed for what it was given. A value in etcd can name any mechanism and hold any bytes:
 /// that a token refuses those says nothing about the token.
-fn may_be_the_ciphertext(error: &TokenError) -> bool {
+pub(super) fn may_be_the_ciphertext(error: &TokenError) -> bool {
     match error {
         TokenError::Call { value, .. } => value.may_mean_bad_ciphertext(),
         TokenError::Lie(_) | TokenError::Refused(_) => true,

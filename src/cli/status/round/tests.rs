@@ -115,6 +115,7 @@ async fn a_daemon_that_is_well_is_told_in_full() {
         text.contains("key_id       0a1b\n") && text.contains("sealed 32"),
         "{text}"
     );
+    assert!(text.ends_with("v1beta1      off"), "this plugin has none: {text}");
     let json = serde_json::to_value(&round).unwrap();
     assert_eq!(json["ok"], true);
     assert_eq!(json["socket"], served.socket.to_string());

@@ -23,12 +23,11 @@ impl Supervision {
         match heard {
             Heard::Event(event) => self.journal.events().tell(&event),
             Heard::Answer(answer) => self.answered(worker, answer),
-            Heard::Waiting(waiting) => {
-                let limits = self.limits;
-                if let Some(post) = self.post(worker) {
-                    post.wait(waiting.number, pause(&waiting), limits);
-                }
-            }
+            Heard::Waiting(waiting) => match self.post(worker) {
+                Some(post) if waiting.everybody => post.hold(pause(&waiting)),
+                Some(post) => post.wait(waiting.number, pause(&waiting)),
+                None => {}
+            },
             Heard::Lost(error) => {
                 let message = match &error {
                     ProtocolError::Channel(error) if error.kind() == ErrorKind::UnexpectedEof => {

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 use super::Bench;
 use super::message;
 use super::seconds;
+use super::waits;
 use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::supervisor::fake::Conduct;
@@ -94,7 +95,7 @@ async fn a_command_never_tries_a_rejected_pin_again() {
 #[tokio::test(start_paused = true)]
 async fn a_token_may_take_longer_to_open_if_the_worker_lets_it_wait() {
     let workers = FakeWorkers::default();
-    workers.lock().opening = Conduct::Wait(seconds(15));
+    workers.lock().opening = waits(15, true);
     let bench = Bench::new(1, workers);
     bench.call().await.unwrap();
     assert_eq!(bench.starts(), 1);

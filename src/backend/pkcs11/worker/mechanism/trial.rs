@@ -18,6 +18,7 @@ use crate::backend::pkcs11::worker::mechanism::cipher::InSession;
 use crate::backend::pkcs11::worker::module::Module;
 use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 
 /// What a trial has chosen.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(in crate::backend::pkcs11) struct Chosen {
     pub(in crate::backend::pkcs11) method: Method,
     /// What was found out on the way.
     pub(in crate::backend::pkcs11) reports: Vec<MechanismReport>,
+    /// A better mechanism, and how it failed: a token in trouble can be the reason, so another trial may choose it.
+    pub(in crate::backend::pkcs11) troubled: Option<(MechanismChoice, TokenError)>,
 }
 
 /// Chooses how to wrap under a key: the first of all mechanisms that does what it must, or the one that is demanded.
@@ -42,6 +45,35 @@ pub(in crate::backend::pkcs11) fn choose(
 ) -> Result<Chosen, TokenError> {
     let mut open = opener(module, sessions, *key);
     choose_with(&mut open, key.kind, id, choice)
+}
+
+/// How to wrap by one mechanism; `None` if the token does not do it, or not as it must.
+///
+/// # Errors
+/// The token's, where it is in trouble.
+pub(in crate::backend::pkcs11) fn one(
+    module: &Module,
+    sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
+    key: &KeyObject,
+    id: &KeyId,
+    mechanism: Mechanism,
+) -> Result<Option<Method>, TokenError> {
+    let mut open = opener(module, sessions, *key);
+    let mut methods = methods(mechanism.into());
+    methods.retain(|method| method.mechanism() == mechanism);
+    match Tried::methods(mechanism.into(), methods, &mut open, id)? {
+        Tried {
+            method: None,
+            trouble: Some(error),
+            ..
+        } => Err(error),
+        Tried { method, .. } => Ok(method),
+    }
+}
+
+/// Whether a mechanism is one for a kind of key.
+pub(in crate::backend::pkcs11) fn is_of_kind(mechanism: Mechanism, kind: KeyKind) -> bool {
+    of_kind(kind).contains(&mechanism.into())
 }
 
 /// Tries all mechanisms, also those behind the one that is chosen.
@@ -87,14 +119,17 @@ fn choose_with(
             break;
         }
     }
-    let reports = |method| reports(&tried, kind, method, choice);
-    match chosen(&tried, choice) {
-        Some(method) => Ok(Chosen {
-            method,
-            reports: reports(Some(method)),
-        }),
-        None => Err(nothing(tried, kind, choice)),
-    }
+    let Some(method) = chosen(&tried, choice) else {
+        return Err(nothing(tried, kind, choice));
+    };
+    let reports = reports(&tried, kind, Some(method), choice);
+    // Those before the one that is chosen are better, or demanded.
+    let better = tried.into_iter().take_while(|one| one.method != Some(method));
+    Ok(Chosen {
+        method,
+        reports,
+        troubled: better.into_iter().find_map(|one| Some((one.mechanism, one.trouble?))),
+    })
 }
 
 fn try_all_with(
@@ -126,6 +161,18 @@ fn of_kind(kind: KeyKind) -> &'static [MechanismChoice] {
     }
 }
 
+/// The ways to wrap by a mechanism.
+fn methods(mechanism: MechanismChoice) -> Vec<Method> {
+    match mechanism {
+        MechanismChoice::Auto => Vec::new(),
+        MechanismChoice::AesGcm => IvMode::ALL.map(Method::AesGcm).to_vec(),
+        MechanismChoice::AesKwp => vec![Method::AesKwp],
+        MechanismChoice::AesCbc => vec![Method::AesCbc],
+        MechanismChoice::RsaOaepSha256 => vec![Method::RsaOaepSha256],
+        MechanismChoice::RsaOaepSha1 => vec![Method::RsaOaepSha1],
+    }
+}
+
 /// A mechanism that was tried.
 #[derive(Debug)]
 struct Tried {
@@ -140,14 +187,15 @@ struct Tried {
 impl Tried {
     /// Tries a mechanism, with AES-GCM every source of IVs until one is good.
     fn mechanism(mechanism: MechanismChoice, open: &mut Opener<'_>, id: &KeyId) -> Result<Self, TokenError> {
-        let methods = match mechanism {
-            MechanismChoice::Auto => Vec::new(),
-            MechanismChoice::AesGcm => IvMode::ALL.map(Method::AesGcm).to_vec(),
-            MechanismChoice::AesKwp => vec![Method::AesKwp],
-            MechanismChoice::AesCbc => vec![Method::AesCbc],
-            MechanismChoice::RsaOaepSha256 => vec![Method::RsaOaepSha256],
-            MechanismChoice::RsaOaepSha1 => vec![Method::RsaOaepSha1],
-        };
+        Self::methods(mechanism, methods(mechanism), open, id)
+    }
+
+    fn methods(
+        mechanism: MechanismChoice,
+        methods: Vec<Method>,
+        open: &mut Opener<'_>,
+        id: &KeyId,
+    ) -> Result<Self, TokenError> {
         let (mut wrong, mut reasons, mut trouble) = (false, Reasons::default(), None);
         for method in methods {
             let iv = match method {

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use cryptoki::object::KeyType;
 use token_shim::token::PIN;
@@ -21,6 +22,7 @@ use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::worker::connection::find_token;
 use crate::backend::pkcs11::worker::module::Module;
 use crate::backend::pkcs11::worker::test_token;
+use crate::clock::Timestamp;
 use crate::files;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::from_worker::What;
@@ -72,6 +74,17 @@ fn know_the_pin(assignment: &Assignment) -> PinRecord {
     let pin = options.pin.as_ref().unwrap().read().unwrap();
     record.note_worked(&info.name(), &pin).unwrap();
     record
+}
+
+/// Runs with a clock that the test turns.
+fn with_turned_clock<F: Future<Output = ()>>(test: impl FnOnce(Clock) -> F) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async { test(Clock::turned(Timestamp::from_unix(0))).await });
+}
+
+async fn after(seconds: u64) {
+    tokio::time::advance(Duration::from_secs(seconds)).await;
 }
 
 /// A worker in this process, with a thread for each session.
@@ -128,7 +141,7 @@ impl Worker {
     fn begin(&mut self, call: Call) -> u64 {
         self.number += 1;
         let number = self.number;
-        self.service.queue.push(Job { number, call });
+        self.service.queue.push(Job::new(number, call));
         number
     }
 
@@ -176,9 +189,9 @@ impl Worker {
 
     /// Does a call in this thread, and gives what would be answered; a worker that would end does not.
     fn climb(&self, call: Call) -> Result<Outcome, Failure> {
-        match self.service.climb(0, &Job { number: 0, call }, true) {
+        match self.service.climb(0, &Job::new(0, call), true) {
             Step::Answered(result) => result,
-            Step::Doubtful(id) => panic!("a doubt about {id}"),
+            Step::Doubtful { doubt, .. } => panic!("{doubt:?}"),
         }
     }
 

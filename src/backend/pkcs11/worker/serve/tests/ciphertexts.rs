@@ -5,6 +5,7 @@ use std::time::Instant;
 use token_shim::alone;
 
 use super::*;
+use crate::root_key::mechanism::Mechanism;
 
 /// What tokens say of a ciphertext that they can't open.
 const VALUES: [&str; 5] = ["0x5", "0x6", "0x30", "0x40", "0x110"];
@@ -45,20 +46,135 @@ fn a_bad_ciphertext_is_bad_input_also_before_anything_was_wrapped() {
 }
 
 #[test]
-fn a_value_that_names_another_mechanism_is_bad_input() {
+fn a_value_that_names_another_mechanism_is_bad_input_if_the_token_does_it_or_the_key_cannot() {
+    alone::run(|token| {
+        plant(token);
+        let good = Worker::start(token).wrap(7).unwrap();
+        // The shim makes KWP of what SoftHSM has; without that the token has none.
+        for (control, mechanism, length, answer) in [
+            ("", Mechanism::RsaOaepSha1, 256, Kind::BadInput),
+            ("", Mechanism::AesKwp, 40, Kind::Refusal),
+            ("kwp", Mechanism::AesKwp, 40, Kind::BadInput),
+        ] {
+            token.set(control);
+            let mut worker = Worker::start(token);
+            let bytes = vec![3; length];
+            let result = worker.unwrap(&Wrapped { mechanism, bytes });
+            assert_eq!(kind(result), answer, "{mechanism} {control}");
+            assert_eq!(token.calls("C_Finalize"), 0);
+            assert_eq!(worker.unwrap(&good).unwrap(), 7);
+        }
+    });
+}
+
+#[test]
+fn a_mechanism_that_the_token_ceases_to_permit_is_a_refusal_and_not_bad_input() {
+    alone::run(|token| {
+        plant(token);
+        let good = Worker::start(token).wrap(7).unwrap();
+        assert_eq!(good.mechanism, Mechanism::AesGcm);
+        token.set("kwp\nno gcm");
+        // A fresh worker, that has never seen AES-GCM work, and has a canary of KWP.
+        let mut worker = Worker::start(token);
+        assert_eq!(worker.wrap(8).unwrap().mechanism, Mechanism::AesKwp);
+        token.forget_calls();
+        for _ in 0..3 {
+            let failure = worker.unwrap(&good).unwrap_err();
+            assert_eq!(failure.error.kind(), Kind::Refusal);
+            assert!(
+                failure.error.chain().contains("by aes-gcm"),
+                "{}",
+                failure.error.chain()
+            );
+        }
+        assert_eq!(token.calls("C_Finalize"), 0);
+        drop(worker);
+        // One that has seen it work.
+        token.set("kwp");
+        let mut worker = Worker::start(token);
+        assert_eq!(worker.unwrap(&good).unwrap(), 7);
+        token.set("kwp\nno gcm");
+        assert_eq!(kind(worker.unwrap(&good)), Kind::Refusal);
+        token.set("kwp");
+        assert_eq!(worker.unwrap(&good).unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_mechanism_refused_as_by_a_broken_device_costs_no_worker_and_no_module() {
+    alone::run(|token| {
+        plant(token);
+        let good = Worker::start(token).wrap(7).unwrap();
+        // What p11-kit says of what it does not pass on, and what devices in trouble say.
+        for value in ["0x2", "0x6", "0x80000001"] {
+            token.set(&format!("kwp\nrefuse kwp {value}"));
+            let mut worker = Worker::start(token);
+            let (mechanism, bytes) = (Mechanism::AesKwp, vec![3; 40]);
+            for _ in 0..2 {
+                let result = worker.unwrap(&Wrapped {
+                    mechanism,
+                    bytes: bytes.clone(),
+                });
+                assert_eq!(kind(result), Kind::Refusal, "{value}");
+            }
+            assert_eq!(worker.unwrap(&good).unwrap(), 7);
+            assert_eq!(token.calls("C_Finalize"), 0, "{value}");
+            drop(worker);
+            // The mechanism of old payloads, which a worker has seen work.
+            token.set("kwp");
+            let mut worker = Worker::start(token);
+            assert_eq!(worker.unwrap(&good).unwrap(), 7);
+            token.set(&format!("kwp\nrefuse gcm {value}"));
+            assert_eq!(worker.wrap(7).unwrap().mechanism, Mechanism::AesKwp);
+            token.forget_calls();
+            assert_eq!(kind(worker.unwrap(&good)), Kind::Refusal, "{value}");
+            assert_eq!(token.calls("C_Finalize"), 0, "{value}");
+        }
+    });
+}
+
+#[test]
+fn more_doubts_than_can_be_settled_are_too_much_at_once_and_no_outage() {
     alone::run(|token| {
         plant(token);
         let mut worker = Worker::start(token);
-        let good = worker.wrap(7).unwrap();
-        for (mechanism, length) in [
-            (crate::root_key::mechanism::Mechanism::AesKwp, 40),
-            (crate::root_key::mechanism::Mechanism::RsaOaepSha1, 256),
-        ] {
-            let bytes = vec![3; length];
-            assert_eq!(kind(worker.unwrap(&Wrapped { mechanism, bytes })), Kind::BadInput);
-        }
+        let wrapped = worker.wrap(7).unwrap();
+        assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
+        // While the second of the canary passes all of them come into doubt.
+        kind(worker.unwrap(&forged(&wrapped, 0)));
+        let all: Vec<_> = (1..400).map(|at| worker.begin(unwrap(&forged(&wrapped, at)))).collect();
+        let kinds: Vec<_> = all
+            .into_iter()
+            .map(|number| worker.answer(number).unwrap_err().error.kind())
+            .collect();
+        let busy = kinds.iter().filter(|kind| **kind == Kind::Busy).count();
+        let bad = kinds.iter().filter(|kind| **kind == Kind::BadInput).count();
+        assert!(busy > 0 && bad >= 256 && busy + bad == kinds.len(), "{busy} {bad}");
         assert_eq!(token.calls("C_Finalize"), 0);
-        assert_eq!(worker.unwrap(&good).unwrap(), 7);
+        assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_token_in_trouble_at_its_trial_settles_the_mechanism_for_an_hour_only() {
+    alone::run(|token| {
+        plant(token);
+        with_turned_clock(async |clock| {
+            token.set("kwp\nrefuse gcm 0x30");
+            let worker = Worker::with(token, |_| {}, clock);
+            let mechanism = || {
+                let (id, data_key) = (v1(), key(7));
+                match worker.climb(Call::Wrap { id, data_key }).unwrap() {
+                    Outcome::Wrapped(wrapped) => wrapped.mechanism,
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert_eq!(mechanism(), Mechanism::AesKwp);
+            token.set("kwp");
+            assert_eq!(mechanism(), Mechanism::AesKwp);
+            after(3601).await;
+            assert_eq!(mechanism(), Mechanism::AesGcm);
+        });
     });
 }
 
@@ -86,22 +202,11 @@ fn a_device_that_stays_broken_is_an_outage_and_no_verdict() {
         let mut worker = Worker::start(token);
         let wrapped = worker.wrap(7).unwrap();
         token.set("C_Decrypt fail 0x40");
-        let canary = Job {
-            number: 0,
-            call: Call::Probe { id: Some(v1()) },
+        let canary = Job::new(0, Call::Probe { id: Some(v1()) });
+        let Step::Doubtful { doubt, .. } = worker.service.climb(0, &Job::new(1, unwrap(&wrapped)), true) else {
+            panic!("no doubt");
         };
-        assert!(matches!(
-            worker.service.climb(
-                0,
-                &Job {
-                    number: 1,
-                    call: unwrap(&wrapped)
-                },
-                true
-            ),
-            Step::Doubtful(_)
-        ));
-        let failure = worker.service.open_canary(0, &canary, &v1()).unwrap_err();
+        let failure = worker.service.open_canary(0, &canary, &doubt).unwrap_err();
         assert_eq!((failure.error.kind(), failure.ends_worker), (Kind::Outage, true));
     });
 }

@@ -1,22 +1,8 @@
 //! A version that is not found is an outage until a fresh worker has proven that it is gone.
 
-use std::time::Duration;
-
 use token_shim::alone;
 
 use super::*;
-use crate::clock::Timestamp;
-
-/// Runs with a clock that the test turns.
-fn with_turned_clock<F: Future<Output = ()>>(test: impl FnOnce(Clock) -> F) {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async { test(Clock::turned(Timestamp::from_unix(0))).await });
-}
-
-async fn after(seconds: u64) {
-    tokio::time::advance(Duration::from_secs(seconds)).await;
-}
 
 fn find() -> Call {
     Call::Find { expected: vec![v1()] }

@@ -1,0 +1,123 @@
+//! KMS v1 over the envelope; on the wire it is called v1beta1.
+
+use tonic::Request;
+use tonic::Response;
+use tonic::Status;
+
+use crate::envelope::Envelope;
+use crate::envelope::Purpose;
+use crate::kms::journal::Journal;
+use crate::kms::journal::Line;
+use crate::kms::refusal::Refusal;
+use crate::kms::refusal::check;
+use crate::proto::deadline::Deadline;
+use crate::proto::v1beta1::DecryptRequest;
+use crate::proto::v1beta1::DecryptResponse;
+use crate::proto::v1beta1::EncryptRequest;
+use crate::proto::v1beta1::EncryptResponse;
+use crate::proto::v1beta1::VersionRequest;
+use crate::proto::v1beta1::VersionResponse;
+use crate::proto::v1beta1::key_management_service_server::KeyManagementService;
+
+/// The only version of this protocol that was ever released, in requests and answers.
+const VERSION: &str = "v1beta1";
+/// How the API server's log names us.
+const RUNTIME_NAME: &str = "dekhand";
+/// kube-apiserver sends data keys of 32 bytes, and 4 in its health check. Under no root key would so many bytes become
+/// too long when sealed, so what a caller may send does not depend on the root key.
+const LONGEST_PLAIN: usize = 256;
+/// kube-apiserver stores the length in two bytes. What we seal is below 1 KiB.
+const LONGEST_CIPHER: usize = 65_535;
+
+/// The service. It holds no state, and tells nobody a `key_id`: the protocol has none.
+#[derive(Debug)]
+pub(super) struct KmsV1beta1 {
+    envelope: Envelope,
+    journal: Journal,
+}
+
+impl KmsV1beta1 {
+    pub(super) fn new(envelope: Envelope, journal: Journal) -> Self {
+        Self { envelope, journal }
+    }
+
+    async fn seal(
+        &self,
+        request: &EncryptRequest,
+        deadline: Deadline,
+        line: &mut Line,
+    ) -> Result<EncryptResponse, Refusal> {
+        check_version(&request.version)?;
+        check(!request.plain.is_empty(), "plain is empty")?;
+        check(request.plain.len() <= LONGEST_PLAIN, "plain is longer than 256 bytes")?;
+        let sealed = self.envelope.encrypt(Purpose::Kms1, &request.plain, deadline.0).await?;
+        line.key_id = sealed.key_id.to_string();
+        line.sealed_bytes = sealed.bytes.len();
+        Ok(EncryptResponse { cipher: sealed.bytes })
+    }
+
+    async fn open(
+        &self,
+        request: &DecryptRequest,
+        deadline: Deadline,
+        line: &mut Line,
+    ) -> Result<DecryptResponse, Refusal> {
+        check_version(&request.version)?;
+        check(!request.cipher.is_empty(), "cipher is empty")?;
+        check(
+            request.cipher.len() <= LONGEST_CIPHER,
+            "cipher is longer than 65535 bytes",
+        )?;
+        let opened = self.envelope.decrypt(Purpose::Kms1, &request.cipher, None, deadline.0);
+        let mut payload = opened.await?;
+        line.payload_bytes = payload.len();
+        // Moved, not copied: the response wipes it.
+        Ok(DecryptResponse {
+            plain: std::mem::take(&mut *payload),
+        })
+    }
+}
+
+/// Says who we are. That needs no root key: kube-apiserver asks before its first call, and learns from that call how
+/// the root key is.
+fn introduce(request: &VersionRequest) -> Result<VersionResponse, Refusal> {
+    check_version(&request.version)?;
+    Ok(VersionResponse {
+        version: VERSION.to_owned(),
+        runtime_name: RUNTIME_NAME.to_owned(),
+        runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+fn check_version(version: &str) -> Result<(), Refusal> {
+    check(version == VERSION, "version is not v1beta1")
+}
+
+#[tonic::async_trait]
+impl KeyManagementService for KmsV1beta1 {
+    async fn version(&self, request: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
+        let line = Line::begin(VERSION, "Version", "");
+        self.journal.end(line, introduce(request.get_ref()))
+    }
+
+    async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+        let deadline = Deadline::of(request.extensions());
+        let request = request.into_inner();
+        let mut line = Line::begin(VERSION, "Encrypt", "");
+        line.payload_bytes = request.plain.len();
+        let result = self.seal(&request, deadline, &mut line).await;
+        self.journal.end(line, result)
+    }
+
+    async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
+        let deadline = Deadline::of(request.extensions());
+        let request = request.into_inner();
+        let mut line = Line::begin(VERSION, "Decrypt", "");
+        line.sealed_bytes = request.cipher.len();
+        let result = self.open(&request, deadline, &mut line).await;
+        self.journal.end(line, result)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! Walks HTTP/2's frames (RFC 9113, 4.1) by their lengths, and hands the fragments of header blocks on.
+
+use crate::listener::authority::End;
+use crate::listener::authority::block::Block;
+
+const HEAD: usize = 9;
+const HEADERS: u8 = 1;
+const PUSH_PROMISE: u8 = 5;
+const CONTINUATION: u8 = 9;
+
+const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
+/// What the flag PRIORITY puts before the fragment.
+const PRIORITY_FIELDS: usize = 5;
+
+/// What may lie between two parts of one symbol: padding, a frame's head, and nothing else that a client would send.
+const MOST_HELD: usize = 512;
+
+/// Where a connection stands between its frames and in one.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    head: [u8; HEAD],
+    head_filled: usize,
+    payload: Payload,
+    /// The stream of a block whose last fragment has not come.
+    open: Option<[u8; 4]>,
+    block: Block,
+}
+
+/// What is left of a frame's payload, in the order of its parts.
+#[derive(Debug, Default)]
+struct Payload {
+    pad_length: bool,
+    /// Passed over: what is no part of a header block.
+    other: usize,
+    fragment: usize,
+    padding: usize,
+}
+
+impl Payload {
+    fn is_over(&self) -> bool {
+        !self.pad_length && self.other == 0 && self.fragment == 0 && self.padding == 0
+    }
+}
+
+impl Frames {
+    /// Walks over `bytes`, of which the first `seen` were walked over before; how many of them may go on. The others must
+    /// be presented again, before those that follow.
+    pub(super) fn walk(&mut self, bytes: &mut [u8], seen: usize) -> Result<usize, End> {
+        let mut at = seen;
+        while at < bytes.len() {
+            at = if self.head_filled < HEAD {
+                self.collect_head(bytes, at)?
+            } else {
+                self.walk_payload(bytes, at)?
+            };
+            if self.head_filled == HEAD && self.payload.is_over() {
+                self.end_frame()?;
+            }
+        }
+        let passed = self.block.first_unsettled().unwrap_or(bytes.len());
+        if bytes.len() - passed > MOST_HELD {
+            return Err(End::Broken);
+        }
+        self.block.forget(passed);
+        Ok(passed)
+    }
+
+    fn collect_head(&mut self, bytes: &[u8], mut at: usize) -> Result<usize, End> {
+        while let (Some(to), Some(from)) = (self.head.get_mut(self.head_filled), bytes.get(at)) {
+            *to = *from;
+            self.head_filled += 1;
+            at += 1;
+        }
+        if self.head_filled == HEAD {
+            self.payload = self.begin_frame()?;
+        }
+        Ok(at)
+    }
+
+    fn begin_frame(&mut self) -> Result<Payload, End> {
+        let [long, middle, short, kind, flags, stream @ ..] = self.head;
+        let length = usize::from(long) << 16 | usize::from(middle) << 8 | usize::from(short);
+        let mut payload = Payload::default();
+        match (kind, self.open) {
+            (HEADERS, None) => {
+                let before = if flags & PRIORITY == 0 { 0 } else { PRIORITY_FIELDS };
+                payload.pad_length = flags & PADDED != 0;
+                payload.other = before;
+                let fragment = length.checked_sub(before + usize::from(payload.pad_length));
+                payload.fragment = fragment.ok_or(End::Broken)?;
+                self.open = Some(stream);
+            }
+            (CONTINUATION, Some(open)) if open == stream => payload.fragment = length,
+            // Nothing may come between the parts of a block, and a client promises nothing.
+            (_, Some(_)) | (CONTINUATION | PUSH_PROMISE, None) => return Err(End::Broken),
+            (_, None) => payload.other = length,
+        }
+        Ok(payload)
+    }
+
+    /// One part of the payload, as far as it is there; where the next one begins.
+    fn walk_payload(&mut self, bytes: &mut [u8], at: usize) -> Result<usize, End> {
+        let payload = &mut self.payload;
+        if payload.pad_length {
+            payload.pad_length = false;
+            payload.padding = bytes.get(at).copied().map_or(0, usize::from);
+            payload.fragment = payload.fragment.checked_sub(payload.padding).ok_or(End::Broken)?;
+            return Ok(at + 1);
+        }
+        let there = bytes.len() - at;
+        if payload.other > 0 {
+            return Ok(at + take(&mut payload.other, there));
+        }
+        if payload.fragment > 0 {
+            let end = at + take(&mut payload.fragment, there);
+            self.block.walk(bytes, at..end)?;
+            return Ok(end);
+        }
+        Ok(at + take(&mut payload.padding, there))
+    }
+
+    fn end_frame(&mut self) -> Result<(), End> {
+        let [.., flags, _, _, _, _] = self.head;
+        self.head_filled = 0;
+        if self.open.is_some() && flags & END_HEADERS != 0 {
+            self.open = None;
+            self.block.end()?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes off as much as is there.
+fn take(left: &mut usize, there: usize) -> usize {
+    let taken = there.min(*left);
+    *left -= taken;
+    taken
+}
