@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::secret::random_bytes;
 
 /// Doubles from `first` to `longest`; each wait is drawn from the upper half of its step.
@@ -10,6 +11,7 @@ pub struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
+    clock: Option<Clock>,
 }
 
 impl Backoff {
@@ -19,15 +21,24 @@ impl Backoff {
             first,
             longest,
             next: first,
+            clock: None,
         }
+    }
+
+    /// The same, drawn by a clock that tests turn, if it is one.
+    #[must_use]
+    pub fn drawn_by(mut self, clock: &Clock) -> Self {
+        self.clock = Some(clock.clone());
+        self
     }
 
     /// How long to wait before the next attempt.
     pub fn wait(&mut self) -> Duration {
         let step = self.next;
         self.next = step.saturating_mul(2).min(self.longest);
+        let turned = self.clock.as_ref().and_then(Clock::draw);
         // Without randomness there is no jitter, and the wait is still right.
-        let draw = random_bytes::<1>().map_or(u8::MAX, |[byte]| byte);
+        let draw = turned.unwrap_or_else(|| random_bytes::<1>().map_or(u8::MAX, |[byte]| byte));
         step.mul_f64(0.5 + f64::from(draw) / 510.0)
     }
 
@@ -40,6 +51,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     #[test]
     fn waits_double_up_to_the_longest_and_stay_in_the_upper_half() {
@@ -52,5 +64,13 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.wait() <= Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turned_clock_draws_the_same_waits_in_every_run() {
+        let start = Timestamp::from_unix(1_800_000_000);
+        let mut one = Backoff::new(Duration::from_secs(1), Duration::from_secs(9)).drawn_by(&Clock::turned(start));
+        let mut other = Backoff::new(Duration::from_secs(1), Duration::from_secs(9)).drawn_by(&Clock::turned(start));
+        assert!((0..9).all(|_| one.wait() == other.wait()));
     }
 }

@@ -1,6 +1,8 @@
 //! The two clocks of the daemon, the calendar's and the machine's, both of which tests can turn.
 
 use std::fmt;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -137,6 +139,20 @@ impl Clock {
                 Timestamp(at_start.saturating_add(turned.start.elapsed().as_secs()))
             }
         }
+    }
+
+    /// What stands for randomness where nodes wait apart from each other: a turned clock draws the same in every run, so
+    /// that what a test has seen can be repeated. `None` on a machine, which has randomness of its own.
+    pub fn draw(&self) -> Option<u8> {
+        let Source::Turned(turned) = &self.0 else {
+            return None;
+        };
+        let at_start = *turned.calendar_at_start.lock().unwrap_or_else(PoisonError::into_inner);
+        let moment = (at_start, turned.start.elapsed().as_millis());
+        // This hasher has no random seed.
+        let mut hasher = std::hash::DefaultHasher::new();
+        moment.hash(&mut hasher);
+        hasher.finish().to_le_bytes().first().copied()
     }
 
     /// Time since the machine started, time asleep included (`CLOCK_BOOTTIME`). It never jumps; ages are measured in it.

@@ -41,7 +41,7 @@ pub(crate) async fn run(inner: &Inner) {
         warned: HashSet::new(),
         probes: 0,
     };
-    let mut retry = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+    let mut retry = Backoff::new(FIRST_RETRY, LONGEST_RETRY).drawn_by(&inner.clock);
     loop {
         let good = keeper.round().await;
         let pause = if good {
@@ -201,7 +201,9 @@ impl Keeper<'_> {
         let inner = self.inner;
         let until = Instant::now() + pause;
         loop {
+            // In this order, so that a simulation can repeat what it has seen.
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(until) => return,
                 () = inner.keeper_wanted.notified() => {}
             }

@@ -10,7 +10,10 @@ use crate::envelope::Inner;
 use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Reuse;
+use crate::envelope::state::Primary;
 use crate::envelope::state::State;
+use crate::root_key::error::Error;
+use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
 use crate::root_key::patience::Patience;
 
@@ -60,13 +63,33 @@ async fn single_use(
         let _permit = permit;
         tokio::select! {
             biased;
-            made = inner.make_data_key(&id, purpose, suite, &patience) => made.map_err(|error| EnvelopeError::from(&error)),
+            made = inner.make_data_key(&id, purpose, suite, &patience) => {
+                if let Err(error) = &made {
+                    note_refusal(&inner, &id, error);
+                }
+                made.map_err(|error| EnvelopeError::from(&error))
+            }
             () = patience.lost() => Err(EnvelopeError::TooManyCalls),
         }
     });
     let made = making.await.map_err(|_| EnvelopeError::Stopped)?;
     drop(caller);
     made.map(Arc::new)
+}
+
+/// Without reuse there is no data key that goes on: what the root key refuses to an Encrypt, Status must not promise to
+/// the next one. The keeper ends it, with a data key that is proven.
+fn note_refusal(inner: &Inner, id: &KeyId, error: &Error) {
+    if error.remedy() != Remedy::Operator {
+        return;
+    }
+    let mut state = inner.lock();
+    let encrypts = matches!(&state.primary, Primary::Present(version) if version.id == *id);
+    if encrypts && state.truth.note_refusal(error) {
+        drop(state);
+        tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; nothing is encrypted");
+        inner.keeper_wanted.notify_one();
+    }
 }
 
 fn next(inner: &Inner, purpose: Purpose) -> Result<Next, EnvelopeError> {

@@ -23,6 +23,7 @@ pub(crate) async fn run(inner: &Inner) {
     loop {
         let look_again = step(inner).await;
         tokio::select! {
+            biased;
             () = inner.switch_wanted.notified() => {}
             () = sleep_if(look_again) => {}
         }

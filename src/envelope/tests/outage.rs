@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::envelope::error::ErrorKind;
+use crate::envelope::policy::Reuse;
 use crate::root_key::fake::Mood;
 
 const HOUR: u64 = 3600;
@@ -241,4 +242,21 @@ async fn decrypts_of_unknown_ids_list_and_do_not_call_a_dead_token() {
     }
     let calls = fake.take_calls();
     assert!(calls.wrap + calls.unwrap <= 25, "a hundred seconds at most: {calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_reuse_a_refused_wrap_shows_in_status_with_the_first_encrypt() {
+    let fake = one_version();
+    let policy = Policy {
+        reuse: Reuse::Never,
+        ..Policy::default()
+    };
+    let node = Node::start(&[&fake], &state(), policy).await;
+    assert!(node.encrypt().await.is_ok());
+    fake.set_mood(Mood::Refuses);
+    assert_eq!(node.encrypt().await.unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Refused);
+    fake.set_mood(Mood::Good);
+    sleep(11).await;
+    assert!(node.envelope.status().is_ok() && node.encrypt().await.is_ok());
 }

@@ -1,0 +1,305 @@
+//! A model of kube-apiserver's KMS v2 client, by the numbers of its source.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::rc::Weak;
+use std::time::Duration;
+
+use dekhand::root_key::id::KeyId;
+use tokio::task::JoinHandle;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tonic::Code;
+
+use crate::chance::Chance;
+use crate::chance::hash;
+use crate::connection::Connection;
+use crate::daemon::Failure;
+use crate::world::Dek;
+use crate::world::World;
+
+/// Status is asked for so often, and so often while it fails.
+const POLL: Duration = Duration::from_secs(60);
+const POLL_FAILING: Duration = Duration::from_secs(10);
+/// What a health check says is good for so long, and so long when it fails.
+const HEALTH_OK: Duration = Duration::from_secs(20);
+const HEALTH_FAILED: Duration = Duration::from_secs(3);
+/// Seeds may write for so long after the last good Status.
+const SEED: Duration = Duration::from_secs(180);
+/// Unwrapped seeds are kept for so long.
+const CACHE: Duration = Duration::from_secs(24 * 3600);
+
+/// It has a seed so long after its start, if its daemon is well.
+const STARTING: Duration = Duration::from_secs(30);
+
+/// An API server.
+pub(crate) struct ApiServer {
+    world: Weak<World>,
+    node: usize,
+    provider: RefCell<Rc<Provider>>,
+    tasks: RefCell<Vec<JoinHandle<()>>>,
+    born: u64,
+    since: Instant,
+    reloads: Cell<u64>,
+}
+
+/// What one load of the encryption configuration makes.
+struct Provider {
+    /// One check at a time, and what the last one said.
+    last: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    state: RefCell<Option<State>>,
+    cache: RefCell<HashMap<usize, Instant>>,
+    connection: Connection,
+    seed: u64,
+}
+
+/// The seed that writes.
+#[derive(Clone)]
+struct State {
+    dek: usize,
+    key_id: String,
+    expires: Instant,
+}
+
+impl Provider {
+    fn new(seed: u64) -> Rc<Self> {
+        Rc::new(Self {
+            last: tokio::sync::Mutex::default(),
+            state: RefCell::default(),
+            cache: RefCell::default(),
+            connection: Connection::default(),
+            seed,
+        })
+    }
+
+    /// A health check, from memory if there was one lately.
+    async fn check(&self, world: &World, node: usize) -> bool {
+        let mut last = self.last.lock().await;
+        if let Some((when, good)) = *last {
+            let valid = if good { HEALTH_OK } else { HEALTH_FAILED };
+            if when.elapsed() < valid {
+                return good;
+            }
+        }
+        let good = self.status(world, node).await;
+        *last = Some((Instant::now(), good));
+        good
+    }
+
+    /// Asks for the status, and takes a new seed if the `key_id` has changed.
+    async fn status(&self, world: &World, node: usize) -> bool {
+        let until = Instant::now() + SEED;
+        let Ok(status) = self.connection.status(world, node).await else {
+            return false;
+        };
+        if status.healthz != "ok" || status.version != "v2" || status.key_id.is_empty() {
+            return false;
+        }
+        if let Some(state) = self
+            .state
+            .borrow_mut()
+            .as_mut()
+            .filter(|state| state.key_id == status.key_id)
+        {
+            state.expires = until;
+            return true;
+        }
+        let draw = |part| hash(&[self.seed, part, world.etcd.borrow().deks.len() as u64]).to_le_bytes();
+        let mut seed = [0; 32];
+        for (place, part) in seed.chunks_exact_mut(8).zip(0..) {
+            place.copy_from_slice(&draw(part));
+        }
+        let Ok(sealed) = self.connection.encrypt(world, node, &seed, Some(&status.key_id)).await else {
+            return false;
+        };
+        if sealed.key_id != status.key_id {
+            // It switched between the two calls, as the judge has made sure.
+            return false;
+        }
+        let id: KeyId = sealed.key_id.parse().unwrap();
+        let key_id = sealed.key_id.clone();
+        world.tell(|| format!("api {node} writes under {} from now on", world.name_of(&id)));
+        let dek = {
+            let deks = &mut world.etcd.borrow_mut().deks;
+            deks.push(Dek { sealed, seed, id });
+            deks.len() - 1
+        };
+        world.nodes[node].record.borrow_mut().sealed_here(dek);
+        self.cache.borrow_mut().insert(dek, Instant::now());
+        *self.state.borrow_mut() = Some(State {
+            dek,
+            key_id,
+            expires: until,
+        });
+        true
+    }
+
+    /// The seed of a stored value; without single flight.
+    async fn read(&self, world: &World, node: usize, dek: usize) -> Result<(), Failure> {
+        // Before the first good Status and Encrypt nothing is read at all.
+        if self.state.borrow().is_none() {
+            return Err(Failure::new(Code::FailedPrecondition, "the API server has no seed yet"));
+        }
+        if self
+            .cache
+            .borrow()
+            .get(&dek)
+            .is_some_and(|since| since.elapsed() < CACHE)
+        {
+            return Ok(());
+        }
+        self.connection.decrypt(world, node, dek).await?;
+        self.cache.borrow_mut().insert(dek, Instant::now());
+        Ok(())
+    }
+}
+
+impl ApiServer {
+    pub(crate) fn start(world: &Rc<World>, node: usize) -> Rc<Self> {
+        let now = u64::try_from(world.start.elapsed().as_millis()).unwrap_or_default();
+        let born = hash(&[world.setup.seed, 21, node as u64, now]);
+        let server = Rc::new(Self {
+            world: Rc::downgrade(world),
+            node,
+            provider: RefCell::new(Provider::new(born)),
+            tasks: RefCell::default(),
+            born,
+            since: Instant::now(),
+            reloads: Cell::new(0),
+        });
+        let tasks = vec![
+            spawn_local(poll(Rc::downgrade(&server))),
+            spawn_local(ready(Rc::downgrade(&server))),
+            spawn_local(live(Rc::downgrade(&server))),
+        ];
+        *server.tasks.borrow_mut() = tasks;
+        server
+    }
+
+    /// It is killed.
+    pub(crate) fn stop(&self) {
+        for task in self.tasks.borrow_mut().drain(..) {
+            task.abort();
+        }
+    }
+
+    fn world(&self) -> Rc<World> {
+        self.world.upgrade().unwrap()
+    }
+
+    fn provider(&self) -> Rc<Provider> {
+        self.provider.borrow().clone()
+    }
+
+    /// A new load of the configuration takes the old one's place when it is healthy.
+    pub(crate) async fn reload(&self) {
+        self.reloads.set(self.reloads.get() + 1);
+        let next = Provider::new(hash(&[self.born, self.reloads.get()]));
+        let world = self.world();
+        let good = next.check(&world, self.node).await;
+        world.tell(|| format!("api {} reloads: {}", self.node, if good { "done" } else { "refused" }));
+        if good {
+            *self.provider.borrow_mut() = next;
+        }
+    }
+
+    /// Reads everything that is stored: one value that can't be read fails it.
+    pub(crate) async fn list(&self) -> bool {
+        let (world, provider) = (self.world(), self.provider());
+        let deks: Vec<usize> = world.etcd.borrow().objects.iter().flatten().copied().collect();
+        let reads = deks.into_iter().map(|dek| provider.read(&world, self.node, dek));
+        futures_util::future::join_all(reads).await.iter().all(Result::is_ok)
+    }
+
+    /// Writes again what is stale.
+    pub(crate) async fn migrate(&self) {
+        let world = self.world();
+        let count = world.etcd.borrow().objects.len();
+        for object in 0..count {
+            let stored = world.etcd.borrow().objects[object];
+            let Some(state) = self.provider().state.borrow().clone() else {
+                return;
+            };
+            let old = stored.filter(|dek| world.etcd.borrow().deks[*dek].sealed.key_id != state.key_id);
+            if let Some(dek) = old
+                && self.provider().read(&world, self.node, dek).await.is_ok()
+            {
+                self.write(object);
+            }
+        }
+    }
+
+    /// Stores a value under the seed, if that may still write.
+    pub(crate) fn write(&self, object: usize) -> bool {
+        let world = self.world();
+        let state = self.provider().state.borrow().clone();
+        let usable = state.filter(|state| Instant::now() < state.expires);
+        let young = self.since.elapsed() < STARTING;
+        world.judge_write(self.node, usable.is_some(), || {
+            young || self.provider().connection.was_broken_lately()
+        });
+        match usable {
+            Some(state) => {
+                world.etcd.borrow_mut().objects[object] = Some(state.dek);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Asks for the status again and again.
+async fn poll(server: Weak<ApiServer>) {
+    while let Some(server) = server.upgrade() {
+        let (world, provider) = (server.world(), server.provider());
+        let good = provider.check(&world, server.node).await;
+        drop((server, world, provider));
+        sleep(if good { POLL } else { POLL_FAILING }).await;
+    }
+}
+
+/// `/readyz`, which load balancers look at.
+async fn ready(server: Weak<ApiServer>) {
+    while let Some(server) = server.upgrade() {
+        let (world, provider) = (server.world(), server.provider());
+        provider.check(&world, server.node).await;
+        let every = Duration::from_secs(world.setup.ready);
+        drop((server, world, provider));
+        sleep(every).await;
+    }
+}
+
+/// Reads everything at its start, and then what clients want.
+async fn live(server: Weak<ApiServer>) {
+    let Some(mut chance) = server.upgrade().map(|server| Chance::new(server.born, 1)) else {
+        return;
+    };
+    let mut listed = false;
+    while let Some(server) = server.upgrade() {
+        let world = server.world();
+        if !listed {
+            listed = server.list().await;
+        }
+        let object = chance.index(world.setup.objects);
+        if chance.percent(40) {
+            server.write(object);
+        } else {
+            let stored = world.etcd.borrow().objects[object];
+            if let Some(dek) = stored {
+                server.provider().read(&world, server.node, dek).await.ok();
+            }
+        }
+        let pause = chance.within(1, 2 * world.setup.pace);
+        drop((server, world));
+        sleep(Duration::from_secs(pause)).await;
+    }
+}

@@ -1,0 +1,118 @@
+//! An API server's connection to its daemon, and what comes of every call over it.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use dekhand::proto::v2::StatusResponse;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tonic::Code;
+
+use crate::daemon::Door;
+use crate::daemon::Failure;
+use crate::daemon::Sealed;
+use crate::daemon::TIMEOUT;
+use crate::world::World;
+
+/// A call that finds no daemon looks again so often.
+const LOOK: Duration = Duration::from_millis(250);
+/// grpc-go dials again after so long; it has been seen to grow to two minutes, which a socket that outlives the daemon
+/// avoids. Here it stays short: the simulation is about the daemon.
+const DIAL: Duration = Duration::from_secs(5);
+
+/// A connection that is made again when it broke.
+#[derive(Default)]
+pub(crate) struct Connection {
+    broken: RefCell<Option<Instant>>,
+    /// When a call found no daemon, or lost it.
+    last_broken: RefCell<Option<Instant>>,
+}
+
+impl Connection {
+    /// Whether calls may have failed for want of a daemon.
+    pub(crate) fn was_broken_lately(&self) -> bool {
+        self.last_broken
+            .borrow()
+            .is_some_and(|when| when.elapsed() < Duration::from_secs(90))
+    }
+
+    /// The way to the daemon, and since when that runs. Waits for it as long as a call may.
+    async fn door(&self, world: &World, node: usize) -> Result<(Door, Instant), Failure> {
+        let begun = Instant::now();
+        loop {
+            let dials = self.broken.borrow().is_none_or(|since| since.elapsed() >= DIAL);
+            if let Some(daemon) = world.nodes[node].daemon.borrow().as_ref().filter(|_| dials) {
+                *self.broken.borrow_mut() = None;
+                return Ok((daemon.door(), daemon.since));
+            }
+            self.broke();
+            if begun.elapsed() >= TIMEOUT {
+                return Err(Failure::new(Code::DeadlineExceeded, "no connection"));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn broke(&self) {
+        let now = Instant::now();
+        self.broken.borrow_mut().get_or_insert(now);
+        *self.last_broken.borrow_mut() = Some(now);
+    }
+
+    /// An answer counts only if the daemon that was asked still runs.
+    fn answered<T>(
+        &self,
+        world: &World,
+        node: usize,
+        since: Instant,
+        answer: Result<T, Failure>,
+    ) -> Result<Result<T, Failure>, Failure> {
+        world.calls.set(world.calls.get() + 1);
+        let daemon = world.nodes[node].daemon.borrow();
+        if daemon.as_ref().is_some_and(|daemon| daemon.since == since) {
+            return Ok(answer);
+        }
+        self.broke();
+        Err(Failure::new(Code::Unavailable, "the connection was closed"))
+    }
+
+    pub(crate) async fn status(&self, world: &World, node: usize) -> Result<StatusResponse, Failure> {
+        let (mut door, since) = self.door(world, node).await?;
+        let answer = door.status().await;
+        let answer = self.answered(world, node, since, answer)?;
+        world.judge_status(node, &answer);
+        answer
+    }
+
+    /// `promised` is the `key_id` that Status has just named.
+    pub(crate) async fn encrypt(
+        &self,
+        world: &World,
+        node: usize,
+        payload: &[u8],
+        promised: Option<&str>,
+    ) -> Result<Sealed, Failure> {
+        let (mut door, since) = self.door(world, node).await?;
+        let answer = door.encrypt(payload).await;
+        let answer = self.answered(world, node, since, answer)?;
+        let after = door.status().await;
+        world.judge_encrypt(node, promised, &answer, &after);
+        answer
+    }
+
+    pub(crate) async fn decrypt(&self, world: &World, node: usize, dek: usize) -> Result<(), Failure> {
+        let (mut door, since) = self.door(world, node).await?;
+        let (sealed, seed) = {
+            let etcd = world.etcd.borrow();
+            (etcd.deks[dek].sealed.clone(), etcd.deks[dek].seed)
+        };
+        let answer = door.decrypt(&sealed).await;
+        let answer = self.answered(world, node, since, answer)?;
+        world.judge_decrypt(node, dek, &answer);
+        match answer {
+            Ok(payload) if payload == seed => Ok(()),
+            Ok(_) => Err(Failure::new(Code::Internal, "another seed came back")),
+            Err(failure) => Err(failure),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A daemon as the app joins its parts, and its KMS door: the only file that knows the library's serving side.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use dekhand::clock::Clock;
+use dekhand::envelope::Envelope;
+use dekhand::envelope::Parts;
+use dekhand::envelope::Store;
+use dekhand::envelope::policy::Policy;
+use dekhand::files::thread::FileThread;
+use dekhand::kms;
+use dekhand::kms::options::KmsOptions;
+use dekhand::proto::deadline::Deadline;
+use dekhand::proto::v2::DecryptRequest;
+use dekhand::proto::v2::EncryptRequest;
+use dekhand::proto::v2::StatusRequest;
+use dekhand::proto::v2::StatusResponse;
+use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClient;
+use dekhand::root_key::RootKey;
+use dekhand::root_key::high_water::HighWaterFile;
+use dekhand::root_key::name::RootKeyName;
+use dekhand::telemetry::metrics::Metrics;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tonic::Code;
+use tonic::Request;
+use tonic::Response;
+use tonic::Status;
+use tonic::service::Routes;
+use tracing::Instrument as _;
+
+/// `kms.timeout` of an encryption configuration.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The name of the one root key.
+pub(crate) fn root_key_name() -> RootKeyName {
+    RootKeyName::dev()
+}
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    routes: Routes,
+    task: JoinHandle<()>,
+    pub(crate) since: Instant,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: &str) -> Self {
+        let message = message.to_owned();
+        Self { code, message }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.code, self.message)
+    }
+}
+
+/// A sealed payload and the `key_id` that stands beside it in etcd.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) key_id: String,
+}
+
+impl Daemon {
+    /// Starts the parts of a daemon on a node.
+    pub(crate) fn start(node: usize, root_key: Arc<dyn RootKey>, policy: Policy, state: &Path, clock: &Clock) -> Self {
+        let name = root_key_name();
+        let options = KmsOptions::default();
+        let envelope = Envelope::new(Parts {
+            stores: vec![Store { name, root_key }],
+            purposes: options.purposes(),
+            policy,
+            high_water: HighWaterFile::of(state),
+            files: FileThread::in_place(),
+            clock: clock.clone(),
+            metrics: Metrics::new(),
+        });
+        let routes = kms::routes(envelope.clone(), &options, Arc::new(AtomicBool::new(false)));
+        let span = tracing::info_span!("daemon", node);
+        let task = tokio::spawn(async move { envelope.run().await }.instrument(span));
+        Self {
+            routes,
+            task,
+            since: Instant::now(),
+        }
+    }
+
+    /// A caller's side of its socket.
+    pub(crate) fn door(&self) -> Door {
+        Door {
+            client: KeyManagementServiceClient::new(self.routes.clone()),
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Calls one daemon, as the listener hands calls to the services.
+pub(crate) struct Door {
+    client: KeyManagementServiceClient<Routes>,
+}
+
+impl Door {
+    pub(crate) async fn status(&mut self) -> Result<StatusResponse, Failure> {
+        within(self.client.status(request(StatusRequest {}))).await
+    }
+
+    pub(crate) async fn encrypt(&mut self, payload: &[u8]) -> Result<Sealed, Failure> {
+        let message = EncryptRequest {
+            plaintext: payload.to_vec(),
+            uid: "sim".into(),
+        };
+        let answer = within(self.client.encrypt(request(message))).await?;
+        if !answer.annotations.is_empty() {
+            return Err(Failure::new(Code::Unknown, "there are annotations"));
+        }
+        Ok(Sealed {
+            bytes: answer.ciphertext,
+            key_id: answer.key_id,
+        })
+    }
+
+    pub(crate) async fn decrypt(&mut self, sealed: &Sealed) -> Result<Vec<u8>, Failure> {
+        let message = DecryptRequest {
+            ciphertext: sealed.bytes.clone(),
+            uid: "sim".into(),
+            key_id: sealed.key_id.clone(),
+            ..DecryptRequest::default()
+        };
+        let answer = within(self.client.decrypt(request(message))).await?;
+        Ok(answer.plaintext.clone())
+    }
+}
+
+fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Deadline::after(TIMEOUT));
+    request
+}
+
+/// As the listener does: the caller's time ends the call.
+async fn within<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
+    match tokio::time::timeout(TIMEOUT, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(Failure::new(status.code(), status.message())),
+        Err(_) => Err(Failure::new(Code::DeadlineExceeded, "the request's time is over")),
+    }
+}

@@ -1,0 +1,286 @@
+//! What each call's outcome must be: the invariants.
+
+use std::time::Duration;
+
+use dekhand::clock::Timestamp;
+use dekhand::proto::v2::StatusResponse;
+use dekhand::root_key::id::KeyId;
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::daemon::Failure;
+use crate::daemon::Sealed;
+use crate::record::Cause;
+use crate::record::NOTICED;
+use crate::record::STARTING;
+use crate::store::Held;
+use crate::store::Mood;
+use crate::store::lock;
+use crate::world::World;
+
+impl World {
+    /// Judges what Status said.
+    pub(crate) fn judge_status(&self, node: usize, answer: &Result<StatusResponse, Failure>) {
+        self.look_at(node);
+        match answer {
+            Err(failure) => {
+                self.tell(|| format!("status {node}: {failure}"));
+                if self.excuse(node).is_none() {
+                    self.violate("writes stop only when the design says so", || {
+                        format!("Status of node {node} fails without a reason: {failure}")
+                    });
+                }
+            }
+            Ok(status) => match status.key_id.parse::<KeyId>() {
+                Ok(id) if lock(&self.stores).known(&id).is_some() => {
+                    self.judge_key_id(node, &id);
+                    self.judge_ok(node, &id);
+                    self.judge_date(node, &id);
+                }
+                _ => self.violate("no rotation that nobody asked for", || {
+                    format!("node {node} reports {}, which names no version", status.key_id)
+                }),
+            },
+        }
+    }
+
+    /// A `key_id` never goes back, and never forth unasked.
+    fn judge_key_id(&self, node: usize, id: &KeyId) {
+        let mut record = self.nodes[node].record.borrow_mut();
+        if record.key_ids.last() == Some(id) {
+            return;
+        }
+        let (number, wanted) = {
+            let stores = lock(&self.stores);
+            let known = stores.known(id).unwrap();
+            (known.number, known.wanted.iter().min().copied())
+        };
+        let last = record.key_ids.last().cloned();
+        self.tell(|| format!("node {node} reports {}", self.name_of(id)));
+        self.switches.set(self.switches.get() + 1);
+        let lower = last
+            .as_ref()
+            .is_some_and(|last| lock(&self.stores).known(last).unwrap().number > number);
+        let back = record.key_ids.contains(id) || lower;
+        if std::mem::take(&mut record.forgiven) {
+            record.key_ids.clear();
+        } else if back {
+            let last = last.map(|last| self.name_of(&last)).unwrap_or_default();
+            self.violate("the key_id that one API server sees never goes back", || {
+                format!("node {node} reports {} after {last}", self.name_of(id))
+            });
+        }
+        let asked = wanted.is_some_and(|wanted| wanted.unix() <= record.latest.unix() + 1);
+        if !asked && !record.key_ids.is_empty() {
+            self.violate("no rotation that nobody asked for", || {
+                format!("node {node} reports {}, wanted from {wanted:?}", self.name_of(id))
+            });
+        }
+        record.key_ids.push(id.clone());
+    }
+
+    /// A node that can't do what Status says must not say it, once it can know.
+    fn judge_ok(&self, node: usize, id: &KeyId) {
+        let record = self.nodes[node].record.borrow();
+        let now = Instant::now();
+        let for_long = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
+        if record.up_since.is_none_or(|up| !for_long(up, NOTICED)) {
+            return;
+        }
+        let policy = &self.setup.policy;
+        let reason = match record.bad_since {
+            Some(bad) if !policy.has_reserve() && for_long(bad, NOTICED) => "its store is away and it keeps no keys",
+            Some(bad) if for_long(bad, policy.tolerate + NOTICED) => "its store is away for too long",
+            Some(_) => return,
+            None if !for_long(record.good_since, NOTICED) => return,
+            None => {
+                let lacks = record.causes.get(&Cause::Lacks);
+                let lacks = lacks.is_some_and(|(since, until)| *until == now && for_long(*since, NOTICED));
+                match record.mood {
+                    Mood::NoUse | Mood::Lies if for_long(record.mood_since, NOTICED) => "its store unwraps nothing",
+                    _ if lacks => "its store lacks what it has reported",
+                    _ => return,
+                }
+            }
+        };
+        self.violate("no node ok that cannot do what it says", || {
+            format!("node {node} is ok under {}, although {reason}", self.name_of(id))
+        });
+    }
+
+    /// A version whose date has passed encrypts, where the node could know of it.
+    fn judge_date(&self, node: usize, id: &KeyId) {
+        let record = self.nodes[node].record.borrow();
+        let now = Instant::now();
+        let for_long = |since: Instant| now.saturating_duration_since(since) > NOTICED;
+        if record.up_since.is_none_or(|up| !for_long(up)) || record.causes.values().any(|(_, until)| !for_long(*until))
+        {
+            return;
+        }
+        // What it could see of its store: all until now, or what was there when that went away.
+        let seen = match record.bad_since {
+            _ if record.clock_set.elapsed() < STARTING => return,
+            None if for_long(record.good_since) => now,
+            Some(bad) if record.well_when_bad => bad,
+            _ => return,
+        };
+        if record.bad_since.is_some() && seen.saturating_duration_since(record.good_since) <= NOTICED {
+            return;
+        }
+        let calendar = self.nodes[node].clock.borrow().now();
+        let stores = lock(&self.stores);
+        let due = |held: &&Held| {
+            let known = held.since.map(|since| since.max(held.changed));
+            held.version
+                .state
+                .is_active(Timestamp::from_unix(calendar.unix().saturating_sub(5)))
+                && known.is_some_and(|known| seen.saturating_duration_since(known) > NOTICED)
+                && record
+                    .up_since
+                    .is_some_and(|up| seen.saturating_duration_since(up) > NOTICED)
+        };
+        let versions = stores.replica(node);
+        let highest = versions
+            .held
+            .iter()
+            .filter(due)
+            .max_by(|one, other| one.version.rank().cmp(&other.version.rank()));
+        let Some((highest, reported)) = highest.zip(versions.find(id)) else {
+            return;
+        };
+        if highest.version.rank() > reported.version.rank() {
+            let (late, reported) = (highest.version.clone(), reported.version.number);
+            drop(stores);
+            self.violate("a version encrypts from its date on", || {
+                format!(
+                    "node {node} reports {reported}, and {} is {:?}",
+                    self.name_of(&late.id),
+                    late.state
+                )
+            });
+        }
+    }
+
+    /// Judges what Encrypt said. `promised` is the `key_id` that Status named a moment before,
+    /// `after` what it says now.
+    pub(crate) fn judge_encrypt(
+        &self,
+        node: usize,
+        promised: Option<&str>,
+        answer: &Result<Sealed, Failure>,
+        after: &Result<StatusResponse, Failure>,
+    ) {
+        self.look_at(node);
+        match answer {
+            Err(failure) => {
+                self.tell(|| format!("encrypt {node}: {failure}"));
+                let excuse = self.excuse(node).or_else(|| self.waits_for_data_key(node));
+                if excuse.is_none() {
+                    self.violate("no node ok that cannot do what it says", || {
+                        format!("Encrypt of node {node} fails without a reason: {failure}")
+                    });
+                }
+                self.judge_promise(node, promised, failure);
+            }
+            Ok(sealed) => {
+                let inside = sealed.bytes.get(3).map(|length| 4..4 + usize::from(*length));
+                let inside = inside.and_then(|id| sealed.bytes.get(id)).map(hex::encode);
+                if inside.as_deref() != Some(sealed.key_id.as_str()) {
+                    self.violate("the key_id is the id's bytes", || {
+                        format!("node {node} says {} of what it sealed under {inside:?}", sealed.key_id)
+                    });
+                }
+                let now = after.as_ref().map(|status| status.key_id.as_str()).ok();
+                if promised.is_some_and(|promised| promised != sealed.key_id) && now != Some(&sealed.key_id) {
+                    self.violate("Status equals Encrypt in key_id", || {
+                        format!(
+                            "node {node} promised {promised:?}, sealed under {}, and says {now:?}",
+                            sealed.key_id
+                        )
+                    });
+                }
+            }
+        }
+    }
+
+    /// While limits of use or age are tight, an Encrypt may wait until the node knows that its store is away.
+    fn waits_for_data_key(&self, node: usize) -> Option<&'static str> {
+        let record = self.nodes[node].record.borrow();
+        let tight = self.setup.policy.max_uses < 1000 || self.setup.policy.max_age < Duration::from_secs(12 * 3600);
+        let lately = record.bad_since.is_some_and(|bad| bad.elapsed() < NOTICED);
+        (tight && lately).then_some("the next data key can't be made yet")
+    }
+
+    /// Status has just said ok: Encrypt must work, but for what can't be known yet.
+    fn judge_promise(&self, node: usize, promised: Option<&str>, failure: &Failure) {
+        let record = self.nodes[node].record.borrow();
+        let unknown_yet =
+            record.mood_since.elapsed() < NOTICED || record.up_since.is_none_or(|up| up.elapsed() < STARTING);
+        if promised.is_some() && !unknown_yet {
+            self.violate("no node ok that cannot do what it says", || {
+                format!("Status of node {node} was ok a moment before Encrypt failed: {failure}")
+            });
+        }
+    }
+
+    /// Judges what Decrypt said.
+    pub(crate) fn judge_decrypt(&self, node: usize, dek: usize, answer: &Result<Vec<u8>, Failure>) {
+        let (id, seed) = {
+            let etcd = self.etcd.borrow();
+            (etcd.deks[dek].id.clone(), etcd.deks[dek].seed)
+        };
+        let now = Instant::now();
+        match answer {
+            Ok(payload) if *payload == seed => {
+                let mut record = self.nodes[node].record.borrow_mut();
+                if !record.sealed.contains(&dek) {
+                    let ttl = self.setup.policy.cache_ttl;
+                    let known = record
+                        .unwrapped
+                        .get(&dek)
+                        .is_some_and(|since| now.saturating_duration_since(*since) < ttl);
+                    if !known {
+                        record.unwrapped.insert(dek, now);
+                    }
+                }
+            }
+            Ok(_) => self.violate("what was not sealed is never returned", || {
+                format!("node {node} opened a value under {} to other bytes", self.name_of(&id))
+            }),
+            Err(failure) => {
+                self.tell(|| format!("decrypt {node} of {}: {failure}", self.name_of(&id)));
+                let excuse = self.excuse_read(node, dek, &id);
+                let mut record = self.nodes[node].record.borrow_mut();
+                if matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded) {
+                    record.refused_read = Some(now);
+                }
+                if excuse.is_none() {
+                    self.violate("no stored object unreadable while its key exists", || {
+                        format!("node {node} can't read a value under {}: {failure}", self.name_of(&id))
+                    });
+                }
+            }
+        }
+    }
+
+    /// An API server could or could not write.
+    pub(crate) fn judge_write(&self, node: usize, wrote: bool, disconnected: impl FnOnce() -> bool) {
+        if wrote {
+            return;
+        }
+        self.look_at(node);
+        let excused = self.excuse(node).is_some() || disconnected();
+        let record = self.nodes[node].record.borrow();
+        let lately = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() < NOTICED);
+        let lately = lately(record.up_since) || record.causes.values().any(|(_, until)| lately(Some(*until)));
+        let lately = lately
+            || record.good_since.elapsed() < NOTICED
+            || record.refused_read.is_some_and(|at| at.elapsed() < NOTICED);
+        self.tell(|| format!("api {node} can't write"));
+        if !excused && !lately {
+            self.violate("writes stop only when the design says so", || {
+                format!("the API server of node {node} can't write without a reason")
+            });
+        }
+    }
+}

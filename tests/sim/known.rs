@@ -1,0 +1,157 @@
+//! Schedules by hand: one for each thing that the simulation has found, and for what it must never stop trying.
+
+use std::time::Duration;
+
+use dekhand::envelope::policy::Policy;
+use dekhand::envelope::policy::Reuse;
+
+use crate::operator::Command;
+use crate::plan::Plan;
+use crate::plan::Setup;
+use crate::plan::Step;
+use crate::store::Flavour;
+use crate::store::Mood;
+use crate::store::Topology;
+
+const MINUTE: u64 = 60;
+
+/// Every one of them, by the promise that it keeps.
+pub(crate) fn all() -> Vec<(&'static str, Plan)> {
+    vec![
+        (
+            "without_reuse_a_refused_wrap_shows_in_status",
+            wraps_refused_without_reuse(),
+        ),
+        ("a_switch_falls_into_an_outage", outage_around_an_activation()),
+        (
+            "what_was_opened_before_an_outage_is_opened_all_through_it",
+            outage_longer_than_the_ttl(),
+        ),
+        (
+            "a_node_that_has_not_noticed_an_accepted_loss_is_still_forgiven",
+            loss_accepted(),
+        ),
+        ("a_restored_backup_turns_nothing_back", backup_restored()),
+        ("a_boot_in_1970_turns_nothing_back", boot_in_1970()),
+        ("two_operators_rotate_at_once", two_operators()),
+        (
+            "a_version_is_retired_and_destroyed_in_use_of_none",
+            retired_and_destroyed(),
+        ),
+    ]
+}
+
+fn schedule(setup: Setup, steps: Vec<(u64, Step)>) -> Plan {
+    Plan { setup, steps }
+}
+
+/// Found by a daemon that is asked to do what its Status says: each Encrypt failed, and Status was ok for ten minutes,
+/// until a probe was due that wraps.
+fn wraps_refused_without_reuse() -> Plan {
+    let mut setup = Setup::quiet(Topology::Shared, Flavour::Token);
+    setup.policy = Policy {
+        reuse: Reuse::Never,
+        ..Policy::default()
+    };
+    let steps = vec![
+        (2 * MINUTE, Step::Mood(1, Mood::NoWraps)),
+        (20 * MINUTE, Step::Mood(1, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
+fn outage_around_an_activation() -> Plan {
+    let setup = Setup::quiet(Topology::PerNode, Flavour::Token);
+    let mut steps = vec![(5 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE)))];
+    for node in 0..3 {
+        let mood = if node == 1 { Mood::Hangs } else { Mood::Away };
+        steps.push((14 * MINUTE, Step::Mood(node, mood)));
+        steps.push((40 * MINUTE, Step::Mood(node, Mood::Good)));
+    }
+    schedule(setup, steps)
+}
+
+fn outage_longer_than_the_ttl() -> Plan {
+    let mut setup = Setup::quiet(Topology::PerNode, Flavour::Token);
+    setup.policy.cache_ttl = Duration::from_secs(20 * MINUTE);
+    let steps = vec![
+        (10 * MINUTE, Step::RestartApi(0)),
+        (12 * MINUTE, Step::Mood(0, Mood::Away)),
+        (40 * MINUTE, Step::ReloadApi(0)),
+        (45 * MINUTE, Step::List(0)),
+        (55 * MINUTE, Step::Mood(0, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
+/// The judge itself was wrong here: it forgave at the command, and not when the node saw the loss, a probe later.
+fn loss_accepted() -> Plan {
+    let setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
+    let mut steps = vec![
+        (2 * MINUTE, Step::BackUp(0)),
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(5 * MINUTE))),
+        (20 * MINUTE, Step::Restore(0, 0)),
+    ];
+    for node in 0..3 {
+        steps.push((20 * MINUTE + 3, Step::Keys(node, Command::AcceptLoss)));
+    }
+    schedule(setup, steps)
+}
+
+fn backup_restored() -> Plan {
+    let setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
+    let steps = vec![
+        (2 * MINUTE, Step::BackUp(0)),
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(5 * MINUTE))),
+        (20 * MINUTE, Step::Restore(0, 0)),
+        (22 * MINUTE, Step::Stop(2)),
+        (
+            23 * MINUTE,
+            Step::Start {
+                node: 2,
+                keeps_state: true,
+            },
+        ),
+        (24 * MINUTE, Step::RestartApi(2)),
+        (35 * MINUTE, Step::BringBack(0)),
+    ];
+    schedule(setup, steps)
+}
+
+fn boot_in_1970() -> Plan {
+    let setup = Setup::quiet(Topology::Late, Flavour::Keyring);
+    let steps = vec![
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(5 * MINUTE))),
+        (20 * MINUTE, Step::Reboot { node: 1, in_1970: true }),
+        (30 * MINUTE, Step::SetClock(1, 0)),
+    ];
+    schedule(setup, steps)
+}
+
+fn two_operators() -> Plan {
+    let mut setup = Setup::quiet(Topology::Late, Flavour::Token);
+    setup.lag = (20, 200);
+    let steps = vec![
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE))),
+        (5 * MINUTE + 1, Step::Keys(1, Command::Rotate(10 * MINUTE))),
+        (5 * MINUTE + 2, Step::Keys(2, Command::Rotate(11 * MINUTE))),
+        (30 * MINUTE, Step::Keys(1, Command::Rotate(10 * MINUTE))),
+    ];
+    schedule(setup, steps)
+}
+
+fn retired_and_destroyed() -> Plan {
+    let mut setup = Setup::quiet(Topology::PerNode, Flavour::Keyring);
+    setup.length = 3 * 60 * MINUTE;
+    setup.policy.cache_ttl = Duration::from_secs(20 * MINUTE);
+    let steps = vec![
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE))),
+        (30 * MINUTE, Step::Migrate(1)),
+        (80 * MINUTE, Step::Keys(0, Command::Retire(false))),
+        (90 * MINUTE, Step::Keys(0, Command::Restore)),
+        (100 * MINUTE, Step::Keys(0, Command::Retire(false))),
+        (140 * MINUTE, Step::Keys(0, Command::Destroy(20 * MINUTE))),
+        (150 * MINUTE, Step::RestartApi(2)),
+    ];
+    schedule(setup, steps)
+}

@@ -1,0 +1,67 @@
+//! What the command line asks for.
+
+/// The options of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// One seed only, with its story.
+    pub(crate) seed: Option<u64>,
+    /// One schedule by hand only, with its story.
+    pub(crate) known: Option<String>,
+    /// Only schedules from seeds.
+    pub(crate) only_seeds: bool,
+    /// So many schedules.
+    pub(crate) schedules: u64,
+    /// From this seed on.
+    pub(crate) from: u64,
+    /// Tell the story of each schedule, not only of one that fails.
+    pub(crate) story: bool,
+    /// Stop after so many that fail.
+    pub(crate) failures: usize,
+    /// So many at a time.
+    pub(crate) threads: usize,
+}
+
+impl Options {
+    /// Reads the arguments of a test without a harness. `None`: cargo wants to hear of other tests only.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut options = Self {
+            seed: None,
+            known: None,
+            only_seeds: false,
+            schedules: 100,
+            from: 0,
+            story: false,
+            failures: 1,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let mut arguments = arguments.peekable();
+        while let Some(argument) = arguments.next() {
+            let mut number = || {
+                let value = arguments.next().ok_or(format!("{argument} needs a number"))?;
+                value
+                    .parse::<u64>()
+                    .map_err(|_| format!("{argument} needs a number, not {value}"))
+            };
+            match argument.as_str() {
+                "--seed" => options.seed = Some(number()?),
+                "--only-seeds" => options.only_seeds = true,
+                "--known" => options.known = arguments.next(),
+                "--schedules" => options.schedules = number()?,
+                "--from" => options.from = number()?,
+                "--failures" => options.failures = usize::try_from(number()?.max(1)).unwrap_or(1),
+                "--threads" => options.threads = usize::try_from(number()?.max(1)).unwrap_or(1),
+                "--story" => options.story = true,
+                // What cargo hands to every test.
+                "--nocapture" | "--quiet" | "-q" | "--include-ignored" => {}
+                "--list" => return Ok(None),
+                _ if argument.starts_with('-') => return Err(format!("unknown option {argument}")),
+                filter if !"simulation".contains(filter) => return Ok(None),
+                _ => {}
+            }
+        }
+        Ok(Some(options))
+    }
+}

@@ -1,0 +1,259 @@
+//! What is known of a node, and what of it excuses a call that fails.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use dekhand::clock::Timestamp;
+use dekhand::root_key::id::KeyId;
+use tokio::time::Instant;
+
+use crate::store::Mood;
+use crate::store::lock;
+use crate::world::NODES;
+use crate::world::World;
+
+/// A daemon is well so long after its start.
+pub(crate) const STARTING: Duration = Duration::from_secs(15);
+/// It is well again so long after what ailed it ended: the longest pause of its keeper, and calls that hung till then.
+const RECOVERING: Duration = Duration::from_secs(60);
+/// It knows what ails its store, or has changed in it, after so long without traffic: a probe, and calls that hang.
+pub(crate) const NOTICED: Duration = Duration::from_secs(150);
+/// A read that was refused for want of the store shows in Status for a minute; the call itself may end 10 s later.
+const REFUSED_READ: Duration = Duration::from_secs(75);
+/// What was unknown or proven bad is remembered for so long.
+const UNKNOWN: Duration = Duration::from_secs(15);
+
+/// Why a node may be unable to encrypt although its store can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cause {
+    /// Its store lacks, or has retired, what it has reported.
+    Lacks,
+    /// By its clock, no version has ever been active.
+    NoneActive,
+    /// The store refuses, or lies.
+    Refused,
+}
+
+/// What the judge remembers of a node.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) up_since: Option<Instant>,
+    /// Since when its store can't be reached, or can be.
+    pub(crate) bad_since: Option<Instant>,
+    pub(crate) good_since: Instant,
+    pub(crate) mood: Mood,
+    pub(crate) mood_since: Instant,
+    /// Whether it was well, and ran, when its store went away.
+    pub(crate) well_when_bad: bool,
+    pub(crate) refused_read: Option<Instant>,
+    /// Since when a cause holds or held, and until when.
+    pub(crate) causes: BTreeMap<Cause, (Instant, Instant)>,
+    /// Every `key_id` that it has reported, in order.
+    pub(crate) key_ids: Vec<KeyId>,
+    /// Whether it may go back.
+    pub(crate) forgiven: bool,
+    /// When its calendar was set last.
+    pub(crate) clock_set: Instant,
+    /// The latest that its calendar ever said.
+    pub(crate) latest: Timestamp,
+    /// Seeds that this process has unwrapped, and when.
+    pub(crate) unwrapped: HashMap<usize, Instant>,
+    /// Seeds that this process has sealed.
+    pub(crate) sealed: HashSet<usize>,
+}
+
+impl Record {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            up_since: None,
+            bad_since: None,
+            good_since: now,
+            mood: Mood::Good,
+            mood_since: now,
+            well_when_bad: false,
+            refused_read: None,
+            causes: BTreeMap::new(),
+            key_ids: Vec::new(),
+            forgiven: false,
+            clock_set: now,
+            latest: Timestamp::from_unix(0),
+            unwrapped: HashMap::new(),
+            sealed: HashSet::new(),
+        }
+    }
+
+    pub(crate) fn daemon_started(&mut self) {
+        self.up_since = Some(Instant::now());
+        self.well_when_bad = false;
+        self.refused_read = None;
+        self.unwrapped.clear();
+        self.sealed.clear();
+    }
+
+    /// An operator's word, or a lost state directory, lets it go back once: when it notices.
+    pub(crate) fn forgive(&mut self) {
+        self.forgiven = true;
+    }
+
+    pub(crate) fn clock_set(&mut self) {
+        self.clock_set = Instant::now();
+    }
+
+    pub(crate) fn mood(&mut self, mood: Mood, well: bool, now: Instant) {
+        if mood != self.mood {
+            (self.mood, self.mood_since) = (mood, now);
+        }
+        match (mood.is_outage(), self.bad_since) {
+            (true, None) => {
+                self.bad_since = Some(now);
+                self.well_when_bad = well;
+            }
+            (false, Some(_)) => (self.bad_since, self.good_since) = (None, now),
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    pub(crate) fn sealed_here(&mut self, dek: usize) {
+        self.sealed.insert(dek);
+    }
+
+    fn note(&mut self, cause: Cause, holds: bool, now: Instant) {
+        if !holds {
+            return;
+        }
+        let (since, until) = self.causes.entry(cause).or_insert((now, now));
+        // Between two looks nothing changes; the clock alone is looked at every few seconds.
+        if now.saturating_duration_since(*until) > Duration::from_secs(6) {
+            *since = now;
+        }
+        *until = now;
+    }
+}
+
+impl World {
+    /// Looks at what may ail every node: before and after each change, and every few seconds.
+    pub(crate) fn look(&self) {
+        for node in NODES {
+            self.look_at(node);
+        }
+    }
+
+    /// Looks at one node, before a call to it is judged.
+    pub(crate) fn look_at(&self, node: usize) {
+        let causes = self.causes(node);
+        let mut record = self.nodes[node].record.borrow_mut();
+        let now = Instant::now();
+        for (cause, holds) in causes {
+            record.note(cause, holds, now);
+        }
+        let calendar = self.nodes[node].clock.borrow().now();
+        record.latest = record.latest.max(calendar);
+    }
+
+    fn causes(&self, node: usize) -> [(Cause, bool); 3] {
+        let mark = self.nodes[node].mark();
+        let now = self.nodes[node].clock.borrow().now();
+        let stores = lock(&self.stores);
+        let replica = stores.replica(node);
+        let lacks = mark.as_ref().is_some_and(|mark| {
+            let held = replica.find(&mark.id);
+            held.is_none_or(|held| !held.version.state.decrypts())
+        });
+        let active = replica.held.iter().any(|held| held.version.state.is_active(now));
+        let refused = matches!(stores.moods[node], Mood::NoWraps | Mood::NoUse | Mood::Lies);
+        [
+            (Cause::Lacks, lacks),
+            (Cause::NoneActive, mark.is_none() && !active),
+            (Cause::Refused, refused),
+        ]
+    }
+
+    /// Why this node's Status and Encrypt may fail now; `None` if they must not.
+    pub(crate) fn excuse(&self, node: usize) -> Option<&'static str> {
+        let record = self.nodes[node].record.borrow();
+        let now = Instant::now();
+        let within = |since: Instant, limit: Duration| now.saturating_duration_since(since) < limit;
+        if self.nodes[node].daemon.borrow().is_none() || record.up_since.is_none_or(|up| within(up, STARTING)) {
+            return Some("it does not run, or has just begun to");
+        }
+        let held = |cause: Cause| {
+            let known = record.causes.get(&cause);
+            known.is_some_and(|(_, until)| within(*until, RECOVERING))
+        };
+        if held(Cause::Lacks) {
+            return Some("its store lacks what it has reported");
+        }
+        if held(Cause::NoneActive) {
+            return Some("no version is active by its clock");
+        }
+        if held(Cause::Refused) {
+            return Some("its store refuses");
+        }
+        let Some(bad) = record.bad_since else {
+            return within(record.good_since, RECOVERING)
+                .then_some("its store has just come back")
+                .filter(|_| record.good_since > self.start);
+        };
+        let policy = &self.setup.policy;
+        if !record.well_when_bad {
+            Some("it was not well when its store went away")
+        } else if !policy.has_reserve() {
+            Some("its store is away, and it keeps no keys")
+        } else if !within(bad, policy.tolerate.saturating_sub(NOTICED)) {
+            Some("its store has been away for too long")
+        } else if record.refused_read.is_some_and(|refused| within(refused, REFUSED_READ)) {
+            Some("it has just refused a read for want of its store")
+        } else {
+            None
+        }
+    }
+
+    /// Why a node may be unable to open a value under this version; `None` if it must.
+    pub(crate) fn excuse_read(&self, node: usize, dek: usize, id: &KeyId) -> Option<&'static str> {
+        let record = self.nodes[node].record.borrow();
+        let now = Instant::now();
+        let within = |since: Instant, limit: Duration| now.saturating_duration_since(since) < limit;
+        if record.up_since.is_none_or(|up| within(up, STARTING)) {
+            return Some("it has just begun to run");
+        }
+        let known = {
+            let stores = lock(&self.stores);
+            stores
+                .replica(node)
+                .find(id)
+                .and_then(|held| Some((held.since?, held.fresh)))
+        };
+        let Some((since, fresh)) = known else {
+            return Some("its store lacks the version, or has retired it");
+        };
+        if within(since, if fresh { UNKNOWN } else { RECOVERING + UNKNOWN }) {
+            return Some("its store got the version a moment ago");
+        }
+        if matches!(record.mood, Mood::NoUse | Mood::Lies) {
+            return Some("its store refuses");
+        }
+        match record.bad_since {
+            None if within(record.mood_since, RECOVERING + UNKNOWN) && record.mood_since > self.start => {
+                Some("its store has just come back")
+            }
+            None => None,
+            Some(bad) if self.must_be_cached(&record, dek, bad, since) => None,
+            Some(_) => Some("its store is away"),
+        }
+    }
+
+    /// What was opened before an outage is opened all through it.
+    fn must_be_cached(&self, record: &Record, dek: usize, bad: Instant, since: Instant) -> bool {
+        let policy = &self.setup.policy;
+        let roomy = policy.cache_capacity.get() >= 1000 && policy.has_reserve();
+        let unwrapped = record.unwrapped.get(&dek);
+        roomy
+            && unwrapped.is_some_and(|unwrapped| {
+                let age = bad.saturating_duration_since(*unwrapped);
+                *unwrapped < bad && since < *unwrapped && age + NOTICED < policy.cache_ttl
+            })
+    }
+}

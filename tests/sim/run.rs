@@ -1,0 +1,157 @@
+//! Runs a schedule to its end, mends everything, and looks whether all is well then.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use dekhand::root_key::version::State;
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+use tokio::time::sleep_until;
+
+use crate::connection::Connection;
+use crate::operator;
+use crate::operator::Command;
+use crate::plan::Plan;
+use crate::plan::Step;
+use crate::store::Mood;
+use crate::store::lock;
+use crate::world::NODES;
+use crate::world::Violation;
+use crate::world::World;
+
+/// What came of a schedule.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) violation: Option<Violation>,
+    pub(crate) story: Vec<String>,
+    pub(crate) calls: u64,
+    pub(crate) switches: u64,
+    pub(crate) seconds: u64,
+}
+
+/// Runs a schedule; `tells` its story.
+pub(crate) fn run(plan: &Plan, tells: bool) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let world = World::new(plan.setup.clone(), tells);
+        tokio::select! {
+            biased;
+            () = world.violated.notified() => {}
+            () = play(&world, plan) => {}
+        }
+        Outcome {
+            violation: world.violation.borrow().clone(),
+            story: world
+                .story
+                .as_ref()
+                .map(|story| story.borrow().clone())
+                .unwrap_or_default(),
+            calls: world.calls.get(),
+            switches: world.switches.get(),
+            seconds: world.start.elapsed().as_secs(),
+        }
+    })
+}
+
+async fn play(world: &Rc<World>, plan: &Plan) {
+    tokio::task::spawn_local(world.clone().carry());
+    tokio::task::spawn_local(look(world.clone()));
+    operator::run(world, 0, Command::Create).await;
+    lock(&world.stores).spread();
+    for node in NODES {
+        world.start_daemon(node);
+        world.start_api(node);
+    }
+    for node in NODES {
+        tokio::task::spawn_local(ask(world.clone(), node));
+    }
+    for (at, step) in &plan.steps {
+        sleep_until(world.start + Duration::from_secs(*at)).await;
+        world.perform(step);
+    }
+    sleep_until(world.start + Duration::from_secs(plan.setup.length)).await;
+    mend(world).await;
+    all_is_well(world).await;
+}
+
+/// Nobody may miss a moment at which something ails a node.
+async fn look(world: Rc<World>) {
+    loop {
+        sleep(Duration::from_secs(5)).await;
+        world.look();
+    }
+}
+
+/// Asks a daemon again and again to do what its Status says.
+async fn ask(world: Rc<World>, node: usize) {
+    let connection = Connection::default();
+    loop {
+        sleep(Duration::from_secs(87)).await;
+        if let Ok(status) = connection.status(&world, node).await {
+            connection
+                .encrypt(&world, node, b"a payload", Some(&status.key_id))
+                .await
+                .ok();
+        }
+    }
+}
+
+/// Everything that can be mended is.
+async fn mend(world: &Rc<World>) {
+    world.tell(|| "everything is mended".into());
+    for node in NODES {
+        world.perform(&Step::Mood(node, Mood::Good));
+        world.perform(&Step::SetClock(node, 0));
+    }
+    for replica in NODES {
+        world.perform(&Step::Join(replica));
+    }
+    // Commands that run come to their end, and what is on its way arrives.
+    sleep(Duration::from_secs(600)).await;
+    for node in NODES {
+        let step = Step::Start {
+            node,
+            keeps_state: true,
+        };
+        world.perform(&step);
+        let mark = world.nodes[node].mark();
+        let held = mark
+            .as_ref()
+            .map(|mark| lock(&world.stores).replica(node).find(&mark.id).cloned());
+        match held {
+            Some(None) => {
+                world.perform(&Step::BringBack(node));
+                let missing = mark.is_some_and(|mark| lock(&world.stores).replica(node).find(&mark.id).is_none());
+                if missing {
+                    operator::run(world, node, Command::AcceptLoss).await;
+                }
+            }
+            Some(Some(held)) if matches!(held.version.state, State::RetiredSince(_)) => {
+                operator::run(world, node, Command::Restore).await;
+            }
+            Some(Some(_)) | None => {}
+        }
+    }
+    sleep(Duration::from_secs(300)).await;
+}
+
+/// Every daemon is ok and does what it says, and every API server, started afresh, reads and writes.
+async fn all_is_well(world: &Rc<World>) {
+    for node in NODES {
+        world.start_api(node);
+    }
+    sleep(Duration::from_secs(30)).await;
+    for node in NODES {
+        let api = world.nodes[node].api.borrow().clone().unwrap();
+        api.list().await;
+        api.write(0);
+        if let Some(excuse) = world.excuse(node) {
+            world.tell(|| format!("node {node} is not well at the end: {excuse}"));
+        }
+    }
+}
