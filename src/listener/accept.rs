@@ -118,7 +118,8 @@ impl<S: Service> Acceptor<S> {
         let Ok(peer) = stream.peer_cred() else {
             return;
         };
-        let (uid, pid) = (peer.uid(), peer.pid());
+        // 0 stands for a process that this one's namespace has no number for.
+        let (uid, pid) = (peer.uid(), peer.pid().filter(|pid| *pid > 0));
         if !self.peers.admits(uid) {
             self.metrics.refused_peers.inc();
             if let Some(suppressed) = self.refused_peers.pass() {
@@ -186,10 +187,9 @@ impl<S: Service> Acceptor<S> {
     }
 
     /// Without descriptors the next connection has that of another one, as if all places were taken. Whether that may
-    /// have helped.
+    /// have helped; where the whole machine has none, somebody else would take it.
     fn make_descriptor(&mut self, error: &io::Error) -> bool {
-        let exhausted = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-        if !error.raw_os_error().is_some_and(|code| exhausted.contains(&code)) {
+        if error.raw_os_error() != Some(Errno::MFILE.raw_os_error()) {
             return false;
         }
         // Who comes is known only once it is accepted.

@@ -16,6 +16,10 @@ const SILENT: u8 = 0;
 const SPOKE: u8 = 1;
 const CALLED: u8 = 2;
 
+/// A process keeps so many connections on which it has called, whoever comes: an API server has one for each provider
+/// entry, and twice as many while it reloads.
+const KEPT: usize = 4;
+
 /// The process at the other end of a connection. Where the kernel can't name it, as from another container, all
 /// processes of a uid are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,8 +106,8 @@ impl Seats {
 
     /// Closes a connection of the process that has the most of them: the oldest of those that sent nothing, else the
     /// oldest of those that sent only the preface or drip headers, else the one that has not called for the longest
-    /// time. One that has called is closed only for a process that has fewer connections also with this one more: no
-    /// process can keep others out, nor push them out.
+    /// time. One that has called is closed only if its process has more than it keeps in any case, and more than the
+    /// newcomer's also with this one: no process can keep others out, nor push them out.
     pub(super) fn close_one(&mut self, newcomer: Process) -> Admission {
         let mut counts = HashMap::from([(newcomer, 1_usize)]);
         for (_, seat) in self.taken.values() {
@@ -118,7 +122,13 @@ impl Seats {
                 let (stage, last) = (seat.stage.load(Ordering::Relaxed), seat.last.load(Ordering::Relaxed));
                 (Reverse(of(&seat.process)), stage, last, *id, task, seat.process)
             })
-            .filter(|(Reverse(count), stage, ..)| *count > wanted || *count == wanted && *stage < CALLED)
+            .filter(|(Reverse(count), stage, ..)| {
+                if *stage < CALLED {
+                    *count >= wanted
+                } else {
+                    *count > wanted.max(KEPT)
+                }
+            })
             .min_by_key(|(count, stage, last, ..)| (*count, *stage, *last))
             .map(|(_, stage, _, id, task, process)| {
                 task.abort();
@@ -197,6 +207,26 @@ mod tests {
             assert_eq!(seats.make_room(ONE), Admission::Full);
         }
         assert!(!is_closed(task).await);
+    }
+
+    #[tokio::test]
+    async fn a_process_of_few_connections_keeps_them_however_many_others_come() {
+        let mut seats = Seats::default();
+        let process = |pid| Process { uid: 0, pid: Some(pid) };
+        let mut few: Vec<_> = (0..KEPT).map(|_| sit(&mut seats, ONE)).collect();
+        for pid in 10..74 - i32::try_from(KEPT).unwrap() {
+            few.push(sit(&mut seats, process(pid)));
+        }
+        assert_eq!(seats.taken(), SEATS);
+        for (seat, _) in &few {
+            seat.called();
+        }
+        for pid in 100..200 {
+            assert_eq!(seats.make_room(process(pid)), Admission::Full);
+        }
+        for (_, task) in few {
+            assert!(!is_closed(task).await);
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::footprint::ALLOWANCE_KIB;
 use crate::footprint::Footprint;
+use crate::footprint::MOST_KIB;
 use crate::good::Good;
 use crate::good::Seen;
 use crate::run::Daemon;
@@ -134,6 +135,9 @@ pub(crate) fn happen(daemon: &Daemon, scene: &Scene, first: &Footprint, abuse: i
     let mut complaints = seen.words.clone();
     if seen.worst_status >= STATUS {
         complaints.push(format!("Status took {:?}", seen.worst_status));
+    }
+    if most > MOST_KIB {
+        complaints.push(format!("took {most} KiB, more than {MOST_KIB}"));
     }
     if !is_back {
         complaints.push(format!(

@@ -1,5 +1,7 @@
 //! Every abuse in turn, and all at once, as a table: `cargo test --test abuse -- --nocapture`.
 
+use std::time::Duration;
+
 use crate::blocks;
 use crate::floods;
 use crate::footprint::Footprint;
@@ -88,6 +90,37 @@ fn no_abuse_hurts_who_behaves_and_all_that_it_took_is_given_back() {
     table.end();
 }
 
+#[test]
+fn what_is_done_again_and_again_leaves_no_more_than_before() {
+    let _alone = alone();
+    let dev = Dev::start();
+    let scene = Scene {
+        lasts: Duration::from_millis(200),
+        ..Scene::new(dev.socket())
+    };
+    let abuses: [(&str, Abuse); 6] = [
+        ("100 connections that called once", strangers::called_once),
+        ("rapid reset, 4 x 10,000", floods::rapid_reset),
+        ("flood of whole calls", floods::calls),
+        ("HPACK: 16,000 references to 4 kB", blocks::references),
+        ("10,000 cancelled calls", unfinished::cancelled),
+        ("malformed protobuf", messages::malformed),
+    ];
+    for (name, abuse) in abuses {
+        let mut footprints = Vec::new();
+        for _ in 0..6 {
+            drop(abuse(&scene));
+            footprints.push(Footprint::of(&dev.daemon));
+        }
+        let memory: Vec<_> = footprints.iter().map(|footprint| footprint.memory).collect();
+        println!("{name}: {memory:?} KiB");
+        assert!(
+            memory[5] <= memory[2] + (2 << 10),
+            "{name} leaves more each time: {memory:?} KiB"
+        );
+    }
+}
+
 fn all(scene: &Scene) -> Held {
     std::thread::scope(|threads| {
         let all: Vec<_> = ABUSES.iter().map(|(_, abuse)| threads.spawn(|| abuse(scene))).collect();
@@ -116,7 +149,6 @@ impl Table {
             after,
             complaints,
         } = outcome;
-        let descriptors = |of: &Footprint| of.descriptors.map_or("?".into(), |count| count.to_string());
         println!(
             "| {name:<42} | {:>5} | {:>5} | {:>6} | {:>9} | {:>9} | {:>7} | {:>18} | {most:>6} | {:>6} | {:>4} -> {:<3} | {} -> {}  | {:>5.2} |",
             seen.calls,
@@ -127,8 +159,8 @@ impl Table {
             seen.newcomers_refused,
             before.memory,
             after.memory,
-            descriptors(&before),
-            descriptors(&after),
+            before.descriptors,
+            after.descriptors,
             before.threads,
             after.threads,
             after.processor - before.processor,

@@ -30,6 +30,9 @@ pub(crate) const V1_VERSION: &str = "/v1beta1.KeyManagementService/Version";
 pub(crate) const V1_ENCRYPT: &str = "/v1beta1.KeyManagementService/Encrypt";
 pub(crate) const V1_DECRYPT: &str = "/v1beta1.KeyManagementService/Decrypt";
 
+/// As old API servers send it, so that the listener looks at all that comes and not only at the first call.
+const AUTHORITY: &str = "/run/dekhand/kms.sock";
+
 /// So long a hostile caller waits for the daemon before it goes on without it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -60,7 +63,7 @@ pub(crate) fn call(path: &str) -> Vec<u8> {
 pub(crate) fn request(method: &str, path: &str, content_type: &str) -> Vec<u8> {
     let mut block = vec![0x86]; // :scheme http
     // :method, :path, :authority, content-type: literals without indexing, their names from the static table.
-    for (name, value) in [(2, method), (4, path), (1, "localhost"), (31, content_type)] {
+    for (name, value) in [(2, method), (4, path), (1, AUTHORITY), (31, content_type)] {
         integer(&mut block, 0, 4, name);
         text(&mut block, value);
     }

@@ -60,7 +60,11 @@ async fn a_storm_of_bad_values_at_a_slow_token_is_too_much_at_once_and_no_outage
     node.token.forget_calls();
     let storm = (1_u16..=1000).map(|number| {
         let (caller, bad) = (&callers[usize::from(number) % callers.len()], forged(&stock[0], number));
-        async move { caller.decrypt(&bad).await.unwrap_err().code() }
+        async move {
+            // In waves: how slow the token is shows with the first of them.
+            tokio::time::sleep(Duration::from_millis(u64::from(number / 100) * 200)).await;
+            caller.decrypt(&bad).await.unwrap_err().code()
+        }
     });
     let storm = async {
         let mut codes = BTreeMap::new();
