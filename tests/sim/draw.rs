@@ -104,6 +104,12 @@ impl Draw {
             }
             let active = at + lead;
             self.moments.extend([at, active, active]);
+            if self.chance.percent(5) {
+                // A node that can't make a data key of the new version before its date.
+                let node = self.node();
+                self.at(at.saturating_sub(5), Step::Mood(node, Mood::NoWraps));
+                self.at(active + 5 * MINUTE, Step::Mood(node, Mood::Good));
+            }
             if self.chance.percent(70) {
                 let (node, later) = (self.node(), self.chance.within(4 * MINUTE, 20 * MINUTE));
                 self.at(active + later, Step::Migrate(node));
@@ -152,7 +158,8 @@ impl Draw {
         let end = at + end;
         let node = self.node();
         match self.chance.within(0, 99) {
-            0..30 => self.outage(at, end, node),
+            0..25 => self.outage(at, end, node),
+            25..30 => self.long_outage(at, node),
             30..42 => {
                 let mood = self.chance.pick(&[Mood::NoWraps, Mood::NoUse, Mood::Lies]);
                 self.at(at, Step::Mood(node, mood));
@@ -209,6 +216,17 @@ impl Draw {
             let keeps_state = true;
             self.at(end + 5, Step::Start { node, keeps_state });
         }
+    }
+
+    /// A node that must live off its memory, while API servers come to read everything.
+    fn long_outage(&mut self, at: u64, node: usize) {
+        let mood = self.chance.pick(&[Mood::Away, Mood::Hangs]);
+        let lasts = self.chance.within(20 * MINUTE, 100 * MINUTE);
+        self.at(at.saturating_sub(2 * MINUTE), Step::RestartApi(node));
+        self.at(at, Step::Mood(node, mood));
+        self.at(at + lasts / 2, Step::ReloadApi(node));
+        self.at(at + lasts / 2 + 30, Step::List(node));
+        self.at(at + lasts, Step::Mood(node, Mood::Good));
     }
 
     /// A backup from before something, restored after it, and what people do then.

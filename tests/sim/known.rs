@@ -31,6 +31,10 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             "a_node_that_has_not_noticed_an_accepted_loss_is_still_forgiven",
             loss_accepted(),
         ),
+        (
+            "a_version_without_a_proven_data_key_is_not_switched_to",
+            wraps_refused_before_an_activation(),
+        ),
         ("a_restored_backup_turns_nothing_back", backup_restored()),
         ("a_boot_in_1970_turns_nothing_back", boot_in_1970()),
         ("two_operators_rotate_at_once", two_operators()),
@@ -80,6 +84,16 @@ fn outage_longer_than_the_ttl() -> Plan {
         (40 * MINUTE, Step::ReloadApi(0)),
         (45 * MINUTE, Step::List(0)),
         (55 * MINUTE, Step::Mood(0, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
+fn wraps_refused_before_an_activation() -> Plan {
+    let setup = Setup::quiet(Topology::Shared, Flavour::Token);
+    let steps = vec![
+        (4 * MINUTE, Step::Mood(2, Mood::NoWraps)),
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(6 * MINUTE))),
+        (30 * MINUTE, Step::Mood(2, Mood::Good)),
     ];
     schedule(setup, steps)
 }
