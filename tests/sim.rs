@@ -105,7 +105,7 @@ fn repeats(seed: u64) -> bool {
     let plan = Plan::of_seed(seed);
     let same = run::run(&plan, true).story == run::run(&plan, true).story;
     if !same {
-        println!("seed {seed} tells another story each time");
+        println!("unrepeatable: seed {seed} tells another story each time");
     }
     same
 }
