@@ -28,6 +28,8 @@ mod link;
 mod operator;
 #[path = "sim/options.rs"]
 mod options;
+#[path = "sim/panics.rs"]
+mod panics;
 #[path = "sim/plan.rs"]
 mod plan;
 #[path = "sim/record.rs"]
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    panics::watch();
     if let Some(seed) = options.seed {
         return one(&format!("seed {seed}"), &Plan::of_seed(seed));
     }

@@ -20,12 +20,27 @@ const LOOK: Duration = Duration::from_millis(250);
 /// avoids. Here it stays short: the simulation is about the daemon.
 const DIAL: Duration = Duration::from_secs(5);
 
+/// Status never takes longer.
+const SOON: Duration = Duration::from_secs(1);
+
 /// A connection that is made again when it broke.
 #[derive(Default)]
 pub(crate) struct Connection {
     broken: RefCell<Option<Instant>>,
     /// When a call found no daemon, or lost it.
     last_broken: RefCell<Option<Instant>>,
+}
+
+/// Asks for the status: from memory, so that no trouble of its store slows it.
+async fn asked(door: &mut Door, world: &World, node: usize) -> Result<StatusResponse, Failure> {
+    let begun = Instant::now();
+    let answer = door.status().await;
+    if begun.elapsed() > SOON {
+        world.violate("Status answers within 1 s", || {
+            format!("Status of node {node} took {:?}", begun.elapsed())
+        });
+    }
+    answer
 }
 
 impl Connection {
@@ -78,7 +93,7 @@ impl Connection {
 
     pub(crate) async fn status(&self, world: &World, node: usize) -> Result<StatusResponse, Failure> {
         let (mut door, since) = self.door(world, node).await?;
-        let answer = door.status().await;
+        let answer = asked(&mut door, world, node).await;
         let answer = self.answered(world, node, since, answer)?;
         world.judge_status(node, &answer);
         answer
@@ -95,8 +110,11 @@ impl Connection {
         let (mut door, since) = self.door(world, node).await?;
         let answer = door.encrypt(payload).await;
         let answer = self.answered(world, node, since, answer)?;
-        let after = door.status().await;
+        let after = asked(&mut door, world, node).await;
         world.judge_encrypt(node, promised, &answer, &after);
+        if let Err(failure) = &answer {
+            world.judge_reserve(node, failure, &after);
+        }
         answer
     }
 
@@ -109,6 +127,10 @@ impl Connection {
         let answer = door.decrypt(&sealed).await;
         let answer = self.answered(world, node, since, answer)?;
         world.judge_decrypt(node, dek, &answer);
+        if let Err(failure) = &answer {
+            let after = asked(&mut door, world, node).await;
+            world.judge_reserve(node, failure, &after);
+        }
         match answer {
             Ok(payload) if payload == seed => Ok(()),
             Ok(_) => Err(Failure::new(Code::Internal, "another seed came back")),

@@ -91,7 +91,12 @@ impl Daemon {
         });
         let routes = kms::routes(envelope.clone(), &options, Arc::new(AtomicBool::new(false)));
         let span = tracing::info_span!("daemon", node);
-        let task = tokio::spawn(async move { envelope.run().await }.instrument(span));
+        let keeper = async move {
+            envelope.run().await;
+            // The app ends when its keeper does.
+            panic!("the keeper of node {node} has ended");
+        };
+        let task = tokio::spawn(keeper.instrument(span));
         Self {
             routes,
             task,

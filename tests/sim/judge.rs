@@ -11,7 +11,6 @@ use tonic::Code;
 use crate::daemon::Failure;
 use crate::daemon::Sealed;
 use crate::record::Cause;
-use crate::record::NOTICED;
 use crate::record::STARTING;
 use crate::store::Held;
 use crate::store::Mood;
@@ -34,6 +33,7 @@ impl World {
             Ok(status) => match status.key_id.parse::<KeyId>() {
                 Ok(id) if lock(&self.stores).known(&id).is_some() => {
                     self.judge_key_id(node, &id);
+                    self.end_of_forgiveness(node, &id);
                     self.judge_ok(node, &id);
                     self.judge_date(node, &id);
                 }
@@ -62,7 +62,7 @@ impl World {
             .as_ref()
             .is_some_and(|last| lock(&self.stores).known(last).unwrap().number > number);
         let back = record.key_ids.contains(id) || lower;
-        if std::mem::take(&mut record.forgiven) {
+        if record.forgiven {
             record.key_ids.clear();
         } else if back {
             let last = last.map(|last| self.name_of(&last)).unwrap_or_default();
@@ -79,25 +79,33 @@ impl World {
         record.key_ids.push(id.clone());
     }
 
+    /// What lets a node go back ends when its state directory names what it reports: then it has noticed.
+    fn end_of_forgiveness(&self, node: usize, id: &KeyId) {
+        let machine = &self.nodes[node];
+        if machine.record.borrow().forgiven && machine.mark().is_some_and(|mark| mark.id == *id) {
+            machine.record.borrow_mut().forgiven = false;
+        }
+    }
+
     /// A node that can't do what Status says must not say it, once it can know.
     fn judge_ok(&self, node: usize, id: &KeyId) {
         let record = self.nodes[node].record.borrow();
-        let now = Instant::now();
+        let (now, noticed) = (Instant::now(), self.setup.noticed());
         let for_long = |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
-        if record.up_since.is_none_or(|up| !for_long(up, NOTICED)) {
+        if record.up_since.is_none_or(|up| !for_long(up, noticed)) {
             return;
         }
         let policy = &self.setup.policy;
         let reason = match record.bad_since {
-            Some(bad) if !policy.has_reserve() && for_long(bad, NOTICED) => "its store is away and it keeps no keys",
-            Some(bad) if for_long(bad, policy.tolerate + NOTICED) => "its store is away for too long",
+            Some(bad) if !policy.has_reserve() && for_long(bad, noticed) => "its store is away and it keeps no keys",
+            Some(bad) if for_long(bad, policy.tolerate + noticed) => "its store is away for too long",
             Some(_) => return,
-            None if !for_long(record.good_since, NOTICED) => return,
+            None if !for_long(record.good_since, noticed) => return,
             None => {
                 let lacks = record.causes.get(&Cause::Lacks);
-                let lacks = lacks.is_some_and(|(since, until)| *until == now && for_long(*since, NOTICED));
+                let lacks = lacks.is_some_and(|(since, until)| *until == now && for_long(*since, noticed));
                 match record.mood {
-                    Mood::NoUse | Mood::Lies if for_long(record.mood_since, NOTICED) => "its store unwraps nothing",
+                    Mood::NoUse | Mood::Lies if for_long(record.mood_since, noticed) => "its store unwraps nothing",
                     _ if lacks => "its store lacks what it has reported",
                     _ => return,
                 }
@@ -111,8 +119,8 @@ impl World {
     /// A version whose date has passed encrypts, where the node could know of it.
     fn judge_date(&self, node: usize, id: &KeyId) {
         let record = self.nodes[node].record.borrow();
-        let now = Instant::now();
-        let for_long = |since: Instant| now.saturating_duration_since(since) > NOTICED;
+        let (now, noticed) = (Instant::now(), self.setup.noticed());
+        let for_long = |since: Instant| now.saturating_duration_since(since) > noticed;
         if record.up_since.is_none_or(|up| !for_long(up)) || record.causes.values().any(|(_, until)| !for_long(*until))
         {
             return;
@@ -124,7 +132,7 @@ impl World {
             Some(bad) if record.well_when_bad => bad,
             _ => return,
         };
-        if record.bad_since.is_some() && seen.saturating_duration_since(record.good_since) <= NOTICED {
+        if record.bad_since.is_some() && seen.saturating_duration_since(record.good_since) <= noticed {
             return;
         }
         let calendar = self.nodes[node].clock.borrow().now();
@@ -134,10 +142,10 @@ impl World {
             held.version
                 .state
                 .is_active(Timestamp::from_unix(calendar.unix().saturating_sub(5)))
-                && known.is_some_and(|known| seen.saturating_duration_since(known) > NOTICED)
+                && known.is_some_and(|known| seen.saturating_duration_since(known) > noticed)
                 && record
                     .up_since
-                    .is_some_and(|up| seen.saturating_duration_since(up) > NOTICED)
+                    .is_some_and(|up| seen.saturating_duration_since(up) > noticed)
         };
         let versions = stores.replica(node);
         let highest = versions
@@ -207,18 +215,33 @@ impl World {
     fn waits_for_data_key(&self, node: usize) -> Option<&'static str> {
         let record = self.nodes[node].record.borrow();
         let tight = self.setup.policy.max_uses < 1000 || self.setup.policy.max_age < Duration::from_secs(12 * 3600);
-        let lately = record.bad_since.is_some_and(|bad| bad.elapsed() < NOTICED);
+        let lately = record.bad_since.is_some_and(|bad| bad.elapsed() < self.setup.noticed());
         (tight && lately).then_some("the next data key can't be made yet")
     }
 
     /// Status has just said ok: Encrypt must work, but for what can't be known yet.
     fn judge_promise(&self, node: usize, promised: Option<&str>, failure: &Failure) {
-        let record = self.nodes[node].record.borrow();
-        let unknown_yet =
-            record.mood_since.elapsed() < NOTICED || record.up_since.is_none_or(|up| up.elapsed() < STARTING);
+        let mut record = self.nodes[node].record.borrow_mut();
+        let lately = record.mood_since.elapsed() < self.setup.noticed();
+        // Probes seldom wrap: the first Encrypt finds out that no wrap is permitted.
+        let first =
+            record.mood == Mood::NoWraps && record.refused_wrap.is_none_or(|refused| refused < record.mood_since);
+        let unknown_yet = lately || first || record.up_since.is_none_or(|up| up.elapsed() < STARTING);
+        record.refused_wrap = Some(Instant::now());
         if promised.is_some() && !unknown_yet {
             self.violate("no node ok that cannot do what it says", || {
                 format!("Status of node {node} was ok a moment before Encrypt failed: {failure}")
+            });
+        }
+    }
+
+    /// Without a reserve a node that could not do a thing for want of its store says so from that moment on.
+    pub(crate) fn judge_reserve(&self, node: usize, failure: &Failure, after: &Result<StatusResponse, Failure>) {
+        let away = self.nodes[node].record.borrow().bad_since.is_some();
+        let keeps_none = !self.setup.policy.has_reserve();
+        if failure.code == Code::Unavailable && away && keeps_none && after.is_ok() {
+            self.violate("no node ok that cannot do what it says", || {
+                format!("node {node} keeps no keys, has just failed for want of its store ({failure}), and is ok")
             });
         }
     }
@@ -271,11 +294,12 @@ impl World {
         self.look_at(node);
         let excused = self.excuse(node).is_some() || disconnected();
         let record = self.nodes[node].record.borrow();
-        let lately = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() < NOTICED);
+        let noticed = self.setup.noticed();
+        let lately = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() < noticed);
         let lately = lately(record.up_since) || record.causes.values().any(|(_, until)| lately(Some(*until)));
         let lately = lately
-            || record.good_since.elapsed() < NOTICED
-            || record.refused_read.is_some_and(|at| at.elapsed() < NOTICED);
+            || record.good_since.elapsed() < noticed
+            || record.refused_read.is_some_and(|at| at.elapsed() < noticed);
         self.tell(|| format!("api {node} can't write"));
         if !excused && !lately {
             self.violate("writes stop only when the design says so", || {

@@ -90,6 +90,12 @@ impl Setup {
         }
     }
 
+    /// A daemon knows what ails its store, or has changed in it, after so long without traffic: a probe, one that came
+    /// too early, and calls that hang.
+    pub(crate) fn noticed(&self) -> Duration {
+        2 * self.policy.probe_interval + Duration::from_secs(30)
+    }
+
     /// The finest step of dates in its stores.
     pub(crate) fn step(&self) -> Duration {
         match self.flavour {

@@ -18,12 +18,22 @@ use crate::world::World;
 pub(crate) const STARTING: Duration = Duration::from_secs(15);
 /// It is well again so long after what ailed it ended: the longest pause of its keeper, and calls that hung till then.
 const RECOVERING: Duration = Duration::from_secs(60);
-/// It knows what ails its store, or has changed in it, after so long without traffic: a probe, and calls that hang.
-pub(crate) const NOTICED: Duration = Duration::from_secs(150);
 /// A read that was refused for want of the store shows in Status for a minute; the call itself may end 10 s later.
 const REFUSED_READ: Duration = Duration::from_secs(75);
 /// What was unknown or proven bad is remembered for so long.
 const UNKNOWN: Duration = Duration::from_secs(15);
+
+/// How long reads may fail when its store is well again after this.
+fn reads_fail_for(mood: Mood) -> Duration {
+    match mood {
+        // It permits every unwrap.
+        Mood::Good | Mood::NoWraps => Duration::ZERO,
+        // What callers wait for is tried again, and a key that was not found is proven missing.
+        Mood::Away | Mood::Hangs | Mood::NoUse => Duration::from_secs(25),
+        // A wrapped key that was proven bad is remembered for a minute.
+        Mood::Lies => Duration::from_secs(75),
+    }
+}
 
 /// Why a node may be unable to encrypt although its store can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +57,10 @@ pub(crate) struct Record {
     pub(crate) mood_since: Instant,
     /// Whether it was well, and ran, when its store went away.
     pub(crate) well_when_bad: bool,
+    /// When an Encrypt failed last.
+    pub(crate) refused_wrap: Option<Instant>,
+    /// Until when reads may fail for what its store did.
+    pub(crate) reads_excused: Instant,
     pub(crate) refused_read: Option<Instant>,
     /// Since when a cause holds or held, and until when.
     pub(crate) causes: BTreeMap<Cause, (Instant, Instant)>,
@@ -74,6 +88,8 @@ impl Record {
             mood: Mood::Good,
             mood_since: now,
             well_when_bad: false,
+            refused_wrap: None,
+            reads_excused: now,
             refused_read: None,
             causes: BTreeMap::new(),
             key_ids: Vec::new(),
@@ -104,6 +120,7 @@ impl Record {
 
     pub(crate) fn mood(&mut self, mood: Mood, well: bool, now: Instant) {
         if mood != self.mood {
+            self.reads_excused = self.reads_excused.max(now + reads_fail_for(self.mood));
             (self.mood, self.mood_since) = (mood, now);
         }
         match (mood.is_outage(), self.bad_since) {
@@ -202,7 +219,7 @@ impl World {
             Some("it was not well when its store went away")
         } else if !policy.has_reserve() {
             Some("its store is away, and it keeps no keys")
-        } else if !within(bad, policy.tolerate.saturating_sub(NOTICED)) {
+        } else if !within(bad, policy.tolerate.saturating_sub(self.setup.noticed())) {
             Some("its store has been away for too long")
         } else if record.refused_read.is_some_and(|refused| within(refused, REFUSED_READ)) {
             Some("it has just refused a read for want of its store")
@@ -236,9 +253,7 @@ impl World {
             return Some("its store refuses");
         }
         match record.bad_since {
-            None if within(record.mood_since, RECOVERING + UNKNOWN) && record.mood_since > self.start => {
-                Some("its store has just come back")
-            }
+            None if now < record.reads_excused => Some("its store has just come back"),
             None => None,
             Some(bad) if self.must_be_cached(&record, dek, bad, since) => None,
             Some(_) => Some("its store is away"),
@@ -253,7 +268,7 @@ impl World {
         roomy
             && unwrapped.is_some_and(|unwrapped| {
                 let age = bad.saturating_duration_since(*unwrapped);
-                *unwrapped < bad && since < *unwrapped && age + NOTICED < policy.cache_ttl
+                *unwrapped < bad && since < *unwrapped && age + self.setup.noticed() < policy.cache_ttl
             })
     }
 }

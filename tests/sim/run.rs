@@ -11,6 +11,7 @@ use tokio::time::sleep_until;
 use crate::connection::Connection;
 use crate::operator;
 use crate::operator::Command;
+use crate::panics;
 use crate::plan::Plan;
 use crate::plan::Step;
 use crate::store::Mood;
@@ -37,13 +38,24 @@ pub(crate) fn run(plan: &Plan, tells: bool) -> Outcome {
         .build()
         .unwrap();
     let local = LocalSet::new();
+    panics::take();
     local.block_on(&runtime, async {
         let world = World::new(plan.setup.clone(), tells);
+        let mut played = {
+            let (world, steps) = (world.clone(), plan.steps.clone());
+            tokio::task::spawn_local(async move { play(&world, steps).await })
+        };
         tokio::select! {
             biased;
             () = world.violated.notified() => {}
-            () = play(&world, plan) => {}
+            panic = panics::one() => world.violate("nothing panics", || panic),
+            _ = &mut played => {}
         }
+        // The last task may have ended in the same moment as the schedule, or by a panic.
+        if let Some(panic) = panics::take() {
+            world.violate("nothing panics", || panic);
+        }
+        played.abort();
         Outcome {
             violation: world.violation.borrow().clone(),
             story: world
@@ -58,7 +70,7 @@ pub(crate) fn run(plan: &Plan, tells: bool) -> Outcome {
     })
 }
 
-async fn play(world: &Rc<World>, plan: &Plan) {
+async fn play(world: &Rc<World>, steps: Vec<(u64, Step)>) {
     tokio::task::spawn_local(world.clone().carry());
     tokio::task::spawn_local(look(world.clone()));
     operator::run(world, 0, Command::Create).await;
@@ -70,11 +82,11 @@ async fn play(world: &Rc<World>, plan: &Plan) {
     for node in NODES {
         tokio::task::spawn_local(ask(world.clone(), node));
     }
-    for (at, step) in &plan.steps {
+    for (at, step) in &steps {
         sleep_until(world.start + Duration::from_secs(*at)).await;
         world.perform(step);
     }
-    sleep_until(world.start + Duration::from_secs(plan.setup.length)).await;
+    sleep_until(world.start + Duration::from_secs(world.setup.length)).await;
     mend(world).await;
     all_is_well(world).await;
 }
