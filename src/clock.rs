@@ -102,6 +102,8 @@ enum Source {
 struct Turned {
     start: tokio::time::Instant,
     calendar_at_start: Mutex<u64>,
+    /// What its draws depend on besides the time.
+    seed: u64,
 }
 
 impl Clock {
@@ -112,9 +114,15 @@ impl Clock {
 
     /// A clock that starts at `calendar` and runs as tokio's does.
     pub fn turned(calendar: Timestamp) -> Self {
+        Self::turned_with(calendar, 0)
+    }
+
+    /// As [`Clock::turned`], with draws of its own: of two nodes that fail in one moment, each waits its own while.
+    pub fn turned_with(calendar: Timestamp, seed: u64) -> Self {
         Self(Source::Turned(Arc::new(Turned {
             start: tokio::time::Instant::now(),
             calendar_at_start: Mutex::new(calendar.unix()),
+            seed,
         })))
     }
 
@@ -148,7 +156,7 @@ impl Clock {
             return None;
         };
         let at_start = *turned.calendar_at_start.lock().unwrap_or_else(PoisonError::into_inner);
-        let moment = (at_start, turned.start.elapsed().as_millis());
+        let moment = (turned.seed, at_start, turned.start.elapsed().as_millis());
         // This hasher has no random seed.
         let mut hasher = std::hash::DefaultHasher::new();
         moment.hash(&mut hasher);
@@ -195,5 +203,13 @@ mod tests {
         assert_eq!((clock.now().unix(), clock.boottime()), (1005, Duration::from_secs(5)));
         clock.set_calendar(Timestamp::from_unix(10));
         assert_eq!((clock.now().unix(), clock.boottime()), (10, Duration::from_secs(5)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turned_clocks_of_several_seeds_draw_apart_from_each_other_and_each_the_same_again() {
+        let draws = |seed| Clock::turned_with(Timestamp::from_unix(1000), seed).draw();
+        let all: std::collections::BTreeSet<_> = (0..16).map(draws).collect();
+        assert!(all.len() > 8, "{all:?}");
+        assert_eq!(draws(3), draws(3));
     }
 }
