@@ -51,6 +51,9 @@ use crate::options::Options;
 use crate::plan::Plan;
 use crate::run::Outcome;
 
+/// Every so many-th seed is run twice.
+const REPEATED: u64 = 50;
+
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
@@ -132,7 +135,10 @@ fn many(options: &Options) -> ExitCode {
                     if seed >= end || failed.lock().unwrap().len() >= options.failures {
                         return;
                     }
-                    let outcome = run::run(&Plan::of_seed(seed), options.story);
+                    let mut outcome = run::run(&Plan::of_seed(seed), options.story);
+                    if seed.is_multiple_of(REPEATED) {
+                        outcome.demand_repeated(&run::run(&Plan::of_seed(seed), false));
+                    }
                     calls.fetch_add(outcome.calls, Ordering::Relaxed);
                     switches.fetch_add(outcome.switches, Ordering::Relaxed);
                     hours.fetch_add(outcome.seconds / 3600, Ordering::Relaxed);

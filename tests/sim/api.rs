@@ -95,9 +95,11 @@ impl Provider {
         let Ok(status) = self.connection.status(world, node).await else {
             return false;
         };
-        if status.healthz != "ok" || status.version != "v2" || status.key_id.is_empty() {
+        if status.key_id.is_empty() {
             return false;
         }
+        // A bad word in `healthz`, or another version, makes the check red and stops no writes.
+        let good = status.healthz == "ok" && status.version == "v2";
         if let Some(state) = self
             .state
             .borrow_mut()
@@ -105,7 +107,7 @@ impl Provider {
             .filter(|state| state.key_id == status.key_id)
         {
             state.expires = until;
-            return true;
+            return good;
         }
         let draw = |part| hash(&[self.seed, part, world.etcd.borrow().deks.len() as u64]).to_le_bytes();
         let mut seed = [0; 32];
@@ -134,7 +136,7 @@ impl Provider {
             key_id,
             expires: until,
         });
-        true
+        good
     }
 
     /// The seed of a stored value; without single flight.

@@ -51,17 +51,17 @@ impl Connection {
             .is_some_and(|when| when.elapsed() < Duration::from_secs(90))
     }
 
-    /// The way to the daemon, and since when that runs. Waits for it as long as a call may.
+    /// The way to the daemon, and since when that runs. What waits for it has so much less time for the call.
     async fn door(&self, world: &World, node: usize) -> Result<(Door, Instant), Failure> {
-        let begun = Instant::now();
+        let until = Instant::now() + TIMEOUT;
         loop {
             let dials = self.broken.borrow().is_none_or(|since| since.elapsed() >= DIAL);
             if let Some(daemon) = world.nodes[node].daemon.borrow().as_ref().filter(|_| dials) {
                 *self.broken.borrow_mut() = None;
-                return Ok((daemon.door(), daemon.since));
+                return Ok((daemon.door(until), daemon.since));
             }
             self.broke();
-            if begun.elapsed() >= TIMEOUT {
+            if Instant::now() >= until {
                 return Err(Failure::new(Code::DeadlineExceeded, "no connection"));
             }
             sleep(LOOK).await;
@@ -82,7 +82,7 @@ impl Connection {
         since: Instant,
         answer: Result<T, Failure>,
     ) -> Result<Result<T, Failure>, Failure> {
-        world.calls.set(world.calls.get() + 1);
+        world.count(node, answer.as_ref().map_or_else(|failure| failure.code, |_| Code::Ok));
         let daemon = world.nodes[node].daemon.borrow();
         if daemon.as_ref().is_some_and(|daemon| daemon.since == since) {
             return Ok(answer);
@@ -110,7 +110,7 @@ impl Connection {
         let (mut door, since) = self.door(world, node).await?;
         let answer = door.encrypt(payload).await;
         let answer = self.answered(world, node, since, answer)?;
-        let after = asked(&mut door, world, node).await;
+        let after = asked(&mut door.again(), world, node).await;
         world.judge_encrypt(node, promised, &answer, &after);
         if let Err(failure) = &answer {
             world.judge_reserve(node, failure, &after);
@@ -128,7 +128,7 @@ impl Connection {
         let answer = self.answered(world, node, since, answer)?;
         world.judge_decrypt(node, dek, &answer);
         if let Err(failure) = &answer {
-            let after = asked(&mut door, world, node).await;
+            let after = asked(&mut door.again(), world, node).await;
             world.judge_reserve(node, failure, &after);
         }
         match answer {

@@ -105,9 +105,10 @@ impl Daemon {
     }
 
     /// A caller's side of its socket.
-    pub(crate) fn door(&self) -> Door {
+    pub(crate) fn door(&self, until: Instant) -> Door {
         Door {
             client: KeyManagementServiceClient::new(self.routes.clone()),
+            until,
         }
     }
 }
@@ -121,11 +122,21 @@ impl Drop for Daemon {
 /// Calls one daemon, as the listener hands calls to the services.
 pub(crate) struct Door {
     client: KeyManagementServiceClient<Routes>,
+    /// When the caller's patience ends.
+    until: Instant,
 }
 
 impl Door {
+    /// For the next call, with time of its own.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            until: Instant::now() + TIMEOUT,
+        }
+    }
+
     pub(crate) async fn status(&mut self) -> Result<StatusResponse, Failure> {
-        within(self.client.status(request(StatusRequest {}))).await
+        within(self.until, self.client.status(request(self.until, StatusRequest {}))).await
     }
 
     pub(crate) async fn encrypt(&mut self, payload: &[u8]) -> Result<Sealed, Failure> {
@@ -133,7 +144,7 @@ impl Door {
             plaintext: payload.to_vec(),
             uid: "sim".into(),
         };
-        let answer = within(self.client.encrypt(request(message))).await?;
+        let answer = within(self.until, self.client.encrypt(request(self.until, message))).await?;
         if !answer.annotations.is_empty() {
             return Err(Failure::new(Code::Unknown, "there are annotations"));
         }
@@ -150,20 +161,22 @@ impl Door {
             key_id: sealed.key_id.clone(),
             ..DecryptRequest::default()
         };
-        let answer = within(self.client.decrypt(request(message))).await?;
+        let answer = within(self.until, self.client.decrypt(request(self.until, message))).await?;
         Ok(answer.plaintext.clone())
     }
 }
 
-fn request<T>(message: T) -> Request<T> {
+fn request<T>(until: Instant, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.extensions_mut().insert(Deadline::after(TIMEOUT));
+    request
+        .extensions_mut()
+        .insert(Deadline::after(until.saturating_duration_since(Instant::now())));
     request
 }
 
 /// As the listener does: the caller's time ends the call.
-async fn within<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
-    match tokio::time::timeout(TIMEOUT, call).await {
+async fn within<T>(until: Instant, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
+    match tokio::time::timeout_at(until, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(Failure::new(status.code(), status.message())),
         Err(_) => Err(Failure::new(Code::DeadlineExceeded, "the request's time is over")),

@@ -30,6 +30,11 @@ impl World {
                     });
                 }
             }
+            Ok(status) if status.healthz != "ok" || status.version != "v2" => {
+                self.violate("what is not ok is an error of gRPC", || {
+                    format!("node {node} says {:?} of version {:?}", status.healthz, status.version)
+                });
+            }
             Ok(status) => match status.key_id.parse::<KeyId>() {
                 Ok(id) if lock(&self.stores).known(&id).is_some() => {
                     self.judge_key_id(node, &id);

@@ -26,8 +26,22 @@ pub(crate) struct Outcome {
     pub(crate) violation: Option<Violation>,
     pub(crate) story: Vec<String>,
     pub(crate) calls: u64,
+    pub(crate) digest: u64,
     pub(crate) switches: u64,
     pub(crate) seconds: u64,
+}
+
+impl Outcome {
+    /// A seed that tells another story each time would be worth nothing when it fails.
+    pub(crate) fn demand_repeated(&mut self, again: &Self) {
+        let (one, other) = ((self.calls, self.digest), (again.calls, again.digest));
+        if one != other && self.violation.is_none() {
+            self.violation = Some(Violation {
+                invariant: "a seed is always the same schedule",
+                what: format!("calls and their digest were {one:?}, then {other:?}"),
+            });
+        }
+    }
 }
 
 /// Runs a schedule; `tells` its story.
@@ -64,6 +78,7 @@ pub(crate) fn run(plan: &Plan, tells: bool) -> Outcome {
                 .map(|story| story.borrow().clone())
                 .unwrap_or_default(),
             calls: world.calls.get(),
+            digest: world.digest.get(),
             switches: world.switches.get(),
             seconds: world.start.elapsed().as_secs(),
         }

@@ -14,8 +14,10 @@ use dekhand::root_key::id::KeyId;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::api::ApiServer;
+use crate::chance::hash;
 use crate::daemon::Daemon;
 use crate::daemon::Sealed;
 use crate::daemon::root_key_name;
@@ -100,6 +102,8 @@ pub(crate) struct World {
     pub(crate) violated: Notify,
     pub(crate) story: Option<RefCell<Vec<String>>>,
     pub(crate) calls: Cell<u64>,
+    /// A number of what came of every call, and when.
+    pub(crate) digest: Cell<u64>,
     pub(crate) switches: Cell<u64>,
 }
 
@@ -116,7 +120,10 @@ impl World {
         let objects = vec![None; setup.objects];
         let nodes = [0, 1, 2].map(|node: usize| Node {
             state: RefCell::new(state_directory()),
-            clock: RefCell::new(Clock::turned(off(START, setup.skew[node]))),
+            clock: RefCell::new(Clock::turned_with(
+                off(START, setup.skew[node]),
+                clock_seed(setup.seed, node),
+            )),
             daemon: RefCell::new(None),
             api: RefCell::new(None),
             record: RefCell::new(Record::new()),
@@ -136,6 +143,7 @@ impl World {
             violated: Notify::new(),
             story: tells.then(RefCell::default),
             calls: Cell::new(0),
+            digest: Cell::new(0),
             switches: Cell::new(0),
         })
     }
@@ -150,6 +158,14 @@ impl World {
         if let Some(story) = &self.story {
             story.borrow_mut().push(format!("{}  {}", self.moment(), line()));
         }
+    }
+
+    /// A call came to an end.
+    pub(crate) fn count(&self, node: usize, code: Code) {
+        self.calls.set(self.calls.get() + 1);
+        let elapsed = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or_default();
+        let parts = [self.digest.get(), elapsed, node as u64, code as u64];
+        self.digest.set(hash(&parts));
     }
 
     fn moment(&self) -> String {
@@ -237,7 +253,7 @@ impl World {
                 self.stop_daemon(node);
                 let now = machine(node).clock.borrow().now();
                 let calendar = if in_1970 { Timestamp::from_unix(30) } else { now };
-                *machine(node).clock.borrow_mut() = Clock::turned(calendar);
+                *machine(node).clock.borrow_mut() = Clock::turned_with(calendar, clock_seed(self.setup.seed, node));
                 self.start_daemon(node);
                 self.start_api(node);
             }
@@ -293,7 +309,7 @@ impl World {
             let fresh = std::mem::take(&mut lock(&self.stores).outbox);
             for (from, to, change) in fresh {
                 let (least, most) = self.setup.lag;
-                let draw = crate::chance::hash(&[self.setup.seed, 11, from as u64, to as u64, now.as_secs()]);
+                let draw = hash(&[self.setup.seed, 11, from as u64, to as u64, now.as_secs()]);
                 waiting.push((
                     now + Duration::from_secs(least + draw % (most - least + 1)),
                     from,
@@ -322,6 +338,11 @@ impl World {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
+}
+
+/// Nodes draw apart from each other.
+fn clock_seed(seed: u64, node: usize) -> u64 {
+    hash(&[seed, 31, node as u64])
 }
 
 /// A calendar that is wrong by so many seconds.
