@@ -37,6 +37,7 @@ impl World {
             }
             Ok(status) => match status.key_id.parse::<KeyId>() {
                 Ok(id) if lock(&self.stores).known(&id).is_some() => {
+                    self.nodes[node].record.borrow_mut().last_ok = Some(Instant::now());
                     self.judge_key_id(node, &id);
                     self.end_of_forgiveness(node, &id);
                     self.judge_ok(node, &id);
@@ -55,17 +56,14 @@ impl World {
         if record.key_ids.last() == Some(id) {
             return;
         }
-        let (number, wanted) = {
+        let wanted = {
             let stores = lock(&self.stores);
-            let known = stores.known(id).unwrap();
-            (known.number, known.wanted.iter().min().copied())
+            stores.known(id).and_then(|known| known.wanted.iter().min().copied())
         };
         let last = record.key_ids.last().cloned();
         self.tell(|| format!("node {node} reports {}", self.name_of(id)));
         self.switches.set(self.switches.get() + 1);
-        let lower = last
-            .as_ref()
-            .is_some_and(|last| lock(&self.stores).known(last).unwrap().number > number);
+        let lower = last.as_ref().is_some_and(|last| self.is_above(node, last, id));
         let back = record.key_ids.contains(id) || lower;
         if record.forgiven {
             record.key_ids.clear();
@@ -82,6 +80,17 @@ impl World {
             });
         }
         record.key_ids.push(id.clone());
+    }
+
+    /// Whether one version is above another, in the order of this node's store: numbers, and of one number dates and ids.
+    fn is_above(&self, node: usize, one: &KeyId, other: &KeyId) -> bool {
+        let stores = lock(&self.stores);
+        let number = |id| stores.known(id).map(|known| known.number);
+        let held = |id| stores.replica(node).find(id).map(|held| held.version.rank());
+        match held(one).zip(held(other)) {
+            Some((one, other)) => one > other,
+            None => number(one) > number(other),
+        }
     }
 
     /// What lets a node go back ends when its state directory names what it reports: then it has noticed.
@@ -134,7 +143,7 @@ impl World {
         let seen = match record.bad_since {
             _ if record.clock_set.elapsed() < STARTING => return,
             None if for_long(record.good_since) => now,
-            Some(bad) if record.well_when_bad => bad,
+            Some(bad) if record.endures_since == Some(bad) => bad,
             _ => return,
         };
         if record.bad_since.is_some() && seen.saturating_duration_since(record.good_since) <= noticed {

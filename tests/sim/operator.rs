@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dekhand::clock::Clock;
 use dekhand::clock::Timestamp;
+use dekhand::root_key::id::KeyId;
 use dekhand::root_key::name::RootKeyName;
 use dekhand::root_key::rotation::Rotation;
 use dekhand::root_key::rotation::confirmation;
@@ -176,6 +177,18 @@ async fn execute(world: &World, node: usize, command: Command) -> Result<String,
             Ok(format!("accepted the loss of {}", world.name_of(&lost.id)))
         }
     }
+}
+
+/// A version that turned out to be needed is taken back on a node.
+pub(crate) async fn restore(world: &World, node: usize, id: &KeyId) {
+    let keys = Keys::on(world, node, false);
+    let _turn = keys.turn().await;
+    let restored = keys.rules().restore(&Selector::Id(id.clone())).await;
+    world.look();
+    world.tell(|| match restored {
+        Ok(version) => format!("keys on {node}: restored {}: {:?}", world.name_of(id), version.state),
+        Err(error) => format!("keys on {node}: {} not restored: {error}", world.name_of(id)),
+    });
 }
 
 /// The oldest version that no value in etcd needs, if anybody looks.

@@ -23,6 +23,10 @@ const REFUSED_READ: Duration = Duration::from_secs(75);
 /// What was unknown or proven bad is remembered for so long.
 const UNKNOWN: Duration = Duration::from_secs(15);
 
+fn is_recovering(good_since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(good_since) < RECOVERING
+}
+
 /// How long reads may fail when its store is well again after this.
 fn reads_fail_for(mood: Mood) -> Duration {
     match mood {
@@ -55,8 +59,10 @@ pub(crate) struct Record {
     pub(crate) good_since: Instant,
     pub(crate) mood: Mood,
     pub(crate) mood_since: Instant,
-    /// Whether it was well, and ran, when its store went away.
-    pub(crate) well_when_bad: bool,
+    /// Since when its store is away in a way that it must endure, if it was well, and ran, then.
+    pub(crate) endures_since: Option<Instant>,
+    /// When Status of this process was ok last.
+    pub(crate) last_ok: Option<Instant>,
     /// When an Encrypt failed last.
     pub(crate) refused_wrap: Option<Instant>,
     /// Until when reads may fail for what its store did.
@@ -87,7 +93,8 @@ impl Record {
             good_since: now,
             mood: Mood::Good,
             mood_since: now,
-            well_when_bad: false,
+            endures_since: None,
+            last_ok: None,
             refused_wrap: None,
             reads_excused: now,
             refused_read: None,
@@ -103,7 +110,7 @@ impl Record {
 
     pub(crate) fn daemon_started(&mut self) {
         self.up_since = Some(Instant::now());
-        self.well_when_bad = false;
+        (self.endures_since, self.last_ok) = (None, None);
         self.refused_read = None;
         self.unwrapped.clear();
         self.sealed.clear();
@@ -126,11 +133,24 @@ impl Record {
         match (mood.is_outage(), self.bad_since) {
             (true, None) => {
                 self.bad_since = Some(now);
-                self.well_when_bad = well;
+                self.endures_since = if well {
+                    Some(now)
+                } else {
+                    // What its Status said counts. It may not have noticed that an earlier outage had ended.
+                    self.is_ok_after_all()
+                        .then(|| self.endures_since.filter(|_| is_recovering(self.good_since, now)))
+                        .map(|earlier| earlier.unwrap_or(now))
+                };
             }
             (false, Some(_)) => (self.bad_since, self.good_since) = (None, now),
             (true, Some(_)) | (false, None) => {}
         }
+    }
+
+    /// Whether Status has been ok since the end of all that could have stopped it.
+    fn is_ok_after_all(&self) -> bool {
+        let causes_over = |ok: Instant| self.causes.values().all(|(_, until)| *until < ok);
+        self.last_ok.is_some_and(|ok| ok > self.good_since && causes_over(ok))
     }
 
     pub(crate) fn sealed_here(&mut self, dek: usize) {
@@ -209,17 +229,18 @@ impl World {
         if held(Cause::Refused) {
             return Some("its store refuses");
         }
-        let Some(bad) = record.bad_since else {
+        if record.bad_since.is_none() {
             return within(record.good_since, RECOVERING)
                 .then_some("its store has just come back")
                 .filter(|_| record.good_since > self.start);
-        };
+        }
         let policy = &self.setup.policy;
-        if !record.well_when_bad {
-            Some("it was not well when its store went away")
-        } else if !policy.has_reserve() {
+        let Some(endures) = record.endures_since else {
+            return Some("it was not well when its store went away");
+        };
+        if !policy.has_reserve() {
             Some("its store is away, and it keeps no keys")
-        } else if !within(bad, policy.tolerate.saturating_sub(self.setup.noticed())) {
+        } else if !within(endures, policy.tolerate.saturating_sub(self.setup.noticed())) {
             Some("its store has been away for too long")
         } else if record.refused_read.is_some_and(|refused| within(refused, REFUSED_READ)) {
             Some("it has just refused a read for want of its store")

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use dekhand::root_key::version::State;
+use dekhand::root_key::id::KeyId;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 use tokio::time::sleep_until;
@@ -141,30 +141,34 @@ async fn mend(world: &Rc<World>) {
     // Commands that run come to their end, and what is on its way arrives.
     sleep(Duration::from_secs(600)).await;
     for node in NODES {
-        let step = Step::Start {
-            node,
-            keeps_state: true,
+        world.perform(&Step::BringBack(node));
+        restore(world, node).await;
+        let lost = world.nodes[node]
+            .mark()
+            .is_some_and(|mark| lock(&world.stores).replica(node).find(&mark.id).is_none());
+        if lost {
+            operator::run(world, node, Command::AcceptLoss).await;
+        }
+        let keeps_state = true;
+        world.perform(&Step::Start { node, keeps_state });
+    }
+    sleep(Duration::from_secs(600)).await;
+}
+
+/// What a node has reported and what etcd needs decrypts again.
+async fn restore(world: &Rc<World>, node: usize) {
+    let mut needed: Vec<KeyId> = world.nodes[node].mark().map(|mark| mark.id).into_iter().collect();
+    needed.extend(world.needed());
+    for id in needed {
+        let retired = {
+            let stores = lock(&world.stores);
+            let held = stores.replica(node).find(&id);
+            held.is_some_and(|held| !held.version.state.decrypts())
         };
-        world.perform(&step);
-        let mark = world.nodes[node].mark();
-        let held = mark
-            .as_ref()
-            .map(|mark| lock(&world.stores).replica(node).find(&mark.id).cloned());
-        match held {
-            Some(None) => {
-                world.perform(&Step::BringBack(node));
-                let missing = mark.is_some_and(|mark| lock(&world.stores).replica(node).find(&mark.id).is_none());
-                if missing {
-                    operator::run(world, node, Command::AcceptLoss).await;
-                }
-            }
-            Some(Some(held)) if matches!(held.version.state, State::RetiredSince(_)) => {
-                operator::run(world, node, Command::Restore).await;
-            }
-            Some(Some(_)) | None => {}
+        if retired {
+            operator::restore(world, node, &id).await;
         }
     }
-    sleep(Duration::from_secs(300)).await;
 }
 
 /// Every daemon is ok and does what it says, and every API server, started afresh, reads and writes.
@@ -175,10 +179,27 @@ async fn all_is_well(world: &Rc<World>) {
     sleep(Duration::from_secs(30)).await;
     for node in NODES {
         let api = world.nodes[node].api.borrow().clone().unwrap();
-        api.list().await;
-        api.write(0);
-        if let Some(excuse) = world.excuse(node) {
-            world.tell(|| format!("node {node} is not well at the end: {excuse}"));
+        let gone: Vec<String> = world
+            .needed()
+            .iter()
+            .filter(|id| world.is_gone(id))
+            .map(|id| world.name_of(id))
+            .collect();
+        if !api.list().await && gone.is_empty() {
+            world.violate("all is well at the end", || {
+                format!("the API server of node {node} can't list")
+            });
         }
+        if !api.write(0) {
+            world.violate("all is well at the end", || {
+                format!("the API server of node {node} can't write")
+            });
+        }
+        if let Some(excuse) = world.excuse(node) {
+            world.violate("all is well at the end", || {
+                format!("node {node} is not well: {excuse}")
+            });
+        }
+        world.tell(|| format!("node {node} is well at the end; gone for ever: {gone:?}"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -194,6 +195,19 @@ impl World {
             || format!("unknown {short}"),
             |known| format!("{} {short}", known.number),
         )
+    }
+
+    /// Every version that a value in etcd needs.
+    pub(crate) fn needed(&self) -> BTreeSet<KeyId> {
+        let etcd = self.etcd.borrow();
+        let stored = etcd.objects.iter().flatten();
+        stored.map(|dek| etcd.deks[*dek].id.clone()).collect()
+    }
+
+    /// Whether no store and no backup has a version any more.
+    pub(crate) fn is_gone(&self, id: &KeyId) -> bool {
+        let everything = lock(&self.stores).everything();
+        everything.iter().all(|held| held.version.id != *id)
     }
 
     pub(crate) fn start_daemon(&self, node: usize) {
