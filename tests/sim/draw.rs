@@ -30,6 +30,10 @@ impl Plan {
         draw.setup.seed = seed;
         draw.world();
         draw.rotations();
+        if draw.lasts_days() {
+            let (at, node) = (draw.chance.within(HOUR, 10 * HOUR), draw.node());
+            draw.long_outage(at, node);
+        }
         for _ in 0..draw.chance.within(2, 9) {
             draw.trouble();
         }
@@ -61,6 +65,11 @@ impl Draw {
         setup.pace = chance.pick(&[20, 60, 200]);
         setup.ready = chance.pick(&[10, 300, 300, 300]);
         setup.length = chance.within(HOUR, 3 * HOUR);
+        if chance.percent(2) {
+            // Some days, so that limits of 24 h are reached; little happens in them.
+            setup.length = chance.within(30 * HOUR, 50 * HOUR);
+            (setup.pace, setup.ready) = (900, 3600);
+        }
         if chance.percent(40) {
             setup.skew = [0; 3].map(|_: i64| {
                 let skews = [0, 0, 3, -3, 40, -40, 400, -400, 4000, -4000];
@@ -77,12 +86,14 @@ impl Draw {
         self.chance.index(3)
     }
 
-    /// Where rotations are made: files are carried from the first node only.
+    /// Where commands are run: where every node has a store of its own mostly on the first, sometimes by a second person.
     fn desk(&mut self) -> usize {
-        match self.setup.topology {
-            Topology::PerNode => 0,
-            Topology::Shared | Topology::Late => self.node(),
-        }
+        let at_the_first = self.setup.topology == Topology::PerNode && self.chance.percent(85);
+        if at_the_first { 0 } else { self.node() }
+    }
+
+    fn lasts_days(&self) -> bool {
+        self.setup.length > 24 * HOUR
     }
 
     /// One rotation after the other, with all that follows.
@@ -115,7 +126,12 @@ impl Draw {
                 self.at(active + later, Step::Migrate(node));
             }
             self.end_of_versions(active);
-            at = active + self.chance.within(10 * MINUTE, 2 * HOUR);
+            let (least, most) = if self.lasts_days() {
+                (5 * HOUR, 30 * HOUR)
+            } else {
+                (10 * MINUTE, 2 * HOUR)
+            };
+            at = active + self.chance.within(least, most);
         }
     }
 
@@ -221,7 +237,11 @@ impl Draw {
     /// A node that must live off its memory, while API servers come to read everything.
     fn long_outage(&mut self, at: u64, node: usize) {
         let mood = self.chance.pick(&[Mood::Away, Mood::Hangs]);
-        let lasts = self.chance.within(20 * MINUTE, 100 * MINUTE);
+        let lasts = if self.lasts_days() {
+            self.chance.within(20 * HOUR, 30 * HOUR)
+        } else {
+            self.chance.within(20 * MINUTE, 100 * MINUTE)
+        };
         self.at(at.saturating_sub(2 * MINUTE), Step::RestartApi(node));
         self.at(at, Step::Mood(node, mood));
         self.at(at + lasts / 2, Step::ReloadApi(node));
@@ -233,7 +253,8 @@ impl Draw {
     fn backup(&mut self, at: u64, end: u64, node: usize) {
         self.at(at, Step::BackUp(node));
         let restored = at + self.chance.within(MINUTE, HOUR);
-        self.at(restored, Step::Restore(node, 0));
+        let but = self.chance.pick(&[0, 0, 1, 2]);
+        self.at(restored, Step::Restore(node, but));
         let mended = restored + (end - at);
         if self.chance.percent(70) {
             self.at(mended, Step::BringBack(node));

@@ -11,6 +11,7 @@ use tonic::Code;
 use crate::daemon::Failure;
 use crate::daemon::Sealed;
 use crate::record::Cause;
+use crate::record::Record;
 use crate::record::STARTING;
 use crate::store::Held;
 use crate::store::Mood;
@@ -79,7 +80,26 @@ impl World {
                 format!("node {node} reports {}, wanted from {wanted:?}", self.name_of(id))
             });
         }
+        if self.is_known_undated(node, &record, id) {
+            self.violate("no rotation that nobody asked for", || {
+                format!(
+                    "node {node} reports {}, which its store does not date so",
+                    self.name_of(id)
+                )
+            });
+        }
         record.key_ids.push(id.clone());
+    }
+
+    /// Whether a node must know that a version has no date, or one to come: somebody may have taken an earlier one back.
+    fn is_known_undated(&self, node: usize, record: &Record, id: &KeyId) -> bool {
+        let stores = lock(&self.stores);
+        let for_long = |since: Instant| since.elapsed() > self.setup.noticed();
+        let reached =
+            record.bad_since.is_none() && for_long(record.good_since) && record.up_since.is_some_and(for_long);
+        let held = stores.replica(node).find(id).filter(|held| for_long(held.changed));
+        let latest = Timestamp::from_unix(record.latest.unix() + 1);
+        reached && held.is_some_and(|held| !held.version.state.is_active(latest))
     }
 
     /// Whether one version is above another, in the order of this node's store: numbers, and of one number dates and ids.

@@ -1,5 +1,6 @@
 //! Runs a schedule to its end, mends everything, and looks whether all is well then.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -155,10 +156,10 @@ async fn mend(world: &Rc<World>) {
     sleep(Duration::from_secs(600)).await;
 }
 
-/// What a node has reported and what etcd needs decrypts again.
+/// What any node has reported, so that it may write under it, and what etcd needs decrypts again.
 async fn restore(world: &Rc<World>, node: usize) {
-    let mut needed: Vec<KeyId> = world.nodes[node].mark().map(|mark| mark.id).into_iter().collect();
-    needed.extend(world.needed());
+    let reported = world.nodes.iter().filter_map(|node| node.mark().map(|mark| mark.id));
+    let needed: BTreeSet<KeyId> = reported.chain(world.needed()).collect();
     for id in needed {
         let retired = {
             let stores = lock(&world.stores);
