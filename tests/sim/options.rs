@@ -37,7 +37,8 @@ impl Options {
             failures: 1,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let mut arguments = arguments.peekable();
+        let split = |argument: String| -> Vec<String> { argument.splitn(2, '=').map(str::to_owned).collect() };
+        let mut arguments = arguments.flat_map(split);
         while let Some(argument) = arguments.next() {
             let mut number = || {
                 let value = arguments.next().ok_or(format!("{argument} needs a number"))?;
@@ -52,12 +53,13 @@ impl Options {
                 "--schedules" => options.schedules = number()?,
                 "--from" => options.from = number()?,
                 "--failures" => options.failures = usize::try_from(number()?.max(1)).unwrap_or(1),
-                "--threads" => options.threads = usize::try_from(number()?.max(1)).unwrap_or(1),
+                "--threads" | "--test-threads" => {
+                    options.threads = usize::try_from(number()?.max(1)).unwrap_or(1);
+                }
                 "--story" => options.story = true,
                 // What cargo hands to every test.
                 "--nocapture" | "--no-capture" | "--show-output" | "--quiet" | "-q" | "--include-ignored"
                 | "--exact" => {}
-                "--test-threads" => options.threads = usize::try_from(number()?.max(1)).unwrap_or(1),
                 "--list" | "--ignored" => return Ok(None),
                 _ if argument.starts_with('-') => return Err(format!("unknown option {argument}")),
                 filter if "simulation".contains(filter) => {}
