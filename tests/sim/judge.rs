@@ -256,7 +256,9 @@ impl World {
     /// Status has just said ok: Encrypt must work, but for what can't be known yet.
     fn judge_promise(&self, node: usize, promised: Option<&str>, failure: &Failure) {
         let mut record = self.nodes[node].record.borrow_mut();
-        let lately = record.mood_since.elapsed() < self.setup.noticed();
+        let lacks = record.causes.get(&Cause::Lacks);
+        let lately = record.mood_since.elapsed() < self.setup.noticed()
+            || lacks.is_some_and(|(since, _)| since.elapsed() < self.setup.noticed());
         // Probes seldom wrap: the first Encrypt finds out that no wrap is permitted.
         let first =
             record.mood == Mood::NoWraps && record.refused_wrap.is_none_or(|refused| refused < record.mood_since);
