@@ -158,6 +158,8 @@ impl Keeper<'_> {
             }
             return Err(NotGood);
         }
+        // Those that were made when it was permitted would let the switch choose it, and seal nothing when they are spent.
+        state.standing.retain(|(of, _), _| of != id);
         drop(state);
         self.refused.insert(id.clone());
         if self.warned.insert(id.clone()) {

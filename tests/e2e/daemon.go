@@ -83,6 +83,9 @@ func (d *Daemon) withoutV1() {
 		d.t.Fatal(err)
 	}
 	changed := strings.Replace(string(text), "listen: {", "listen: {v1beta1: off, ", 1)
+	if changed == string(text) {
+		d.t.Fatalf("%s has no place for v1beta1: off", d.config)
+	}
 	if err := os.WriteFile(d.config, []byte(changed), 0o600); err != nil {
 		d.t.Fatal(err)
 	}

@@ -36,6 +36,22 @@ func (d *Daemon) command(args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// v1beta1 is what `dekhand status` says of KMS v1.
+func (d *Daemon) v1beta1() string {
+	d.t.Helper()
+	out, err := d.command("status", "--output", "json")
+	var said struct {
+		V1beta1 string `json:"v1beta1"`
+	}
+	if err == nil {
+		err = json.Unmarshal(out, &said)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return said.V1beta1
+}
+
 // keys runs `dekhand keys`, which must succeed.
 func (d *Daemon) keys(args ...string) []byte {
 	d.t.Helper()

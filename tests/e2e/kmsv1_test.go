@@ -48,6 +48,9 @@ func TestSecretsMoveFromKMSv1ToKMSv2(t *testing.T) {
 	node.withoutV1()
 	node.Stop()
 	node.Start()
+	if says := node.v1beta1(); says != "off" {
+		t.Fatalf("dekhand status calls KMS v1 %q", says)
+	}
 	restart("KMS v1 switched off in the daemon", v2)
 	add("afterwards")
 	mustBeUnder(t, cluster.etcd, map[provider]int{v2: len(values)})

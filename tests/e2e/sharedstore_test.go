@@ -9,7 +9,6 @@ import (
 )
 
 func TestThreeNodesWithOneStoreRotateWithoutAFailedRead(t *testing.T) {
-	needsKMS(t, kmsV2) // only its values can be stale
 	cluster := newCluster(t)
 	var nodes []*Daemon
 	store := newStore(t, cluster.dir, "common", true)
@@ -49,7 +48,9 @@ func finishRotation(
 	load.end(cluster.servers[2])
 	load.mustNotHaveFailed()
 	direct.mustNotHaveFailed()
-	rewriteUntilNoneIsStale(t, cluster, cluster.servers[1], next)
+	if kmsAPI() == kmsV2 { // only its values can be stale
+		rewriteUntilNoneIsStale(t, cluster, cluster.servers[1], next)
+	}
 	// Only an API server that knows no data key shows that its node can open what the others wrote.
 	cluster.servers[0].Restart()
 }

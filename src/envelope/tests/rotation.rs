@@ -57,6 +57,27 @@ async fn a_version_without_a_proven_data_key_is_not_switched_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_that_is_refused_before_its_activation_is_not_switched_to() {
+    let fake = Fake::new();
+    fake.set(1, active_from(START + 4000));
+    let policy = Policy {
+        max_age: Duration::from_secs(1200),
+        ..Policy::default()
+    };
+    let node = Node::start(&[&fake], &state(), policy).await;
+    sleep(100).await;
+    fake.set_mood(Mood::Refuses);
+    sleep(700).await;
+    let has_data_keys = || !node.envelope.0.lock().standing.is_empty();
+    assert!(!has_data_keys(), "the one from before would let the switch choose it");
+    sleep(3300).await;
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Refused);
+    fake.set_mood(Mood::Good);
+    sleep(120).await;
+    assert!(node.envelope.status().is_ok() && node.encrypt().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_decrypt_that_names_an_unknown_id_finds_the_version_at_once() {
     let fake = one_version();
     let replica = fake.replica();

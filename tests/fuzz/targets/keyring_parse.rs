@@ -17,6 +17,7 @@ use dekhand::backend::keyring::KeyringOptions;
 use dekhand::clock::Timestamp;
 use dekhand::files::thread::FileThread;
 use dekhand::root_key::RootKey as _;
+use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::State;
 use dekhand::secret::Key;
 use libfuzzer_sys::fuzz_target;
@@ -95,14 +96,14 @@ fn read(content: &[u8], value: Option<&Value>) -> bool {
     };
     let data_key = Key::random().expect("randomness");
     for version in versions {
-        let wrapped = runtime.block_on(keyring.wrap(&version.id, &data_key));
+        let wrapped = runtime.block_on(keyring.wrap(&version.id, &data_key, &Patience::endless()));
         if matches!(version.state, State::RetiredSince(_)) {
             assert!(wrapped.is_err(), "a retired version wraps");
             continue;
         }
         let wrapped = wrapped.expect("an accepted version wraps");
         let unwrapped = runtime
-            .block_on(keyring.unwrap(&version.id, &wrapped))
+            .block_on(keyring.unwrap(&version.id, &wrapped, &Patience::endless()))
             .expect("and unwraps");
         assert!(unwrapped.same_as(&data_key));
     }
