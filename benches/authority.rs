@@ -35,10 +35,10 @@ use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWrite;
 use tokio::io::Join;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -87,9 +87,9 @@ fn serve(socket: &Path, mended: bool) {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 if mended {
-                    tokio::spawn(connection(|stream| Mended::over(stream).0, stream));
+                    tokio::spawn(connection(|reader| Mended::over(reader).0, stream));
                 } else {
-                    tokio::spawn(connection(|stream| stream, stream));
+                    tokio::spawn(connection(|reader| reader, stream));
                 }
             }
         });
@@ -97,14 +97,14 @@ fn serve(socket: &Path, mended: bool) {
 }
 
 /// Serves a connection whose bytes behind the preface go through `adapt`.
-async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    adapt: impl FnOnce(UnixStream) -> S,
+async fn connection<R: AsyncRead + Unpin + Send + 'static>(
+    adapt: impl FnOnce(OwnedReadHalf) -> R,
     mut stream: UnixStream,
 ) {
     let mut preface = [0; PREFACE.len()];
     stream.read_exact(&mut preface).await.unwrap();
-    let (reader, writer) = tokio::io::split(adapt(stream));
-    let io: Join<_, _> = tokio::io::join(PREFACE.chain(reader), writer);
+    let (reader, writer) = stream.into_split();
+    let io: Join<_, _> = tokio::io::join(PREFACE.chain(adapt(reader)), writer);
     let routes = Routes::new(KeyManagementServiceServer::new(Empty)).prepare();
     let service =
         service_fn(move |request: hyper::Request<_>| routes.clone().oneshot(request.map(tonic::body::Body::new)));

@@ -1,10 +1,7 @@
 //! One connection: HTTP/2's preface in time, then requests until the caller or the daemon has enough.
 
 use std::io;
-use std::pin::Pin;
 use std::pin::pin;
-use std::task::Context;
-use std::task::Poll;
 
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -12,8 +9,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
@@ -27,7 +22,7 @@ use crate::listener::turns::Turns;
 use crate::proto::deadline::Deadline;
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ from it at once.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection of `uid` until it ends, `draining` turns true, or the uid is banned.
 pub(super) async fn serve<S: Service>(
@@ -47,12 +42,11 @@ pub(super) async fn serve<S: Service>(
     }
     caller.seat.spoke();
     let (metrics, lines) = (caller.metrics.clone(), caller.lines.clone());
-    let (stream, hopeless) = Mended::over(stream);
+    let (reader, writer) = stream.into_split();
+    let (mended, hopeless) = Mended::over(reader);
     let turn = Turn::new();
-    let rewound = Rewound {
-        unread: PREFACE,
-        stream,
-    };
+    // HTTP/2 wants to read the preface itself.
+    let rewound = tokio::io::join(PREFACE.chain(mended), writer);
     let io = TokioIo::new(Turns::new(rewound, turn.clone()));
     let service = service_fn(move |request| caller.answer(request));
     let mut connection = pin!(http2_builder().serve_connection(io, service));
@@ -124,53 +118,4 @@ async fn read_preface(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool>
         }
     }
     Ok(true)
-}
-
-/// A stream that gives the preface again before it goes on.
-#[derive(Debug)]
-struct Rewound {
-    unread: &'static [u8],
-    stream: Mended<UnixStream>,
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.unread.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let (now, later) = self.unread.split_at(self.unread.len().min(buffer.remaining()));
-        buffer.put_slice(now);
-        self.unread = later;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

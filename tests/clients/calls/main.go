@@ -8,10 +8,6 @@ import (
 	"time"
 )
 
-// Dial opens a connection to a socket as kube-apiserver does. authority is "" where it leaves that to gRPC. The returned
-// function ends the connection.
-type Dial func(socket, authority string, capture *Capture) (invoke Invoke, end func(), err error)
-
 // Era is what the `:authority` of a client looks like that is not told one.
 type Era int
 
@@ -35,7 +31,7 @@ func (era Era) authority(socket string) string {
 //	client [-calls N] [-apis v2,v1] SOCKET...
 //
 // override is an authority that API servers of this era give their v2 clients; "" if they give none.
-func Main(client string, era Era, override string, dial Dial) {
+func Main(client string, era Era, override string) {
 	count := flag.Int("calls", 3000, "calls on each socket and API")
 	names := flag.String("apis", "v2,v1", "the APIs to call")
 	flag.Parse()
@@ -51,7 +47,7 @@ func Main(client string, era Era, override string, dial Dial) {
 				if authority == "" {
 					expected = era.authority(socket)
 				}
-				good = connection(client, socket, api, authority, expected, *count, dial) && good
+				good = connection(client, socket, api, authority, expected, *count) && good
 			}
 		}
 	}
@@ -61,7 +57,7 @@ func Main(client string, era Era, override string, dial Dial) {
 }
 
 // connection makes all calls of one connection and prints what came of them.
-func connection(client, socket, api, authority, expected string, count int, dial Dial) bool {
+func connection(client, socket, api, authority, expected string, count int) bool {
 	capture, begin := &Capture{}, time.Now()
 	failed, seen, err := count, "", error(nil)
 	invoke, end, err := dial(socket, authority, capture)

@@ -35,6 +35,12 @@ enum Known {
     Unprovable(Instant),
 }
 
+impl Known {
+    fn is_unprovable(&self) -> bool {
+        matches!(self, Self::Unprovable(since) if since.elapsed() < UNPROVABLE_FOR)
+    }
+}
+
 /// A wrapped key that has opened.
 #[derive(Clone, Debug)]
 pub(super) struct Canary {
@@ -98,7 +104,7 @@ impl Canaries {
         let known = self.lock().get(&(id.clone(), mechanism)).cloned();
         let canary = match known {
             Some(Known::Canary(canary)) => Some(canary),
-            Some(Known::Unprovable(since)) if since.elapsed() < UNPROVABLE_FOR => return Ok(Shown::Unprovable),
+            Some(unprovable) if unprovable.is_unprovable() => return Ok(Shown::Unprovable),
             Some(Known::Unprovable(_)) | None => make()?,
         };
         let opens = |id: &KeyId, canary: &Canary| {
@@ -130,8 +136,8 @@ impl Canaries {
 
     /// Whether nothing has shown so a short while ago.
     pub(super) fn is_unprovable(&self, id: &KeyId, mechanism: Mechanism) -> bool {
-        let known = self.lock().get(&(id.clone(), mechanism)).cloned();
-        matches!(known, Some(Known::Unprovable(since)) if since.elapsed() < UNPROVABLE_FOR)
+        let all = self.lock();
+        all.get(&(id.clone(), mechanism)).is_some_and(Known::is_unprovable)
     }
 
     fn of_other_versions(&self, mechanism: Mechanism) -> Vec<(KeyId, Canary)> {
@@ -156,6 +162,7 @@ fn digest(key: &Key) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn what_anybody_could_have_written_is_no_canary() {
         let (canaries, id, key) = (Canaries::default(), KeyId::random().unwrap(), Key::random().unwrap());

@@ -34,11 +34,7 @@ const WAIT_AS_TOLD: Duration = Duration::from_secs(60);
 /// What came of a canary.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Opened,
-    /// One of another version did: this one may not be permitted to.
-    Elsewhere,
-    /// There is none of this mechanism: the token refuses it, or the payload names one that it never did.
-    Unprovable,
+    Shown(Shown),
     /// The token has too much to do; another canary tells.
     Throttled,
 }
@@ -63,8 +59,12 @@ impl Service {
 
     /// Answers those that have been in doubt for too long.
     pub(super) fn give_up_doubts(&self, jobs: Vec<Job>) {
+        self.fail_all(jobs, &cannot_tell());
+    }
+
+    fn fail_all(&self, jobs: Vec<Job>, failure: &Failure) {
         for job in jobs {
-            self.answer(job.number, Err(cannot_tell()));
+            self.answer(job.number, Err(failure.clone()));
         }
     }
 
@@ -83,14 +83,10 @@ impl Service {
         let canary = Job::new(*number, Call::Unwrap { id, wrapped });
         self.outlet.waiting(canary.number, Duration::ZERO);
         match self.open_canary(seat, &canary, doubt) {
-            Ok(Verdict::Unprovable) => {
-                for job in doubtful {
-                    self.answer(job.number, Err(not_done(doubt)));
-                }
-            }
-            Ok(verdict @ (Verdict::Opened | Verdict::Elsewhere)) => {
+            Ok(Verdict::Shown(Shown::Unprovable)) => self.fail_all(doubtful, &not_done(doubt)),
+            Ok(Verdict::Shown(shown @ (Shown::Opened | Shown::Elsewhere))) => {
                 for job in &mut doubtful {
-                    job.elsewhere = verdict == Verdict::Elsewhere;
+                    job.elsewhere = shown == Shown::Elsewhere;
                 }
                 self.outlet.waiting(canary.number, WAIT_AS_TOLD);
                 self.queue.again(doubtful);
@@ -100,11 +96,7 @@ impl Service {
                     self.doubt(doubt.clone(), job);
                 }
             }
-            Err(failure) => {
-                for job in doubtful {
-                    self.answer(job.number, Err(failure.clone()));
-                }
-            }
+            Err(failure) => self.fail_all(doubtful, &failure),
         }
     }
 
@@ -116,9 +108,7 @@ impl Service {
                 self.prove(connection, token, session, doubt)
             });
             match proven {
-                Ok(Shown::Opened) => return Ok(Verdict::Opened),
-                Ok(Shown::Elsewhere) => return Ok(Verdict::Elsewhere),
-                Ok(Shown::Unprovable) => return Ok(Verdict::Unprovable),
+                Ok(shown) => return Ok(Verdict::Shown(shown)),
                 Err(Problem::Token(error)) if self.is_throttled(&error) => {
                     self.leave(seat);
                     return Ok(Verdict::Throttled);
