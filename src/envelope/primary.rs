@@ -60,6 +60,17 @@ impl<'a> Candidates<'a> {
         needed
     }
 
+    /// The version that encrypts, or will first while none does.
+    pub(crate) fn in_line(self) -> Option<Version> {
+        match self.choose(|_| true) {
+            Choice::Primary(version) | Choice::Wait(version) => Some(version),
+            Choice::Refuse(_) => {
+                let dated = self.decrypting().filter(|version| version.state.moment().is_some());
+                dated.min_by_key(|version| version.state.moment()).cloned()
+            }
+        }
+    }
+
     /// When the next activation is due.
     pub(crate) fn next_activation(self) -> Option<Timestamp> {
         let moments = self.decrypting().filter_map(|version| version.state.moment());

@@ -80,15 +80,25 @@ impl World {
                 format!("node {node} reports {}, wanted from {wanted:?}", self.name_of(id))
             });
         }
-        if self.is_known_undated(node, &record, id) {
+        record.key_ids.push(id.clone());
+    }
+
+    /// Judges what a node has written down as its primary: that decides, and Status may be able to say it much later.
+    pub(crate) fn judge_mark(&self, node: usize) {
+        let mark = self.nodes[node].mark().map(|mark| mark.id);
+        let mut record = self.nodes[node].record.borrow_mut();
+        if record.mark == mark {
+            return;
+        }
+        record.mark.clone_from(&mark);
+        if let Some(id) = mark.filter(|id| self.is_known_undated(node, &record, id)) {
             self.violate("no rotation that nobody asked for", || {
                 format!(
-                    "node {node} reports {}, which its store does not date so",
-                    self.name_of(id)
+                    "node {node} switches to {}, which its store does not date so",
+                    self.name_of(&id)
                 )
             });
         }
-        record.key_ids.push(id.clone());
     }
 
     /// Whether a node must know that a version has no date, or one to come: somebody may have taken an earlier one back.

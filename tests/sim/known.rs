@@ -22,7 +22,15 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             "without_reuse_a_refused_wrap_shows_in_status",
             wraps_refused_without_reuse(),
         ),
+        (
+            "a_version_that_stops_working_before_its_date_is_never_reported",
+            lies_before_the_first_date(),
+        ),
         ("a_switch_falls_into_an_outage", outage_around_an_activation()),
+        (
+            "a_switch_in_an_outage_stands_although_its_date_was_changed_meanwhile",
+            date_changed_in_an_outage(),
+        ),
         (
             "what_was_opened_before_an_outage_is_opened_all_through_it",
             outage_longer_than_the_ttl(),
@@ -72,6 +80,33 @@ fn outage_around_an_activation() -> Plan {
         steps.push((14 * MINUTE, Step::Mood(node, mood)));
         steps.push((40 * MINUTE, Step::Mood(node, Mood::Good)));
     }
+    schedule(setup, steps)
+}
+
+/// Found by nodes whose clocks are slow: until the first version became active there nobody asked the store whether it
+/// still worked, and then Status was ok until the next probe.
+fn lies_before_the_first_date() -> Plan {
+    let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
+    setup.skew = [0, -4000, 0];
+    setup.length = 5400;
+    let steps = vec![
+        (50 * MINUTE, Step::Mood(1, Mood::Lies)),
+        (75 * MINUTE, Step::Mood(1, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
+/// The judge itself was wrong here: without a reserve the node could not say in the outage that it had switched.
+fn date_changed_in_an_outage() -> Plan {
+    let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
+    setup.policy.cache_ttl = Duration::ZERO;
+    let steps = vec![
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE))),
+        (8 * MINUTE, Step::Mood(2, Mood::Hangs)),
+        (9 * MINUTE, Step::Keys(0, Command::Activate(20 * MINUTE))),
+        (20 * MINUTE, Step::Mood(2, Mood::NoUse)),
+        (24 * MINUTE, Step::Mood(2, Mood::Good)),
+    ];
     schedule(setup, steps)
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Record {
     pub(crate) causes: BTreeMap<Cause, (Instant, Instant)>,
     /// Every `key_id` that it has reported, in order.
     pub(crate) key_ids: Vec<KeyId>,
+    /// The version that its state directory names.
+    pub(crate) mark: Option<KeyId>,
     /// Whether it may go back.
     pub(crate) forgiven: bool,
     /// When its calendar was set last.
@@ -100,6 +102,7 @@ impl Record {
             refused_read: None,
             causes: BTreeMap::new(),
             key_ids: Vec::new(),
+            mark: None,
             forgiven: false,
             clock_set: now,
             latest: Timestamp::from_unix(0),
@@ -188,6 +191,8 @@ impl World {
         }
         let calendar = self.nodes[node].clock.borrow().now();
         record.latest = record.latest.max(calendar);
+        drop(record);
+        self.judge_mark(node);
     }
 
     fn causes(&self, node: usize) -> [(Cause, bool); 3] {

@@ -3,6 +3,7 @@
 use super::Keeper;
 use super::PROBES_PER_WRAP;
 use crate::envelope::limited;
+use crate::envelope::primary::Candidates;
 use crate::envelope::state::Primary;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
@@ -19,7 +20,15 @@ impl Keeper<'_> {
         let now = inner.clock.boottime();
         let (data_key, version) = {
             let state = inner.lock();
-            let Primary::Present(version) = &state.primary else {
+            // One that waits for its date is probed too: the switch to it asks nobody whether it still works.
+            let probed = match &state.primary {
+                Primary::Present(version) => Some(version.clone()),
+                Primary::Absent(_) => state
+                    .candidates(inner.clock.now())
+                    .and_then(Candidates::in_line)
+                    .filter(|version| state.has_data_keys(&version.id, &inner.purposes)),
+            };
+            let Some(version) = probed else {
                 return true;
             };
             let age = state.truth.last_good().map(|last| now.saturating_sub(last));
@@ -35,7 +44,7 @@ impl Keeper<'_> {
             let Some(standing) = standing else {
                 return false;
             };
-            (standing.live().clone(), version.id.clone())
+            (standing.live().clone(), version.id)
         };
         let Some(store) = inner.stores.first() else {
             return false;

@@ -78,6 +78,25 @@ async fn a_version_that_is_refused_before_its_activation_is_not_switched_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_that_stops_working_before_its_date_is_never_reported() {
+    let fake = Fake::new();
+    fake.set(1, active_from(START + 4000));
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    sleep(3000).await;
+    let calls = fake.take_calls();
+    assert!((45..=60).contains(&calls.unwrap), "a probe a minute: {calls:?}");
+    fake.set_mood(Mood::Lies);
+    for _ in 0..2000 {
+        sleep(1).await;
+        assert!(node.envelope.status().is_err());
+    }
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Refused);
+    fake.set_mood(Mood::Good);
+    sleep(15).await;
+    assert_eq!(node.envelope.status().unwrap(), id(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_decrypt_that_names_an_unknown_id_finds_the_version_at_once() {
     let fake = one_version();
     let replica = fake.replica();
