@@ -77,8 +77,7 @@ impl Keeper<'_> {
             Err(NotGood) => false,
         };
         let state = self.inner.lock();
-        let present = matches!(state.primary, Primary::Present(_));
-        made.is_ok() && probed && present && state.truth.is_good()
+        made.is_ok() && probed && state.has_primary() && state.truth.is_good()
     }
 
     /// Makes the data keys and spares that are missing, those of the highest version first.
@@ -202,6 +201,7 @@ impl Keeper<'_> {
     async fn rest(&mut self, pause: Duration, good: bool) {
         let inner = self.inner;
         let until = Instant::now() + pause;
+        let had_primary = inner.lock().has_primary();
         loop {
             // In this order, so that a simulation can repeat what it has seen.
             tokio::select! {
@@ -209,14 +209,20 @@ impl Keeper<'_> {
                 () = tokio::time::sleep_until(until) => return,
                 () = inner.keeper_wanted.notified() => {}
             }
-            if !inner.lock().listing_wanted {
-                if good {
+            let (listing_wanted, has_primary) = {
+                let state = inner.lock();
+                (state.listing_wanted, state.has_primary())
+            };
+            // The switch may have been all that was missing.
+            let goes_on = good || !had_primary && has_primary;
+            if !listing_wanted {
+                if goes_on {
                     return;
                 }
                 continue;
             }
             self.wait_for_listing_gap().await;
-            if good {
+            if goes_on {
                 return;
             }
             let was_unlisted = inner.lock().is_unlisted(0);

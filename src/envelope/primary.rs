@@ -109,7 +109,8 @@ impl<'a> Candidates<'a> {
             State::ActiveFrom(moment) => Some(moment),
             State::Pending | State::RetiredSince(_) => None,
         });
-        let now = self.now;
+        // To the minute: what is another sentence every second would be news, and a line in the log, every second.
+        let now = Timestamp::from_unix(self.now.unix() / 60 * 60);
         if let Some(first) = future.min() {
             return format!(
                 "every version becomes active in the future, the first at {first}; this node's clock says {now}: set \
@@ -231,6 +232,22 @@ mod tests {
             panic!("nothing is active yet");
         };
         assert!(sentence.contains("1970-01-01T00:01:00Z"), "{sentence}");
+    }
+
+    #[test]
+    fn a_refusal_is_the_same_sentence_a_second_later() {
+        let refusals = [600, 601].map(|second| {
+            let (now, high_water) = (Timestamp::from_unix(second), None);
+            let versions = &[active(1)];
+            Candidates {
+                versions,
+                high_water,
+                now,
+            }
+            .choose(|_| true)
+        });
+        assert!(matches!(&refusals[0], Choice::Refuse(_)));
+        assert_eq!(refusals[0], refusals[1]);
     }
 
     #[test]

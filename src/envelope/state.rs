@@ -144,6 +144,11 @@ impl State {
         standing.any(|(_, standing)| standing.is_used_up(&self.policy, now))
     }
 
+    /// Whether a version encrypts.
+    pub(crate) fn has_primary(&self) -> bool {
+        matches!(self.primary, Primary::Present(_))
+    }
+
     /// What an operator should know although calls are answered; `None` if all is well.
     pub(crate) fn concern(&self) -> Option<String> {
         let away = self

@@ -51,7 +51,7 @@ async fn step(inner: &Inner) -> Option<Duration> {
             Err(error) => {
                 let reason = chain(error.as_ref());
                 let mut state = inner.lock();
-                if matches!(state.primary, Primary::Absent(_)) {
+                if !state.has_primary() {
                     let refusal = format!("the version that should encrypt can't be written down: {reason}");
                     state.set_absent(EnvelopeError::Refused(refusal));
                 }

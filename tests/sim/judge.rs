@@ -84,8 +84,7 @@ impl World {
     }
 
     /// Judges what a node has written down as its primary: that decides, and Status may be able to say it much later.
-    pub(crate) fn judge_mark(&self, node: usize) {
-        let mark = self.nodes[node].mark().map(|mark| mark.id);
+    pub(crate) fn judge_mark(&self, node: usize, mark: Option<KeyId>) {
         let mut record = self.nodes[node].record.borrow_mut();
         if record.mark == mark {
             return;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use dekhand::clock::Timestamp;
+use dekhand::root_key::high_water::HighWater;
 use dekhand::root_key::id::KeyId;
 use tokio::time::Instant;
 
@@ -183,7 +184,8 @@ impl World {
 
     /// Looks at one node, before a call to it is judged.
     pub(crate) fn look_at(&self, node: usize) {
-        let causes = self.causes(node);
+        let mark = self.nodes[node].mark();
+        let causes = self.causes(node, mark.as_ref());
         let mut record = self.nodes[node].record.borrow_mut();
         let now = Instant::now();
         for (cause, holds) in causes {
@@ -192,15 +194,14 @@ impl World {
         let calendar = self.nodes[node].clock.borrow().now();
         record.latest = record.latest.max(calendar);
         drop(record);
-        self.judge_mark(node);
+        self.judge_mark(node, mark.map(|mark| mark.id));
     }
 
-    fn causes(&self, node: usize) -> [(Cause, bool); 3] {
-        let mark = self.nodes[node].mark();
+    fn causes(&self, node: usize, mark: Option<&HighWater>) -> [(Cause, bool); 3] {
         let now = self.nodes[node].clock.borrow().now();
         let stores = lock(&self.stores);
         let replica = stores.replica(node);
-        let lacks = mark.as_ref().is_some_and(|mark| {
+        let lacks = mark.is_some_and(|mark| {
             let held = replica.find(&mark.id);
             held.is_none_or(|held| !held.version.state.decrypts())
         });

@@ -8,7 +8,6 @@ use crate::envelope::Store;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::limited;
 use crate::envelope::state::Mark;
-use crate::envelope::state::Primary;
 use crate::root_key::error::Error;
 use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
@@ -22,8 +21,9 @@ impl Keeper<'_> {
         } else {
             Duration::ZERO
         };
-        let absent = matches!(state.primary, Primary::Absent(_));
-        state.listing_wanted || absent || self.listed.is_none_or(|listed| now.saturating_sub(listed) >= interval)
+        state.listing_wanted
+            || !state.has_primary()
+            || self.listed.is_none_or(|listed| now.saturating_sub(listed) >= interval)
     }
 
     /// Lists every store, and reads the mark while there is no primary.
@@ -33,7 +33,7 @@ impl Keeper<'_> {
         for (number, store) in inner.stores.iter().enumerate() {
             let listed = limited(store.root_key.discover()).await;
             self.take_listing(number, store, listed);
-            if number == 0 && inner.stores.len() > 1 && matches!(inner.lock().primary, Primary::Absent(_)) {
+            if number == 0 && inner.stores.len() > 1 && !inner.lock().has_primary() {
                 self.begin_with_the_first().await;
             }
         }
@@ -76,7 +76,7 @@ impl Keeper<'_> {
     /// Reads the highest reported version: at the start, and while it blocks, since `keys accept-loss` removes it.
     async fn read_mark(&self) {
         let inner = self.inner;
-        if matches!(inner.lock().primary, Primary::Present(_)) {
+        if inner.lock().has_primary() {
             return;
         }
         let Some(name) = inner.stores.first().map(|store| store.name.clone()) else {
@@ -86,7 +86,7 @@ impl Keeper<'_> {
         let read = inner.files.run(move || file.read(&name)).await;
         let mut state = inner.lock();
         // The switch may have written a newer one meanwhile.
-        if matches!(state.primary, Primary::Present(_)) {
+        if state.has_primary() {
             return;
         }
         let reason = match read {
