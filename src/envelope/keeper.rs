@@ -201,7 +201,7 @@ impl Keeper<'_> {
     async fn rest(&mut self, pause: Duration, good: bool) {
         let inner = self.inner;
         let until = Instant::now() + pause;
-        let had_primary = inner.lock().has_primary();
+        let had_none = !inner.lock().has_primary();
         loop {
             // In this order, so that a simulation can repeat what it has seen.
             tokio::select! {
@@ -209,12 +209,12 @@ impl Keeper<'_> {
                 () = tokio::time::sleep_until(until) => return,
                 () = inner.keeper_wanted.notified() => {}
             }
-            let (listing_wanted, has_primary) = {
+            let (listing_wanted, switched) = {
                 let state = inner.lock();
-                (state.listing_wanted, state.has_primary())
+                (state.listing_wanted, had_none && state.has_primary())
             };
             // The switch may have been all that was missing.
-            let goes_on = good || !had_primary && has_primary;
+            let goes_on = good || switched;
             if !listing_wanted {
                 if goes_on {
                     return;
