@@ -248,13 +248,24 @@ impl Inner {
         let now = self.clock.boottime();
         let making = DataKey::make(store.root_key.as_ref(), id, purpose, suite, now, patience);
         let made = limited(making).await;
-        self.note(0, made.as_ref().map(drop));
+        self.note_wrap(id, made.as_ref().map(drop));
         let made = made?;
         let labels = VersionLabels { key_id: id.to_string() };
         self.metrics.wraps.get_or_create(&labels).inc();
         self.metrics.unwraps.get_or_create(&labels).inc();
         self.lock().keep_own(purpose, &made, self.clock.boottime());
         Ok(made)
+    }
+
+    /// Takes note of a wrap under a version of the first store.
+    fn note_wrap(&self, id: &KeyId, result: Result<(), &Error>) {
+        let away = result.is_err_and(|error| error.kind() == Kind::Outage);
+        let mut state = self.lock();
+        if result.is_ok() || away && state.encrypts(id) {
+            state.truth.note_wrap(result.is_ok());
+        }
+        drop(state);
+        self.note(0, result);
     }
 
     /// Takes note of a call to a store: whether it is there or away.

@@ -83,11 +83,11 @@ impl Cache {
         self.bad.put(key, now);
     }
 
-    /// Whether a wrapped key was proven bad a short while ago.
-    pub(crate) fn is_bad(&mut self, key: &CacheKey, now: Duration) -> bool {
+    /// Whether a wrapped key was proven bad: a short while ago, or ever if its store is `away` and can't be asked again.
+    pub(crate) fn is_bad(&self, key: &CacheKey, now: Duration, away: bool) -> bool {
         self.bad
             .peek(key)
-            .is_some_and(|since| now.saturating_sub(*since) < BAD_FOR)
+            .is_some_and(|since| away || now.saturating_sub(*since) < BAD_FOR)
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn open(
             drop(state);
             return cipher.open(&associated_data, sealed.body).map_err(|_| not_authentic());
         }
-        if state.cache.is_bad(&key, now) {
+        if state.cache.is_bad(&key, now, state.away(store).is_some()) {
             return Err(not_authentic());
         }
         match state.flights.get(&key) {

@@ -60,13 +60,18 @@ impl<'a> Candidates<'a> {
         needed
     }
 
-    /// The version that encrypts, or will first while none does.
-    pub(crate) fn in_line(self) -> Option<Version> {
-        match self.choose(|_| true) {
-            Choice::Primary(version) | Choice::Wait(version) => Some(version),
+    /// The version that encrypts, or will first while none is active; of those that `has_data_key`.
+    pub(crate) fn in_line(self, has_data_key: impl Fn(&KeyId) -> bool) -> Option<Version> {
+        self.floor().ok()?;
+        match self.choose(&has_data_key) {
+            Choice::Primary(version) => Some(version),
+            Choice::Wait(_) => None,
             Choice::Refuse(_) => {
-                let dated = self.decrypting().filter(|version| version.state.moment().is_some());
-                dated.min_by_key(|version| version.state.moment()).cloned()
+                let ready = self.decrypting().filter(|version| has_data_key(&version.id));
+                let dated = ready.filter(|version| version.state.moment().is_some());
+                dated
+                    .min_by_key(|version| (version.state.moment(), std::cmp::Reverse(version.rank())))
+                    .cloned()
             }
         }
     }
@@ -282,6 +287,28 @@ mod tests {
             numbers(Some(&mark(&active(9)))),
             [] as [u16; 0],
             "a store that lacks the mark makes nothing"
+        );
+    }
+
+    #[test]
+    fn in_line_is_the_first_to_come_that_has_data_keys_and_nothing_instead_of_what_is_lost() {
+        let versions = [future(2), future(3), version(4, State::Pending)];
+        let in_line = |high_water: Option<&HighWater>, with_data_keys: &[u8]| {
+            let candidates = Candidates {
+                versions: &versions,
+                high_water,
+                now: NOW,
+            };
+            let in_line = candidates.in_line(|of| with_data_keys.iter().any(|byte| id(*byte) == *of));
+            in_line.map(|version| u16::from(version.number))
+        };
+        assert_eq!(in_line(None, &[2, 3, 4]), Some(3), "of one date the highest");
+        assert_eq!(in_line(None, &[2, 4]), Some(2));
+        assert_eq!(in_line(None, &[4]), None);
+        assert_eq!(
+            in_line(Some(&mark(&active(1))), &[2, 3]),
+            None,
+            "the store lacks the mark"
         );
     }
 

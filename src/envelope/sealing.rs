@@ -10,7 +10,6 @@ use crate::envelope::Inner;
 use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Reuse;
-use crate::envelope::state::Primary;
 use crate::envelope::state::State;
 use crate::root_key::error::Error;
 use crate::root_key::error::Remedy;
@@ -84,8 +83,7 @@ fn note_refusal(inner: &Inner, id: &KeyId, error: &Error) {
         return;
     }
     let mut state = inner.lock();
-    let encrypts = matches!(&state.primary, Primary::Present(version) if version.id == *id);
-    if encrypts && state.truth.note_refusal(error) {
+    if state.encrypts(id) && state.truth.note_refusal(error) {
         drop(state);
         tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; nothing is encrypted");
         inner.keeper_wanted.notify_one();

@@ -149,6 +149,11 @@ impl State {
         matches!(self.primary, Primary::Present(_))
     }
 
+    /// Whether this version encrypts.
+    pub(crate) fn encrypts(&self, id: &KeyId) -> bool {
+        matches!(&self.primary, Primary::Present(version) if version.id == *id)
+    }
+
     /// What an operator should know although calls are answered; `None` if all is well.
     pub(crate) fn concern(&self) -> Option<String> {
         let away = self

@@ -84,7 +84,7 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
     };
     let (known, reported) = {
         let state = inner.lock();
-        let reported = matches!(&state.primary, Primary::Present(old) if old.id == version.id);
+        let reported = state.encrypts(&version.id);
         (state.mark == Mark::Read(Some(mark.clone())), reported)
     };
     if !known {

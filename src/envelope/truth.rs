@@ -18,6 +18,9 @@ pub(crate) struct Truth {
     outage: Option<String>,
     /// Why the first store can't list its versions. While it can't, calls that succeed from memory prove nothing.
     unlisted: Option<String>,
+    /// A wrap under the version that encrypts failed for want of the first store. Until one succeeds, unwraps that do
+    /// prove nothing: tokens have been seen to unwrap and not to wrap, and the next data key could not be made.
+    wraps_nothing: bool,
     /// A refusal or corruption of the version that encrypts or should; only a proven data key ends it.
     refusal: Option<String>,
     /// The last read that was refused for want of a store.
@@ -38,7 +41,7 @@ impl Truth {
             return false;
         }
         self.unreadable.take_if(|unreadable| unreadable.store == store);
-        if store != 0 {
+        if store != 0 || self.wraps_nothing {
             return false;
         }
         self.last_good = Some(now);
@@ -48,6 +51,16 @@ impl Truth {
     /// The first store is away. Says whether that is news.
     pub(crate) fn note_outage(&mut self, error: &Error) -> bool {
         self.outage.replace(error.chain()).is_none()
+    }
+
+    /// A wrap under the version that encrypts succeeded, or did not for want of the first store.
+    pub(crate) fn note_wrap(&mut self, succeeded: bool) {
+        self.wraps_nothing = !succeeded;
+    }
+
+    /// Whether only a wrap can show that the first store is back.
+    pub(crate) fn wants_wrap(&self) -> bool {
+        self.wraps_nothing
     }
 
     /// The version that encrypts is refused. Says whether that is news.

@@ -34,6 +34,8 @@ pub(crate) enum Mood {
     Silent,
     /// Lists, but permits no wrap.
     Refuses,
+    /// Unwraps, but no wrap gets through.
+    WrapsNothing,
     /// Unwraps to other keys.
     Lies,
     /// Does not begin an unwrap that hangs.
@@ -182,8 +184,10 @@ impl RootKey for Fake {
         patience.begin();
         self.lock().calls.wrap += 1;
         let key = self.key(id)?;
-        if self.lock().mood == Mood::Refuses {
-            return Err(Error::new(Kind::Refusal, "the fake permits no wrap"));
+        match self.lock().mood {
+            Mood::Refuses => return Err(Error::new(Kind::Refusal, "the fake permits no wrap")),
+            Mood::WrapsNothing => return Err(Error::new(Kind::Outage, "no wrap gets through")),
+            Mood::Good | Mood::Away | Mood::Silent | Mood::Lies | Mood::Queues => {}
         }
         let iv = random_bytes::<12>().unwrap();
         let mechanism = Mechanism::AesGcm;

@@ -3,7 +3,6 @@
 use super::Keeper;
 use super::PROBES_PER_WRAP;
 use crate::envelope::limited;
-use crate::envelope::primary::Candidates;
 use crate::envelope::state::Primary;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
@@ -18,15 +17,14 @@ impl Keeper<'_> {
     pub(super) async fn probe_if_due(&mut self) -> bool {
         let inner = self.inner;
         let now = inner.clock.boottime();
-        let (data_key, version) = {
+        let (data_key, version, wants_wrap) = {
             let state = inner.lock();
-            // One that waits for its date is probed too: the switch to it asks nobody whether it still works.
+            // While none encrypts, the one that waits for its date is probed: the switch to it asks no root key.
             let probed = match &state.primary {
                 Primary::Present(version) => Some(version.clone()),
                 Primary::Absent(_) => state
                     .candidates(inner.clock.now())
-                    .and_then(Candidates::in_line)
-                    .filter(|version| state.has_data_keys(&version.id, &inner.purposes)),
+                    .and_then(|candidates| candidates.in_line(|id| state.has_data_keys(id, &inner.purposes))),
             };
             let Some(version) = probed else {
                 return true;
@@ -44,7 +42,7 @@ impl Keeper<'_> {
             let Some(standing) = standing else {
                 return false;
             };
-            (standing.live().clone(), version.id)
+            (standing.live().clone(), version.id, state.truth.wants_wrap())
         };
         let Some(store) = inner.stores.first() else {
             return false;
@@ -54,12 +52,13 @@ impl Keeper<'_> {
         };
         inner.metrics.unwraps.get_or_create(&labels).inc();
         let mut result = limited(data_key.probe(store.root_key.as_ref())).await;
+        inner.note(0, result.as_ref().map(drop));
         self.probes += 1;
-        if result.is_ok() && self.probes.is_multiple_of(PROBES_PER_WRAP) {
+        if result.is_ok() && (wants_wrap || self.probes.is_multiple_of(PROBES_PER_WRAP)) {
             inner.metrics.wraps.get_or_create(&labels).inc();
             result = limited(try_wrap(store.root_key.as_ref(), &version)).await;
+            inner.note_wrap(&version, result.as_ref().map(drop));
         }
-        inner.note(0, result.as_ref().map(drop));
         match result {
             Ok(()) => true,
             Err(error) => self.note_failure(&version, &error).is_ok(),

@@ -91,6 +91,53 @@ async fn a_read_refused_for_want_of_the_token_ends_the_tolerance_for_60_s_each_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_unwraps_and_does_not_wrap_is_away_until_it_wraps() {
+    let fake = one_version();
+    // Each of them takes an unwrap.
+    let elsewhere = sealed_elsewhere(&fake, 200).await;
+    let policy = Policy {
+        max_uses: 1,
+        tolerate: Duration::from_secs(600),
+        ..Policy::default()
+    };
+    let node = Node::start(&[&fake], &state(), policy).await;
+    node.encrypt().await.unwrap();
+    fake.set_mood(Mood::WrapsNothing);
+    for read in &elsewhere[..180] {
+        for _ in 0..3 {
+            let sealed = tokio::time::timeout(Duration::from_secs(1), node.encrypt()).await;
+            assert!(sealed.unwrap().is_ok(), "limits of use are suspended");
+        }
+        assert!(node.envelope.status().is_ok());
+        assert!(node.reads(read).await);
+        sleep(3).await;
+    }
+    sleep(200).await;
+    for read in &elsewhere[180..] {
+        assert!(node.envelope.status().is_err(), "outage.tolerate has ended");
+        assert!(node.reads(read).await);
+    }
+    fake.set_mood(Mood::Good);
+    sleep(11).await;
+    assert!(node.envelope.status().is_ok() && node.encrypt().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_proven_bad_before_an_outage_does_not_end_its_tolerance() {
+    let fake = one_version();
+    let mut bad = sealed_elsewhere(&fake, 1).await.remove(0);
+    let node = Node::start(&[&fake], &state(), Policy::default()).await;
+    bad.bytes[40] ^= 1;
+    assert_eq!(node.decrypt(&bad).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    fake.set_mood(Mood::Away);
+    for _ in 0..10 {
+        sleep(60).await;
+        assert_eq!(node.decrypt(&bad).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert!(node.envelope.status().is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_token_is_called_at_the_pace_of_the_backoff_however_many_encrypt() {
     let fake = one_version();
     let node = Node::start(
