@@ -12,6 +12,7 @@ pub(crate) mod keeper;
 pub(crate) mod open;
 pub mod policy;
 pub(crate) mod primary;
+pub(crate) mod room;
 pub mod seal;
 pub(crate) mod sealing;
 pub(crate) mod standing;
@@ -28,7 +29,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -38,8 +38,10 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::data_key::LONGEST_SEALED;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
+use crate::envelope::room::Room;
 use crate::envelope::state::State;
 use crate::files::thread::FileThread;
+use crate::proto::asker::Asker;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -49,9 +51,6 @@ use crate::root_key::name::RootKeyName;
 use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::VersionLabels;
-
-/// So many calls to root keys are under way for callers at once; more are refused.
-pub(crate) const MOST_CALLS: usize = 1024;
 
 /// Backends end their calls themselves, each in its own time. One that does not must not stop the keeper for good.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -110,8 +109,10 @@ pub(crate) struct Inner {
     changes: watch::Sender<()>,
     keeper_wanted: Notify,
     switch_wanted: Notify,
+    /// Room for unwraps that callers wait for.
+    flights: Room,
     /// Room for data keys that are made for one payload each.
-    single_use: Arc<Semaphore>,
+    single_use: Room,
 }
 
 impl Envelope {
@@ -138,7 +139,8 @@ impl Envelope {
             changes: watch::Sender::default(),
             keeper_wanted: Notify::new(),
             switch_wanted: Notify::new(),
-            single_use: Arc::new(Semaphore::new(MOST_CALLS)),
+            flights: Room::default(),
+            single_use: Room::default(),
         }))
     }
 
@@ -180,9 +182,9 @@ impl Envelope {
         &self,
         purpose: Purpose,
         payload: &[u8],
-        deadline: tokio::time::Instant,
+        asker: impl Into<Asker>,
     ) -> Result<SealedPayload, EnvelopeError> {
-        let data_key = sealing::data_key_for(&self.0, purpose, deadline).await?;
+        let data_key = sealing::data_key_for(&self.0, purpose, asker.into()).await?;
         let bytes = data_key.seal(payload, LONGEST_SEALED)?;
         Ok(SealedPayload {
             bytes,
@@ -202,9 +204,9 @@ impl Envelope {
         purpose: Purpose,
         sealed: &[u8],
         key_id: Option<&str>,
-        deadline: tokio::time::Instant,
+        asker: impl Into<Asker>,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, EnvelopeError> {
-        open::open(&self.0, purpose, sealed, key_id, deadline).await
+        open::open(&self.0, purpose, sealed, key_id, asker.into()).await
     }
 
     /// Changes what the operator chose, from now on.

@@ -1,5 +1,6 @@
 //! Messages and services of kube-apiserver's KMS protocols and of the token worker, generated from `proto/`.
 
+pub mod asker;
 pub mod channel;
 pub mod code;
 pub mod deadline;

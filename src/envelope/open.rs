@@ -10,14 +10,15 @@ use zeroize::Zeroizing;
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Cipher;
 use crate::envelope::Inner;
-use crate::envelope::MOST_CALLS;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::cipher_of_unwrapped;
 use crate::envelope::error::EnvelopeError;
+use crate::envelope::room::Permit;
 use crate::envelope::seal::Sealed;
 use crate::envelope::seal::associated_data;
 use crate::envelope::state::Flight;
 use crate::envelope::state::Place;
+use crate::proto::asker::Asker;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::patience::Caller;
@@ -32,13 +33,13 @@ pub(crate) async fn open(
     purpose: Purpose,
     bytes: &[u8],
     key_id: Option<&str>,
-    deadline: Instant,
+    asker: Asker,
 ) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
     if key_id.is_some_and(|key_id| !sealed.id.is_written(key_id)) {
         return Err(EnvelopeError::KeyIdMismatch { inside: sealed.id });
     }
-    let store = find(inner, &sealed.id, deadline).await?;
+    let store = find(inner, &sealed.id, asker.until).await?;
     let key = CacheKey {
         purpose,
         header: sealed.header.into(),
@@ -55,22 +56,21 @@ pub(crate) async fn open(
         if state.cache.is_bad(&key, now, state.away(store).is_some()) {
             return Err(not_authentic());
         }
-        match state.flights.get(&key) {
-            Some(Flight { landing, patience }) => (landing.clone(), patience.join(deadline)),
-            None if state.flights.len() >= MOST_CALLS => return Err(EnvelopeError::TooManyCalls),
-            None => {
-                let (patience, caller) = Patience::of_a_caller(deadline);
-                let flight = start(inner.clone(), store, key.clone(), bytes.to_vec(), patience);
-                state.flights.insert(key.clone(), flight.clone());
-                (flight.landing, caller)
-            }
+        if let Some(Flight { landing, patience }) = state.flights.get(&key) {
+            (landing.clone(), patience.join(asker))
+        } else {
+            let permit = inner.flights.enter(asker.origin).ok_or(EnvelopeError::TooManyCalls)?;
+            let (patience, caller) = Patience::of_a_caller(asker);
+            let flight = start(inner.clone(), permit, store, key.clone(), bytes.to_vec(), patience);
+            state.flights.insert(key.clone(), flight.clone());
+            (flight.landing, caller)
         }
     };
     let mut waiting = Waiting {
         inner,
         store,
         caller,
-        deadline,
+        deadline: asker.until,
         answered: false,
     };
     let landed = landing.await;
@@ -139,9 +139,11 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
 }
 
 /// Begins an unwrap. Once the root key is asked it goes on whatever becomes of its callers; before, it ends with them.
-fn start(inner: Arc<Inner>, store: usize, key: CacheKey, bytes: Vec<u8>, patience: Patience) -> Flight {
+fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: Vec<u8>, patience: Patience) -> Flight {
     let patient = patience.clone();
     let task = tokio::spawn(async move {
+        // Whoever joins takes no place: the flight is charged to the one who began it.
+        let _permit = permit;
         let _landed = Landed {
             inner: &inner,
             key: &key,

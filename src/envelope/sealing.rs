@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Suite;
 use crate::envelope::Inner;
@@ -11,6 +9,7 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Reuse;
 use crate::envelope::state::State;
+use crate::proto::asker::Asker;
 use crate::root_key::error::Error;
 use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
@@ -20,13 +19,13 @@ use crate::root_key::patience::Patience;
 pub(crate) async fn data_key_for(
     inner: &Arc<Inner>,
     purpose: Purpose,
-    deadline: Instant,
+    asker: Asker,
 ) -> Result<Arc<DataKey>, EnvelopeError> {
     let mut changes = inner.changes.subscribe();
     loop {
         match next(inner, purpose)? {
             Next::Take(data_key) => return Ok(data_key),
-            Next::Make(id, suite) => return single_use(inner, id, purpose, suite, deadline).await,
+            Next::Make(id, suite) => return single_use(inner, id, purpose, suite, asker).await,
             Next::Wait => changes.changed().await.map_err(|_| EnvelopeError::Stopped)?,
         }
     }
@@ -49,15 +48,14 @@ async fn single_use(
     id: KeyId,
     purpose: Purpose,
     suite: Suite,
-    deadline: Instant,
+    asker: Asker,
 ) -> Result<Arc<DataKey>, EnvelopeError> {
     let permit = inner
         .single_use
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| EnvelopeError::TooManyCalls)?;
+        .enter(asker.origin)
+        .ok_or(EnvelopeError::TooManyCalls)?;
     let inner = inner.clone();
-    let (patience, caller) = Patience::of_a_caller(deadline);
+    let (patience, caller) = Patience::of_a_caller(asker);
     let making = tokio::spawn(async move {
         let _permit = permit;
         tokio::select! {

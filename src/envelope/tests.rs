@@ -1,6 +1,7 @@
 //! The envelope's promises, with time turned and root keys that misbehave on command.
 
 mod limits;
+mod origins;
 mod outage;
 mod reading;
 mod rotation;

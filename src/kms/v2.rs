@@ -14,7 +14,7 @@ use crate::kms::journal::escaped;
 use crate::kms::options::StatusVersion;
 use crate::kms::refusal::Refusal;
 use crate::kms::refusal::check;
-use crate::proto::deadline::Deadline;
+use crate::proto::asker::Asker;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::DecryptResponse;
 use crate::proto::v2::EncryptRequest;
@@ -60,18 +60,10 @@ impl KmsV2 {
         })
     }
 
-    async fn seal(
-        &self,
-        request: &EncryptRequest,
-        deadline: Deadline,
-        line: &mut Line,
-    ) -> Result<EncryptResponse, Refusal> {
+    async fn seal(&self, request: &EncryptRequest, asker: Asker, line: &mut Line) -> Result<EncryptResponse, Refusal> {
         check_uid(&request.uid)?;
         check(!request.plaintext.is_empty(), "plaintext is empty")?;
-        let sealed = self
-            .envelope
-            .encrypt(Purpose::Kms2, &request.plaintext, deadline.0)
-            .await?;
+        let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext, asker).await?;
         let key_id = sealed.key_id.to_string();
         line.key_id.clone_from(&key_id);
         line.sealed_bytes = sealed.bytes.len();
@@ -83,12 +75,7 @@ impl KmsV2 {
         })
     }
 
-    async fn open(
-        &self,
-        request: &DecryptRequest,
-        deadline: Deadline,
-        line: &mut Line,
-    ) -> Result<DecryptResponse, Refusal> {
+    async fn open(&self, request: &DecryptRequest, asker: Asker, line: &mut Line) -> Result<DecryptResponse, Refusal> {
         check_uid(&request.uid)?;
         check(!request.key_id.is_empty(), "key_id is empty")?;
         check(
@@ -106,7 +93,7 @@ impl KmsV2 {
         )?;
         let opened = self
             .envelope
-            .decrypt(Purpose::Kms2, &request.ciphertext, Some(&request.key_id), deadline.0);
+            .decrypt(Purpose::Kms2, &request.ciphertext, Some(&request.key_id), asker);
         let mut payload = opened.await?;
         line.payload_bytes = payload.len();
         // Moved, not copied: the response wipes it.
@@ -129,21 +116,21 @@ impl KeyManagementService for KmsV2 {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
-        let deadline = Deadline::of(request.extensions());
+        let asker = Asker::of(request.extensions());
         let request = request.into_inner();
         let mut line = Line::begin(API, "Encrypt", &request.uid);
         line.payload_bytes = request.plaintext.len();
-        let result = self.seal(&request, deadline, &mut line).await;
+        let result = self.seal(&request, asker, &mut line).await;
         self.journal.end(line, result)
     }
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
-        let deadline = Deadline::of(request.extensions());
+        let asker = Asker::of(request.extensions());
         let request = request.into_inner();
         let mut line = Line::begin(API, "Decrypt", &request.uid);
         line.key_id = escaped(&request.key_id);
         line.sealed_bytes = request.ciphertext.len();
-        let result = self.open(&request, deadline, &mut line).await;
+        let result = self.open(&request, asker, &mut line).await;
         self.journal.end(line, result)
     }
 }

@@ -23,6 +23,7 @@ use crate::listener::seats::Admission;
 use crate::listener::seats::Process;
 use crate::listener::seats::Seats;
 use crate::listener::socket::Socket;
+use crate::proto::asker::Origin;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::metrics::Metrics;
 
@@ -43,6 +44,8 @@ pub(super) struct Acceptor<S> {
     budget: Budget,
     seats: Seats,
     connections: JoinSet<()>,
+    /// The number of the next one. None is given twice.
+    next: u64,
     draining: watch::Sender<bool>,
     refused_calls: Arc<LineLimit>,
     refused_peers: LineLimit,
@@ -62,6 +65,7 @@ impl<S: Service> Acceptor<S> {
             budget: Budget::default(),
             seats: Seats::default(),
             connections: JoinSet::new(),
+            next: 0,
             draining: watch::Sender::new(false),
             refused_calls: Arc::new(LineLimit::new(REFUSED_CALLS)),
             refused_peers: LineLimit::new(1),
@@ -139,8 +143,10 @@ impl<S: Service> Acceptor<S> {
             }
         }
         let seat = self.seats.offer(process);
+        self.next += 1;
         let caller = Caller {
             service: self.service.clone(),
+            origin: Origin(self.next),
             room: self.in_flight.for_connection(),
             arrivals: Arrivals {
                 room: self.unfinished.for_connection(),

@@ -22,6 +22,7 @@ use crate::listener::limits::ConnectionRoom;
 use crate::listener::message::Arrivals;
 use crate::listener::seats::Seat;
 use crate::listener::timeout;
+use crate::proto::asker::Origin;
 use crate::proto::code;
 use crate::proto::deadline::Deadline;
 use crate::telemetry::limit::LineLimit;
@@ -46,6 +47,7 @@ impl<S> Service for S where
 #[derive(Clone, Debug)]
 pub(super) struct Caller<S> {
     pub(super) service: S,
+    pub(super) origin: Origin,
     pub(super) room: ConnectionRoom,
     pub(super) arrivals: Arrivals,
     pub(super) unfetched: ConnectionRoom,
@@ -112,6 +114,7 @@ impl<S: Service> Caller<S> {
             .enter()
             .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
         head.extensions.insert(deadline);
+        head.extensions.insert(self.origin);
         let request = Request::from_parts(head, Body::new(Full::new(message)));
         let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();
         match tokio::time::timeout_at(deadline.0, call).await {

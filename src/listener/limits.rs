@@ -1,7 +1,8 @@
 //! What callers may take, on one connection and all together. Each limit says why it is what it is.
 //!
 //! Every connection is assured of a little that no other one can take, however many mean harm: what kube-apiserver sends
-//! under any circumstances goes on.
+//! under any circumstances goes on. Behind the services a request goes on under its connection's number, its `Origin`:
+//! the envelope's room for calls to root keys assures each origin of as many, and before a token origins take turns.
 
 use std::sync::Arc;
 use std::time::Duration;

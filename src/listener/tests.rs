@@ -22,6 +22,7 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use super::*;
+use crate::proto::asker::Asker;
 use crate::proto::channel::Channel;
 use crate::proto::deadline::Deadline;
 use crate::proto::v2::DecryptRequest;
@@ -40,7 +41,8 @@ const HANG: Duration = Duration::from_secs(120);
 
 type Client = KeyManagementServiceClient<Channel>;
 
-/// Does what the plaintext tells it: `wait` until the test goes on, `slow` for 5 s, `panic`; it gives the rest back.
+/// Does what the plaintext tells it: `wait` until the test goes on, `slow` for 5 s, `panic`; it gives the rest back, with
+/// its origin as the `key_id`.
 #[derive(Clone, Default)]
 struct Obedient {
     go_on: Arc<Notify>,
@@ -83,6 +85,7 @@ impl KeyManagementService for Obedient {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
+        let origin = Asker::of(request.extensions()).origin;
         match request.get_ref().plaintext.as_slice() {
             b"wait" => {
                 let _waiting = Waiting::new(&self.waiting);
@@ -94,7 +97,7 @@ impl KeyManagementService for Obedient {
         }
         Ok(Response::new(EncryptResponse {
             ciphertext: request.get_ref().plaintext.clone(),
-            key_id: "1".into(),
+            key_id: format!("{origin:?}"),
             annotations: std::collections::HashMap::new(),
         }))
     }

@@ -1,15 +1,22 @@
-//! Who waits for an unwrap, and until when: what lets a backend drop work that nobody wants any more.
+//! Who waits for an unwrap, and until when: what lets a backend drop work that nobody wants any more, and let callers
+//! take turns.
+
+use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::proto::asker::Asker;
+use crate::proto::asker::Origin;
 
 /// The patience of all callers that wait for one unwrap. Clones are one.
 #[derive(Clone, Debug)]
 pub struct Patience(watch::Sender<Waiting>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
-    callers: usize,
+    /// How many wait, by where they call from; nobody is no entry.
+    callers: BTreeMap<Option<Origin>, usize>,
     /// When the last of them gives up; `None` for work of the daemon's own, which waits as long as it takes.
     until: Option<Instant>,
     begun: bool,
@@ -17,33 +24,55 @@ struct Waiting {
 
 /// One caller. It waits until this is dropped.
 #[derive(Debug)]
-pub struct Caller(Patience);
+pub struct Caller {
+    patience: Patience,
+    origin: Option<Origin>,
+}
 
 impl Patience {
     /// That of a first caller.
-    pub fn of_a_caller(until: Instant) -> (Self, Caller) {
-        let patience = Self::new(0, Some(until));
-        let caller = patience.join(until);
+    pub fn of_a_caller(asker: impl Into<Asker>) -> (Self, Caller) {
+        let asker = asker.into();
+        let patience = Self::new(BTreeMap::new(), Some(asker.until));
+        let caller = patience.join(asker);
         (patience, caller)
     }
 
     /// That of the daemon's own work.
     pub fn endless() -> Self {
-        Self::new(1, None)
+        Self::new(BTreeMap::from([(None, 1)]), None)
     }
 
-    fn new(callers: usize, until: Option<Instant>) -> Self {
+    fn new(callers: BTreeMap<Option<Origin>, usize>, until: Option<Instant>) -> Self {
         let begun = false;
         Self(watch::Sender::new(Waiting { callers, until, begun }))
     }
 
-    /// Another caller waits too.
-    pub fn join(&self, until: Instant) -> Caller {
+    /// Another caller waits too, and lends its origin.
+    pub fn join(&self, asker: impl Into<Asker>) -> Caller {
+        let Asker { until, origin } = asker.into();
         self.0.send_modify(|waiting| {
-            waiting.callers += 1;
+            *waiting.callers.entry(origin).or_default() += 1;
             waiting.until = waiting.until.map(|others| others.max(until));
         });
-        Caller(self.clone())
+        let patience = self.clone();
+        Caller { patience, origin }
+    }
+
+    /// Visits the origins of those who wait now; `None` stands for all that have none, and for nobody.
+    pub fn visit_origins(&self, visit: impl FnMut(Option<Origin>)) {
+        let waiting = self.0.borrow();
+        if waiting.callers.is_empty() {
+            std::iter::once(None).for_each(visit);
+        } else {
+            waiting.callers.keys().copied().for_each(visit);
+        }
+    }
+
+    /// Whether [`Patience::visit_origins`] would visit this one.
+    pub fn is_of(&self, origin: Option<Origin>) -> bool {
+        let waiting = self.0.borrow();
+        waiting.callers.contains_key(&origin) || (waiting.callers.is_empty() && origin.is_none())
     }
 
     /// The root key is being asked: from here on the unwrap goes on whatever becomes of its callers.
@@ -59,7 +88,7 @@ impl Patience {
     /// Returns when nobody waits any more and the unwrap has not begun.
     pub async fn lost(&self) {
         let mut changes = self.0.subscribe();
-        let lost = |waiting: &Waiting| waiting.callers == 0 && !waiting.begun;
+        let lost = |waiting: &Waiting| waiting.callers.is_empty() && !waiting.begun;
         // The sender is ours: it can't be gone.
         changes.wait_for(lost).await.ok();
     }
@@ -68,17 +97,18 @@ impl Patience {
 impl Caller {
     /// Whether the root key is being asked for it.
     pub fn has_begun(&self) -> bool {
-        let Self(patience) = self;
-        patience.0.borrow().begun
+        self.patience.0.borrow().begun
     }
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        let Self(patience) = self;
-        patience
+        self.patience
             .0
-            .send_modify(|waiting| waiting.callers = waiting.callers.saturating_sub(1));
+            .send_modify(|waiting| match waiting.callers.get_mut(&self.origin) {
+                Some(callers) if *callers > 1 => *callers -= 1,
+                _ => drop(waiting.callers.remove(&self.origin)),
+            });
     }
 }
 

@@ -1,11 +1,17 @@
 //! Callers that send frames without end.
 
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use prost::Message as _;
+
+use crate::run::request_for;
 use crate::scene::Held;
 use crate::scene::Scene;
 use crate::wire::CONTINUATION;
 use crate::wire::DATA;
+use crate::wire::DECRYPT;
 use crate::wire::ENCRYPT;
 use crate::wire::END_HEADERS;
 use crate::wire::END_STREAM;
@@ -179,6 +185,22 @@ pub(crate) fn calls(scene: &Scene) -> Held {
         (count * 100..(count + 1) * 100)
             .flat_map(|number| whole(id(number), &block, &body))
             .collect()
+    })
+}
+
+/// Decrypts that name the version which encrypts, each with another wrapped key: none is in memory, or known as bad.
+pub(crate) fn forged_wrapped_keys(scene: &Scene) -> Held {
+    let block = call(DECRYPT);
+    let number = AtomicU32::new(0);
+    flood(scene, true, &window_update(0, 1 << 30), |count| {
+        let one = |stream| {
+            let mut forged = scene.sealed.clone();
+            // Behind format, id and length: the first bytes that the root key made.
+            let number = number.fetch_add(1, Ordering::Relaxed);
+            forged.ciphertext[30..34].copy_from_slice(&number.to_be_bytes());
+            whole(id(stream), &block, &message(0, &request_for(&forged).encode_to_vec()))
+        };
+        (count * 100..(count + 1) * 100).flat_map(one).collect()
     })
 }
 

@@ -7,6 +7,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use dekhand::proto::v2::EncryptResponse;
 use tempfile::TempDir;
 
 use crate::footprint::ALLOWANCE_KIB;
@@ -14,6 +15,7 @@ use crate::footprint::Footprint;
 use crate::footprint::MOST_KIB;
 use crate::good::Good;
 use crate::good::Seen;
+use crate::run::Caller;
 use crate::run::Daemon;
 use crate::run::dekhand;
 use crate::run::wait_for;
@@ -32,6 +34,8 @@ const LASTS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) socket: PathBuf,
+    /// What the daemon sealed, with its `key_id`: also callers that mean harm may have that.
+    pub(crate) sealed: EncryptResponse,
     pub(crate) lasts: Duration,
     /// Whether nothing else happens: many at once cost each other their connections.
     pub(crate) alone: bool,
@@ -39,8 +43,13 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(socket: PathBuf) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let sealed = runtime
+            .unwrap()
+            .block_on(async { Caller::connect(&socket).await.encrypt(b"sealed once").await });
         Self {
             socket,
+            sealed: sealed.unwrap(),
             lasts: LASTS,
             alone: true,
         }

@@ -44,6 +44,7 @@ const ABUSES: &[(&str, Abuse)] = &[
     ("calls that the daemon must reset", floods::made_you_reset),
     ("flood of whole calls", floods::calls),
     ("flood of calls without message", floods::empty_calls),
+    ("Decrypts with forged wrapped keys", floods::forged_wrapped_keys),
     ("HPACK: 16,000 references to 4 kB", blocks::references),
     (
         "HPACK: references, 15 KiB a call, all open",

@@ -25,6 +25,7 @@ pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
 pub(crate) const ENCRYPT: &str = "/v2.KeyManagementService/Encrypt";
+pub(crate) const DECRYPT: &str = "/v2.KeyManagementService/Decrypt";
 pub(crate) const STATUS: &str = "/v2.KeyManagementService/Status";
 pub(crate) const V1_VERSION: &str = "/v1beta1.KeyManagementService/Version";
 pub(crate) const V1_ENCRYPT: &str = "/v1beta1.KeyManagementService/Encrypt";

@@ -29,7 +29,6 @@ use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::backend::pkcs11::spawner::WorkerNumber;
-use crate::backend::pkcs11::supervisor::queue::LONGEST;
 use crate::backend::pkcs11::supervisor::queue::Request;
 use crate::backend::pkcs11::supervisor::queue::too_many;
 use crate::backend::pkcs11::supervisor::run::Supervision;
@@ -37,6 +36,9 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
+
+/// Calls on their way to the task, which takes each at once: there is room for all that callers may have under way.
+const MOST_ON_THE_WAY: usize = 4096;
 
 /// Calls a token. Cheap to clone; the worker is let go with the last clone.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Starts a first worker at once. To be called inside the runtime that will make the calls.
     pub(super) fn start(workers: impl StartWorkers, assignment: Assignment, metrics: Metrics) -> Self {
-        let (requests, received) = mpsc::channel(LONGEST);
+        let (requests, received) = mpsc::channel(MOST_ON_THE_WAY);
         tokio::spawn(Supervision::new(Box::new(workers), assignment, metrics, received).run());
         Self { requests }
     }

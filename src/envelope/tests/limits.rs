@@ -8,7 +8,6 @@ use crate::envelope::policy::Reuse;
 use crate::envelope::seal::Sealed;
 use crate::root_key::fake::Calls;
 use crate::root_key::fake::Mood;
-use crate::root_key::fake::id;
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_encrypts_make_two_token_calls() {
@@ -157,27 +156,6 @@ async fn a_burst_beyond_the_limit_waits_for_the_next_key_and_never_exceeds_it() 
         *uses.entry(header(&sealed.unwrap())).or_insert(0) += 1;
     }
     assert!(uses.values().all(|uses| *uses <= 3), "{uses:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_first_spare_is_made_as_soon_as_a_version_encrypts() {
-    // The pauses of the keeper have grown to their longest when the date comes; it falls at their beginning or their end.
-    for date in START + 1000..START + 1010 {
-        let fake = Fake::new();
-        fake.set(1, active_from(date));
-        let policy = Policy {
-            max_uses: 1,
-            ..Policy::default()
-        };
-        let node = Node::start(&[&fake], &state(), policy).await;
-        while node.envelope.status().is_err() {
-            sleep(1).await;
-        }
-        for _ in 0..5 {
-            let sealed = tokio::time::timeout(Duration::from_secs(3), node.encrypt()).await;
-            assert_eq!(sealed.unwrap().unwrap().key_id, id(1));
-        }
-    }
 }
 
 /// Makes the data key that seals next as used as if it had sealed so many payloads.

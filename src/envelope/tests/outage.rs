@@ -4,6 +4,7 @@ use super::*;
 use crate::envelope::error::ErrorKind;
 use crate::envelope::policy::Reuse;
 use crate::root_key::fake::Mood;
+use crate::root_key::fake::id;
 
 const HOUR: u64 = 3600;
 
@@ -306,4 +307,25 @@ async fn without_reuse_a_refused_wrap_shows_in_status_with_the_first_encrypt() {
     fake.set_mood(Mood::Good);
     sleep(11).await;
     assert!(node.envelope.status().is_ok() && node.encrypt().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_spare_is_made_as_soon_as_a_version_encrypts() {
+    // The pauses of the keeper have grown to their longest when the date comes; it falls at their beginning or their end.
+    for date in START + 1000..START + 1010 {
+        let fake = Fake::new();
+        fake.set(1, active_from(date));
+        let policy = Policy {
+            max_uses: 1,
+            ..Policy::default()
+        };
+        let node = Node::start(&[&fake], &state(), policy).await;
+        while node.envelope.status().is_err() {
+            sleep(1).await;
+        }
+        for _ in 0..5 {
+            let sealed = tokio::time::timeout(Duration::from_secs(3), node.encrypt()).await;
+            assert_eq!(sealed.unwrap().unwrap().key_id, id(1));
+        }
+    }
 }

@@ -115,8 +115,11 @@ impl Supervision {
         }
     }
 
-    /// Takes a call.
+    /// Takes a call. One that was given up on the way costs nothing more: a storm of them must not hold up others.
     fn take(&mut self, request: Request) {
+        if !request.is_waited_for() {
+            return;
+        }
         match &self.rejected {
             Some(error) if self.current.is_none() => request.answer(Err(error.clone())),
             _ if self.would_begin_too_late(&request) => request.answer(Err(too_late())),
@@ -124,13 +127,14 @@ impl Supervision {
         }
     }
 
-    /// Whether its callers will be gone when those before it have had their turn, as long as calls take lately. While no
-    /// worker serves nobody knows: the next one, or why there is none, may come at any time.
+    /// Whether its callers will be gone when those have begun that have their turns before it, as long as calls take
+    /// lately. While no worker serves nobody knows: the next one, or why there is none, may come at any time.
     fn would_begin_too_late(&self, request: &Request) -> bool {
         let (Some(until), Some(post)) = (request.until(), &self.current) else {
             return false;
         };
-        post.begins_behind(self.queue.waited_for(), self.limits) > until
+        let is_late = |before| post.begins_behind(before, self.limits) > until;
+        is_late(self.queue.len()) && is_late(self.queue.before(request))
     }
 
     fn begin_calls(&mut self) {

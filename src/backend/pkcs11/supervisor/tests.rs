@@ -1,6 +1,7 @@
 //! What becomes of calls when workers do what they should not.
 
 mod opening;
+mod turns;
 
 use std::time::Duration;
 
@@ -254,20 +255,6 @@ async fn a_worker_that_says_that_its_wait_is_over_is_given_calls_at_once() {
     bench.call().await.unwrap();
     bench.call().await.unwrap();
     assert!(begin.elapsed() < seconds(2), "{:?}", begin.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_daemons_own_calls_wait_for_no_caller() {
-    let bench = Bench::good(1);
-    bench.workers.script(vec![Conduct::Slow(seconds(1)); 16]);
-    let callers: Vec<_> = (0..10).map(|_| bench.spawn_for(60)).collect();
-    sleep(Duration::from_millis(1)).await;
-    let begin = Instant::now();
-    bench.call().await.unwrap();
-    assert!(begin.elapsed() <= seconds(2), "behind the one that was begun");
-    for call in callers {
-        call.await.unwrap().unwrap();
-    }
 }
 
 #[tokio::test(start_paused = true)]

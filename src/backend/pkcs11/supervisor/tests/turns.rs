@@ -1,0 +1,55 @@
+//! Storms before the token, and what others see of them.
+
+use super::*;
+use crate::proto::asker::Asker;
+use crate::proto::asker::Origin;
+
+impl Bench {
+    /// A call from a connection of this number, by somebody who waits so long.
+    fn spawn_from(&self, origin: u64, time: u64) -> JoinHandle<Result<Outcome, Error>> {
+        let supervisor = self.supervisor.clone();
+        tokio::spawn(async move {
+            let (patience, _caller) = Patience::of_a_caller(Asker {
+                until: Instant::now() + seconds(time),
+                origin: Some(Origin(origin)),
+            });
+            supervisor.call_for(patience, unwrap()).await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_one_connection_neither_refuses_nor_delays_the_calls_of_another() {
+    let bench = Bench::good(1);
+    // As slow as a TPM.
+    bench
+        .workers
+        .script(vec![Conduct::Slow(Duration::from_millis(7)); 10_000]);
+    bench.spawn_from(1, 60).await.unwrap().unwrap();
+    let storm: Vec<_> = (0..1000).map(|_| bench.spawn_from(1, 60)).collect();
+    sleep(Duration::from_millis(1)).await;
+    for _ in 0..10 {
+        let begin = Instant::now();
+        bench.spawn_from(2, 3).await.unwrap().unwrap();
+        assert!(begin.elapsed() < Duration::from_millis(50), "{:?}", begin.elapsed());
+    }
+    let late = bench.spawn_from(1, 3).await.unwrap().unwrap_err();
+    assert_eq!(late.kind(), Kind::Busy, "{late}");
+    for call in storm {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_daemons_own_calls_wait_for_no_caller() {
+    let bench = Bench::good(1);
+    bench.workers.script(vec![Conduct::Slow(seconds(1)); 16]);
+    let callers: Vec<_> = (0..10).map(|_| bench.spawn_for(60)).collect();
+    sleep(Duration::from_millis(1)).await;
+    let begin = Instant::now();
+    bench.call().await.unwrap();
+    assert!(begin.elapsed() <= seconds(2), "behind the one that was begun");
+    for call in callers {
+        call.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,93 @@
+//! Room for calls to root keys, of which no origin gets all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use crate::proto::asker::Origin;
+
+/// So many calls to root keys are under way for callers at once; more are refused.
+const MOST_CALLS: usize = 1024;
+/// Of these for one origin. It is what the listener admits on one connection, so that a kube-apiserver that starts and
+/// reads under hundreds of data keys is not refused here; calls that went on when their connection was gone count too.
+const SHARE: usize = MOST_CALLS / 2;
+
+/// The room for one kind of call. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Room(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    /// No origin is kept that has none.
+    by_origin: HashMap<Origin, usize>,
+}
+
+/// The place of one call, given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    room: Room,
+    origin: Option<Origin>,
+}
+
+impl Room {
+    /// A place for one more call, or `None` at once. What an origin is assured of it gets beside the others' places.
+    pub(crate) fn enter(&self, origin: Option<Origin>) -> Option<Permit> {
+        let mut taken = self.lock();
+        let own = origin
+            .and_then(|origin| taken.by_origin.get(&origin))
+            .copied()
+            .unwrap_or(0);
+        let assured = origin.is_some() && own < Origin::ASSURED;
+        if !assured && (taken.all >= MOST_CALLS || own >= SHARE) {
+            return None;
+        }
+        taken.all += 1;
+        if let Some(origin) = origin {
+            taken.by_origin.insert(origin, own + 1);
+        }
+        drop(taken);
+        let room = self.clone();
+        Some(Permit { room, origin })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        let Self(taken) = self;
+        taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut taken = self.room.lock();
+        taken.all = taken.all.saturating_sub(1);
+        let Some(origin) = self.origin else {
+            return;
+        };
+        match taken.by_origin.get_mut(&origin) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(taken.by_origin.remove(&origin)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_origin_takes_all_and_each_has_what_it_is_assured_of() {
+        let room = Room::default();
+        let permits: Vec<Vec<_>> = (0..4)
+            .map(|origin| std::iter::from_fn(|| room.enter(Some(Origin(origin)))).collect())
+            .collect();
+        let held: Vec<_> = permits.iter().map(Vec::len).collect();
+        assert_eq!(held, [512, 512, 16, 16]);
+        assert!(room.enter(None).is_none());
+        drop(permits);
+        let Taken { all, by_origin } = &*room.lock();
+        assert!(*all == 0 && by_origin.is_empty());
+    }
+}
