@@ -18,6 +18,8 @@ async fn a_herd_at_a_throttled_token_opens_in_time_and_none_is_called_bad() {
     let stock = stock(&node, settings, 40).await;
     let _daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;
+    kms.decrypt(&stock[0]).await.unwrap();
+    node.token.forget_calls();
     node.token.set("throttle 10");
     let opened = join_all(
         stock
@@ -28,6 +30,32 @@ async fn a_herd_at_a_throttled_token_opens_in_time_and_none_is_called_bad() {
     for outcome in opened {
         outcome.unwrap();
     }
+    stayed(&node);
+}
+
+#[tokio::test]
+async fn writes_that_are_a_wrap_each_succeed_at_a_throttled_token() {
+    let settings = Settings {
+        lines: &["probe: {interval: 1s}", "data_keys: {reuse: never}"],
+        ..Settings::default()
+    };
+    let node = Node::with(settings);
+    let _daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    kms.encrypt().await.unwrap();
+    node.token.forget_calls();
+    node.token.set("throttle 10");
+    let sealed = join_all((0..30).map(|_| kms.encrypt_within(Duration::from_secs(25)))).await;
+    for outcome in sealed {
+        outcome.unwrap();
+    }
+    stayed(&node);
+}
+
+/// The worker has stayed, and its module.
+fn stayed(node: &Node) {
+    let calls = ["C_Finalize", "C_Initialize", "C_Login"].map(|function| node.token.calls(function));
+    assert_eq!(calls, [0; 3]);
 }
 
 /// The same payload with another wrapped data key, which opens nowhere.
@@ -93,9 +121,5 @@ async fn a_storm_of_bad_values_at_a_slow_token_is_too_much_at_once_and_no_outage
     node.token.set("");
     kms.until_open(&stock[1]).await;
     kms.status().await.unwrap();
-    assert_eq!(
-        node.token.calls("C_Initialize"),
-        0,
-        "the worker has stayed, and its module"
-    );
+    stayed(&node);
 }

@@ -29,6 +29,7 @@ mod serve;
 mod show;
 #[cfg(test)]
 mod test_token;
+mod throttle;
 mod token_info;
 
 use std::io;

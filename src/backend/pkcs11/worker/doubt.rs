@@ -10,14 +10,12 @@ use crate::backend::pkcs11::worker::canary::Canary;
 use crate::backend::pkcs11::worker::canary::Shown;
 use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::ladder::Ladder;
 use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
 use crate::backend::pkcs11::worker::queue::Doubt;
 use crate::backend::pkcs11::worker::queue::Job;
-use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::backend::pkcs11::worker::serve::Service;
 use crate::backend::pkcs11::worker::serve::Step;
 use crate::backend::pkcs11::worker::serve::lock;
@@ -116,14 +114,6 @@ impl Service {
                 Err(problem) => self.recover(seat, canary, problem, &mut ladder, generation)?,
             }
         }
-    }
-
-    /// Some tokens answer too many calls as a broken one does (AWS CloudHSM). One that has just opened something is given
-    /// a second: to initialise it anew would cost all others their sessions, and help nobody.
-    fn is_throttled(&self, error: &TokenError) -> bool {
-        let opened = *lock(&self.opened);
-        error.value() == Some(ReturnValue::DEVICE_ERROR)
-            && opened.is_some_and(|opened| self.clock.boottime().saturating_sub(opened) < CANARY_GAP)
     }
 
     /// Tries an unwrap again whose canary has opened. What fails once more is bad, unless another has opened meanwhile

@@ -1,6 +1,7 @@
 //! The recovery ladder: what is tried after a failed call, from the cheapest rung up, each rung once for a call.
 
 use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::throttle::Pauses;
 
 /// What can be done about a failed call. Whatever failed, its session is dropped first: the next one is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,9 +17,11 @@ pub(super) enum Rung {
 }
 
 /// How far up the ladder one call has come.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ladder {
     climbed: Option<Rung>,
+    /// Those before the first rung, for a token that may only have too much to do.
+    pub(super) pauses: Pauses,
 }
 
 impl Ladder {

@@ -33,6 +33,7 @@ use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::queue::Queue;
 use crate::backend::pkcs11::worker::queue::Work;
 use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::throttle::Throttled;
 use crate::clock::Clock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -59,6 +60,8 @@ pub(super) struct Service {
     pub(super) opened_again: Mutex<Option<Duration>>,
     /// When any unwrap has.
     pub(super) opened: Mutex<Option<Duration>>,
+    /// When any wrap or unwrap has last succeeded.
+    pub(super) worked: Mutex<Option<Duration>>,
     pub(super) clock: Clock,
 }
 
@@ -105,6 +108,7 @@ impl Service {
             sightings: Mutex::default(),
             opened_again: Mutex::default(),
             opened: Mutex::default(),
+            worked: Mutex::default(),
             clock,
         }
     }
@@ -136,9 +140,7 @@ impl Service {
             let generation = *lock(&self.generation);
             let problem = match self.attempt(seat, job) {
                 Ok(outcome) => {
-                    if matches!(job.call, Call::Unwrap { .. }) {
-                        *lock(&self.opened) = Some(self.clock.boottime());
-                    }
+                    self.note_work(&job.call);
                     return Step::Answered(Ok(outcome));
                 }
                 Err(problem) => problem,
@@ -162,7 +164,20 @@ impl Service {
         }
     }
 
-    /// Applies the next rung of the ladder. An error is the answer: nothing helps any more.
+    fn note_work(&self, call: &Call) {
+        let now = Some(self.clock.boottime());
+        match call {
+            Call::Unwrap { .. } => {
+                *lock(&self.opened) = now;
+                *lock(&self.worked) = now;
+            }
+            Call::Wrap { .. } => *lock(&self.worked) = now,
+            // A token that only answers is none that works.
+            _ => {}
+        }
+    }
+
+    /// Makes a pause for a token with too much to do, or applies the next rung of the ladder. An error is the answer: nothing helps any more.
     pub(super) fn recover(
         &self,
         seat: usize,
@@ -179,6 +194,11 @@ impl Service {
         if !job.call.can_be_repeated() && !matches!(error.cure(), Cure::Session | Cure::Login) {
             // Whether it was done is not known.
             return Err(explain(&job.call, error, true));
+        }
+        match self.back_off(job, &error, &mut ladder.pauses) {
+            Throttled::No => {}
+            Throttled::Paused => return Ok(()),
+            Throttled::Still => return Err(explain(&job.call, error, false)),
         }
         let rung = match ladder.climb(error.cure()) {
             None => return Err(explain(&job.call, error, false)),

@@ -3,6 +3,7 @@
 mod ciphertexts;
 mod ladder;
 mod missing;
+mod throttled;
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
@@ -95,6 +96,8 @@ struct Worker {
     answers: HashMap<u64, Result<Outcome, Failure>>,
     /// What it wrote for the daemon's log.
     told: Vec<String>,
+    /// The calls of which it said that they wait.
+    waited: Vec<u64>,
     number: u64,
 }
 
@@ -133,6 +136,7 @@ impl Worker {
             heard,
             answers: HashMap::new(),
             told: Vec::new(),
+            waited: Vec::new(),
             number: 0,
         }
     }
@@ -157,6 +161,7 @@ impl Worker {
                     self.answers.insert(answer.number, answer.result);
                 }
                 What::Event(event) => self.told.push(event.message),
+                What::Waiting(waiting) => self.waited.push(waiting.number),
                 _ => {}
             }
         }
@@ -185,6 +190,12 @@ impl Worker {
             Outcome::Versions(versions) => versions,
             other => panic!("{other:?}"),
         })
+    }
+
+    /// It is long ago that the token has done anything: a failure may be that of a broken one.
+    fn forget_work(&self) {
+        *lock(&self.service.worked) = None;
+        *lock(&self.service.opened) = None;
     }
 
     /// Does a call in this thread, and gives what would be answered; a worker that would end does not.

@@ -186,6 +186,7 @@ fn a_broken_device_that_answers_the_same_is_an_outage_and_recovers() {
             let mut worker = Worker::start(token);
             let wrapped = worker.wrap(7).unwrap();
             worker.rungs();
+            worker.forget_work();
             // The unwrap, then the canary, until the module is initialised anew.
             token.set(&format!("C_Decrypt fail {value} times 2"));
             assert_eq!(worker.unwrap(&wrapped).unwrap(), 7, "{value}");

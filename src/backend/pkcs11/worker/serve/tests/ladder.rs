@@ -127,6 +127,7 @@ fn a_token_in_trouble_is_initialised_anew_once() {
         let (mut worker, _) = ready(token);
         for value in ["0x5", "0x30", "0x32", "0x190", "0xe0", "0xe1"] {
             token.forget_calls();
+            worker.forget_work();
             token.set(&format!("C_EncryptInit fail {value} times 1"));
             worker.wrap(8).unwrap();
             assert_eq!(worker.rungs(), [MODULE], "{value}");
