@@ -21,6 +21,8 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 
+use tokio::task::JoinSet;
+
 use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
@@ -42,14 +44,22 @@ pub struct Pkcs11 {
     supervisor: Supervisor,
     /// The last list that was good. It outlives the workers, which are told to prove what it had and they don't find.
     listed: Mutex<Vec<Version>>,
+    /// The list that is being made, if one is: it takes long where a token holds thousands of keys, and goes on for the
+    /// next who asks when who asked has given up. Ends with this.
+    listing: tokio::sync::Mutex<JoinSet<Result<Outcome, Error>>>,
 }
 
 impl Pkcs11 {
     /// Starts a worker at once. To be called inside the runtime that will make the calls.
     pub fn start(spawner: Spawner, assignment: Assignment, metrics: Metrics) -> Self {
+        Self::with(Supervisor::start(spawner, assignment, metrics))
+    }
+
+    fn with(supervisor: Supervisor) -> Self {
         Self {
-            supervisor: Supervisor::start(spawner, assignment, metrics),
+            supervisor,
             listed: Mutex::default(),
+            listing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -66,9 +76,21 @@ impl Pkcs11 {
 
 #[async_trait]
 impl RootKey for Pkcs11 {
+    /// # Cancel safety
+    /// The list goes on, and is the next caller's.
     async fn discover(&self) -> Result<Vec<Version>, Error> {
-        let expected = self.listed().iter().map(|version| version.id.clone()).collect();
-        let versions = versions(self.supervisor.call(Call::Find { expected }).await?)?;
+        // Held while it waits: two that ask at once need not be quicker than one.
+        let mut listing = self.listing.lock().await;
+        if listing.is_empty() {
+            let expected = self.listed().iter().map(|version| version.id.clone()).collect();
+            let supervisor = self.supervisor.clone();
+            listing.spawn(async move { supervisor.call(Call::Find { expected }).await });
+        }
+        let listed = match listing.join_next().await {
+            Some(Ok(listed)) => listed?,
+            Some(Err(_)) | None => return Err(unasked()),
+        };
+        let versions = versions(listed)?;
         self.listed().clone_from(&versions);
         Ok(versions)
     }

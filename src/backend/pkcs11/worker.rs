@@ -10,6 +10,7 @@ mod calls;
 mod canary;
 mod channel;
 mod connection;
+mod discover;
 mod doubt;
 pub(super) mod error;
 mod find;

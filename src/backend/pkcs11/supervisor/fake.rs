@@ -43,6 +43,8 @@ pub(super) enum Conduct {
     Wait { time: Duration, everybody: bool },
     /// It says that all that it has waits for so long, says after a shorter time that this is over, and answers.
     Hold { told: Duration, time: Duration },
+    /// It says so many times that it goes on, then answers.
+    Signs { every: Duration, times: u32 },
     /// It never answers.
     Hang,
     /// It dies.
@@ -221,6 +223,13 @@ impl Worker {
                 answer.send(Some(waiting(number, told, true))).ok();
                 tokio::time::sleep(time).await;
                 answer.send(Some(waiting(number, Duration::ZERO, true))).ok();
+                Some(Ok(outcome(&call)))
+            }
+            Conduct::Signs { every, times } => {
+                for _ in 0..times {
+                    tokio::time::sleep(every).await;
+                    answer.send(Some(waiting(number, Duration::ZERO, false))).ok();
+                }
                 Some(Ok(outcome(&call)))
             }
             Conduct::Hang => None,

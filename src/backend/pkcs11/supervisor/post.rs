@@ -182,13 +182,16 @@ impl Post {
         self.begun.values().map(|begun| begun.until).min()
     }
 
-    /// The calls that have taken too long.
-    pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<Request> {
+    /// The calls that have taken too long, with the time that each had.
+    pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<(Request, Duration)> {
         let (overdue, begun): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.begun)
             .into_iter()
             .partition(|(_, begun)| begun.until <= now);
         self.begun = begun;
-        overdue.into_values().map(|begun| begun.request).collect()
+        overdue
+            .into_values()
+            .map(|begun| (begun.request, begun.limit))
+            .collect()
     }
 
     /// Closes the channel. Returns the calls that were begun, in their order.

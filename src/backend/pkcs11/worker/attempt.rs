@@ -13,7 +13,6 @@ use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::keys;
-use crate::backend::pkcs11::worker::login::Proof;
 use crate::backend::pkcs11::worker::mechanism;
 use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
@@ -28,33 +27,48 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::version::Version;
 use crate::secret::Key;
 
 /// A choice that a token in trouble may have forced is made again after so long, then after twice as long, and so on:
 /// some tokens refuse what they don't know with the values of a device in trouble.
 const UNTIL_ANOTHER_TRIAL: Duration = Duration::from_secs(3600);
 
+/// How far an attempt has come.
+pub(super) enum Progress {
+    Done(Outcome),
+    /// A discovery has had its stretch; so many keys are left to look at.
+    Underway {
+        left: usize,
+    },
+}
+
 impl Service {
     /// Tries a call once.
-    pub(super) fn attempt(&self, seat: usize, job: &Job) -> Result<Outcome, Problem> {
+    pub(super) fn attempt(&self, seat: usize, job: &Job) -> Result<Progress, Problem> {
         self.check_role(&job.call)?;
         let number = job.number;
-        match &job.call {
+        let outcome = match &job.call {
             // What a command shows of a module needs no login, and must not try one.
             Call::Open if self.assignment.role == Role::Look => self.load().map(|()| Outcome::Done),
             Call::Open => self.open(number).map(|()| Outcome::Done),
             Call::Tokens => self.with_module(|connection| report(&show::tokens(connection.module())?)),
             Call::Describe => self
                 .with_module(|connection| report(&show::token(connection.module(), &self.assignment.options.token)?)),
+            Call::Find { expected } => {
+                return self.with_session(seat, number, |connection, token, session| {
+                    self.find(job, connection, token, session, expected)
+                });
+            }
             call => self.with_session(seat, number, |connection, token, session| {
-                self.with_keys(call, connection, token, session)
+                self.with_keys(number, call, connection, token, session)
             }),
-        }
+        };
+        outcome.map(Progress::Done)
     }
 
     fn with_keys(
         &self,
+        job: u64,
         call: &Call,
         connection: &Connection,
         token: &OpenToken,
@@ -64,7 +78,6 @@ impl Service {
         let options = &self.assignment.options;
         let root_key = &self.assignment.root_key;
         Ok(match call {
-            Call::Find { expected } => Outcome::Versions(self.find(token, session, expected)?),
             Call::Wrap { id, data_key } => Outcome::Wrapped(self.wrap(connection, token, session, id, data_key)?),
             Call::Unwrap { id, wrapped } => {
                 let key = token.finder().key(session, id)?;
@@ -85,7 +98,7 @@ impl Service {
                 Outcome::Versions(vec![keys::import(session, options, root_key, *number, *state, key)?])
             }
             Call::Relabel { id, state } => {
-                let versions = token.finder().find(session)?.versions;
+                let versions = self.find_at_once(job, connection, token, session)?;
                 let version = versions.iter().find(|version| version.id == *id);
                 let number = version.ok_or_else(|| TokenError::NotFound(id.clone()))?.number;
                 let key = token.finder().key(session, id)?;
@@ -98,33 +111,8 @@ impl Service {
                 token.finder().forget_key(id);
                 Outcome::Done
             }
-            Call::Open | Call::Tokens | Call::Describe => Outcome::Done,
+            Call::Open | Call::Tokens | Call::Describe | Call::Find { .. } => Outcome::Done,
         })
-    }
-
-    /// The versions that the token shows. A list that lacks what was there is believed when it is proven.
-    fn find(&self, token: &OpenToken, session: &Session, expected: &[KeyId]) -> Result<Vec<Version>, Problem> {
-        let found = token.finder().find(session)?;
-        for warning in found.warnings {
-            self.outlet.say(Level::Warn, warning);
-        }
-        let shows = |id: &KeyId| found.versions.iter().any(|version| version.id == *id);
-        let mut missing: Vec<Option<KeyId>> = expected.iter().filter(|id| !shows(id)).cloned().map(Some).collect();
-        if found.versions.is_empty() {
-            missing.push(None);
-        } else {
-            self.saw(None);
-        }
-        for version in &found.versions {
-            self.saw(Some(version.id.clone()));
-        }
-        missing.retain(|what| !self.is_proven_missing(what.as_ref()));
-        // A command is a fresh worker each time, and its user looks twice.
-        let believed = self.assignment.role != Role::Daemon && token.login() == Proof::Confirmed;
-        if missing.is_empty() || believed {
-            return Ok(found.versions);
-        }
-        Err(TokenError::Incomplete(missing).into())
     }
 
     /// Wraps as the trial has shown to be right; the trial comes with the first wrap under a version, and again when

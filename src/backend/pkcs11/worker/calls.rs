@@ -13,6 +13,7 @@ use std::fmt;
 use std::path::Path;
 use std::ptr;
 
+use cryptoki::object::AttributeType;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
@@ -171,6 +172,29 @@ impl Calls {
         // SAFETY: takes no pointer.
         check(end.0, unsafe { end.get()?(session.handle()) })?;
         Ok(length)
+    }
+
+    /// Reads an attribute with one `C_GetAttributeValue` and no question for its length; `None` where the token does not
+    /// have or tell it, or not in so many bytes.
+    pub(super) fn attribute<'b>(
+        &self,
+        session: &Session,
+        object: ObjectHandle,
+        attribute: AttributeType,
+        buffer: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, TokenError> {
+        let function = Function("C_GetAttributeValue", self.functions.C_GetAttributeValue);
+        let mut asked = sys::CK_ATTRIBUTE {
+            type_: attribute.into(),
+            pValue: buffer.as_mut_ptr().cast(),
+            ulValueLen: length_of(buffer),
+        };
+        // SAFETY: `asked` outlives the call, and points to a live buffer of the length beside it, borrowed mutably.
+        match unsafe { function.get()?(session.handle(), object.handle(), &raw mut asked, 1) } {
+            sys::CKR_ATTRIBUTE_SENSITIVE | sys::CKR_ATTRIBUTE_TYPE_INVALID | sys::CKR_BUFFER_TOO_SMALL => Ok(None),
+            value => check(function.0, value)
+                .map(|()| usize::try_from(asked.ulValueLen).ok().and_then(|end| buffer.get(..end))),
+        }
     }
 
     /// What the token in a slot says of itself, byte for byte.

@@ -35,7 +35,7 @@ pub(super) struct OpenToken {
     _holder: Mutex<Session>,
     /// One for each thread. A failed operation can leave a session unusable, so that one is closed then.
     seats: Vec<Mutex<Option<Session>>>,
-    finder: Mutex<Finder>,
+    finder: Finder,
 }
 
 /// How to log in to a token that a session was opened on.
@@ -79,10 +79,7 @@ impl Connection {
             login,
             _holder: Mutex::new(holder),
             seats: seats.collect(),
-            finder: Mutex::new(Finder::new(
-                assignment.root_key.clone(),
-                assignment.options.versions.clone(),
-            )),
+            finder: Finder::new(assignment.root_key.clone(), assignment.options.versions.clone()),
         });
         Ok(())
     }
@@ -107,8 +104,8 @@ impl OpenToken {
         self.login
     }
 
-    pub(super) fn finder(&self) -> MutexGuard<'_, Finder> {
-        self.finder.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn finder(&self) -> &Finder {
+        &self.finder
     }
 
     /// The place of one thread's session.

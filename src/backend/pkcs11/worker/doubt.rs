@@ -122,6 +122,7 @@ impl Service {
         self.outlet.waiting(job.number, Duration::ZERO);
         let result = match self.climb(seat, &job, false) {
             Step::Answered(result) => result,
+            Step::Underway { ladder, left } => return self.put_back(job, ladder, left),
             Step::Doubtful { doubt, refused } if refused && job.elsewhere => Err(not_done(&doubt)),
             Step::Doubtful { doubt, .. } => {
                 let opened = *lock(&self.opened_again);

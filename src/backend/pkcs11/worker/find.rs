@@ -1,9 +1,12 @@
 //! Finds the versions of a root key among a token's objects, and the objects of a version.
 //!
 //! A partition can hold thousands of keys, and each attribute is a journey to a network HSM. So an object of somebody
-//! else is read once, and again only with every 60th discovery, since a human may have renamed it. Our own are few and
-//! read each time: their labels change. With a list in the configuration nothing else is looked at, and labels say
-//! nothing.
+//! else is looked at once, with one call, and again within 60 discoveries, since a human may have renamed it: a sixtieth
+//! of them each time. Our own are few and read each time: their labels change. With a list in the configuration nothing
+//! else is looked at, and labels say nothing.
+//!
+//! A discovery goes in stretches, so that others have their turn in between. What it knows is locked only while nobody
+//! waits for the token.
 
 mod candidate;
 mod judge;
@@ -12,6 +15,9 @@ mod search;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use cryptoki::object::Attribute;
 use cryptoki::session::Session;
@@ -19,6 +25,7 @@ use cryptoki::session::Session;
 use crate::backend::pkcs11::label;
 use crate::backend::pkcs11::options::ListedVersion;
 use crate::backend::pkcs11::options::ObjectName;
+use crate::backend::pkcs11::worker::calls::Calls;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::find::candidate::Candidate;
 use crate::backend::pkcs11::worker::find::candidate::Makeup;
@@ -31,8 +38,17 @@ use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Version;
 
-/// With every so many discoveries all objects are read again.
-const ALL_AGAIN: u32 = 60;
+/// Within so many discoveries every object is read again.
+const ALL_AGAIN: u64 = 60;
+
+/// What came of a stretch of a discovery.
+#[derive(Debug)]
+pub(super) enum Discovery {
+    /// It has not seen all: so many of the token's keys are left.
+    Underway { left: usize },
+    /// It is done.
+    Found(Found),
+}
 
 /// What a discovery found.
 #[derive(Debug)]
@@ -48,17 +64,43 @@ pub(in crate::backend::pkcs11) struct Found {
 pub(in crate::backend::pkcs11) struct Finder {
     root_key: RootKeyName,
     listed: Vec<ListedVersion>,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
     /// By handle.
     known: HashMap<u64, Known>,
-    discoveries: u32,
+    discoveries: u64,
+    /// Those that are between two stretches, by the number of their call.
+    underway: HashMap<u64, Underway>,
     keys: HashMap<KeyId, KeyObject>,
 }
 
 /// What is known of an object.
 #[derive(Clone, Copy, Debug)]
 enum Known {
-    Foreign,
+    /// Until this discovery.
+    Foreign(u64),
     Ours(Makeup),
+}
+
+/// A discovery that has listed the token's keys, and looked at the first of them.
+#[derive(Debug)]
+struct Underway {
+    places: Vec<Place>,
+    sorted: usize,
+}
+
+impl Memory {
+    /// Of several strangers that are met together each is looked at again in another discovery.
+    fn note_foreign(&mut self, handle: u64) {
+        let pause = match self.known.get(&handle) {
+            Some(Known::Foreign(_)) => ALL_AGAIN,
+            Some(Known::Ours(_)) | None => self.known.len() as u64 % ALL_AGAIN + 1,
+        };
+        self.known.insert(handle, Known::Foreign(self.discoveries + pause));
+    }
 }
 
 impl Finder {
@@ -67,21 +109,38 @@ impl Finder {
         Self {
             root_key,
             listed,
-            known: HashMap::new(),
-            discoveries: 0,
-            keys: HashMap::new(),
+            memory: Mutex::default(),
         }
     }
 
     /// Every version that the token holds now. A session that has lost its login finds nothing, without an error.
     ///
+    /// `goes_on` is asked behind each step, which is some calls to the token. When it says no, the discovery may stop; the
+    /// next stretch is one with the same number.
+    ///
     /// # Errors
-    /// The token is in trouble, or holds more than can be looked at.
-    pub(in crate::backend::pkcs11) fn find(&mut self, session: &Session) -> Result<Found, TokenError> {
+    /// The token is in trouble, or holds more than can be looked at. Then the discovery begins anew.
+    pub(super) fn find(
+        &self,
+        calls: &Calls,
+        session: &Session,
+        number: u64,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Discovery, TokenError> {
         let mut places = Vec::new();
         let mut candidates = Vec::new();
         let Judgement { versions, warnings } = if self.listed.is_empty() {
-            for (place, candidate) in self.labelled(session)? {
+            let underway = self.memory().underway.remove(&number);
+            let mut underway = match underway {
+                Some(underway) => underway,
+                None => self.list(session, goes_on)?,
+            };
+            if !self.sort(calls, session, &mut underway, goes_on)? {
+                let left = underway.places.len() - underway.sorted;
+                self.memory().underway.insert(number, underway);
+                return Ok(Discovery::Underway { left });
+            }
+            for (place, candidate) in self.labelled(session, underway.places, goes_on)? {
                 places.push(place);
                 candidates.push(candidate);
             }
@@ -94,11 +153,12 @@ impl Finder {
                     places.push(place);
                     candidates.push(candidate);
                 }
+                goes_on();
             }
             judge::by_list(&self.listed, &candidates, &entries)
         };
         // What has gone, or has another handle now, is looked for again when it is needed.
-        self.keys.retain(|id, key| {
+        self.memory().keys.retain(|id, key| {
             let of_it = versions.iter().find(|(version, _)| version.id == *id);
             let handle = of_it
                 .and_then(|(_, place)| places.get(*place))
@@ -106,7 +166,7 @@ impl Finder {
             handle == Some(key.unwraps)
         });
         let versions = versions.into_iter().map(|(version, _)| version).collect();
-        Ok(Found { versions, warnings })
+        Ok(Discovery::Found(Found { versions, warnings }))
     }
 
     /// The objects of a version.
@@ -114,13 +174,13 @@ impl Finder {
     /// # Errors
     /// [`TokenError::NotFound`] if the token holds no such version of this root key now;
     /// [`TokenError::Refused`] if it holds two, or an RSA key that can't be used.
-    pub(in crate::backend::pkcs11) fn key(&mut self, session: &Session, id: &KeyId) -> Result<KeyObject, TokenError> {
-        if let Some(key) = self.keys.get(id) {
+    pub(in crate::backend::pkcs11) fn key(&self, session: &Session, id: &KeyId) -> Result<KeyObject, TokenError> {
+        if let Some(key) = self.memory().keys.get(id) {
             return Ok(*key);
         }
         let with_id = [Attribute::Id(id.as_bytes().to_vec())];
         let mut ours = Vec::new();
-        for place in search::keys(session, &with_id)? {
+        for place in search::keys(session, &with_id, &|| true)? {
             let label = search::label(session, place, search::LONGEST_OF_ANY)?;
             let candidate = search::candidate(session, place, label, None)?;
             // Somebody else's key is none of ours, whatever its id.
@@ -144,13 +204,17 @@ impl Finder {
             )));
         }
         let key = pair::of(session, id, *place)?;
-        self.keys.insert(id.clone(), key);
+        self.memory().keys.insert(id.clone(), key);
         Ok(key)
     }
 
     /// Forgets the objects of one version: its handle was refused. What is known of thousands of others stays.
-    pub(in crate::backend::pkcs11) fn forget_key(&mut self, id: &KeyId) {
-        self.keys.remove(id);
+    pub(in crate::backend::pkcs11) fn forget_key(&self, id: &KeyId) {
+        self.memory().keys.remove(id);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_ours(&self, candidate: &Candidate) -> bool {
@@ -161,54 +225,114 @@ impl Finder {
         self.listed.iter().any(|version| is_named(&version.object, candidate))
     }
 
-    /// The objects whose label says that they are ours, or was meant to.
-    fn labelled(&mut self, session: &Session) -> Result<Vec<(Place, Candidate)>, TokenError> {
-        self.discoveries = self.discoveries.wrapping_add(1);
-        if self.discoveries.is_multiple_of(ALL_AGAIN) {
-            self.known.clear();
-        }
-        let places = search::keys(session, &[])?;
+    /// Begins a discovery: all keys that there are now.
+    fn list(&self, session: &Session, goes_on: &dyn Fn() -> bool) -> Result<Underway, TokenError> {
+        let places = search::keys(session, &[], goes_on)?;
         let handles: HashSet<u64> = places.iter().map(|place| place.handle.handle()).collect();
-        self.known.retain(|handle, _| handles.contains(handle));
+        let mut memory = self.memory();
+        memory.discoveries += 1;
+        memory.known.retain(|handle, _| handles.contains(handle));
+        Ok(Underway { places, sorted: 0 })
+    }
+
+    /// Tells strangers from what may be ours. `false`: some are left to look at.
+    fn sort(
+        &self,
+        calls: &Calls,
+        session: &Session,
+        underway: &mut Underway,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<bool, TokenError> {
+        while let Some(place) = underway.places.get(underway.sorted) {
+            underway.sorted += 1;
+            let handle = place.handle.handle();
+            let is_due = {
+                let memory = self.memory();
+                match memory.known.get(&handle) {
+                    Some(Known::Ours(_)) => false,
+                    Some(Known::Foreign(until)) => *until <= memory.discoveries,
+                    None => true,
+                }
+            };
+            if !is_due {
+                continue;
+            }
+            match search::label_at_once(calls, session, *place) {
+                Ok(label) if judge::kinship(&self.root_key, label.as_deref()) == Kinship::Foreign => {
+                    self.memory().note_foreign(handle);
+                }
+                Ok(_) => drop(self.memory().known.remove(&handle)),
+                // Where ours are read it is seen whether it has gone.
+                Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => {
+                    self.memory().known.remove(&handle);
+                }
+                Err(error) => return Err(error),
+            }
+            if !goes_on() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The objects whose label says that they are ours, or was meant to. All are read together, so that the list is of one
+    /// moment, however long it took to tell them from others.
+    fn labelled(
+        &self,
+        session: &Session,
+        places: Vec<Place>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<(Place, Candidate)>, TokenError> {
         let mut candidates = Vec::new();
         let mut gone = Vec::new();
         for place in places {
             match self.look(session, place) {
-                Ok(None) => {}
-                Ok(Some(candidate)) => candidates.push((place, candidate)),
+                Ok(Seen::Before) => continue,
+                Ok(Seen::Foreign) => {}
+                Ok(Seen::Ours(candidate)) => candidates.push((place, candidate)),
                 Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => gone.push((place, error)),
                 Err(error) => return Err(error),
             }
+            goes_on();
         }
         if gone.is_empty() {
             return Ok(candidates);
         }
         // Destroyed by another process while we looked; or a token that says so when it has lost the login.
-        let left = search::keys(session, &[])?;
+        let left = search::keys(session, &[], goes_on)?;
+        let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
         for (place, error) in gone {
-            if left.iter().any(|left| left.handle == place.handle) {
+            if left.contains(&place.handle.handle()) {
                 return Err(error);
             }
         }
         Ok(candidates)
     }
 
-    fn look(&mut self, session: &Session, place: Place) -> Result<Option<Candidate>, TokenError> {
+    fn look(&self, session: &Session, place: Place) -> Result<Seen, TokenError> {
         let handle = place.handle.handle();
-        let makeup = match self.known.get(&handle) {
-            Some(Known::Foreign) => return Ok(None),
+        let makeup = match self.memory().known.get(&handle) {
+            Some(Known::Foreign(_)) => return Ok(Seen::Before),
             Some(Known::Ours(makeup)) => Some(*makeup),
             None => None,
         };
         let label = search::label(session, place, search::LONGEST_OF_OURS)?;
         if judge::kinship(&self.root_key, label.as_deref()) == Kinship::Foreign {
-            self.known.insert(handle, Known::Foreign);
-            return Ok(None);
+            self.memory().note_foreign(handle);
+            return Ok(Seen::Foreign);
         }
         let candidate = search::candidate(session, place, label, makeup)?;
-        self.known.insert(handle, Known::Ours(candidate.makeup));
-        Ok(Some(candidate))
+        self.memory().known.insert(handle, Known::Ours(candidate.makeup));
+        Ok(Seen::Ours(candidate))
     }
+}
+
+/// What a look at an object shows.
+enum Seen {
+    /// A stranger, as was known.
+    Before,
+    Foreign,
+    Ours(Candidate),
 }
 
 /// The objects that a listed version names.
@@ -218,7 +342,7 @@ fn named(session: &Session, object: &ObjectName) -> Result<Vec<(Place, Candidate
         ObjectName::Label(label) => Attribute::Label(label.as_bytes().to_vec()),
     };
     let mut found = Vec::new();
-    for place in search::keys(session, &[with])? {
+    for place in search::keys(session, &[with], &|| true)? {
         let label = search::label(session, place, search::LONGEST_OF_ANY)?;
         let candidate = search::candidate(session, place, label, None)?;
         // A token that looks only at a part of what it is asked for must not choose for us.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::worker::ladder::Ladder;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 
@@ -29,6 +30,28 @@ pub(super) struct Job {
     doubted: Option<Instant>,
     /// Only a canary of another version could be opened for it.
     pub(super) elsewhere: bool,
+    /// Of a discovery that was put back.
+    pub(super) stretches: Option<Box<Stretches>>,
+}
+
+/// What a discovery has behind it.
+#[derive(Debug)]
+pub(super) struct Stretches {
+    pub(super) since: Instant,
+    /// What was tried against its failures.
+    pub(super) ladder: Ladder,
+    /// Whether the daemon was told that it takes long.
+    pub(super) told: bool,
+}
+
+impl Stretches {
+    pub(super) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            ladder: Ladder::default(),
+            told: false,
+        }
+    }
 }
 
 impl Job {
@@ -38,6 +61,7 @@ impl Job {
             call,
             doubted: None,
             elsewhere: false,
+            stretches: None,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Answer;
 use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::worker::attempt::Progress;
 use crate::backend::pkcs11::worker::canary::Canaries;
 use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::channel::Outlet;
@@ -90,6 +91,11 @@ pub(super) enum Step {
         /// It failed as what is not permitted does.
         refused: bool,
     },
+    /// A discovery has had its stretch.
+    Underway {
+        ladder: Ladder,
+        left: usize,
+    },
 }
 
 impl Service {
@@ -126,20 +132,29 @@ impl Service {
     }
 
     fn serve(&self, seat: usize, job: Job) {
+        if job.stretches.is_some() {
+            self.outlet.waiting(job.number, Duration::ZERO);
+        }
         match self.climb(seat, &job, true) {
             Step::Answered(result) => self.answer(job.number, result),
             Step::Doubtful { doubt, .. } => self.doubt(doubt, job),
+            Step::Underway { ladder, left } => self.put_back(job, ladder, left),
         }
     }
 
     /// Does a call, and what helps against its failure, until it succeeds or nothing helps. `doubts`: the first failure
     /// that may be a bad ciphertext's is left to a canary.
     pub(super) fn climb(&self, seat: usize, job: &Job, doubts: bool) -> Step {
-        let mut ladder = Ladder::default();
+        let mut ladder = job
+            .stretches
+            .as_ref()
+            .map(|stretches| stretches.ladder.clone())
+            .unwrap_or_default();
         loop {
             let generation = *lock(&self.generation);
             let problem = match self.attempt(seat, job) {
-                Ok(outcome) => {
+                Ok(Progress::Underway { left }) => return Step::Underway { ladder, left },
+                Ok(Progress::Done(outcome)) => {
                     self.note_work(&job.call);
                     return Step::Answered(Ok(outcome));
                 }

@@ -31,7 +31,7 @@ pub(super) fn of(session: &Session, id: &KeyId, place: Place) -> Result<KeyObjec
         }),
         Class::Private => {
             let with_id = [Attribute::Id(id.as_bytes().to_vec())];
-            let wraps = match search::objects(session, ObjectClass::PUBLIC_KEY, &with_id)?.as_slice() {
+            let wraps = match search::objects(session, ObjectClass::PUBLIC_KEY, &with_id, &|| true)?.as_slice() {
                 [public] => *public,
                 [] => return Err(refused(id, "has no public key with the same CKA_ID")),
                 [_, _, ..] => return Err(refused(id, "has more than one public key with the same CKA_ID")),

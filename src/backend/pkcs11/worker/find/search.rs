@@ -10,6 +10,7 @@ use cryptoki::session::Session;
 
 use crate::backend::pkcs11::label;
 use crate::backend::pkcs11::worker::attribute;
+use crate::backend::pkcs11::worker::calls::Calls;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::find::candidate::Candidate;
 use crate::backend::pkcs11::worker::find::candidate::Class;
@@ -30,14 +31,19 @@ pub(super) struct Place {
     pub(super) handle: ObjectHandle,
 }
 
-/// The token's secret and private keys that have these attributes.
-pub(super) fn keys(session: &Session, with: &[Attribute]) -> Result<Vec<Place>, TokenError> {
+/// The token's secret and private keys that have these attributes. A search can't be left and gone on with: `goes_on` is
+/// called for its own sake.
+pub(super) fn keys(
+    session: &Session,
+    with: &[Attribute],
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Vec<Place>, TokenError> {
     let mut places = Vec::new();
     for (class, object_class) in [
         (Class::Secret, ObjectClass::SECRET_KEY),
         (Class::Private, ObjectClass::PRIVATE_KEY),
     ] {
-        let handles = objects(session, object_class, with)?;
+        let handles = objects(session, object_class, with, goes_on)?;
         places.extend(handles.into_iter().map(|handle| Place { class, handle }));
     }
     Ok(places)
@@ -48,6 +54,7 @@ pub(super) fn objects(
     session: &Session,
     class: ObjectClass,
     with: &[Attribute],
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<Vec<ObjectHandle>, TokenError> {
     let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
     template.extend_from_slice(with);
@@ -62,6 +69,7 @@ pub(super) fn objects(
             )));
         }
         let handle = handle?;
+        goes_on();
         if seen.insert(handle.handle()) {
             handles.push(handle);
         }
@@ -72,6 +80,13 @@ pub(super) fn objects(
 /// The label of an object, if it has no more bytes than `most`.
 pub(super) fn label(session: &Session, place: Place, most: usize) -> Result<attribute::Bytes, TokenError> {
     attribute::bytes(session, place.handle, AttributeType::Label, most)
+}
+
+/// The same with one call to the token, for most labels are somebody else's; `None` also for one that is none of ours.
+pub(super) fn label_at_once(calls: &Calls, session: &Session, place: Place) -> Result<Option<Vec<u8>>, TokenError> {
+    let mut buffer = [0; LONGEST_OF_OURS];
+    let label = calls.attribute(session, place.handle, AttributeType::Label, &mut buffer)?;
+    Ok(label.map(<[u8]>::to_vec))
 }
 
 /// What is to be known of an object with this label; `makeup` is what is known already and never changes.

@@ -16,6 +16,17 @@ fn finder() -> Finder {
     Finder::new("kube".parse().unwrap(), Vec::new())
 }
 
+impl Finder {
+    /// Without others to have their turn.
+    pub(in crate::backend::pkcs11::worker) fn all(&self, session: &Session) -> Result<Found, TokenError> {
+        let calls = Calls::load(&token_shim::path())?;
+        match self.find(&calls, session, 1, &|| true)? {
+            Discovery::Found(found) => Ok(found),
+            Discovery::Underway { left } => panic!("{left} are left"),
+        }
+    }
+}
+
 fn aes(session: &Session, label: &str, id: &[u8]) -> ObjectHandle {
     plant(session, label, id, KeyType::AES, 32)
 }
@@ -35,9 +46,9 @@ fn rename(session: &Session, object: ObjectHandle, label: &str) {
 }
 
 /// How many attributes one more discovery reads.
-fn reads(token: &Token, finder: &mut Finder, session: &Session) -> usize {
+fn reads(token: &Token, finder: &Finder, session: &Session) -> usize {
     token.forget_calls();
-    finder.find(session).unwrap();
+    finder.all(session).unwrap();
     token.calls("C_GetAttributeValue")
 }
 
@@ -45,7 +56,7 @@ fn reads(token: &Token, finder: &mut Finder, session: &Session) -> usize {
 fn versions_are_found_among_strangers() {
     alone::run(|_| {
         let session = session();
-        assert!(finder().find(&session).unwrap().versions.is_empty());
+        assert!(finder().all(&session).unwrap().versions.is_empty());
         aes(&session, "kube.v2", &[2; 16]);
         aes(&session, "kube.v1@20260301T1200Z", &[1; 16]);
         aes(&session, "kube.v3~20260301T1200Z", &[3; 8]);
@@ -56,7 +67,7 @@ fn versions_are_found_among_strangers() {
         plant(&session, "kube.v8", &[8; 16], KeyType::GENERIC_SECRET, 32);
         aes(&session, "kube.v9", &[9; 4]);
         aes(&session, "kube.v10@2026", &[10; 16]);
-        let found = finder().find(&session).unwrap();
+        let found = finder().all(&session).unwrap();
         assert_eq!(numbers(&found), [1, 2, 3]);
         assert_eq!(found.versions[2].id, id(&[3; 8]));
         assert!(matches!(found.versions[2].state, State::RetiredSince(_)));
@@ -70,26 +81,52 @@ fn versions_are_found_among_strangers() {
 }
 
 #[test]
-fn strangers_are_read_once_and_again_with_every_60th_discovery() {
+fn strangers_are_looked_at_once_and_again_within_60_discoveries_never_all_at_once() {
     alone::run(|token| {
         let session = session();
-        let strangers: Vec<ObjectHandle> = (0..30)
+        let strangers: Vec<ObjectHandle> = (0..120)
             .map(|number| aes(&session, &format!("tls-{number}"), &[number; 16]))
             .collect();
-        let mut finder = finder();
-        assert!(reads(token, &mut finder, &session) >= 30);
-        assert_eq!(reads(token, &mut finder, &session), 0);
-        aes(&session, "tls-new", &[99; 16]);
-        assert!((1..=4).contains(&reads(token, &mut finder, &session)));
+        let finder = finder();
+        assert_eq!(reads(token, &finder, &session), 120);
+        aes(&session, "tls-new", &[200; 16]);
+        assert_eq!(reads(token, &finder, &session), 1 + 2);
+        for discovery in 3..200 {
+            let reads = reads(token, &finder, &session);
+            assert!((2..=3).contains(&reads), "{reads} in discovery {discovery}");
+        }
         // A human gives a stranger's object our label.
         rename(&session, strangers[3], "kube.v1");
-        for discovery in 4..60 {
-            assert!(
-                finder.find(&session).unwrap().versions.is_empty(),
-                "discovery {discovery}"
-            );
+        let seen = (0..60).find(|_| !finder.all(&session).unwrap().versions.is_empty());
+        assert!(seen.is_some());
+        assert_eq!(numbers(&finder.all(&session).unwrap()), [1]);
+    });
+}
+
+#[test]
+fn a_discovery_in_stretches_is_one_discovery_and_ends() {
+    alone::run(|_| {
+        let session = session();
+        let calls = Calls::load(&token_shim::path()).unwrap();
+        for number in 0..20 {
+            aes(&session, &format!("tls-{number}"), &[number; 16]);
         }
-        assert_eq!(numbers(&finder.find(&session).unwrap()), [1]);
+        aes(&session, "kube.v1", &[1; 16]);
+        let finder = finder();
+        let mut stretches = Vec::new();
+        let found = loop {
+            // Of another one that comes between, neither knows.
+            finder.find(&calls, &session, 2, &|| false).unwrap();
+            match finder.find(&calls, &session, 1, &|| false).unwrap() {
+                Discovery::Underway { left } => stretches.push(left),
+                Discovery::Found(found) => break found,
+            }
+        };
+        assert_eq!(numbers(&found), [1]);
+        assert!(
+            !stretches.is_empty() && stretches.is_sorted_by(|one, next| one > next),
+            "{stretches:?}"
+        );
     });
 }
 
@@ -99,17 +136,17 @@ fn our_labels_are_read_again_each_time() {
         let session = session();
         let one = aes(&session, "kube.v1", &[1; 16]);
         let two = aes(&session, "kube.v2@2026", &[2; 16]);
-        let mut finder = finder();
-        assert_eq!(numbers(&finder.find(&session).unwrap()), [1]);
+        let finder = finder();
+        assert_eq!(numbers(&finder.all(&session).unwrap()), [1]);
         rename(&session, one, "kube.v1@20260301T1200Z");
         // Also those with a mistake, which somebody mends.
         rename(&session, two, "kube.v2");
-        let found = finder.find(&session).unwrap();
+        let found = finder.all(&session).unwrap();
         assert_eq!(numbers(&found), [1, 2]);
         assert!(matches!(found.versions[0].state, State::ActiveFrom(_)) && found.warnings.is_empty());
         rename(&session, one, "tls");
         session.destroy_object(two).unwrap();
-        assert!(finder.find(&session).unwrap().versions.is_empty());
+        assert!(finder.all(&session).unwrap().versions.is_empty());
     });
 }
 
@@ -122,8 +159,8 @@ fn two_objects_with_one_id_are_no_version() {
         aes(&session, "kube.v3", &[3; 16]);
         // Somebody else's object with our id is nobody's business.
         aes(&session, "tls", &[3; 16]);
-        let mut finder = finder();
-        let found = finder.find(&session).unwrap();
+        let finder = finder();
+        let found = finder.all(&session).unwrap();
         assert_eq!((numbers(&found), found.warnings.len()), (vec![3], 1));
         let error = finder.key(&session, &id(&[1; 16])).unwrap_err();
         assert!(matches!(error, TokenError::Refused(_)), "{error}");
@@ -138,7 +175,7 @@ fn a_key_is_looked_for_once_and_only_among_ours() {
         let object = aes(&session, "kube.v1", &[1; 16]);
         aes(&session, "tls", &[2; 16]);
         plant(&session, "kube.v3", &[3; 16], KeyType::AES, 16);
-        let mut finder = finder();
+        let finder = finder();
         assert_eq!(finder.key(&session, &id(&[1; 16])).unwrap().wraps, object);
         token.forget_calls();
         finder.key(&session, &id(&[1; 16])).unwrap();
@@ -157,10 +194,10 @@ fn a_key_that_has_gone_is_forgotten_with_the_next_discovery() {
     alone::run(|_| {
         let session = session();
         let object = aes(&session, "kube.v1", &[1; 16]);
-        let mut finder = finder();
+        let finder = finder();
         finder.key(&session, &id(&[1; 16])).unwrap();
         session.destroy_object(object).unwrap();
-        finder.find(&session).unwrap();
+        finder.all(&session).unwrap();
         assert!(finder.key(&session, &id(&[1; 16])).is_err());
         let again = aes(&session, "kube.v1", &[1; 16]);
         assert_eq!(finder.key(&session, &id(&[1; 16])).unwrap().wraps, again);
@@ -182,7 +219,7 @@ fn a_list_replaces_labels_and_only_listed_objects_count() {
             activates: Some(Timestamp::from_unix(60)),
             retired: None,
         };
-        let mut finder = Finder::new(
+        let finder = Finder::new(
             "kube".parse().unwrap(),
             vec![
                 listed(ObjectName::Id(id(&[2; 16])), 7),
@@ -190,7 +227,7 @@ fn a_list_replaces_labels_and_only_listed_objects_count() {
                 listed(ObjectName::Id(id(&[9; 16])), 9),
             ],
         );
-        let found = finder.find(&session).unwrap();
+        let found = finder.all(&session).unwrap();
         assert_eq!(numbers(&found), [7, 8]);
         assert!(
             matches!(found.warnings.as_slice(), [warning] if warning.starts_with("v9 ")),
@@ -219,8 +256,8 @@ fn rsa(session: &Session, label: &str, id: &[u8], bits: u64) -> (ObjectHandle, O
 fn an_rsa_key_without_its_own_public_key_or_too_short_is_refused() {
     alone::run(|_| {
         let session = session();
-        let mut finder = finder();
-        let mut refusal = |id: KeyId| {
+        let finder = finder();
+        let refusal = |id: KeyId| {
             let error = finder.key(&session, &id).unwrap_err();
             assert!(matches!(error, TokenError::Refused(_)), "{error}");
             error.to_string()
@@ -253,11 +290,11 @@ fn trouble_of_the_token_is_an_error_and_never_an_empty_list() {
             "C_GetAttributeValue fail 0xb3",
         ] {
             token.set(control);
-            let error = finder().find(&session).unwrap_err();
+            let error = finder().all(&session).unwrap_err();
             assert!(error.value().is_some(), "{control}: {error}");
             token.set("");
             // The search that was begun is over.
-            assert_eq!(numbers(&finder().find(&session).unwrap()), [1], "{control}");
+            assert_eq!(numbers(&finder().all(&session).unwrap()), [1], "{control}");
         }
     });
 }
@@ -268,11 +305,11 @@ fn odd_attributes_are_no_obstacle() {
         let session = session();
         aes(&session, "kube.v1", &[1; 16]);
         token.set("hide-attribute CKA_VALUE_LEN\nhide-attribute CKA_KEY_TYPE");
-        assert_eq!(numbers(&finder().find(&session).unwrap()), [1]);
+        assert_eq!(numbers(&finder().all(&session).unwrap()), [1]);
         token.set("hide-attribute CKA_LABEL");
-        assert!(finder().find(&session).unwrap().versions.is_empty());
+        assert!(finder().all(&session).unwrap().versions.is_empty());
         token.set("hide-attribute CKA_ID");
-        let found = finder().find(&session).unwrap();
+        let found = finder().all(&session).unwrap();
         assert!(found.versions.is_empty() && found.warnings.len() == 1, "{found:?}");
     });
 }

@@ -32,7 +32,7 @@ fn finder() -> Finder {
 }
 
 fn found(session: &Session) -> Vec<Version> {
-    let found = finder().find(session).unwrap();
+    let found = finder().all(session).unwrap();
     assert_eq!(found.warnings, Vec::<String>::new());
     found.versions
 }

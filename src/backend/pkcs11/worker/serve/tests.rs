@@ -3,6 +3,7 @@
 mod ciphertexts;
 mod ladder;
 mod missing;
+mod strangers;
 mod throttled;
 
 use std::collections::HashMap;
@@ -203,6 +204,7 @@ impl Worker {
         match self.service.climb(0, &Job::new(0, call), true) {
             Step::Answered(result) => result,
             Step::Doubtful { doubt, .. } => panic!("{doubt:?}"),
+            Step::Underway { left, .. } => panic!("{left} are left"),
         }
     }
 
