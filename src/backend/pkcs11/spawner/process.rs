@@ -36,6 +36,8 @@ use crate::proto::token_worker::to_spawner::What;
 
 /// So long may workers take to leave their token when the daemon is gone, and so long the kernel to bury them.
 const GRACE: Duration = Duration::from_secs(1);
+/// So many that were killed may hang in the kernel. Each keeps its memory, and the next one hangs in the same place.
+const MOST_UNDEAD: usize = 4;
 
 /// Whether stdin is the control socket of a daemon, and not somebody's terminal.
 pub(crate) fn is_called() -> bool {
@@ -63,10 +65,11 @@ fn serve(control: BorrowedFd<'_>) -> io::Result<()> {
             Heard::End => break,
             Heard::Message(message, channel) => match (message.what, channel) {
                 (Some(What::Start(start)), Some(channel)) => {
-                    workers.extend(start_worker(message.worker, &start, channel));
+                    let started = start_worker(message.worker, &start, channel, &workers);
+                    workers.extend(started);
                 }
                 (Some(What::Kill(_)), _) => {
-                    let killed = workers.iter().filter(|worker| worker.number == message.worker);
+                    let killed = workers.iter_mut().filter(|worker| worker.number == message.worker);
                     killed.for_each(Worker::kill);
                 }
                 (Some(What::Start(_)) | None, _) => {}
@@ -83,10 +86,13 @@ struct Worker {
     process: Child,
     /// Readable when the process has ended.
     pidfd: OwnedFd,
+    /// When it was first killed.
+    killed: Option<Instant>,
 }
 
 impl Worker {
-    fn kill(&self) {
+    fn kill(&mut self) {
+        self.killed.get_or_insert_with(Instant::now);
         // There may be nobody left.
         rustix::process::kill_process_group(Pid::from_child(&self.process), Signal::KILL).ok();
     }
@@ -149,8 +155,9 @@ fn receive(control: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
 }
 
 /// Starts a worker, or tells the daemon on its channel why there is none.
-fn start_worker(number: u64, start: &wire::StartWorker, channel: OwnedFd) -> Option<Worker> {
-    let started = channel.try_clone().and_then(|stdin| spawn(number, start, stdin));
+fn start_worker(number: u64, start: &wire::StartWorker, channel: OwnedFd, others: &[Worker]) -> Option<Worker> {
+    let channel_of_worker = may_start(others).and_then(|()| channel.try_clone());
+    let started = channel_of_worker.and_then(|stdin| spawn(number, start, stdin));
     match started {
         Ok(worker) => Some(worker),
         Err(error) => {
@@ -160,6 +167,26 @@ fn start_worker(number: u64, start: &wire::StartWorker, channel: OwnedFd) -> Opt
             None
         }
     }
+}
+
+/// A process in an uninterruptible call of the kernel outlives SIGKILL: a device, or a directory on a network, that does
+/// not answer.
+fn may_start(workers: &[Worker]) -> io::Result<()> {
+    let is_undead = |worker: &&Worker| worker.killed.is_some_and(|killed| killed.elapsed() > GRACE);
+    let undead = workers
+        .iter()
+        .filter(is_undead)
+        .map(|worker| worker.process.id().to_string());
+    let undead: Vec<_> = undead.collect();
+    if undead.len() < MOST_UNDEAD {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{} token workers can't be killed: their device hangs in the kernel; look at the kernel's log and at \
+         /proc/PID/stack of {}",
+        undead.len(),
+        undead.join(", ")
+    )))
 }
 
 fn spawn(number: u64, start: &wire::StartWorker, stdin: OwnedFd) -> io::Result<Worker> {
@@ -184,7 +211,12 @@ fn spawn(number: u64, start: &wire::StartWorker, stdin: OwnedFd) -> io::Result<W
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
         .and_then(|pid| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?));
     match pidfd {
-        Ok(pidfd) => Ok(Worker { number, process, pidfd }),
+        Ok(pidfd) => Ok(Worker {
+            number,
+            process,
+            pidfd,
+            killed: None,
+        }),
         Err(error) => {
             // It has just begun: this does not take long.
             process.kill().and_then(|()| process.wait()).ok();
@@ -202,7 +234,7 @@ fn is_for_the_daemon(variable: &OsStr) -> bool {
 /// The daemon is gone. Workers see that at their channels and leave; those that can't are killed.
 fn end(mut workers: Vec<Worker>) {
     linger(&mut workers);
-    workers.iter().for_each(Worker::kill);
+    workers.iter_mut().for_each(Worker::kill);
     // A process that hangs in the kernel is not waited for.
     linger(&mut workers);
 }
@@ -238,12 +270,61 @@ mod tests {
             number: 0,
             process,
             pidfd,
+            killed: None,
         }];
         while !workers.is_empty() {
             wait(None, &mut workers, None).unwrap();
         }
         // Whoever lived would hold the pipe.
         assert_eq!(output.read(&mut [0]).unwrap(), 0);
+    }
+
+    /// No group of processes is its own, so it survives what kills workers, as one does that hangs in the kernel. It ends
+    /// when its stdin is closed, with this test at the latest.
+    fn undead(number: u64) -> Worker {
+        let mut command = Command::new("cat");
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
+        let mut worker = Worker {
+            number,
+            process,
+            pidfd,
+            killed: None,
+        };
+        worker.kill();
+        worker
+    }
+
+    #[test]
+    fn workers_that_cannot_be_killed_do_not_pile_up() {
+        let mut workers: Vec<_> = (0..4).map(undead).collect();
+        may_start(&workers).unwrap();
+        let long_ago = Instant::now().checked_sub(2 * GRACE);
+        for worker in &mut workers {
+            worker.killed = long_ago;
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let start = wire::StartWorker::default();
+        assert!(start_worker(4, &start, theirs.into(), &workers).is_none());
+        let message: wire::FromWorker = frame::read(&ours).unwrap();
+        let Some(wire::from_worker::What::NotStarted(reason)) = &message.what else {
+            panic!("started");
+        };
+        let pid = workers.first().unwrap().process.id().to_string();
+        assert!(
+            reason.starts_with("4 token workers can't be killed") && reason.contains(&pid),
+            "{reason}"
+        );
+        // The device has answered one of them.
+        drop(workers.last_mut().unwrap().process.stdin.take());
+        while workers.len() == 4 {
+            wait(None, &mut workers, None).unwrap();
+        }
+        may_start(&workers).unwrap();
+        for mut worker in workers {
+            // Closes its stdin.
+            worker.process.wait().unwrap();
+        }
     }
 
     #[test]
