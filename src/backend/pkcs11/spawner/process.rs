@@ -279,9 +279,11 @@ mod tests {
         assert_eq!(output.read(&mut [0]).unwrap(), 0);
     }
 
-    /// No group of processes is its own, so it survives what kills workers, as one does that hangs in the kernel.
+    /// No group of processes is its own, so it survives what kills workers, as one does that hangs in the kernel. It ends
+    /// when its stdin is closed, with this test at the latest.
     fn undead(number: u64) -> Worker {
-        let process = Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut command = Command::new("cat");
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
         let mut worker = Worker {
             number,
@@ -314,13 +316,13 @@ mod tests {
             "{reason}"
         );
         // The device has answered one of them.
-        workers.last_mut().unwrap().process.kill().unwrap();
+        drop(workers.last_mut().unwrap().process.stdin.take());
         while workers.len() == 4 {
             wait(None, &mut workers, None).unwrap();
         }
         may_start(&workers).unwrap();
         for mut worker in workers {
-            worker.process.kill().unwrap();
+            // Closes its stdin.
             worker.process.wait().unwrap();
         }
     }
