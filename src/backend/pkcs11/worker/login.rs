@@ -29,6 +29,9 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(15);
 /// To look up a PIN, or to write down what became of it, takes no longer than this on the slowest of machines.
 const LONGEST_MEMORY: Duration = Duration::from_secs(30);
 
+/// A human who types a PIN at the token's own device has so long.
+const AT_THE_DEVICE: Duration = Duration::from_secs(60);
+
 /// A rejected PIN that can't be written down is tried to be after so long.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
 
@@ -98,7 +101,15 @@ impl Attempt<'_> {
             PinStanding::Worked
         };
         check_flags(&token, trusted)?;
+        (self.warn)(format!(
+            "type the PIN at the device of the token {}: it waits for it, {} s at most",
+            token.name(),
+            AT_THE_DEVICE.as_secs()
+        ));
+        // Who killed this process meanwhile would have the device ask again.
+        (self.busy)(AT_THE_DEVICE);
         let outcome = session.login(UserType::User, None).map_err(TokenError::from);
+        (self.busy)(Duration::ZERO);
         if by_itself || outcome.is_ok() {
             self.write_down(&token, &pin, &outcome);
         }

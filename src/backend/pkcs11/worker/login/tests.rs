@@ -328,6 +328,14 @@ fn at_a_pin_pad_nobody_is_asked_when_a_flag_warns() {
         let mut node = Node::new(token, "node", "");
         node.assignment.options.login = Login::ProtectedPath;
         assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+        assert!(
+            node.told
+                .borrow()
+                .iter()
+                .any(|told| told.starts_with("type the PIN at the device"))
+        );
+        let around = [AT_THE_DEVICE, Duration::ZERO];
+        assert!(node.busy.borrow().windows(2).any(|pair| pair == around));
         node.spend("0000");
         assert_eq!(node.rejected(token), 0);
     });
