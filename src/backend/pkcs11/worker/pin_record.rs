@@ -270,7 +270,7 @@ impl PinRecord {
     }
 
     fn read(&self) -> Result<Content, PinRecordError> {
-        let bytes = match files::read_private(&self.path, LIMIT) {
+        let bytes = match files::read_state(&self.path, LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(Content::default()),
             Err(error) => return Err(error.into()),

@@ -1,5 +1,6 @@
 //! What the memory of PINs promises.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use proptest::prelude::*;
@@ -339,6 +340,22 @@ fn a_file_that_others_can_read_is_not_believed() {
         "{error}"
     );
     assert!(record.set_aside().is_err());
+}
+
+#[test]
+fn what_roots_command_notes_is_the_daemons_to_read() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (state, record) = record();
+    std::os::unix::fs::chown(state.path(), Some(4321), Some(4321)).unwrap();
+    record.note_rejected("kube", &pin("9999", 1)).unwrap();
+    record.note_worked("kube", &pin("1234", 2)).unwrap();
+    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStanding::Rejected);
+    for name in ["pins.json", "pins.json.lock"] {
+        let metadata = std::fs::metadata(state.path().join(name)).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (4321, 4321), "{name}");
+    }
 }
 
 #[test]
