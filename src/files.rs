@@ -11,6 +11,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use read::read_behind_link;
 pub use read::read_granted;
 pub use read::read_private;
 pub use read::read_private_described;
+pub use read::read_state;
 pub use read::read_trusted;
 
 /// Replaces or makes a file in one step, mode 0600: written beside, synced, renamed, directory synced. Whoever reads
@@ -55,8 +57,23 @@ fn write_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
     options.write(true).create_new(true).mode(0o600);
     let created = options.open(path).map_err(FileError::io("create", path));
     let mut file = created.map_err(FileError::in_directory)?;
+    hand_over(&file, path)?;
     file.write_all(content).map_err(FileError::io("write", path))?;
     file.sync_all().map_err(FileError::io("sync", path))
+}
+
+/// What root makes in somebody else's directory is that one's: a command of root's must leave the daemon nothing that it
+/// can't read.
+fn hand_over(file: &File, path: &Path) -> Result<(), FileError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let directory = directory_of(path);
+    let owner = std::fs::metadata(directory).map_err(FileError::io("read", directory))?;
+    if owner.uid() == 0 {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid())).map_err(FileError::io("hand over", path))
 }
 
 fn sync_directory_of(path: &Path) -> Result<(), FileError> {
@@ -141,11 +158,16 @@ fn open_lock(path: &Path) -> Result<File, FileError> {
     options
         .read(true)
         .write(true)
-        .create(true)
         .truncate(false)
         .mode(0o600)
         .custom_flags(nofollow);
-    let opened = options.open(path).map_err(FileError::opening("open lock", path));
+    // Only what this process has made is handed over.
+    if let Ok(made) = options.clone().create_new(true).open(path) {
+        hand_over(&made, path)?;
+        return Ok(made);
+    }
+    let opened = options.create(true).open(path);
+    let opened = opened.map_err(FileError::opening("open lock", path));
     opened.map_err(FileError::in_directory)
 }
 
@@ -204,6 +226,39 @@ mod tests {
             read(&path, 100).unwrap_err().is_not_found(),
             "reading says what it always said"
         );
+    }
+
+    #[test]
+    fn what_root_makes_in_the_directory_of_another_user_is_that_users_and_root_reads_it() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(4321), Some(4322)).unwrap();
+        let (path, lock_path) = (directory.path().join("state"), directory.path().join("lock"));
+        let owner = |path: &Path| {
+            let metadata = std::fs::metadata(path).unwrap();
+            (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+        };
+        for _ in 0..2 {
+            drop(lock(&lock_path).unwrap());
+            replace(&path, b"one").unwrap();
+            assert_eq!([owner(&path), owner(&lock_path)], [(4321, 4322, 0o600); 2]);
+            assert_eq!(read_state(&path, 100).unwrap().as_slice(), b"one");
+        }
+        assert!(matches!(
+            read_private(&path, 100),
+            Err(FileError::Owner { uid: 4321, .. })
+        ));
+        std::os::unix::fs::chown(&path, Some(4323), None).unwrap();
+        assert!(matches!(
+            read_state(&path, 100),
+            Err(FileError::Owner { uid: 4323, .. })
+        ));
+        // One that was there stays whose it was.
+        std::os::unix::fs::chown(&lock_path, Some(0), Some(0)).unwrap();
+        drop(lock(&lock_path).unwrap());
+        assert_eq!(owner(&lock_path), (0, 0, 0o600));
     }
 
     #[test]

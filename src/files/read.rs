@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
+use crate::files::directory_of;
 use crate::files::error::FileError;
 
 /// Reads a file whole, of at most `limit` bytes, into a buffer that is wiped.
@@ -35,6 +36,26 @@ pub fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileE
 /// As [`read_private`].
 pub fn read_private_described(path: &Path, limit: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileError> {
     read_checked(path, limit, |metadata| check_private(path, metadata, 0o600))
+}
+
+/// As [`read_private`], of a file that a daemon keeps for itself. Root's commands also read that of a daemon which runs as
+/// the owner of the directory.
+///
+/// # Errors
+/// As [`read_private`].
+pub fn read_state(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let mut owner = rustix::process::geteuid().as_raw();
+    if owner == 0 {
+        // Without a directory there is no file either, which opening it will say.
+        owner = std::fs::metadata(directory_of(path)).map_or(0, |directory| directory.uid());
+    }
+    let read = read_checked(path, limit, |metadata| {
+        if metadata.uid() != owner {
+            check_owner(path, metadata)?;
+        }
+        check_mode(path, metadata, 0o600)
+    });
+    read.map(|(bytes, _)| bytes)
 }
 
 /// As [`read_private_described`], of a file that a service manager made readable for this process's user, where it was
@@ -165,6 +186,10 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
 
 pub(super) fn check_private(path: &Path, metadata: &Metadata, wanted: u32) -> Result<(), FileError> {
     check_owner(path, metadata)?;
+    check_mode(path, metadata, wanted)
+}
+
+fn check_mode(path: &Path, metadata: &Metadata, wanted: u32) -> Result<(), FileError> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(FileError::Mode {

@@ -88,3 +88,24 @@ async fn a_daemon_whose_token_asks_for_its_pin_itself_asks_once_and_again_when_a
     kms.until_status("the daemon has logged in", |status| status.is_ok())
         .await;
 }
+
+#[tokio::test]
+async fn a_wrong_pin_that_the_token_counts_without_an_answer_is_tried_twice_over_any_number_of_restarts() {
+    let node = Node::with(QUICK);
+    node.set_pin("wrong");
+    node.token.set("pin locks 3 silent\nwrong-pin hang");
+
+    let mut daemon = node.spawn();
+    until("the token has counted it", || node.token.wrong_pins() > 0).await;
+    for _ in 0..2 {
+        // With a login that hangs, or none any more.
+        assert_eq!(daemon.stop().0, Some(0));
+        daemon = node.spawn();
+        until("it is not tried any more", || daemon.log().contains("was tried twice")).await;
+    }
+    assert_eq!(node.token.wrong_pins(), 2, "the third would have locked it");
+
+    node.set_pin(PIN);
+    Kms::when_open(&node.socket()).await;
+    until("the right one was tried", || node.token.wrong_pins() == 0).await;
+}

@@ -105,6 +105,10 @@ impl PinSource {
         Ok(Pin {
             stamp: Stamp::of(&metadata),
             bytes: PinBytes::new(bytes),
+            made_anew: match self {
+                Self::File(_) => false,
+                Self::Credential(_) | Self::Descriptor(_) => true,
+            },
         })
     }
 }
@@ -136,6 +140,8 @@ pub(in crate::backend::pkcs11) struct Pin {
     pub(in crate::backend::pkcs11) bytes: PinBytes,
     /// Changes whenever the source does.
     pub(in crate::backend::pkcs11) stamp: Stamp,
+    /// Whoever starts the daemon makes the source each time: that it changes does not mean that somebody has touched it.
+    pub(in crate::backend::pkcs11) made_anew: bool,
 }
 
 impl Pin {
@@ -150,6 +156,7 @@ impl Pin {
                 changed: (0, 0),
                 length: 0,
             },
+            made_anew: false,
         }
     }
 }

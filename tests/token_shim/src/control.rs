@@ -37,6 +37,8 @@ pub struct Control {
     pub finds_nothing: Option<(usize, Limits)>,
     /// `pin locks`.
     pub pin: Option<PinLock>,
+    /// `wrong-pin`: what becomes of the caller.
+    pub wrong_pin: Option<Action>,
     /// `login already`.
     pub login_already: bool,
     /// `read-only refused`: with what.

@@ -61,7 +61,7 @@ fn is_due(control: &Control, fault: &Fault) -> bool {
     }
 }
 
-fn befall(action: &Action) -> Option<CK_RV> {
+pub(crate) fn befall(action: &Action) -> Option<CK_RV> {
     match *action {
         Action::Delay(time) => sleep(time),
         Action::Fail(value) => return Some(value),

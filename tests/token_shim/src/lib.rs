@@ -42,6 +42,7 @@
 //! |---|---|
 //! | `finds nothing [after N] [times N]` | `C_FindObjects` gives no object, also after login |
 //! | `pin locks N [silent]` | N wrong PINs lock it: 0xA4, to the right one too; the right one before that resets the count; the token's flags say how it stands, unless `silent` |
+//! | `wrong-pin VALUE`, `wrong-pin hang` | a wrong PIN is counted as ever, and answered with VALUE or not at all |
 //! | `login already` | `C_Login` answers 0x100, whatever the PIN; logged in is who gave the right one |
 //! | `read-only refused [VALUE]` | no read-only sessions: 0xB4 |
 //! | `throttle N` | more than N `C_Encrypt` and `C_Decrypt` in a second: 0x30 |

@@ -21,6 +21,7 @@ use cryptoki_sys::CKU_USER;
 use crate::control;
 use crate::control::Control;
 use crate::counts;
+use crate::faults;
 use crate::real::real;
 use crate::sessions;
 
@@ -50,7 +51,12 @@ pub(crate) unsafe fn login(
             sessions::logged_in();
             count(&control, |_| 0);
         }
-        CKR_PIN_INCORRECT => count(&control, |wrong| wrong + 1),
+        CKR_PIN_INCORRECT => {
+            count(&control, |wrong| wrong + 1);
+            if let Some(answer) = control.wrong_pin.as_ref().and_then(faults::befall) {
+                return answer;
+            }
+        }
         _ => {}
     }
     if control.login_already {

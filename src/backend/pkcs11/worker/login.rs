@@ -29,6 +29,9 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(15);
 /// To look up a PIN, or to write down what became of it, takes no longer than this on the slowest of machines.
 const LONGEST_MEMORY: Duration = Duration::from_secs(30);
 
+/// A human who types a PIN at the token's own device has so long.
+const AT_THE_DEVICE: Duration = Duration::from_secs(60);
+
 /// A rejected PIN that can't be written down is tried to be after so long.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
 
@@ -98,7 +101,15 @@ impl Attempt<'_> {
             PinStanding::Worked
         };
         check_flags(&token, trusted)?;
+        (self.warn)(format!(
+            "type the PIN at the device of the token {}: it waits for it, {} s at most",
+            token.name(),
+            AT_THE_DEVICE.as_secs()
+        ));
+        // Who killed this process meanwhile would have the device ask again.
+        (self.busy)(AT_THE_DEVICE);
         let outcome = session.login(UserType::User, None).map_err(TokenError::from);
+        (self.busy)(Duration::ZERO);
         if by_itself || outcome.is_ok() {
             self.write_down(&token, &pin, &outcome);
         }
@@ -124,11 +135,15 @@ impl Attempt<'_> {
             standing = self.standing(&token, &pin)?;
         }
         check_flags(&(self.flags)()?, standing)?;
-        if standing == PinStanding::Rejected {
-            return Err(self.rejected_before(source));
+        match standing {
+            PinStanding::Rejected => return Err(self.rejected_before(source)),
+            PinStanding::Unanswered => return Err(self.never_answered(source)),
+            PinStanding::New | PinStanding::Corrected | PinStanding::Worked => {}
         }
+        // Before the token sees it: whatever ends this process then, the next one knows of this try.
         if standing.is_untried()
-            && let Some(Err(error)) = self.records.map(PinRecord::check)
+            && let Some(records) = self.records
+            && let Err(error) = self.remember(|| records.note_begun(&token.name(), &pin))
         {
             let reason = chain(&error);
             return Err(Problem::outage(format!(
@@ -174,6 +189,19 @@ impl Attempt<'_> {
         ))
     }
 
+    fn never_answered(&self, source: &PinSource) -> Problem {
+        let record = self.records.map_or(Path::new("pins.json"), PinRecord::path).display();
+        let way_on = match source {
+            PinSource::File(file) => format!("`touch {}`", file.display()),
+            PinSource::Credential(_) | PinSource::Descriptor(_) => format!("remove {record}"),
+        };
+        Problem::pin_rejected(format!(
+            "the PIN from {source} was tried twice, and the token has not said whether it is right: the login hung, or \
+             failed for another reason, or was cut short; as the token may count that as wrong PINs, it is not tried \
+             again: mend the token, make sure that the PIN is right, and then {way_on}"
+        ))
+    }
+
     fn write_down(&self, token: &TokenInfo, pin: &Pin, outcome: &Result<(), TokenError>) {
         if let Some(records) = self.records {
             self.remember(|| self.write_down_in(records, token, pin, outcome));
@@ -214,6 +242,12 @@ impl Attempt<'_> {
                     (self.busy)(LONGEST_MEMORY);
                 }
             }
+            // It goes on to count as one without an answer, unless the token can't have looked at the PIN.
+            Err(error) if says_nothing_of_the_pin(error) => {
+                if let Err(error) = records.note_not_judged(&token.name(), pin) {
+                    self.warn_of_memory(&error);
+                }
+            }
             Err(_) => {}
         }
     }
@@ -246,6 +280,23 @@ fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> 
     };
     let name = token.name();
     Err(Problem::pin_rejected(format!("the token {name} {state}")))
+}
+
+/// Whether the module has answered before any PIN could be counted. A device that was removed, or has trouble, may have
+/// counted it, and vendors have values of their own for a wrong one: those do not say so.
+fn says_nothing_of_the_pin(error: &TokenError) -> bool {
+    matches!(
+        error.value(),
+        Some(
+            ReturnValue::USER_ALREADY_LOGGED_IN
+                | ReturnValue::TOKEN_NOT_PRESENT
+                | ReturnValue::TOKEN_NOT_RECOGNIZED
+                | ReturnValue::SESSION_HANDLE_INVALID
+                | ReturnValue::FUNCTION_NOT_SUPPORTED
+                | ReturnValue::USER_TYPE_INVALID
+                | ReturnValue::USER_PIN_NOT_INITIALIZED
+        )
+    )
 }
 
 fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {

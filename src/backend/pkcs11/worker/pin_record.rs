@@ -7,6 +7,7 @@
 //!
 //! The daemon and a command with a PIN of its own (`admin:`) write into one file, so every token has room for a few.
 
+mod begun;
 mod content;
 
 use std::path::Path;
@@ -46,6 +47,8 @@ pub(in crate::backend::pkcs11) enum PinStanding {
     Worked,
     /// It was rejected: another try could lock the token.
     Rejected,
+    /// It was tried as often as may be without an answer; the token may have counted each of them.
+    Unanswered,
 }
 
 impl PinStanding {
@@ -147,26 +150,29 @@ impl PinRecord {
         if line.worked.iter().any(|worked| worked.stamp == pin.stamp) {
             return Ok(PinStanding::Worked);
         }
+        if line
+            .begun
+            .iter()
+            .any(|begun| begun.stamp == pin.stamp && begun.is_enough())
+        {
+            return Ok(PinStanding::Unanswered);
+        }
         let hash = self.hash(&line.salt, pin);
         Ok(if line.rejected.iter().any(|rejected| is_of(rejected, &hash)) {
             PinStanding::Rejected
         } else if line.worked.iter().any(|worked| worked.bits == first_bits(&hash)) {
             PinStanding::Worked
+        } else if line
+            .begun
+            .iter()
+            .any(|begun| begun.is_of(pin, &hash) && begun.is_enough())
+        {
+            PinStanding::Unanswered
         } else if line.rejected.is_empty() {
             PinStanding::New
         } else {
             PinStanding::Corrected
         })
-    }
-
-    /// Whether what becomes of a PIN could be written down: writes what stands there once more.
-    ///
-    /// # Errors
-    /// It could not. A PIN of which nothing is known must not be tried then, since every restart would try it.
-    pub(in crate::backend::pkcs11) fn check(&self) -> Result<(), PinRecordError> {
-        let _lock = self.lock()?;
-        let content = self.read()?;
-        self.replace(content)
     }
 
     /// Notes that the token has taken a PIN. On disk before this returns; writes nothing that stands there already.
@@ -179,6 +185,7 @@ impl PinRecord {
         let known = content.line(token).is_some_and(|line| {
             line.worked.iter().any(|worked| worked.stamp == pin.stamp)
                 && line.rejected.iter().all(|rejected| rejected.stamp != pin.stamp)
+                && line.begun.iter().all(|begun| begun.stamp != pin.stamp)
         });
         if known {
             return Ok(());
@@ -225,6 +232,7 @@ impl PinRecord {
         let hash = content::Hex(random_bytes()?);
         content.change(token, |line| {
             let stamp = pin.stamp.clone();
+            line.begun.retain(|begun| begun.stamp != stamp);
             line.rejected.push(Rejected { hash, stamp });
             content::keep_last(&mut line.rejected, MOST_REJECTED);
         })?;
@@ -262,7 +270,7 @@ impl PinRecord {
     }
 
     fn read(&self) -> Result<Content, PinRecordError> {
-        let bytes = match files::read_private(&self.path, LIMIT) {
+        let bytes = match files::read_state(&self.path, LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(Content::default()),
             Err(error) => return Err(error.into()),
@@ -298,9 +306,15 @@ impl PinRecord {
 impl Line {
     /// Drops what stood there about this PIN, or about the source that has it now.
     fn forget(&mut self, pin: &Pin, hash: &[u8; 32]) {
-        let Self { worked, rejected, .. } = self;
+        let Self {
+            worked,
+            rejected,
+            begun,
+            ..
+        } = self;
         worked.retain(|worked| worked.stamp != pin.stamp && worked.bits != first_bits(hash));
         rejected.retain(|rejected| rejected.stamp != pin.stamp && !is_of(rejected, hash));
+        begun.retain(|begun| begun.stamp != pin.stamp && begun.bits != first_bits(hash));
     }
 }
 

@@ -52,6 +52,8 @@ impl Control {
                 let tries = self::number(tries)?;
                 self.pin = Some(PinLock { tries, silent });
             }
+            ["wrong-pin", "hang"] => self.wrong_pin = Some(Action::Hang),
+            ["wrong-pin", value] => self.wrong_pin = Some(Action::Fail(self::number(value)?)),
             ["login", "already"] => self.login_already = true,
             ["read-only", "refused", ref rest @ ..] => {
                 self.read_only_refused = Some(value_or(rest, CKR_SESSION_PARALLEL_NOT_SUPPORTED)?);

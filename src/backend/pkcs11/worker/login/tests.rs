@@ -1,7 +1,11 @@
 //! What a login promises about PINs: which are tried, how often, and which never again.
 
+mod unanswered;
+
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::PathBuf;
 
 use cryptoki::slot::Slot;
@@ -20,9 +24,13 @@ use crate::files;
 struct Node {
     assignment: Assignment,
     state: PathBuf,
+    /// Is killed before it writes down what became of a login.
+    killed: Cell<bool>,
     /// So often it has waited for a PIN that nobody has tried.
     waits: Cell<usize>,
     told: RefCell<Vec<String>>,
+    /// What it has announced to take.
+    busy: RefCell<Vec<Duration>>,
 }
 
 impl Node {
@@ -41,8 +49,10 @@ impl Node {
                 memory: 1 << 30,
             },
             state,
+            killed: Cell::new(false),
             waits: Cell::new(0),
             told: RefCell::default(),
+            busy: RefCell::default(),
         };
         node.set_pin(pin);
         node
@@ -57,21 +67,30 @@ impl Node {
 
     /// Logs in as a process of its own would; `pause` happens while it waits.
     fn log_in_while(&self, pause: &dyn Fn()) -> Result<Proof, Failure> {
+        self.log_in_once(pause).map_err(|problem| match problem {
+            Problem::Final(failure) => failure,
+            Problem::Token(error) => panic!("{error}"),
+        })
+    }
+
+    fn log_in_once(&self, pause: &dyn Fn()) -> Result<Proof, Problem> {
         let module = Module::load(&self.assignment.options.module).unwrap();
         let (slot, _) = find_token(&module, &self.assignment.options.token).unwrap();
         let session = module.open(slot, false).unwrap();
         let outcome = self.attempt(&module, slot, &session, pause);
         drop(session);
         module.finalize().unwrap();
-        outcome.map_err(|problem| match problem {
-            Problem::Final(failure) => failure,
-            Problem::Token(error) => panic!("{error}"),
-        })
+        outcome
     }
 
     fn attempt(&self, module: &Module, slot: Slot, session: &Session, pause: &dyn Fn()) -> Result<Proof, Problem> {
         let record = PinRecord::quick(&self.state);
-        Attempt {
+        let logins = || {
+            let calls = std::fs::read_to_string(std::env::var_os("DEKHAND_SHIM_CALLS").unwrap()).unwrap();
+            calls.matches("C_Login").count()
+        };
+        let before = logins();
+        let attempt = Attempt {
             assignment: &self.assignment,
             records: Some(&record),
             flags: &|| module.token_info(slot),
@@ -80,10 +99,13 @@ impl Node {
                 self.waits.set(self.waits.get() + 1);
                 pause();
             },
-            busy: &|_| {},
+            busy: &|time| {
+                assert!(!self.killed.get() || logins() == before, "killed");
+                self.busy.borrow_mut().push(time);
+            },
             warn: &|told| self.told.borrow_mut().push(told),
-        }
-        .log_in(session)
+        };
+        catch_unwind(AssertUnwindSafe(|| attempt.log_in(session))).unwrap_or_else(|_| Err(Problem::outage("killed")))
     }
 
     fn log_in(&self) -> Result<Proof, Failure> {
@@ -306,6 +328,14 @@ fn at_a_pin_pad_nobody_is_asked_when_a_flag_warns() {
         let mut node = Node::new(token, "node", "");
         node.assignment.options.login = Login::ProtectedPath;
         assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+        assert!(
+            node.told
+                .borrow()
+                .iter()
+                .any(|told| told.starts_with("type the PIN at the device"))
+        );
+        let around = [AT_THE_DEVICE, Duration::ZERO];
+        assert!(node.busy.borrow().windows(2).any(|pair| pair == around));
         node.spend("0000");
         assert_eq!(node.rejected(token), 0);
     });

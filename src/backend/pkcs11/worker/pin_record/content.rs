@@ -8,7 +8,8 @@
 //!       "token": "what names the token",
 //!       "salt": "32 hexadecimal digits",
 //!       "worked": [{"bits": 171, "stamp": {"device": 1, "inode": 2, "changed": [3, 4], "length": 4}}],
-//!       "rejected": [{"hash": "64 hexadecimal digits", "stamp": {"device": 1, "inode": 2, "changed": [3, 4], "length": 4}}]
+//!       "rejected": [{"hash": "64 hexadecimal digits", "stamp": {"device": 1, "inode": 2, "changed": [3, 4], "length": 4}}],
+//!       "begun": [{"bits": 171, "stamp": {"device": 1, "inode": 2, "changed": [3, 4], "length": 4}, "logins": 1}]
 //!     }
 //!   ]
 //! }
@@ -45,6 +46,9 @@ pub(super) struct Line {
     pub(super) salt: Salt,
     pub(super) worked: Vec<Worked>,
     pub(super) rejected: Vec<Rejected>,
+    /// Came later than the others: a file without it is a good one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) begun: Vec<Begun>,
 }
 
 /// A PIN that the token has taken.
@@ -61,6 +65,16 @@ pub(super) struct Worked {
 pub(super) struct Rejected {
     pub(super) hash: Hash,
     pub(super) stamp: Stamp,
+}
+
+/// A PIN that logins were begun with, and nothing is known of what became of them. It may be the right one, so no more
+/// of it stands here than of one that has worked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Begun {
+    pub(super) bits: u8,
+    pub(super) stamp: Stamp,
+    pub(super) logins: u8,
 }
 
 /// Bytes that stand in hexadecimal in the file.
@@ -99,6 +113,7 @@ impl Content {
                 salt: Hex(random_bytes()?),
                 worked: Vec::new(),
                 rejected: Vec::new(),
+                begun: Vec::new(),
             },
         };
         change(&mut line);

@@ -1,5 +1,6 @@
 //! What the memory of PINs promises.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use proptest::prelude::*;
@@ -43,6 +44,15 @@ fn pin(text: &str, source: u64) -> Pin {
             changed: (1_700_000_000, 5),
             length: text.len().try_into().unwrap(),
         },
+        made_anew: false,
+    }
+}
+
+/// The same from a source that each start of the daemon makes anew.
+fn credential(text: &str, source: u64) -> Pin {
+    Pin {
+        made_anew: true,
+        ..pin(text, source)
     }
 }
 
@@ -116,6 +126,70 @@ fn the_last_judgement_counts() {
 }
 
 #[test]
+fn two_logins_without_an_outcome_are_all_until_the_source_is_touched() {
+    let (_state, record) = record_of_kube();
+    for _ in 0..2 {
+        assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::New);
+        record.note_begun("kube", &pin("1234", 1)).unwrap();
+    }
+    let unanswered = PinStanding::Unanswered;
+    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), unanswered);
+    assert_eq!(
+        without_hashes(&record).standing("kube", &pin("1234", 1)).unwrap(),
+        unanswered
+    );
+    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::New);
+    // A credential is written anew at each start, and still the same.
+    assert_eq!(record.standing("kube", &credential("1234", 3)).unwrap(), unanswered);
+    assert_eq!(
+        record.standing("kube", &credential("4321", 4)).unwrap(),
+        PinStanding::New
+    );
+    // It was the right one.
+    record.note_worked("kube", &pin("1234", 2)).unwrap();
+    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::Worked);
+}
+
+#[test]
+fn a_credentials_logins_are_counted_over_restarts() {
+    let (_state, record) = record();
+    for start in 0..2 {
+        assert_eq!(
+            record.standing("kube", &credential("1234", start)).unwrap(),
+            PinStanding::New
+        );
+        record.note_begun("kube", &credential("1234", start)).unwrap();
+    }
+    assert_eq!(
+        record.standing("kube", &credential("1234", 2)).unwrap(),
+        PinStanding::Unanswered
+    );
+}
+
+#[test]
+fn an_outcome_ends_the_count_and_what_is_no_judgement_takes_one_back() {
+    let (_state, record) = record();
+    let pin = pin("1234", 1);
+    for (note, standing) in [
+        (PinRecord::note_worked as fn(&_, &_, &_) -> _, PinStanding::Worked),
+        (PinRecord::note_locked, PinStanding::Rejected),
+        (PinRecord::note_rejected, PinStanding::Rejected),
+    ] {
+        record.note_begun("kube", &pin).unwrap();
+        record.note_begun("kube", &pin).unwrap();
+        note(&record, "kube", &pin).unwrap();
+        assert_eq!(record.standing("kube", &pin).unwrap(), standing);
+        assert!(record.read().unwrap().line("kube").unwrap().begun.is_empty());
+    }
+    for _ in 0..5 {
+        record.note_begun("other", &pin).unwrap();
+        record.note_not_judged("other", &pin).unwrap();
+        record.note_not_judged("other", &pin).unwrap();
+        assert_eq!(record.standing("other", &pin).unwrap(), PinStanding::New);
+    }
+}
+
+#[test]
 fn the_commands_pin_does_not_displace_the_daemons() {
     let (_state, record) = record_of_kube();
     record.note_worked("kube", &pin("daemon", 1)).unwrap();
@@ -181,6 +255,12 @@ fn the_oldest_token_goes_when_there_are_64_and_a_full_file_can_be_read() {
                 stamp: stamp(),
             };
             line.rejected = (0..MOST_REJECTED).map(rejected).collect();
+            let begun = |_| content::Begun {
+                bits: 255,
+                stamp: stamp(),
+                logins: 255,
+            };
+            line.begun = (0..MOST_REJECTED).map(begun).collect();
         };
         content.change(&token(number), full).unwrap();
     }
@@ -260,6 +340,22 @@ fn a_file_that_others_can_read_is_not_believed() {
         "{error}"
     );
     assert!(record.set_aside().is_err());
+}
+
+#[test]
+fn what_roots_command_notes_is_the_daemons_to_read() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (state, record) = record();
+    std::os::unix::fs::chown(state.path(), Some(4321), Some(4321)).unwrap();
+    record.note_rejected("kube", &pin("9999", 1)).unwrap();
+    record.note_worked("kube", &pin("1234", 2)).unwrap();
+    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStanding::Rejected);
+    for name in ["pins.json", "pins.json.lock"] {
+        let metadata = std::fs::metadata(state.path().join(name)).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (4321, 4321), "{name}");
+    }
 }
 
 #[test]
