@@ -40,6 +40,7 @@ impl World {
                 Ok(id) if lock(&self.stores).known(&id).is_some() => {
                     self.nodes[node].record.borrow_mut().last_ok = Some(Instant::now());
                     self.judge_key_id(node, &id);
+                    self.judge_written(node, &id);
                     self.end_of_forgiveness(node, &id);
                     self.judge_ok(node, &id);
                     self.judge_date(node, &id);
@@ -57,10 +58,6 @@ impl World {
         if record.key_ids.last() == Some(id) {
             return;
         }
-        let wanted = {
-            let stores = lock(&self.stores);
-            stores.known(id).and_then(|known| known.wanted.iter().min().copied())
-        };
         let last = record.key_ids.last().cloned();
         self.tell(|| format!("node {node} reports {}", self.name_of(id)));
         self.switches.set(self.switches.get() + 1);
@@ -74,13 +71,30 @@ impl World {
                 format!("node {node} reports {} after {last}", self.name_of(id))
             });
         }
-        let asked = wanted.is_some_and(|wanted| wanted.unix() <= record.latest.unix() + 1);
+        let asked = record.due.get(id).is_some_and(|due| *due);
         if !asked && !record.key_ids.is_empty() {
             self.violate("no rotation that nobody asked for", || {
-                format!("node {node} reports {}, wanted from {wanted:?}", self.name_of(id))
+                format!(
+                    "node {node} reports {}, which no date that passed was for",
+                    self.name_of(id)
+                )
             });
         }
         record.key_ids.push(id.clone());
+    }
+
+    /// What a node reports stands in its state directory before anybody hears of it.
+    fn judge_written(&self, node: usize, id: &KeyId) {
+        let record = self.nodes[node].record.borrow();
+        if !record.forgiven && record.mark.as_ref() != Some(id) {
+            self.violate("what is reported is written down first", || {
+                let mark = record.mark.as_ref().map(|mark| self.name_of(mark));
+                format!(
+                    "node {node} reports {}, and has written down {mark:?}",
+                    self.name_of(id)
+                )
+            });
+        }
     }
 
     /// Judges what a node has written down as its primary: that decides, and Status may be able to say it much later.
@@ -101,14 +115,16 @@ impl World {
     }
 
     /// Whether a node must know that a version has no date, or one to come: somebody may have taken an earlier one back.
+    /// The calendar is never set between a switch and this look at it.
     fn is_known_undated(&self, node: usize, record: &Record, id: &KeyId) -> bool {
         let stores = lock(&self.stores);
-        let for_long = |since: Instant| since.elapsed() > self.setup.noticed();
-        let reached =
-            record.bad_since.is_none() && for_long(record.good_since) && record.up_since.is_some_and(for_long);
+        // It knows all until now, or what was there when its store went away.
+        let seen = record.bad_since.unwrap_or_else(Instant::now);
+        let for_long = |since: Instant| seen.saturating_duration_since(since) > self.setup.noticed();
+        let reached = for_long(record.good_since) && record.up_since.is_some_and(for_long);
         let held = stores.replica(node).find(id).filter(|held| for_long(held.changed));
-        let latest = Timestamp::from_unix(record.latest.unix() + 1);
-        reached && held.is_some_and(|held| !held.version.state.is_active(latest))
+        let soon = Timestamp::from_unix(self.nodes[node].clock.borrow().now().unix() + 1);
+        reached && held.is_some_and(|held| !held.version.state.is_active(soon))
     }
 
     /// Whether one version is above another, in the order of this node's store: numbers, and of one number dates and ids.
@@ -301,7 +317,9 @@ impl World {
         match answer {
             Ok(payload) if *payload == seed => {
                 let mut record = self.nodes[node].record.borrow_mut();
-                if !record.sealed.contains(&dek) {
+                // A store that is away, or refuses, unwraps nothing: this came from the cache, and is as old as before.
+                let unwraps = matches!(record.mood, Mood::Good | Mood::NoWraps);
+                if unwraps && !record.sealed.contains(&dek) {
                     let ttl = self.setup.policy.cache_ttl;
                     let known = record
                         .unwrapped

@@ -36,6 +36,14 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             outage_longer_than_the_ttl(),
         ),
         (
+            "what_was_opened_before_a_refusal_is_opened_all_through_it",
+            refusal_after_reads(),
+        ),
+        (
+            "a_version_postponed_before_an_outage_waits_all_through_it",
+            postponed_before_an_outage(),
+        ),
+        (
             "a_node_that_has_not_noticed_an_accepted_loss_is_still_forgiven",
             loss_accepted(),
         ),
@@ -87,11 +95,13 @@ fn outage_around_an_activation() -> Plan {
 /// still worked, and then Status was ok until the next probe.
 fn lies_before_the_first_date() -> Plan {
     let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
-    setup.skew = [0, -4000, 0];
+    setup.skew = [0, -4000, -4005];
     setup.length = 5400;
     let steps = vec![
         (50 * MINUTE, Step::Mood(1, Mood::Lies)),
+        (50 * MINUTE, Step::Mood(2, Mood::Lies)),
         (75 * MINUTE, Step::Mood(1, Mood::Good)),
+        (75 * MINUTE, Step::Mood(2, Mood::Good)),
     ];
     schedule(setup, steps)
 }
@@ -119,6 +129,33 @@ fn outage_longer_than_the_ttl() -> Plan {
         (40 * MINUTE, Step::ReloadApi(0)),
         (45 * MINUTE, Step::List(0)),
         (55 * MINUTE, Step::Mood(0, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
+/// The API server has read everything, has just forgotten it, and asks again while the store refuses.
+fn refusal_after_reads() -> Plan {
+    let setup = Setup::quiet(Topology::PerNode, Flavour::Token);
+    let steps = vec![
+        (10 * MINUTE, Step::RestartApi(0)),
+        (10 * MINUTE + 30, Step::List(0)),
+        (12 * MINUTE - 1, Step::ReloadApi(0)),
+        (12 * MINUTE, Step::Mood(0, Mood::NoUse)),
+        (20 * MINUTE, Step::List(0)),
+        (30 * MINUTE, Step::Mood(0, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
+/// The judge itself was blind here: it asked nothing of a switch in an outage, however old the news was.
+fn postponed_before_an_outage() -> Plan {
+    let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
+    setup.length = 5400;
+    let steps = vec![
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE))),
+        (8 * MINUTE, Step::Keys(0, Command::Activate(60 * MINUTE))),
+        (20 * MINUTE, Step::Mood(2, Mood::Away)),
+        (50 * MINUTE, Step::Mood(2, Mood::Good)),
     ];
     schedule(setup, steps)
 }

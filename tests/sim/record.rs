@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use dekhand::clock::Timestamp;
-use dekhand::root_key::high_water::HighWater;
 use dekhand::root_key::id::KeyId;
 use tokio::time::Instant;
 
@@ -79,8 +77,8 @@ pub(crate) struct Record {
     pub(crate) forgiven: bool,
     /// When its calendar was set last.
     pub(crate) clock_set: Instant,
-    /// The latest that its calendar ever said.
-    pub(crate) latest: Timestamp,
+    /// Versions that its store has ever held, and whether a date that somebody wished for them has come by its calendar.
+    pub(crate) due: HashMap<KeyId, bool>,
     /// Seeds that this process has unwrapped, and when.
     pub(crate) unwrapped: HashMap<usize, Instant>,
     /// Seeds that this process has sealed.
@@ -106,7 +104,7 @@ impl Record {
             mark: None,
             forgiven: false,
             clock_set: now,
-            latest: Timestamp::from_unix(0),
+            due: HashMap::new(),
             unwrapped: HashMap::new(),
             sealed: HashSet::new(),
         }
@@ -157,6 +155,14 @@ impl Record {
         self.last_ok.is_some_and(|ok| ok > self.good_since && causes_over(ok))
     }
 
+    /// What it may not go below: what it has reported, or has written down to report it next. A defect that loses what
+    /// was written down must not excuse what follows from that.
+    fn floor<'a>(&'a self, mark: Option<&'a KeyId>) -> Option<&'a KeyId> {
+        let reported = self.key_ids.last().filter(|_| !self.forgiven);
+        let next = mark.filter(|mark| reported.is_none() || !self.key_ids.contains(mark));
+        next.or(reported)
+    }
+
     pub(crate) fn sealed_here(&mut self, dek: usize) {
         self.sealed.insert(dek);
     }
@@ -184,32 +190,43 @@ impl World {
 
     /// Looks at one node, before a call to it is judged.
     pub(crate) fn look_at(&self, node: usize) {
-        let mark = self.nodes[node].mark();
-        let causes = self.causes(node, mark.as_ref());
+        let mark = self.nodes[node].mark().map(|mark| mark.id);
         let mut record = self.nodes[node].record.borrow_mut();
         let now = Instant::now();
-        for (cause, holds) in causes {
+        for (cause, holds) in self.causes(node, record.floor(mark.as_ref())) {
             record.note(cause, holds, now);
         }
-        let calendar = self.nodes[node].clock.borrow().now();
-        record.latest = record.latest.max(calendar);
+        self.note_dates(node, &mut record);
         drop(record);
-        self.judge_mark(node, mark.map(|mark| mark.id));
+        self.judge_mark(node, mark);
     }
 
-    fn causes(&self, node: usize, mark: Option<&HighWater>) -> [(Cause, bool); 3] {
+    /// A calendar that was ahead for a while excuses the switch to what was there then, and to nothing that came later.
+    fn note_dates(&self, node: usize, record: &mut Record) {
+        let soon = self.nodes[node].clock.borrow().now().unix() + 1;
+        let stores = lock(&self.stores);
+        for held in &stores.replica(node).held {
+            record.due.entry(held.version.id.clone()).or_default();
+        }
+        for (id, due) in &mut record.due {
+            let wanted = stores.known(id).into_iter().flat_map(|known| &known.wanted);
+            *due |= wanted.into_iter().any(|wanted| wanted.unix() <= soon);
+        }
+    }
+
+    fn causes(&self, node: usize, floor: Option<&KeyId>) -> [(Cause, bool); 3] {
         let now = self.nodes[node].clock.borrow().now();
         let stores = lock(&self.stores);
         let replica = stores.replica(node);
-        let lacks = mark.is_some_and(|mark| {
-            let held = replica.find(&mark.id);
+        let lacks = floor.is_some_and(|floor| {
+            let held = replica.find(floor);
             held.is_none_or(|held| !held.version.state.decrypts())
         });
         let active = replica.held.iter().any(|held| held.version.state.is_active(now));
         let refused = matches!(stores.moods[node], Mood::NoWraps | Mood::NoUse | Mood::Lies);
         [
             (Cause::Lacks, lacks),
-            (Cause::NoneActive, mark.is_none() && !active),
+            (Cause::NoneActive, floor.is_none() && !active),
             (Cause::Refused, refused),
         ]
     }
@@ -276,18 +293,19 @@ impl World {
         if within(since, if fresh { UNKNOWN } else { RECOVERING + UNKNOWN }) {
             return Some("its store got the version a moment ago");
         }
-        if matches!(record.mood, Mood::NoUse | Mood::Lies) {
-            return Some("its store refuses");
+        // An outage suspends the TTL; a refusal does not.
+        if self.must_be_cached(&record, dek, record.bad_since.unwrap_or(now), since) {
+            return None;
         }
         match record.bad_since {
+            _ if matches!(record.mood, Mood::NoUse | Mood::Lies) => Some("its store refuses"),
             None if now < record.reads_excused => Some("its store has just come back"),
             None => None,
-            Some(bad) if self.must_be_cached(&record, dek, bad, since) => None,
             Some(_) => Some("its store is away"),
         }
     }
 
-    /// What was opened before an outage is opened all through it.
+    /// What was opened before an outage is opened all through it, and during a refusal until it is too old.
     fn must_be_cached(&self, record: &Record, dek: usize, bad: Instant, since: Instant) -> bool {
         let policy = &self.setup.policy;
         let roomy = policy.cache_capacity.get() >= 1000 && policy.has_reserve();
