@@ -69,7 +69,7 @@ fn a_discovery_on_one_session_keeps_no_other_session_waiting() {
         worker.wrap(6).unwrap();
         let find = worker.begin_find();
         // Not even one that must initialise the module anew. That costs the discovery what it has, and no more.
-        token.set("C_GetAttributeValue delay 10ms\nC_EncryptInit fail 0x30 times 1");
+        token.set("C_GetAttributeValue delay 10ms\nC_EncryptInit fail 0x5 times 1");
         worker.wrap(7).unwrap();
         assert!(!worker.answers.contains_key(&find));
         assert_eq!(worker.found(find), 1);
