@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
+use crate::proto::asker::Origin;
+
 /// Connections at a time. A kube-apiserver holds one per provider, two during a reload.
 pub(super) const SEATS: usize = 64;
 /// How long a client may take to send HTTP/2's preface.
@@ -62,7 +64,7 @@ pub(super) struct Requests {
 pub(super) const IN_FLIGHT: Requests = Requests {
     per_connection: 512,
     shared: 2048,
-    assured: 16,
+    assured: Origin::ASSURED,
 };
 /// Requests whose messages have not come yet. One connection may have all its streams in this state: a client that sends
 /// a thousand requests at once may send all headers first.

@@ -256,6 +256,16 @@ mod tests {
 
     use super::*;
 
+    fn worker(number: u64, process: Child) -> Worker {
+        let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
+        Worker {
+            number,
+            process,
+            pidfd,
+            killed: None,
+        }
+    }
+
     #[test]
     fn what_a_worker_has_started_ends_with_it() {
         let mut process = Command::new("sh")
@@ -265,13 +275,7 @@ mod tests {
             .spawn()
             .unwrap();
         let mut output = process.stdout.take().unwrap();
-        let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
-        let mut workers = vec![Worker {
-            number: 0,
-            process,
-            pidfd,
-            killed: None,
-        }];
+        let mut workers = vec![worker(0, process)];
         while !workers.is_empty() {
             wait(None, &mut workers, None).unwrap();
         }
@@ -284,13 +288,7 @@ mod tests {
     fn undead(number: u64) -> Worker {
         let mut command = Command::new("cat");
         let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
-        let mut worker = Worker {
-            number,
-            process,
-            pidfd,
-            killed: None,
-        };
+        let mut worker = worker(number, process);
         worker.kill();
         worker
     }

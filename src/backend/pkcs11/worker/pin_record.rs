@@ -206,9 +206,7 @@ impl PinRecord {
     /// # Errors
     /// The file can't be read or written; the old content still stands, and this process must remember for itself.
     pub(in crate::backend::pkcs11) fn note_rejected(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
-        let _lock = self.lock()?;
-        let mut content = self.read()?;
-        content.change(token, |line| {
+        self.change(token, |line| {
             let hash = self.hash(&line.salt, pin);
             line.forget(pin, &hash);
             line.rejected.push(Rejected {
@@ -216,8 +214,7 @@ impl PinRecord {
                 stamp: pin.stamp.clone(),
             });
             content::keep_last(&mut line.rejected, MOST_REJECTED);
-        })?;
-        self.replace(content)
+        })
     }
 
     /// Notes that the token has answered that it is locked, or the PIN expired. Such a PIN may be right: it is not tried
@@ -226,17 +223,14 @@ impl PinRecord {
     /// # Errors
     /// As [`note_rejected`](Self::note_rejected).
     pub(in crate::backend::pkcs11) fn note_locked(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
-        let _lock = self.lock()?;
-        let mut content = self.read()?;
         // Of no PIN: only the stamp counts.
         let hash = content::Hex(random_bytes()?);
-        content.change(token, |line| {
+        self.change(token, |line| {
             let stamp = pin.stamp.clone();
             line.begun.retain(|begun| begun.stamp != stamp);
             line.rejected.push(Rejected { hash, stamp });
             content::keep_last(&mut line.rejected, MOST_REJECTED);
-        })?;
-        self.replace(content)
+        })
     }
 
     /// Moves a file that can't be read aside and puts an empty one into its place, so that a damaged memory costs one
@@ -262,6 +256,14 @@ impl PinRecord {
         self.replace(Content::default())?;
         self.read()?;
         Ok(aside)
+    }
+
+    /// Changes the line of a token, and writes it.
+    fn change(&self, token: &str, change: impl FnOnce(&mut Line)) -> Result<(), PinRecordError> {
+        let _lock = self.lock()?;
+        let mut content = self.read()?;
+        content.change(token, change)?;
+        self.replace(content)
     }
 
     // The daemon's worker and that of a command write, in two processes.

@@ -192,7 +192,8 @@ impl Service {
         }
     }
 
-    /// Makes a pause for a token with too much to do, or applies the next rung of the ladder. An error is the answer: nothing helps any more.
+    /// Makes a pause for a token with too much to do, or applies the next rung of the ladder. An error is the answer:
+    /// nothing helps any more.
     pub(super) fn recover(
         &self,
         seat: usize,

@@ -1,7 +1,6 @@
 //! What becomes of workers, and of the calls that they have begun.
 
 use std::io::ErrorKind;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -16,7 +15,6 @@ use crate::backend::pkcs11::supervisor::GRACE;
 use crate::backend::pkcs11::supervisor::journal::Reason;
 use crate::backend::pkcs11::supervisor::link::Heard;
 use crate::backend::pkcs11::supervisor::open::pause;
-use crate::backend::pkcs11::supervisor::queue::Request;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 
@@ -103,21 +101,18 @@ impl Supervision {
     /// A call has taken too long: only this worker's end helps.
     pub(super) fn hung(&mut self, worker: WorkerNumber, now: Instant) {
         let overdue = self.post(worker).map(|post| post.take_overdue(now)).unwrap_or_default();
-        let did_not_answer = |(request, limit): &(Request, Duration)| {
-            let error = Error::new(Kind::Outage, format!("the token did not answer within {limit:?}"));
-            Error::new(Kind::Outage, request.call.doing()).because(error)
-        };
-        // The first of them names the call that the others were lost with.
-        let Some(error) = overdue.first().map(did_not_answer) else {
-            return;
-        };
-        for overdue in overdue {
-            let error = did_not_answer(&overdue);
-            let (request, _) = overdue;
+        let mut first = None;
+        for (request, limit) in overdue {
+            let silence = Error::new(Kind::Outage, format!("the token did not answer within {limit:?}"));
+            let error = Error::new(Kind::Outage, request.call.doing()).because(silence);
             self.journal.called(&request.call, Err(&error));
-            request.answer(Err(error));
+            request.answer(Err(error.clone()));
+            first.get_or_insert(error);
         }
-        self.lost(worker, Reason::Hung, &error, now);
+        // It names the call that the others were lost with.
+        if let Some(error) = first {
+            self.lost(worker, Reason::Hung, &error, now);
+        }
     }
 
     /// A worker is no use any more. What it had begun is repeated if it can be.

@@ -22,9 +22,7 @@ impl PinRecord {
     /// # Errors
     /// It can't be written. The PIN must not be tried then, since every restart would try it.
     pub(in crate::backend::pkcs11) fn note_begun(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
-        let _lock = self.lock()?;
-        let mut content = self.read()?;
-        content.change(token, |line| {
+        self.change(token, |line| {
             let hash = self.hash(&line.salt, pin);
             let known = line.begun.iter().position(|begun| begun.is_of(pin, &hash));
             let before = known.map_or(0, |place| line.begun.remove(place).logins);
@@ -34,8 +32,7 @@ impl PinRecord {
                 logins: before.saturating_add(1),
             });
             content::keep_last(&mut line.begun, MOST_BEGUN);
-        })?;
-        self.replace(content)
+        })
     }
 
     /// Notes that the token has not looked at the PIN in the login that was begun last: it does not count.
