@@ -1,5 +1,7 @@
-//! Holds the floors of the crate: no import climbs or crosses, and every file keeps the form that all files have.
+//! Holds the floors of the crate: no import climbs, crosses or closes a circle, and every file has the form of all files.
 
+#[path = "floors/circles.rs"]
+mod circles;
 #[path = "floors/form.rs"]
 mod form;
 #[path = "floors/paths.rs"]
@@ -38,6 +40,9 @@ const GROUND: [&str; 2] = ["secret", "clock"];
 
 /// Modules whose own modules are strangers to each other, as if they stood side by side on a floor.
 const TREES: [&str; 1] = ["backend"];
+
+/// Circles that are known, each by its first module. None is added, and one that has been opened is taken off the list.
+const KNOWN_CIRCLES: [&str; 3] = ["backend/pkcs11/worker/attempt", "cli/keys/error", "config/build"];
 
 /// The roots of library and program: they name the modules and stand above them all.
 const ROOTS: [&str; 2] = ["lib", "main"];
@@ -89,6 +94,7 @@ impl Sources {
     fn violations(&self) -> Vec<Violation> {
         let modules: BTreeSet<Vec<String>> = self.0.iter().map(|(file, _)| module_of(file)).collect();
         let mut found = Vec::new();
+        let mut imports = circles::Imports::default();
         for (file, text) in &self.0 {
             let tokens = tokens::tokens(text);
             let source = module_of(file);
@@ -105,10 +111,42 @@ impl Sources {
                 if let Err(what) = judge(&source, &path.segments, &modules) {
                     found.push(Violation::new(file, path.line, what));
                 }
+                imports.add(&source, &path.segments, &modules);
             }
         }
+        found.extend(imports.circles().iter().map(circle));
         found
     }
+}
+
+/// A circle, named by its modules, with the file of the first.
+fn circle(modules: &BTreeSet<Vec<String>>) -> Violation {
+    let names: Vec<String> = modules.iter().map(|module| module.join("/")).collect();
+    let file = PathBuf::from(format!("{}.rs", names.first().map_or("", String::as_str)));
+    Violation::new(&file, 1, format!("a circle of imports: {}", names.join(", ")))
+}
+
+/// Takes the known circles out of the violations; one that is known and not there is a violation itself.
+fn without_known_circles(violations: Vec<Violation>) -> Vec<Violation> {
+    let (circles, mut found): (Vec<_>, Vec<_>) = violations
+        .into_iter()
+        .partition(|violation| violation.what.starts_with("a circle"));
+    let is_known = |circle: &Violation| {
+        KNOWN_CIRCLES
+            .iter()
+            .any(|known| circle.file == Path::new(known).with_extension("rs"))
+    };
+    for known in KNOWN_CIRCLES.map(|known| Path::new(known).with_extension("rs")) {
+        if !circles.iter().any(|circle| circle.file == known) {
+            found.push(Violation::new(
+                &known,
+                1,
+                "no circle begins here any more: take it off KNOWN_CIRCLES",
+            ));
+        }
+    }
+    found.extend(circles.into_iter().filter(|circle| !is_known(circle)));
+    found
 }
 
 /// `backend/keyring.rs` is `backend`, `keyring`.
@@ -177,7 +215,10 @@ fn no_import_climbs_or_crosses_and_every_file_has_its_form() {
         "only {} files found: is this the crate?",
         sources.0.len()
     );
-    let violations: Vec<String> = sources.violations().iter().map(Violation::to_string).collect();
+    let violations: Vec<String> = without_known_circles(sources.violations())
+        .iter()
+        .map(Violation::to_string)
+        .collect();
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
@@ -302,6 +343,16 @@ mod planted {
             matches!(found.as_slice(), [one] if one.starts_with("src/backend/keyring/file.rs:2")),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_circle_inside_a_room_is_found() {
+        let files = [
+            ("kms.rs", ""),
+            ("kms/a.rs", "use crate::kms::b::B;"),
+            ("kms/b.rs", "use super::a::A;"),
+        ];
+        assert_eq!(found(&files), ["src/kms/a.rs:1: a circle of imports: kms/a, kms/b"]);
     }
 
     #[test]
