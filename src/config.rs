@@ -19,7 +19,9 @@ mod reload;
 mod root_keys;
 mod setting;
 mod show;
+mod spelling;
 mod text;
+mod units;
 mod value;
 mod written;
 
@@ -109,8 +111,8 @@ impl Config {
     pub fn parse(file: &Path, content: &[u8], overrides: &Overrides) -> Result<Self, ConfigError> {
         let text = text::check(content).map_err(|(refusal, place)| ConfigError::new(file, refusal).at(place))?;
         let parser = serde_yaml::Deserializer::from_str(text);
-        let value::Section(written) =
-            serde_path_to_error::deserialize(parser).map_err(|error| explain::explain(file, text, error))?;
+        let value::Section(written) = serde_path_to_error::deserialize(parser)
+            .map_err(|error| explain::explain(file, text, &known_settings(), error))?;
         build::build(written, text, overrides).map_err(|(steps, refusal)| {
             let place = place::of_value(text, &steps);
             ConfigError::new(file, refusal).at(place).under(&steps)

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::config::error::Refusal;
+use crate::config::error::Refused;
 use crate::config::http::HttpChoice;
 use crate::config::name::DaemonName;
 use crate::config::overrides::Overrides;
 use crate::config::place;
-use crate::config::place::Step;
 use crate::config::place::steps_of;
 use crate::config::root_keys;
 use crate::config::root_keys::RootKeys;
@@ -22,7 +22,7 @@ use crate::config::setting::Span;
 use crate::config::setting::Uid;
 use crate::config::setting::Whole;
 use crate::config::setting::Word;
-use crate::config::show::MIB;
+use crate::config::units::MIB;
 use crate::config::value::List;
 use crate::config::value::Optional;
 use crate::config::value::Required;
@@ -42,9 +42,6 @@ use crate::kms::options::KmsOptions;
 use crate::listener::options::ListenerOptions;
 use crate::listener::options::SocketAddress;
 use crate::telemetry::log::LogOptions;
-
-/// A refusal, and the path of the value that it is about.
-pub(super) type Refused = (Vec<Step>, Refusal);
 
 /// The configuration that a file, which was read from `text`, and the command line make together.
 pub(super) fn build(file: File, text: &str, overrides: &Overrides) -> Result<Config, Refused> {

@@ -81,6 +81,9 @@ pub(super) struct Refusal {
     pub(super) hint: Option<String>,
 }
 
+/// A refusal, and the path of the value that it is about.
+pub(super) type Refused = (Vec<Step>, Refusal);
+
 /// Around and inside a [`Refusal`] that travels through serde, which knows texts only. No text of ours has them.
 const MARKS: [char; 3] = ['\u{1}', '\u{2}', '\u{3}'];
 

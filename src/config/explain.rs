@@ -4,16 +4,24 @@ use std::path::Path;
 
 use serde_path_to_error::Segment;
 
-use crate::config::effective::known_settings;
 use crate::config::error::ConfigError;
 use crate::config::error::Refusal;
 use crate::config::place;
 use crate::config::place::Place;
 use crate::config::place::Step;
+use crate::config::spelling::harmless;
+use crate::config::spelling::nearest;
+use crate::config::spelling::printable;
+use crate::config::spelling::quoted_words;
 use crate::config::text::second_document;
 
-/// The parser's error as ours. Values that it quotes stay out.
-pub(super) fn explain(file: &Path, text: &str, error: serde_path_to_error::Error<serde_yaml::Error>) -> ConfigError {
+/// The parser's error as ours, with the settings that there are for hints. Values that it quotes stay out.
+pub(super) fn explain(
+    file: &Path,
+    text: &str,
+    known: &[&str],
+    error: serde_path_to_error::Error<serde_yaml::Error>,
+) -> ConfigError {
     let mut steps = steps(error.path());
     let error = error.into_inner();
     let message = error.to_string();
@@ -27,7 +35,7 @@ pub(super) fn explain(file: &Path, text: &str, error: serde_path_to_error::Error
         if !is_beside_a_pin(&steps) {
             steps.push(Step::Key(key.clone()));
         }
-        unknown_key(&key, &expected)
+        unknown_key(&key, &expected, known)
     } else if let Some(refusal) = Refusal::within(&message) {
         refusal
     } else if message.contains("missing field `") {
@@ -74,50 +82,18 @@ fn is_beside_a_pin(section: &[Step]) -> bool {
     section.last().is_some_and(is)
 }
 
-fn unknown_key(key: &str, expected: &[String]) -> Refusal {
+fn unknown_key(key: &str, expected: &[String], known: &[&str]) -> Refusal {
     let list: Vec<_> = expected.iter().map(|key| format!("`{key}`")).collect();
     let refusal = Refusal::new(format!("there is no such key; expected {}", list.join(", ")));
     if let Some(near) = nearest(key, expected.iter().map(String::as_str)) {
         return refusal.hint(format!("did you mean `{near}`?"));
     }
     // It may be right elsewhere.
-    let settings = known_settings();
     let here = |setting: &&&str| setting.rsplit(['.', ']']).next() == Some(key);
-    match settings.iter().find(here) {
+    match known.iter().find(here) {
         Some(setting) => refusal.hint(format!("did you mean `{setting}`?")),
         None => refusal,
     }
-}
-
-/// The known word that `word` may be a misspelling of.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // No typing error is as long, and the distance takes time of the product of both lengths.
-    if word.len() > 64 {
-        return None;
-    }
-    let distance = |known: &&str| strsim::damerau_levenshtein(&word.to_lowercase(), known);
-    let near = known.min_by_key(distance)?;
-    (distance(&near) <= near.chars().count().div_ceil(3)).then_some(near)
-}
-
-/// The words in backticks behind `start` in one of serde's messages: the first, and the others after `, expected`.
-pub(super) fn quoted_words(message: &str, start: &str) -> (String, Vec<String>) {
-    let (_, rest) = message.split_once(start).unwrap_or_default();
-    // The first word is the file's, and may hold anything.
-    let (first, others) = rest.rsplit_once(", expected ").unwrap_or((rest, ""));
-    let first = first.split_once('`').unwrap_or_default().1;
-    let first = first.rsplit_once('`').unwrap_or_default().0;
-    let others = others.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    (printable(first), others)
-}
-
-/// At most 64 characters, none of which does something to a terminal.
-fn printable(text: &str) -> String {
-    let mut printable: String = text.chars().take(64).flat_map(harmless).collect();
-    if text.chars().nth(64).is_some() {
-        printable.push_str("...");
-    }
-    printable
 }
 
 /// The parser's own words, which name places a second time.
@@ -136,47 +112,8 @@ fn without_place(message: &str) -> String {
     words.chars().flat_map(harmless).collect()
 }
 
-fn harmless(character: char) -> Box<dyn Iterator<Item = char>> {
-    if "'\"".contains(character) {
-        Box::new(std::iter::once(character))
-    } else {
-        Box::new(character.escape_debug())
-    }
-}
-
 fn bounded(refusal: Refusal) -> Refusal {
     let Refusal { problem, hint } = refusal;
     let problem = problem.chars().take(1000).collect();
     Refusal { problem, hint }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_misspelt_word_leads_to_the_nearest_and_a_strange_one_to_none() {
-        let known = ["socket", "mode", "peers", "status_version"];
-        for (word, near) in [
-            ("sokcet", Some("socket")),
-            ("peer", Some("peers")),
-            ("Mode", Some("mode")),
-            ("statusVersion", Some("status_version")),
-            ("pkcs11", None),
-        ] {
-            assert_eq!(nearest(word, known.into_iter()), near, "{word}");
-        }
-        assert_eq!(nearest(&"x".repeat(60_000), known.into_iter()), None);
-    }
-
-    #[test]
-    fn words_are_taken_out_of_the_messages_of_serde() {
-        let (key, expected) = quoted_words(
-            "x: unknown field `a`b`, expected one of `c`, `d` at line 1",
-            "unknown field",
-        );
-        assert_eq!((key.as_str(), expected), ("a`b", vec!["c".to_owned(), "d".to_owned()]));
-        let (key, expected) = quoted_words("missing field `c` at line 2 column 1", "missing field");
-        assert_eq!((key.as_str(), expected.len()), ("c", 0));
-    }
 }

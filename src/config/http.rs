@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use serde::Deserialize;
 use serde::de::MapAccess;
 
 use crate::config::value::Found;
 use crate::config::value::FromYaml;
+use crate::config::value::Optional;
 use crate::config::value::Section;
 use crate::config::value::Wrong;
-use crate::config::written::HttpSection;
 
 /// The port of the operators' HTTP, as liveness probes name it.
 const PORT: u16 = 20358;
@@ -81,9 +82,16 @@ impl FromYaml for HttpChoice {
     }
 }
 
+/// The section `http`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HttpSection {
+    address: Optional<Address>,
+}
+
 /// The address of the operators' HTTP.
 #[derive(Debug)]
-pub(super) struct Address(pub(super) SocketAddr);
+struct Address(SocketAddr);
 
 impl FromYaml for Address {
     fn expected() -> String {

@@ -4,8 +4,8 @@ use std::iter;
 
 use crate::backend::keyring::KeyringOptions;
 use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::config::build::Refused;
 use crate::config::error::Refusal;
+use crate::config::error::Refused;
 use crate::config::pkcs11;
 use crate::config::pkcs11::RefusedWithin;
 use crate::config::pkcs11::key_of;

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use crate::config::http::Address;
 use crate::config::http::HttpChoice;
 use crate::config::name::DaemonName;
 use crate::config::pkcs11::Pkcs11Section;
@@ -74,12 +73,6 @@ pub(super) struct ListenSection {
     pub(super) peers: Optional<List<Required<Uid>, 0, MOST_PEERS>>,
     pub(super) status_version: Optional<Word<StatusVersion>>,
     pub(super) v1beta1: Optional<Word<V1beta1>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct HttpSection {
-    pub(super) address: Optional<Address>,
 }
 
 #[derive(Debug, Deserialize)]
