@@ -51,7 +51,7 @@ fn without_comments(text: &str) -> String {
         None => line.trim_end(),
     });
     let settings = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    settings.map(|line| format!("{line}\n")).collect()
+    settings.collect::<Vec<_>>().join("\n")
 }
 
 /// Keyrings whose digest does not fit: the check computes the digest that fits.

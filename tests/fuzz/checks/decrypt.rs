@@ -180,7 +180,7 @@ pub(crate) fn check(input: &[u8]) -> bool {
     sample == Some(&sealed)
 }
 
-/// Applies changes of three bytes: place (two), what is XORed there; a zero cuts there, and the rest is appended.
+/// Applies changes of three bytes: place (two), the mask to XOR there; a mask of zero cuts there and appends the rest.
 fn changed(mut sealed: Vec<u8>, changes: &[u8]) -> Vec<u8> {
     let mut rest = changes;
     while let Some(([high, low, mask], behind)) = rest.split_first_chunk().map(|(change, rest)| (*change, rest)) {
