@@ -15,8 +15,8 @@ pub(crate) struct Options {
     pub(crate) from: u64,
     /// Tell the story of each schedule, not only of one that fails.
     pub(crate) story: bool,
-    /// Stop after so many that fail.
-    pub(crate) failures: usize,
+    /// Stop after so many that fail: by default all schedules by hand run, and seeds until the first.
+    pub(crate) failures: Option<usize>,
     /// So many at a time.
     pub(crate) threads: usize,
 }
@@ -34,7 +34,7 @@ impl Options {
             schedules: 100,
             from: 0,
             story: false,
-            failures: 1,
+            failures: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         };
         let split = |argument: String| -> Vec<String> { argument.splitn(2, '=').map(str::to_owned).collect() };
@@ -52,7 +52,7 @@ impl Options {
                 "--known" => options.known = arguments.next(),
                 "--schedules" => options.schedules = number()?,
                 "--from" => options.from = number()?,
-                "--failures" => options.failures = usize::try_from(number()?.max(1)).unwrap_or(1),
+                "--failures" => options.failures = usize::try_from(number()?.max(1)).ok(),
                 "--threads" | "--test-threads" => {
                     options.threads = usize::try_from(number()?.max(1)).unwrap_or(1);
                 }

@@ -1,5 +1,4 @@
-//! The adapter of `:authority`: whatever a connection sends, in whatever parts, the headers behind it are the headers before
-//! it but for the authority.
+//! Fuzzes the adapter of `:authority`.
 
 #![no_main]
 

@@ -1,26 +1,12 @@
-//! The configuration: no text panics its reader, a refusal fits on a line, and what is accepted can be shown and loaded
-//! again.
+//! Fuzzes the reader of the configuration.
 
 #![no_main]
 
-use std::path::Path;
+#[path = "../checks/config_parse.rs"]
+mod config_parse;
 
-use dekhand::config::Config;
-use dekhand::config::Effective;
-use dekhand::config::Overrides;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &[u8]| {
-    let (file, overrides) = (Path::new("config.yaml"), Overrides::default());
-    match Config::parse(file, text, &overrides) {
-        Ok(config) => {
-            let shown = Effective::new(&config, file, text, &overrides).to_yaml();
-            let again = Config::parse(file, shown.as_bytes(), &overrides).expect("what is shown loads");
-            assert_eq!(again, config);
-        }
-        Err(error) => {
-            let said = error.to_string();
-            assert!(said.len() < 2000 && !said.contains(char::is_control), "{said:?}");
-        }
-    }
+fuzz_target!(|input: &[u8]| {
+    config_parse::check(input);
 });
