@@ -87,3 +87,8 @@ need_softhsm() {
     done
     install_packages softhsm2
 }
+
+# Installs patch, with which the simulation plants its defects.
+need_patch() {
+    command -v patch >/dev/null || install_packages patch
+}
