@@ -13,7 +13,7 @@ func kubernetes() string {
 	if minor := os.Getenv("E2E_KUBERNETES"); minor != "" {
 		return minor
 	}
-	return "1.36"
+	return "1.37"
 }
 
 func TestMain(m *testing.M) {
