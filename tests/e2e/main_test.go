@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 	} else {
+		go machine.watch()
 		code = m.Run()
 	}
 	for _, dir := range scratch {

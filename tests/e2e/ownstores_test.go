@@ -10,6 +10,7 @@ import (
 
 func TestThreeNodesWithAStoreEachRotateWithoutAFailedRead(t *testing.T) {
 	needsKMS(t, kmsV2) // only its values can be stale
+	t.Parallel()
 	cluster := newCluster(t)
 	var nodes []*Daemon
 	var stores []Store
