@@ -14,6 +14,7 @@ const beat = 10 * time.Millisecond
 // waits for a processor.
 type pulse struct {
 	lock sync.Mutex
+	due  time.Time // the beat to come
 	late []lateness
 }
 
@@ -28,13 +29,13 @@ var machine pulse
 // watch notes every late beat, until the process ends.
 func (p *pulse) watch() {
 	for {
-		due := time.Now().Add(beat)
-		time.Sleep(beat)
-		if by := time.Since(due); by > time.Millisecond {
-			p.lock.Lock()
-			p.late = append(p.late, lateness{due, by})
-			p.lock.Unlock()
+		p.lock.Lock()
+		if by := time.Since(p.due); !p.due.IsZero() && by > time.Millisecond {
+			p.late = append(p.late, lateness{p.due, by})
 		}
+		p.due = time.Now().Add(beat)
+		p.lock.Unlock()
+		time.Sleep(beat)
 	}
 }
 
@@ -43,8 +44,8 @@ func (p *pulse) withheld(from, to time.Time) time.Duration {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	var sum time.Duration
-	for _, beat := range p.late {
-		begin, end := beat.at, beat.at.Add(beat.by)
+	for _, each := range append(p.late, lateness{p.due, time.Since(p.due)}) {
+		begin, end := each.at, each.at.Add(each.by)
 		if begin.Before(from) {
 			begin = from
 		}
