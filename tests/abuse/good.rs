@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::pulse::Stopwatch;
 use crate::run::Caller;
 use crate::run::HANG;
 use crate::run::dekhand;
@@ -100,9 +101,9 @@ async fn call_on(socket: &Path, seen: &Mutex<Seen>, stop: &AtomicBool) {
     let mut number = 0_u64;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
-        let begin = Instant::now();
+        let stopwatch = Stopwatch::start();
         let status = caller.status().await;
-        let took = begin.elapsed();
+        let took = stopwatch.took();
         let mut round = Round::default();
         round.judge(
             "Status",
