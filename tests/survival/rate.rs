@@ -95,7 +95,10 @@ async fn ten_probes_are_ten_unwraps_and_one_wrap_so_an_idle_hour_is_66_calls() {
     let calls = crypts().split_off(before);
     println!("idle, with so many probes as in 20 minutes: {calls:?}");
     // The default is a probe a minute: 60 unwraps and 6 wraps in an hour.
-    let between: Vec<_> = calls.split(|function| function == "C_Encrypt").map(<[String]>::len).collect();
+    let between: Vec<_> = calls
+        .split(|function| function == "C_Encrypt")
+        .map(<[String]>::len)
+        .collect();
     assert!(
         between.len() > 2 && between[1..between.len() - 1].iter().all(|unwraps| *unwraps >= 10),
         "ten unwraps from one wrap to the next: {between:?}"
