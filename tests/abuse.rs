@@ -20,6 +20,8 @@ mod good;
 mod messages;
 #[path = "abuse/others.rs"]
 mod others;
+#[path = "daemon/pulse.rs"]
+mod pulse;
 #[path = "daemon/run.rs"]
 #[expect(dead_code, reason = "the tests of keyrings need more of it")]
 mod run;

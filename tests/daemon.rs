@@ -13,6 +13,8 @@ mod configuration;
 mod logs;
 #[path = "daemon/process.rs"]
 mod process;
+#[path = "daemon/pulse.rs"]
+mod pulse;
 #[path = "daemon/rotation.rs"]
 mod rotation;
 #[path = "daemon/run.rs"]

@@ -32,6 +32,8 @@ mod node;
 mod pin;
 #[path = "token/processes.rs"]
 mod processes;
+#[path = "daemon/pulse.rs"]
+mod pulse;
 #[path = "survival/rate.rs"]
 mod rate;
 #[path = "survival/restarts.rs"]

@@ -58,7 +58,7 @@ impl Footprint {
             if now.is_back(before) {
                 return Ok(now);
             }
-            if begin.elapsed() > HANG / 10 {
+            if begin.elapsed() > HANG {
                 return Err(now);
             }
             std::thread::sleep(Duration::from_millis(20));

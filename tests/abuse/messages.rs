@@ -24,7 +24,7 @@ fn again(scene: &Scene, times: usize, block: &[u8], body: &[u8]) -> Held {
     let connection = Hostile::greet(&scene.socket);
     for number in 0..times {
         connection.send(&whole(id(number), block, body));
-        scene.owed(connection.settle(), "one bad request does not end the connection");
+        scene.owed(connection.must_settle(), "one bad request does not end the connection");
     }
     vec![connection]
 }

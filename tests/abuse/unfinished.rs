@@ -95,7 +95,10 @@ pub(crate) fn cancelled(scene: &Scene) -> Held {
         connection.send(&calls.clone().flat_map(begin).collect::<Vec<u8>>());
         connection.settle();
         connection.send(&calls.flat_map(|number| cancel(id(number))).collect::<Vec<u8>>());
-        scene.owed(connection.settle(), "whoever cancels so many calls stays connected");
+        scene.owed(
+            connection.must_settle(),
+            "whoever cancels so many calls stays connected",
+        );
     }
     vec![connection]
 }

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::run::HANG;
+
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(crate) const DATA: u8 = 0;
@@ -166,6 +168,14 @@ impl Hostile {
     /// Waits until the daemon has come so far, and reads what it has said; `false` if it has closed.
     pub(crate) fn settle(&self) -> bool {
         self.send(&frame(PING, 0, 0, b"are you?")) && self.read_until(PING, ACK)
+    }
+
+    /// The same where the daemon must answer, however busy the machine is.
+    pub(crate) fn must_settle(&self) -> bool {
+        self.0.set_read_timeout(Some(HANG)).unwrap();
+        let settled = self.settle();
+        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        settled
     }
 
     /// Reads up to a frame of this kind and flags; `false` if it does not come.

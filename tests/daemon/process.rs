@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
-use std::time::Instant;
 
 use rustix::process::Signal;
 
+use crate::pulse::Stopwatch;
 use crate::run::Caller;
 use crate::run::Daemon;
 use crate::run::Node;
@@ -78,12 +78,12 @@ fn a_second_signal_ends_it_at_once_whatever_is_in_flight() {
     let node = Node::new();
     let daemon = node.start();
     let _unfinished = begin_encrypt(&node.socket());
-    let begin = Instant::now();
+    let stopwatch = Stopwatch::start();
     daemon.signal(Signal::TERM);
     wait_for("the drain has begun", || !node.socket().exists());
     daemon.signal(Signal::INT);
     let (code, log) = daemon.wait();
-    let took = begin.elapsed();
+    let took = stopwatch.took();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("ended at once"), "{log}");
     // The drain would take 3 s.
@@ -101,9 +101,9 @@ async fn one_signal_ends_it_within_5_s_though_a_request_never_ends_and_nobody_re
         caller.encrypt(b"a seed").await.unwrap();
     }
     let _unfinished = begin_encrypt(&node.socket());
-    let begin = Instant::now();
+    let stopwatch = Stopwatch::start();
     let (code, _) = daemon.stop();
-    let took = begin.elapsed();
+    let took = stopwatch.took();
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(5), "{took:?}");
     drop((caller, unread));

@@ -1,5 +1,7 @@
 //! Rotation as operators do it: with one shared store in one step, with copies of a file in three.
 
+use std::time::Instant;
+
 use rustix::process::Signal;
 use tokio::time::Duration;
 use tokio::time::sleep;
@@ -96,6 +98,7 @@ async fn copies_of_a_file_rotate_in_three_steps_without_a_failed_read() {
     assert!(!verify(&nodes[1]).status.success(), "it has not been copied yet");
     copy_to_others("keyring.json");
     // 2: proven equal everywhere.
+    let begin = Instant::now();
     for node in &nodes {
         let verified = verify(node);
         assert!(
@@ -104,8 +107,9 @@ async fn copies_of_a_file_rotate_in_three_steps_without_a_failed_read() {
             String::from_utf8_lossy(&verified.stderr)
         );
     }
-    // 3: one date for all.
-    let at = humantime::format_rfc3339_seconds(std::time::SystemTime::now() + Duration::from_secs(4)).to_string();
+    // 3: one date for all, late enough for as many commands again.
+    let lead = Duration::from_secs(4) + 4 * begin.elapsed();
+    let at = humantime::format_rfc3339_seconds(std::time::SystemTime::now() + lead).to_string();
     for node in &nodes {
         node.keys(&["activate", "--at", &at]);
     }

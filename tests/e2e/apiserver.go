@@ -38,7 +38,7 @@ func (c *Cluster) addAPIServer(endpoint string) *APIServer {
 		c.t.Fatal(err)
 	}
 	a := &APIServer{
-		t: c.t, dir: c.dir, program: program, port: freePort(c.t), requests: &c.requests,
+		t: c.t, dir: c.dir, program: program, port: reservePort(c.t), requests: &c.requests,
 		name: fmt.Sprintf("kube-apiserver-%d", len(c.servers)+1),
 		client: &http.Client{
 			Timeout:   20 * time.Second,

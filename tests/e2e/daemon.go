@@ -29,14 +29,14 @@ type Daemon struct {
 func dekhandBinary() (string, error) {
 	path := os.Getenv("DEKHAND_BIN")
 	if path == "" {
-		path = "../../target/release/dekhand"
+		path = "../../target/debug/dekhand"
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("the program under test is missing (cargo build --release, or set DEKHAND_BIN): %w", err)
+		return "", fmt.Errorf("the program under test is missing (cargo build, or set DEKHAND_BIN): %w", err)
 	}
 	return path, nil
 }
@@ -52,7 +52,7 @@ func newDaemon(t testing.TB, dir, name, rootKeys string) *Daemon {
 	socket := filepath.Join(own, "kms.sock")
 	d := &Daemon{
 		t: t, dir: dir, name: name, config: filepath.Join(own, "config.yaml"),
-		socket: socket, http: fmt.Sprintf("127.0.0.1:%d", freePort(t)), kms: dial(socket),
+		socket: socket, http: fmt.Sprintf("127.0.0.1:%d", reservePort(t)), kms: dial(socket),
 	}
 	d.configure(rootKeys)
 	return d

@@ -80,6 +80,12 @@ func (l *DirectLoad) work(worker int) {
 	}
 }
 
+// goOn waits until the load has made a good many calls under what was done before.
+func (l *DirectLoad) goOn() {
+	l.t.Helper()
+	awaitSuccesses(l.t, "the direct load goes on", 500, &l.seals, &l.opens)
+}
+
 func seal(d *Daemon) (sealedPayload, error) {
 	payload := make([]byte, 32)
 	_, _ = rand.Read(payload) // never fails: crypto/rand ends the program instead

@@ -38,11 +38,11 @@ func startEtcd(t testing.TB, dir string) *Etcd {
 	}
 	e := &Etcd{
 		t:       t,
-		url:     fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
+		url:     fmt.Sprintf("http://127.0.0.1:%d", reservePort(t)),
 		dataDir: filepath.Join(dir, "etcd"),
 		client:  &http.Client{Timeout: 10 * time.Second},
 	}
-	peer := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	peer := fmt.Sprintf("http://127.0.0.1:%d", reservePort(t))
 	startProcess(t, dir, "etcd", program.path,
 		"--data-dir="+e.dataDir, "--log-level=warn",
 		"--listen-client-urls="+e.url, "--advertise-client-urls="+e.url,

@@ -17,7 +17,8 @@ func TestNothingIsLostWhenTheDaemonIsKilled(t *testing.T) {
 	var restarts []time.Duration
 	longest := time.Duration(0)
 	for _, away := range []time.Duration{0, 0, 4 * time.Second} {
-		time.Sleep(time.Second) // the load meets a daemon that runs
+		load.goOn() // it meets a daemon that runs
+		direct.goOn()
 		killed := time.Now()
 		before := node.family()
 		node.Kill()
@@ -28,7 +29,8 @@ func TestNothingIsLostWhenTheDaemonIsKilled(t *testing.T) {
 		longest = max(longest, took)
 		mustEnd(t, before) // what it had started goes with it
 	}
-	time.Sleep(time.Second)
+	load.goOn()
+	direct.goOn()
 	measured(t, "killed three times; from SIGKILL to the next answer (the third with 4 s away): %v", restarts)
 	if after := node.keyID(); after != before {
 		t.Errorf("key_id was %s, is %s", before, after)

@@ -9,6 +9,7 @@ import (
 
 func TestSecretsMoveFromKMSv1ToKMSv2(t *testing.T) {
 	needsKMS(t, kmsV1)
+	t.Parallel()
 	cluster, node, server := oneServer(t, true)
 	v1 := server.providers[0]
 	v2 := provider{kmsV2, providerName + "-v2", v1.endpoint}
@@ -59,6 +60,7 @@ func TestSecretsMoveFromKMSv1ToKMSv2(t *testing.T) {
 
 func TestARotationReachesKMSv1ThroughASecondEntry(t *testing.T) {
 	needsKMS(t, kmsV1)
+	t.Parallel()
 	cluster, node, server := oneServer(t, true)
 	before := server.providers[0]
 	after := provider{kmsV1, providerName + "-2", before.endpoint}

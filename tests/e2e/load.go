@@ -62,13 +62,14 @@ func startLoad(t testing.TB, servers ...*APIServer) *Load {
 	t.Cleanup(l.halt)
 	l.work(&l.lists, listPause, func(int) error { return l.list() })
 	// Whatever comes next meets a load that is under way.
-	eventually(t, time.Minute, "the load runs", func() error {
-		if l.writes.total() < 20 || l.reads.total() < 20 {
-			return fmt.Errorf("%d writes, %d reads", l.writes.total(), l.reads.total())
-		}
-		return nil
-	})
+	l.goOn()
 	return l
+}
+
+// goOn waits until the load has made a good many requests under what was done before.
+func (l *Load) goOn() {
+	l.t.Helper()
+	awaitSuccesses(l.t, "the load goes on", 50, &l.writes, &l.reads)
 }
 
 // work repeats one kind of request until the load stops.

@@ -13,7 +13,7 @@ func kubernetes() string {
 	if minor := os.Getenv("E2E_KUBERNETES"); minor != "" {
 		return minor
 	}
-	return "1.36"
+	return "1.37"
 }
 
 func TestMain(m *testing.M) {
@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 	} else {
+		go machine.watch()
 		code = m.Run()
 	}
 	for _, dir := range scratch {

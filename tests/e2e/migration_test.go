@@ -12,6 +12,7 @@ import (
 func TestADaemonMovesFromAKeyringToAToken(t *testing.T) {
 	needsKMS(t, kmsV2) // only its values can be stale
 	needsToken(t)
+	t.Parallel()
 	const tokenKeyName = "e2e-token"
 	cluster := newCluster(t)
 	old := Keyring{t: t, rootKey: rootKeyName, shared: true, file: filepath.Join(cluster.dir, "keyring.json")}
@@ -36,7 +37,7 @@ func TestADaemonMovesFromAKeyringToAToken(t *testing.T) {
 	if now := node.keyID(); now != oldID {
 		t.Errorf("key_id is %s, not %s, though the keyring comes first", now, oldID)
 	}
-	time.Sleep(time.Second)
+	load.goOn()
 
 	restart("token first", token, old)
 	newID := node.keyID()

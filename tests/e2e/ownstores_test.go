@@ -10,6 +10,7 @@ import (
 
 func TestThreeNodesWithAStoreEachRotateWithoutAFailedRead(t *testing.T) {
 	needsKMS(t, kmsV2) // only its values can be stale
+	t.Parallel()
 	cluster := newCluster(t)
 	var nodes []*Daemon
 	var stores []Store
@@ -38,6 +39,7 @@ func TestThreeNodesWithAStoreEachRotateWithoutAFailedRead(t *testing.T) {
 	}
 	stores[0].copyTo(stores[1])
 	stores[0].copyTo(stores[2])
+	began := time.Now()
 	for _, node := range nodes {
 		if err := node.verifyAgainst(record); err != nil {
 			t.Fatal(err)
@@ -46,7 +48,8 @@ func TestThreeNodesWithAStoreEachRotateWithoutAFailedRead(t *testing.T) {
 			t.Errorf("%s reports key_id %s before any activation", node.name, now)
 		}
 	}
-	at := time.Now().Add(10 * time.Second).UTC().Truncate(time.Second)
+	// Late enough for as many commands again.
+	at := time.Now().Add(5*time.Second + 4*time.Since(began)).UTC().Truncate(time.Second)
 	for _, node := range nodes {
 		node.keys("activate", "--at", at.Format(time.RFC3339))
 	}

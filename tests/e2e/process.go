@@ -5,7 +5,6 @@ package e2e
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,17 +94,6 @@ func scenarioDir(t testing.TB) string {
 		}
 	})
 	return dir
-}
-
-// freePort finds a TCP port that nobody has; it stays free until somebody takes it.
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 // eventually repeats attempt until it succeeds and gives the time that took; limit is there against hangs.

@@ -9,6 +9,7 @@ import (
 
 func TestARotationReachesEveryValueInEtcd(t *testing.T) {
 	needsKMS(t, kmsV2) // only its values can be stale
+	t.Parallel()
 	cluster, node, server := oneServer(t, true)
 	old := node.keyID()
 	values := server.createSecrets(100)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestThreeNodesWithOneStoreRotateWithoutAFailedRead(t *testing.T) {
+	t.Parallel()
 	cluster := newCluster(t)
 	var nodes []*Daemon
 	store := newStore(t, cluster.dir, "common", true)
@@ -43,7 +44,8 @@ func finishRotation(
 		first := awaitFirstWrite(t, cluster, server, next, active)
 		measured(t, "first write of %s under the new key: %.1f s after the activation", server.name, first.Seconds())
 	}
-	time.Sleep(2 * time.Second) // under the new key, through all three
+	load.goOn() // under the new key, through all three
+	direct.goOn()
 	direct.end()
 	load.end(cluster.servers[2])
 	load.mustNotHaveFailed()

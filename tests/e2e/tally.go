@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -55,11 +56,28 @@ func (s *spell) end() {
 	}
 }
 
-// total is the number of requests so far.
-func (t *Tally) total() int {
+// succeeded is the number of good requests so far.
+func (t *Tally) succeeded() int {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	return t.good + t.bad
+	return t.good
+}
+
+// awaitSuccesses waits until so many more requests of each kind have succeeded.
+func awaitSuccesses(t testing.TB, what string, count int, kinds ...*Tally) {
+	t.Helper()
+	var wanted []int
+	for _, kind := range kinds {
+		wanted = append(wanted, kind.succeeded()+count)
+	}
+	eventually(t, time.Minute, what, func() error {
+		for i, kind := range kinds {
+			if done := kind.succeeded(); done < wanted[i] {
+				return fmt.Errorf("%d requests have succeeded, expected %d", done, wanted[i])
+			}
+		}
+		return nil
+	})
 }
 
 // String is read when the load has ended.

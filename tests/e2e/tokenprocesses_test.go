@@ -20,7 +20,8 @@ func TestAKilledTokenWorkerCostsNothing(t *testing.T) {
 
 	var restarts []time.Duration
 	for range 3 {
-		time.Sleep(2 * time.Second) // the load meets a worker that runs
+		load.goOn()
+		uncached.awaitSuccess(time.Now()) // the load meets a worker that runs
 		killed := node.kill(roleWorker)
 		began := time.Now()
 		eventually(t, time.Minute, "another worker runs", func() error {
@@ -32,7 +33,7 @@ func TestAKilledTokenWorkerCostsNothing(t *testing.T) {
 		})
 		restarts = append(restarts, uncached.awaitSuccess(began).Round(time.Millisecond))
 	}
-	time.Sleep(2 * time.Second)
+	load.goOn()
 	measured(t, "worker killed three times; from SIGKILL to the next unknown data key unwrapped: %v", restarts)
 	uncached.halt()
 	all := uncached.between(time.Time{}, time.Now())
@@ -60,7 +61,8 @@ func TestAKilledSpawnerEndsTheDaemonWhoseSupervisorStartsItAnew(t *testing.T) {
 	direct := startDirectLoad(t, node)
 	uncached := startUncachedLoad(t, node, payloads)
 	keyID := node.keyID()
-	time.Sleep(2 * time.Second)
+	load.goOn()
+	uncached.awaitSuccess(time.Now())
 
 	before := node.family()
 	began := time.Now()
@@ -76,7 +78,8 @@ func TestAKilledSpawnerEndsTheDaemonWhoseSupervisorStartsItAnew(t *testing.T) {
 	node.Start()
 	measured(t, "from the spawner's SIGKILL to the new daemon's first answer %v, to the first unknown data key %v",
 		time.Since(began).Round(time.Millisecond), uncached.awaitSuccess(node.started).Round(time.Millisecond))
-	time.Sleep(2 * time.Second)
+	load.goOn()
+	direct.goOn()
 	if now := node.keyID(); now != keyID {
 		t.Errorf("key_id was %s, is %s", keyID, now)
 	}
@@ -96,7 +99,7 @@ func underLoad(t *testing.T) (*Cluster, *Daemon, *APIServer, chan sealedPayload)
 	store := newStore(t, cluster.dir, "node-1", true)
 	node := newDaemon(t, cluster.dir, "node-1", rootKeys(store))
 	node.createRootKey()
-	payloads := sealEachUnderItsOwnKey(t, cluster, store, 2000)
+	payloads := sealEachUnderItsOwnKey(t, cluster, store, 800)
 	startNodes(cluster, []*Daemon{node})
 	return cluster, node, cluster.servers[0], payloads
 }

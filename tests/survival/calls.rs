@@ -16,6 +16,7 @@ use tonic::Status;
 
 use crate::node::Node;
 use crate::node::Settings;
+use crate::pulse::Stopwatch;
 use crate::run::Daemon;
 use crate::run::HANG;
 use crate::run::request_for;
@@ -51,9 +52,9 @@ impl Kms {
 
     /// The `key_id` that Status reports, which answers within a second whatever happens to the token.
     pub(crate) async fn status(&self) -> Result<String, Status> {
-        let begin = Instant::now();
+        let stopwatch = Stopwatch::start();
         let answer = self.0.clone().status(within(PATIENCE, StatusRequest {})).await;
-        let took = begin.elapsed();
+        let took = stopwatch.took();
         assert!(took < Duration::from_secs(1), "Status took {took:?}");
         let answer = answer?.into_inner();
         assert_eq!(answer.healthz, "ok", "what is not well is an error");

@@ -9,9 +9,30 @@ use std::time::Instant;
 use dekhand::proto::v2::EncryptResponse;
 
 use crate::calls::Kms;
+use crate::calls::until;
 
 /// Between two calls of one caller.
 const PACE: Duration = Duration::from_millis(5);
+
+/// Holds a load back between two of its calls.
+#[derive(Debug, Default)]
+pub(crate) struct Pause {
+    wanted: Cell<bool>,
+    in_flight: Cell<bool>,
+}
+
+impl Pause {
+    /// Lets the load begin no other call, and returns when its last one has been answered.
+    pub(crate) async fn begin(&self) {
+        self.wanted.set(true);
+        until("the last call before the pause is answered", || !self.in_flight.get()).await;
+    }
+
+    /// Lets the load go on.
+    pub(crate) fn end(&self) {
+        self.wanted.set(false);
+    }
+}
 
 /// What callers met so far. All of it is about calls that failed, but for the first.
 #[derive(Debug, Default)]
@@ -33,6 +54,11 @@ impl Met {
         failures.set(failures.get() + usize::from(answer.is_err()));
     }
 
+    /// How many reads the token has answered so far.
+    pub(crate) fn answered(&self) -> usize {
+        self.answered.borrow().len()
+    }
+
     /// How long after `moment` the first call ended that the token answered and that was begun after it.
     pub(crate) fn answered_after(&self, moment: Instant) -> Option<Duration> {
         let answered = self.answered.borrow();
@@ -51,17 +77,19 @@ pub(crate) async fn in_memory(kms: Kms, sealed: EncryptResponse, met: Rc<Met>) {
     }
 }
 
-/// Reads one payload after the other that the daemon needs the token for, each until it opens; waits while `pause` says
-/// so.
-pub(crate) async fn from_token(kms: Kms, stock: Vec<EncryptResponse>, pause: Rc<Cell<bool>>, met: Rc<Met>) {
+/// Reads one payload after the other that the daemon needs the token for, each until it opens; begins none during a
+/// pause.
+pub(crate) async fn from_token(kms: Kms, stock: Vec<EncryptResponse>, pause: Rc<Pause>, met: Rc<Met>) {
     for sealed in stock {
         loop {
             tokio::time::sleep(PACE * 4).await;
-            if pause.get() {
+            if pause.wanted.get() {
                 continue;
             }
             let begin = Instant::now();
+            pause.in_flight.set(true);
             let answer = kms.decrypt(&sealed).await;
+            pause.in_flight.set(false);
             met.count(&met.token_reads, &answer);
             if answer.is_ok() {
                 met.answered.borrow_mut().push((begin, Instant::now()));

@@ -1,6 +1,5 @@
 //! What each fault costs under load, as a table: `cargo test --test survival table -- --nocapture`.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use std::time::Instant;
@@ -14,6 +13,7 @@ use crate::calls::stock;
 use crate::calls::until;
 use crate::load;
 use crate::load::Met;
+use crate::load::Pause;
 use crate::node::Node;
 use crate::node::Settings;
 use crate::processes::send;
@@ -25,8 +25,8 @@ const QUICK: Settings<'_> = Settings {
     pkcs11: &["call_timeout: 1s"],
     lines: &["probe: {interval: 1s}", "worker: {memory: 64MiB}"],
 };
-/// So long it goes well before, and afterwards.
-const WELL: Duration = Duration::from_millis(500);
+/// So many reads that need the token go well before, and afterwards.
+const WELL: usize = 10;
 /// So long it lasts what somebody has to end.
 const LASTS: Duration = Duration::from_secs(4);
 
@@ -158,15 +158,18 @@ async fn measure(fault: &Fault) -> Cost {
     let kms = Kms::connect(&node.socket()).await;
     let sealed = kms.encrypt().await.unwrap();
 
-    let (met, pause) = (Rc::new(Met::default()), Rc::new(Cell::new(false)));
+    let (met, pause) = (Rc::new(Met::default()), Rc::new(Pause::default()));
     let in_memory = load::in_memory(kms.clone(), sealed, met.clone());
     let from_token = load::from_token(kms.clone(), stock, pause.clone(), met.clone());
     let loads = [
         tokio::task::spawn_local(in_memory),
         tokio::task::spawn_local(from_token),
     ];
-    tokio::time::sleep(WELL).await;
-    pause.set(!fault.read);
+    until("the load goes well", || met.answered() >= WELL).await;
+    if !fault.read {
+        // A read that the fault meets in flight is refused, and the node stops to tolerate the outage, as it should.
+        pause.begin().await;
+    }
     (fault.begin)(&node, &daemon);
     if let Some(end) = fault.end {
         tokio::time::sleep(LASTS).await;
@@ -176,12 +179,13 @@ async fn measure(fault: &Fault) -> Cost {
         assert_eq!((met.writes.get(), met.statuses.get()), (0, 0), "{}", fault.name);
     }
     let over = Instant::now();
-    pause.set(false);
+    pause.end();
     until("the token answers again", || met.answered_after(over).is_some()).await;
     let recovery = met.answered_after(over).unwrap();
     kms.until_status("ok", |status| status.is_ok()).await;
     let status = over.elapsed();
-    tokio::time::sleep(WELL).await;
+    let answered = met.answered();
+    until("the load goes well again", || met.answered() >= answered + WELL).await;
     for load in loads {
         assert!(!load.is_finished(), "{}: it was not under load to the end", fault.name);
         load.abort();

@@ -134,8 +134,8 @@ async fn what_a_module_has_started_ends_with_its_worker() {
 
 #[tokio::test]
 async fn stop_signals_to_all_processes_are_for_the_daemon_which_finishes_what_it_has_begun() {
-    let node = Node::with(QUICK);
-    let stock = stock(&node, QUICK, 1).await;
+    let node = Node::with(PATIENT);
+    let stock = stock(&node, PATIENT, 1).await;
     let daemon = node.start();
     let (spawner, worker) = (spawner(&daemon), worker(&daemon));
     node.token.set("C_Decrypt delay 500ms");

@@ -61,8 +61,13 @@ fn whatever_was_asked_of_a_throttled_token_is_asked_again() {
                 (0, 0),
                 "{function}"
             );
-            // Its time begins anew before the pause and behind it: it is not taken for one that hangs.
-            assert_eq!(worker.waited, [number; 2], "{function}");
+            // Its time begins anew before the pause and behind it: it is not taken for one that hangs. On a busy machine
+            // a discovery takes several stretches, and its time begins anew around each.
+            let waited = &worker.waited;
+            assert!(
+                waited.len() >= 2 && waited.iter().all(|waited| *waited == number),
+                "{function}: {waited:?}"
+            );
         }
     });
 }
