@@ -17,6 +17,7 @@ use crate::envelope::room::Permit;
 use crate::envelope::seal::Sealed;
 use crate::envelope::seal::associated_data;
 use crate::envelope::state::Flight;
+use crate::envelope::state::ListingWanted;
 use crate::envelope::state::Place;
 use crate::proto::asker::Asker;
 use crate::root_key::error::Kind;
@@ -110,7 +111,7 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
                 Place::Store(store) => return Ok(store),
                 Place::Retired => return Err(EnvelopeError::Retired(id.clone())),
                 Place::Ambiguous => return Err(EnvelopeError::Ambiguous(id.clone())),
-                Place::Unknown => state.listing_wanted = true,
+                Place::Unknown => {}
             }
             let given_up = state.was_given_up(id, now);
             if given_up || Instant::now() >= until {
@@ -129,8 +130,10 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
                 }
                 return Err(EnvelopeError::UnknownVersion(id.clone()));
             }
+            if state.want_listing(ListingWanted::ByDecrypt) {
+                inner.keeper_wanted.notify_one();
+            }
         }
-        inner.keeper_wanted.notify_one();
         tokio::select! {
             outcome = changes.changed() => outcome.map_err(|_| EnvelopeError::Stopped)?,
             () = tokio::time::sleep_until(until) => {}

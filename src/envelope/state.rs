@@ -53,8 +53,8 @@ pub(crate) struct State {
     pub(crate) flights: HashMap<CacheKey, Flight>,
     pub(crate) given_up: LruCache<KeyId, Duration>,
     pub(crate) truth: Truth,
-    /// A `Decrypt` waits for a version that nobody has listed yet.
-    pub(crate) listing_wanted: bool,
+    /// Whether the stores are to be listed before that is due.
+    pub(crate) listing: ListingWanted,
     /// How often all stores were listed.
     pub(crate) listings: u64,
 }
@@ -67,6 +67,17 @@ pub(crate) struct Listing {
     pub(crate) known: bool,
     /// Why it could not be listed again.
     pub(crate) error: Option<Error>,
+}
+
+/// Whether the stores are to be listed before that is due; the more urgent last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ListingWanted {
+    /// They are not.
+    No,
+    /// A `Decrypt` waits for a version that was not listed yet. What callers may cost a token sets the pace.
+    ByDecrypt,
+    /// The operator has asked, or a store seems to be back.
+    Soon,
 }
 
 /// The highest version that this node has ever reported, as the file `primary` says.
@@ -114,9 +125,16 @@ impl State {
             flights: HashMap::new(),
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
             truth: Truth::default(),
-            listing_wanted: true,
+            listing: ListingWanted::Soon,
             listings: 0,
         }
+    }
+
+    /// Wants the stores listed. Says whether that is news.
+    pub(crate) fn want_listing(&mut self, wanted: ListingWanted) -> bool {
+        let news = wanted > self.listing;
+        self.listing = self.listing.max(wanted);
+        news
     }
 
     /// The version that encrypts now: what Status reports and Encrypt uses.

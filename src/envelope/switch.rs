@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::envelope::Inner;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::primary::Choice;
+use crate::envelope::sleep_if;
 use crate::envelope::state::Mark;
 use crate::envelope::state::Primary;
 use crate::root_key::high_water::HighWater;
@@ -27,13 +28,6 @@ pub(crate) async fn run(inner: &Inner) {
             () = inner.switch_wanted.notified() => {}
             () = sleep_if(look_again) => {}
         }
-    }
-}
-
-async fn sleep_if(duration: Option<Duration>) {
-    match duration {
-        Some(duration) => tokio::time::sleep(duration).await,
-        None => std::future::pending().await,
     }
 }
 
