@@ -21,6 +21,7 @@ pub(crate) mod switch;
 #[cfg(test)]
 mod tests;
 pub(crate) mod truth;
+pub(crate) mod unopened;
 
 use std::sync::Arc;
 use std::sync::Mutex;
