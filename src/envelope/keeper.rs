@@ -152,7 +152,8 @@ impl Keeper<'_> {
     }
 
     /// A refusal counts against Status only if it is of the version that encrypts, or of the one that should while
-    /// none does. A version above that is refused is not switched to, and does no harm.
+    /// none does. A version above that is refused is not switched to, and does no harm; the switch looks again when it has
+    /// written that version down.
     fn note_failure(&mut self, id: &KeyId, error: &Error) -> Result<(), NotGood> {
         if error.remedy() == Remedy::Reconnect {
             return Err(NotGood);
@@ -167,6 +168,7 @@ impl Keeper<'_> {
         // Those that were made when it was permitted would let the switch choose it, and seal nothing when they are spent.
         state.standing.retain(|(of, _), _| of != id);
         drop(state);
+        self.inner.switch_wanted.notify_one();
         self.refused.insert(id.clone());
         if self.warned.insert(id.clone()) {
             tracing::warn!(key_id = %id, error = error.chain(), "this version is refused; it will not encrypt here");

@@ -51,6 +51,9 @@ pub(crate) struct State {
     pub(crate) standing: HashMap<(KeyId, Purpose), Standing>,
     pub(crate) primary: Primary,
     pub(crate) mark: Mark,
+    /// A version whose write into the file `primary` was begun, and which no Status has reported: the file may name it
+    /// instead of the mark.
+    pub(crate) written_ahead: Option<HighWater>,
     /// Why a newer mark can't be written; the switch waits for it.
     pub(crate) mark_error: Option<String>,
     pub(crate) cache: Cache,
@@ -127,6 +130,7 @@ impl State {
             standing: HashMap::new(),
             primary: Primary::Absent(EnvelopeError::Unavailable("the daemon is starting".into())),
             mark: Mark::Unread,
+            written_ahead: None,
             mark_error: None,
             flights: HashMap::new(),
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),

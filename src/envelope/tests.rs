@@ -6,6 +6,7 @@ mod origins;
 mod outage;
 mod reading;
 mod rotation;
+mod slow_disk;
 mod unopened;
 
 use std::sync::Arc;

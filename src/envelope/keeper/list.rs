@@ -80,6 +80,11 @@ impl Keeper<'_> {
             .metrics
             .cached_data_keys
             .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
+        drop(state);
+        if number == 0 {
+            // What encrypts may have left this store, and the list of the next one may take long.
+            inner.switch_wanted.notify_one();
+        }
     }
 
     /// Only the first store encrypts: a token behind it that does not answer must not keep it from that.
@@ -109,7 +114,11 @@ impl Keeper<'_> {
         }
         let reason = match read {
             Ok(Ok(mark)) => {
-                state.mark = Mark::Read(mark);
+                // What the switch has written, or is writing, and not reported is no mark.
+                let is_ahead = mark.is_some() && mark == state.written_ahead;
+                if !is_ahead || state.mark == Mark::Unread {
+                    state.mark = Mark::Read(mark);
+                }
                 return;
             }
             Ok(Err(error)) => chain(&error),
