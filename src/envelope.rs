@@ -21,6 +21,7 @@ pub(crate) mod switch;
 #[cfg(test)]
 mod tests;
 pub(crate) mod truth;
+pub(crate) mod unopened;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -39,6 +40,7 @@ use crate::envelope::data_key::LONGEST_SEALED;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
 use crate::envelope::room::Room;
+use crate::envelope::state::ListingWanted;
 use crate::envelope::state::State;
 use crate::files::thread::FileThread;
 use crate::proto::asker::Asker;
@@ -214,14 +216,14 @@ impl Envelope {
         let mut state = self.0.lock();
         state.cache.resize(policy.cache_capacity);
         state.policy = policy;
-        state.listing_wanted = true;
+        state.want_listing(ListingWanted::Soon);
         drop(state);
         self.0.keeper_wanted.notify_one();
     }
 
     /// Lists the versions again now, as the probe does.
     pub fn refresh(&self) {
-        self.0.lock().listing_wanted = true;
+        self.0.lock().want_listing(ListingWanted::Soon);
         self.0.keeper_wanted.notify_one();
     }
 }
@@ -281,7 +283,7 @@ impl Inner {
         });
         if result.is_ok() && state.is_unlisted(store) {
             // It is back, if this was not answered from memory: the next listing tells.
-            state.listing_wanted = true;
+            state.want_listing(ListingWanted::Soon);
             self.keeper_wanted.notify_one();
         }
         let news = match result {
@@ -323,4 +325,12 @@ async fn limited<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, E
         let message = format!("the root key has not answered for {} s", CALL_LIMIT.as_secs());
         Err(Error::new(Kind::Outage, message))
     })
+}
+
+/// Sleeps for so long, or for ever.
+async fn sleep_if(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
 }

@@ -10,9 +10,9 @@ use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Cipher;
 use crate::root_key::id::KeyId;
 
-/// A wrapped key that was proven bad is refused for so long without asking again.
-const BAD_FOR: Duration = Duration::from_secs(60);
-/// So many of them are remembered.
+/// What was proven bad is refused for so long without asking again.
+pub(crate) const BAD_FOR: Duration = Duration::from_secs(60);
+/// So many wrapped keys that were proven bad are remembered.
 const BAD_CAPACITY: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// Names a data key: its purpose, and the header of the payloads that it seals.

@@ -15,6 +15,7 @@ use crate::crypto::suite::Suite;
 use crate::envelope::Inner;
 use crate::envelope::data_key::DataKey;
 use crate::envelope::primary::Choice;
+use crate::envelope::sleep_if;
 use crate::envelope::standing::Standing;
 use crate::envelope::state::Primary;
 use crate::envelope::state::State;
@@ -23,8 +24,11 @@ use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
 use crate::root_key::patience::Patience;
 
-/// Between two listings that callers ask for.
+/// From the end of one listing to the start of the next, unless that is due by itself.
 const LISTING_GAP: Duration = Duration::from_millis(500);
+/// A listing that a `Decrypt` asks for waits for so many times as long as the last one took: ids in etcd that no store
+/// has then take at most a tenth of a token's time.
+const LISTING_REST: u32 = 10;
 /// The first wait after a failure.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// The longest wait while something is not good.
@@ -37,6 +41,7 @@ pub(crate) async fn run(inner: &Inner) {
     let mut keeper = Keeper {
         inner,
         listed: None,
+        lasted: Duration::ZERO,
         refused: HashSet::new(),
         warned: HashSet::new(),
         probes: 0,
@@ -56,8 +61,10 @@ pub(crate) async fn run(inner: &Inner) {
 
 struct Keeper<'a> {
     inner: &'a Inner,
-    /// When the stores were listed last.
+    /// When the last listing of the stores ended.
     listed: Option<Duration>,
+    /// How long that took.
+    lasted: Duration,
     /// Versions above the primary that were refused since the last listing: they are tried again with the next one.
     refused: HashSet<KeyId>,
     /// Those of which the log has heard.
@@ -145,7 +152,8 @@ impl Keeper<'_> {
     }
 
     /// A refusal counts against Status only if it is of the version that encrypts, or of the one that should while
-    /// none does. A version above that is refused is not switched to, and does no harm.
+    /// none does. A version above that is refused is not switched to, and does no harm; the switch looks again when it has
+    /// written that version down.
     fn note_failure(&mut self, id: &KeyId, error: &Error) -> Result<(), NotGood> {
         if error.remedy() == Remedy::Reconnect {
             return Err(NotGood);
@@ -160,6 +168,7 @@ impl Keeper<'_> {
         // Those that were made when it was permitted would let the switch choose it, and seal nothing when they are spent.
         state.standing.retain(|(of, _), _| of != id);
         drop(state);
+        self.inner.switch_wanted.notify_one();
         self.refused.insert(id.clone());
         if self.warned.insert(id.clone()) {
             tracing::warn!(key_id = %id, error = error.chain(), "this version is refused; it will not encrypt here");
@@ -203,27 +212,20 @@ impl Keeper<'_> {
         let until = Instant::now() + pause;
         let had_none = !inner.lock().has_primary();
         loop {
+            let listing = self.until_listing(&inner.lock());
             // In this order, so that a simulation can repeat what it has seen.
-            tokio::select! {
+            let may_list = tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(until) => return,
-                () = inner.keeper_wanted.notified() => {}
-            }
-            let (listing_wanted, switched) = {
-                let state = inner.lock();
-                (state.listing_wanted, had_none && state.has_primary())
+                () = inner.keeper_wanted.notified() => false,
+                () = sleep_if(listing) => true,
             };
             // The switch may have been all that was missing.
-            let goes_on = good || switched;
-            if !listing_wanted {
-                if goes_on {
-                    return;
-                }
-                continue;
-            }
-            self.wait_for_listing_gap().await;
-            if goes_on {
+            if good || had_none && inner.lock().has_primary() {
                 return;
+            }
+            if !may_list {
+                continue;
             }
             let was_unlisted = inner.lock().is_unlisted(0);
             self.list().await;

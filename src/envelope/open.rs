@@ -17,7 +17,10 @@ use crate::envelope::room::Permit;
 use crate::envelope::seal::Sealed;
 use crate::envelope::seal::associated_data;
 use crate::envelope::state::Flight;
+use crate::envelope::state::ListingWanted;
 use crate::envelope::state::Place;
+use crate::envelope::unopened::PayloadName;
+use crate::envelope::unopened::WrapName;
 use crate::proto::asker::Asker;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
@@ -44,18 +47,11 @@ pub(crate) async fn open(
         purpose,
         header: sealed.header.into(),
     };
-    let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };
-    let associated_data = associated_data(purpose, sealed.header);
+    if let Some(answer) = from_memory(inner, store, &key, &sealed, bytes) {
+        return answer;
+    }
     let (landing, caller) = {
         let mut state = inner.lock();
-        let now = inner.clock.boottime();
-        if let Some(cipher) = state.cached(&key, now) {
-            drop(state);
-            return cipher.open(&associated_data, sealed.body).map_err(|_| not_authentic());
-        }
-        if state.cache.is_bad(&key, now, state.away(store).is_some()) {
-            return Err(not_authentic());
-        }
         if let Some(Flight { landing, patience }) = state.flights.get(&key) {
             (landing.clone(), patience.join(asker))
         } else {
@@ -77,18 +73,79 @@ pub(crate) async fn open(
     waiting.answered = true;
     drop(waiting);
     let cipher = landed?;
-    let payload = cipher
-        .open(&associated_data, sealed.body)
-        .map_err(|_| not_authentic())?;
+    let Ok(payload) = cipher.open(&associated_data(purpose, sealed.header), sealed.body) else {
+        let payload = PayloadName::of(purpose, bytes);
+        let now = inner.clock.boottime();
+        inner.lock().unopened.note_payload(payload, &WrapName::of(&sealed), now);
+        return Err(not_authentic(&sealed));
+    };
     // The payload that started the unwrap may have been the only bad one among those that waited.
+    keep(inner, store, key, &sealed, cipher);
+    Ok(payload)
+}
+
+/// The answer that needs no call to a root key, if there is one.
+fn from_memory(
+    inner: &Inner,
+    store: usize,
+    key: &CacheKey,
+    sealed: &Sealed<'_>,
+    bytes: &[u8],
+) -> Option<Result<Zeroizing<Vec<u8>>, EnvelopeError>> {
+    let associated_data = associated_data(key.purpose, sealed.header);
+    let refused = || Some(Err(not_authentic(sealed)));
+    let now = inner.clock.boottime();
+    {
+        let mut state = inner.lock();
+        if let Some(cipher) = state.cached(key, now) {
+            drop(state);
+            let opened = cipher.open(&associated_data, sealed.body);
+            return Some(opened.map_err(|_| not_authentic(sealed)));
+        }
+        if state.cache.is_bad(key, now, state.away(store).is_some()) {
+            return refused();
+        }
+    }
+    let wrap = WrapName::of(sealed);
+    let unproven = inner.lock().unopened.key(&wrap, now);
+    let payload = PayloadName::of(key.purpose, bytes);
+    if let Some(unproven) = unproven
+        && let Some(data_key) = unproven.key
+    {
+        if let Ok(cipher) = cipher_of_unwrapped(&data_key, sealed, key.purpose)
+            && let Ok(payload) = cipher.open(&associated_data, sealed.body)
+        {
+            keep(inner, store, key.clone(), sealed, Arc::new(cipher));
+            return Some(Ok(payload));
+        }
+        if unproven.is_confirmed {
+            inner.lock().unopened.note_payload(payload, &wrap, now);
+            return refused();
+        }
+    }
+    let state = inner.lock();
+    if state.unopened.is_bad(&payload, now, state.away(store).is_some()) {
+        return refused();
+    }
+    None
+}
+
+fn not_authentic(sealed: &Sealed<'_>) -> EnvelopeError {
+    EnvelopeError::NotAuthentic { id: sealed.id.clone() }
+}
+
+/// Keeps the cipher of a data key under which a payload has opened.
+fn keep(inner: &Inner, store: usize, key: CacheKey, sealed: &Sealed<'_>, cipher: Arc<Cipher>) {
     let mut state = inner.lock();
+    if !state.policy.cache_ttl.is_zero() {
+        state.unopened.forget_key(&WrapName::of(sealed));
+    }
     if state.locate(&sealed.id) == Place::Store(store) {
         let now = inner.clock.boottime();
         if state.cached(&key, now).is_none() {
-            state.keep(key, sealed.id, cipher, now);
+            state.keep(key, sealed.id.clone(), cipher, now);
         }
     }
-    Ok(payload)
 }
 
 /// The store that holds a version. One that nobody has listed yet is looked for until the caller's deadline.
@@ -110,7 +167,7 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
                 Place::Store(store) => return Ok(store),
                 Place::Retired => return Err(EnvelopeError::Retired(id.clone())),
                 Place::Ambiguous => return Err(EnvelopeError::Ambiguous(id.clone())),
-                Place::Unknown => state.listing_wanted = true,
+                Place::Unknown => {}
             }
             let given_up = state.was_given_up(id, now);
             if given_up || Instant::now() >= until {
@@ -129,8 +186,10 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
                 }
                 return Err(EnvelopeError::UnknownVersion(id.clone()));
             }
+            if state.want_listing(ListingWanted::ByDecrypt) {
+                inner.keeper_wanted.notify_one();
+            }
         }
-        inner.keeper_wanted.notify_one();
         tokio::select! {
             outcome = changes.changed() => outcome.map_err(|_| EnvelopeError::Stopped)?,
             () = tokio::time::sleep_until(until) => {}
@@ -210,7 +269,6 @@ async fn unwrap(
     let unwrapped = root_key.unwrap(&sealed.id, &sealed.wrapped(), patience).await;
     inner.note(store, unwrapped.as_ref().map(drop));
     let now = inner.clock.boottime();
-    let not_authentic = || EnvelopeError::NotAuthentic { id: sealed.id.clone() };
     let data_key = match unwrapped {
         Ok(data_key) => data_key,
         Err(error) => {
@@ -218,7 +276,7 @@ async fn unwrap(
             return match error.kind() {
                 Kind::BadInput => {
                     state.cache.put_bad(key.clone(), now);
-                    Err(not_authentic())
+                    Err(not_authentic(&sealed))
                 }
                 Kind::Outage => {
                     state.truth.note_unreadable(store, error.chain(), now);
@@ -237,17 +295,19 @@ async fn unwrap(
         .inc();
     let Ok(cipher) = cipher_of_unwrapped(&data_key, &sealed, key.purpose) else {
         inner.lock().cache.put_bad(key.clone(), now);
-        return Err(not_authentic());
+        return Err(not_authentic(&sealed));
     };
     let cipher = Arc::new(cipher);
     // A data key enters the cache only after a payload has opened under it: the caller's own may be gone by now.
-    if cipher
+    let opens = cipher
         .open(&associated_data(key.purpose, sealed.header), sealed.body)
-        .is_ok()
-    {
+        .is_ok();
+    if opens {
+        keep(inner, store, key.clone(), &sealed, cipher.clone());
+    } else {
         let mut state = inner.lock();
         if state.locate(&sealed.id) == Place::Store(store) {
-            state.keep(key.clone(), sealed.id.clone(), cipher.clone(), now);
+            state.note_unproven(WrapName::of(&sealed), data_key, now);
         }
     }
     Ok(cipher)

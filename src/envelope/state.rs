@@ -11,6 +11,7 @@ use lru::LruCache;
 use crate::clock::Timestamp;
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Cipher;
+use crate::envelope::cache::BAD_FOR;
 use crate::envelope::cache::Cache;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::DataKey;
@@ -19,11 +20,14 @@ use crate::envelope::policy::Policy;
 use crate::envelope::primary::Candidates;
 use crate::envelope::standing::Standing;
 use crate::envelope::truth::Truth;
+use crate::envelope::unopened::Unopened;
+use crate::envelope::unopened::WrapName;
 use crate::root_key::error::Error;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
 use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::secret::Key;
 
 /// An id that stayed unknown until a caller's deadline is answered at once for so long.
 const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
@@ -47,14 +51,18 @@ pub(crate) struct State {
     pub(crate) standing: HashMap<(KeyId, Purpose), Standing>,
     pub(crate) primary: Primary,
     pub(crate) mark: Mark,
+    /// A version whose write into the file `primary` was begun, and which no Status has reported: the file may name it
+    /// instead of the mark.
+    pub(crate) written_ahead: Option<HighWater>,
     /// Why a newer mark can't be written; the switch waits for it.
     pub(crate) mark_error: Option<String>,
     pub(crate) cache: Cache,
+    pub(crate) unopened: Unopened,
     pub(crate) flights: HashMap<CacheKey, Flight>,
     pub(crate) given_up: LruCache<KeyId, Duration>,
     pub(crate) truth: Truth,
-    /// A `Decrypt` waits for a version that nobody has listed yet.
-    pub(crate) listing_wanted: bool,
+    /// Whether the stores are to be listed before that is due.
+    pub(crate) listing: ListingWanted,
     /// How often all stores were listed.
     pub(crate) listings: u64,
 }
@@ -67,6 +75,17 @@ pub(crate) struct Listing {
     pub(crate) known: bool,
     /// Why it could not be listed again.
     pub(crate) error: Option<Error>,
+}
+
+/// Whether the stores are to be listed before that is due; the more urgent last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ListingWanted {
+    /// They are not.
+    No,
+    /// A `Decrypt` waits for a version that was not listed yet. What callers may cost a token sets the pace.
+    ByDecrypt,
+    /// The operator has asked, or a store seems to be back.
+    Soon,
 }
 
 /// The highest version that this node has ever reported, as the file `primary` says.
@@ -104,19 +123,28 @@ impl State {
     pub(crate) fn new(policy: Policy, stores: usize) -> Self {
         Self {
             cache: Cache::new(policy.cache_capacity),
+            unopened: Unopened::default(),
             policy,
             stores: (0..stores).map(|_| Listing::default()).collect(),
             places: HashMap::new(),
             standing: HashMap::new(),
             primary: Primary::Absent(EnvelopeError::Unavailable("the daemon is starting".into())),
             mark: Mark::Unread,
+            written_ahead: None,
             mark_error: None,
             flights: HashMap::new(),
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
             truth: Truth::default(),
-            listing_wanted: true,
+            listing: ListingWanted::Soon,
             listings: 0,
         }
+    }
+
+    /// Wants the stores listed. Says whether that is news.
+    pub(crate) fn want_listing(&mut self, wanted: ListingWanted) -> bool {
+        let news = wanted > self.listing;
+        self.listing = self.listing.max(wanted);
+        news
     }
 
     /// The version that encrypts now: what Status reports and Encrypt uses.
@@ -217,6 +245,12 @@ impl State {
         }
     }
 
+    /// Remembers a data key that the root key has unwrapped, and under which the payload that asked for it did not open.
+    pub(crate) fn note_unproven(&mut self, wrap: WrapName, key: Key, now: Duration) {
+        let keeps = self.policy.cache_ttl >= BAD_FOR;
+        self.unopened.note_key(wrap, key, keeps, now);
+    }
+
     /// Keeps the cipher of our own data key: this process reads what it wrote without asking the token.
     pub(crate) fn keep_own(&mut self, purpose: Purpose, data_key: &DataKey, now: Duration) {
         let key = CacheKey {
@@ -274,6 +308,7 @@ impl State {
         self.places = places(&self.stores);
         let decrypts = |id: &KeyId| self.places.get(id).is_some_and(|place| *place != Place::Retired);
         self.cache.retain_versions(decrypts);
+        self.unopened.retain(now, decrypts);
         self.standing.retain(|(id, _), _| decrypts(id));
         if !self.truth.is_outage() {
             self.cache.expire(now, self.policy.cache_ttl);

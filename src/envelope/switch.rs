@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::envelope::Inner;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::primary::Choice;
+use crate::envelope::sleep_if;
 use crate::envelope::state::Mark;
 use crate::envelope::state::Primary;
+use crate::envelope::state::State;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::key_id_hash;
 use crate::root_key::version::Version;
@@ -30,40 +32,30 @@ pub(crate) async fn run(inner: &Inner) {
     }
 }
 
-async fn sleep_if(duration: Option<Duration>) {
-    match duration {
-        Some(duration) => tokio::time::sleep(duration).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Applies the rules once; says when to look again unasked.
 async fn step(inner: &Inner) -> Option<Duration> {
-    let choice = {
+    let (choice, is_ahead) = {
         let state = inner.lock();
-        // The rules need a listing and the mark; the keeper brings both and calls again.
-        let candidates = state.candidates(inner.clock.now())?;
-        candidates.choose(|id| state.has_data_keys(id, &inner.purposes))
+        let choice = choose(inner, &state)?;
+        let wanted = match &choice {
+            Choice::Primary(version) => Some(mark_of(version)),
+            Choice::Wait(_) | Choice::Refuse(_) => None,
+        };
+        let is_ahead = state.written_ahead.is_some() && state.written_ahead != wanted;
+        (choice, is_ahead)
     };
+    if is_ahead {
+        return Some(match take_back(inner).await {
+            Ok(()) => Duration::ZERO,
+            Err(error) => not_written(inner, error.as_ref()),
+        });
+    }
     match choice {
         Choice::Primary(version) => match report(inner, version).await {
-            Ok(()) => {}
-            Err(error) => {
-                let reason = chain(error.as_ref());
-                let mut state = inner.lock();
-                if !state.has_primary() {
-                    let refusal = format!("the version that should encrypt can't be written down: {reason}");
-                    state.set_absent(EnvelopeError::Refused(refusal));
-                }
-                if state.mark_error.as_ref() != Some(&reason) {
-                    tracing::error!(
-                        error = reason,
-                        "the new primary can't be written down, so it is not used"
-                    );
-                    state.mark_error = Some(reason);
-                }
-                return Some(RETRY_MARK);
-            }
+            Ok(true) => {}
+            // Another one should encrypt by now.
+            Ok(false) => return Some(Duration::ZERO),
+            Err(error) => return Some(not_written(inner, error.as_ref())),
         },
         Choice::Wait(version) => {
             let reason = format!("version {} has no proven data key yet", version.number);
@@ -76,27 +68,55 @@ async fn step(inner: &Inner) -> Option<Duration> {
     to_come.map(|_| LOOK_AT_CALENDAR)
 }
 
-/// Makes `version` the primary: on disk first, then for everybody in one step.
-async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mark = HighWater {
+/// What the rules say now. They need a listing and the mark; the keeper brings both and calls again.
+fn choose(inner: &Inner, state: &State) -> Option<Choice> {
+    let candidates = state.candidates(inner.clock.now())?;
+    Some(candidates.choose(|id| state.has_data_keys(id, &inner.purposes)))
+}
+
+fn mark_of(version: &Version) -> HighWater {
+    HighWater {
         number: version.number,
         id: version.id.clone(),
-    };
-    let (known, reported) = {
-        let state = inner.lock();
-        let reported = state.encrypts(&version.id);
-        (state.mark == Mark::Read(Some(mark.clone())), reported)
-    };
+    }
+}
+
+type Written<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Makes `version` the primary: on disk first, then for everybody in one step. A disk may take seconds, and meanwhile the
+/// version may be refused or leave the store, so the rules are applied again after the write. Returns whether the version
+/// is the primary now.
+async fn report(inner: &Inner, version: Version) -> Written<bool> {
+    let mark = mark_of(&version);
+    let known = inner.lock().mark == Mark::Read(Some(mark.clone()));
     if !known {
         let (file, mark) = (inner.high_water.clone(), mark.clone());
         let Some(name) = inner.stores.first().map(|store| store.name.clone()) else {
-            return Ok(());
+            return Ok(false);
         };
+        inner.lock().written_ahead = Some(mark.clone());
         inner.files.run(move || file.write(&name, mark)).await??;
     }
     let mut state = inner.lock();
-    state.mark = Mark::Read(Some(mark));
     state.mark_error = None;
+    let version = match choose(inner, &state) {
+        Some(Choice::Primary(now)) if now.id == version.id => now,
+        Some(Choice::Primary(higher)) if higher.rank() > version.rank() => return Ok(false),
+        Some(_) | None => {
+            drop(state);
+            let key_id = version.id.to_string();
+            tracing::warn!(
+                key_id,
+                version = %version.number,
+                "this version was refused, left the store or got another date while it was being written down; it does \
+                 not encrypt here"
+            );
+            return Ok(false);
+        }
+    };
+    let reported = state.encrypts(&version.id);
+    state.mark = Mark::Read(Some(mark));
+    state.written_ahead = None;
     state.primary = Primary::Present(version.clone());
     state.drop_standing_below_the_primary(inner.clock.now());
     drop(state);
@@ -112,7 +132,44 @@ async fn report(inner: &Inner, version: Version) -> Result<(), Box<dyn std::erro
             .set(1);
         inner.changed();
     }
+    Ok(true)
+}
+
+/// Writes the version that was reported last into the file again. No Status has reported the version that the file names
+/// now, and a node that restarted with it could not go on with the version that works.
+async fn take_back(inner: &Inner) -> Written<()> {
+    let mark = inner.lock().mark.clone();
+    let (Mark::Read(mark), Some(store)) = (mark, inner.stores.first()) else {
+        return Ok(());
+    };
+    let (file, name) = (inner.high_water.clone(), store.name.clone());
+    let write = move || match mark {
+        Some(mark) => file.write(&name, mark),
+        None => file.forget(&name),
+    };
+    inner.files.run(write).await??;
+    let mut state = inner.lock();
+    state.written_ahead = None;
+    state.mark_error = None;
     Ok(())
+}
+
+/// Takes note of a write that failed; returns when the next one is due.
+fn not_written(inner: &Inner, error: &(dyn std::error::Error + Send + Sync + 'static)) -> Duration {
+    let reason = chain(error);
+    let mut state = inner.lock();
+    if !state.has_primary() {
+        let refusal = format!("the version that should encrypt can't be written down: {reason}");
+        state.set_absent(EnvelopeError::Refused(refusal));
+    }
+    if state.mark_error.as_ref() != Some(&reason) {
+        tracing::error!(
+            error = reason,
+            "the new primary can't be written down, so it is not used"
+        );
+        state.mark_error = Some(reason);
+    }
+    RETRY_MARK
 }
 
 /// Every start comes through here for a moment. What makes it last, the keeper logs.

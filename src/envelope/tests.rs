@@ -1,10 +1,13 @@
 //! The envelope's promises, with time turned and root keys that misbehave on command.
 
 mod limits;
+mod listings;
 mod origins;
 mod outage;
 mod reading;
 mod rotation;
+mod slow_disk;
+mod unopened;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,16 +59,28 @@ impl Node {
     }
 
     async fn start_at(stores: &[&Arc<Fake>], state: &Arc<TempDir>, policy: Policy, clock: Clock) -> Self {
-        let stores = stores.iter().enumerate().map(|(number, fake)| Store {
+        let stores = stores.iter().map(|fake| Arc::clone(fake) as Arc<dyn RootKey>);
+        Self::start_on(stores.collect(), state, policy, clock, FileThread::in_place()).await
+    }
+
+    /// The same over any root keys, and with any disk.
+    async fn start_on(
+        stores: Vec<Arc<dyn RootKey>>,
+        state: &Arc<TempDir>,
+        policy: Policy,
+        clock: Clock,
+        files: FileThread,
+    ) -> Self {
+        let stores = stores.into_iter().enumerate().map(|(number, root_key)| Store {
             name: format!("store-{number}").parse().unwrap(),
-            root_key: Arc::clone(fake) as Arc<dyn RootKey>,
+            root_key,
         });
         let envelope = Envelope::new(Parts {
             stores: stores.collect(),
             purposes: vec![Purpose::Kms2],
             policy,
             high_water: HighWaterFile::of(state.path()),
-            files: FileThread::in_place(),
+            files,
             clock: clock.clone(),
             metrics: Metrics::new(),
         });

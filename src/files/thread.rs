@@ -1,7 +1,9 @@
 //! A thread that touches files, so that no serving thread ever waits for a disk.
 
+use std::fmt;
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -18,6 +20,26 @@ pub struct FileThread(Place);
 enum Place {
     Thread(mpsc::Sender<Job>),
     Caller,
+    Turned(Arc<Disk>),
+}
+
+/// A disk whose time a test turns.
+#[derive(Debug)]
+struct Disk {
+    takes: Arc<dyn Takes>,
+    /// One job after the other, as on the thread.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// How long a job takes that begins now, by tokio's clock.
+trait Takes: Fn() -> Duration + Send + Sync {}
+
+impl<F: Fn() -> Duration + Send + Sync> Takes for F {}
+
+impl fmt::Debug for dyn Takes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Takes")
+    }
 }
 
 /// A job that panics, on a file of any content, must not take the thread along. Its answer is dropped with it.
@@ -58,6 +80,14 @@ impl FileThread {
         Self(Place::Caller)
     }
 
+    /// Runs each job after as long as `takes` says when it begins, for tests that turn tokio's clock: a slow disk.
+    pub fn turned(takes: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self(Place::Turned(Arc::new(Disk {
+            takes: Arc::new(takes),
+            turn: tokio::sync::Mutex::default(),
+        })))
+    }
+
     /// Runs `job` and waits for what it returns.
     ///
     /// # Cancel safety
@@ -66,14 +96,22 @@ impl FileThread {
     /// # Errors
     /// The job panics, or takes longer than 10 s.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, NoAnswer> {
-        let Place::Thread(sender) = &self.0 else {
-            return Ok(job());
-        };
         let (answer, answered) = oneshot::channel();
-        // A caller that went away does not want the answer.
-        sender
-            .send(Box::new(move || drop(answer.send(job()))))
-            .map_err(|_| NoAnswer::Failed)?;
+        match &self.0 {
+            Place::Caller => return Ok(job()),
+            // A caller that went away does not want the answer.
+            Place::Thread(sender) => sender
+                .send(Box::new(move || drop(answer.send(job()))))
+                .map_err(|_| NoAnswer::Failed)?,
+            Place::Turned(disk) => {
+                let disk = disk.clone();
+                tokio::spawn(async move {
+                    let _turn = disk.turn.lock().await;
+                    tokio::time::sleep((disk.takes)()).await;
+                    drop(answer.send(job()));
+                });
+            }
+        }
         match tokio::time::timeout(LIMIT, answered).await {
             Ok(answer) => answer.map_err(|_| NoAnswer::Failed),
             Err(_) => Err(NoAnswer::Slow),

@@ -1,6 +1,12 @@
 //! A PIN that the token rejects: tolerated like any outage, told at once, and used again when it is right again.
 
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::rc::Rc;
+
 use token_shim::token::PIN;
+use token_shim::token::Token;
 
 use crate::calls::Kms;
 use crate::calls::start_with_http;
@@ -108,4 +114,109 @@ async fn a_wrong_pin_that_the_token_counts_without_an_answer_is_tried_twice_over
     node.set_pin(PIN);
     Kms::when_open(&node.socket()).await;
     until("the right one was tried", || node.token.wrong_pins() == 0).await;
+}
+
+/// A node that has never logged in to its token, with this PIN in its file.
+fn fresh(pin: &str, settings: Settings<'_>) -> Node {
+    let node = Node::on(&Rc::new(Token::new()), settings);
+    node.set_pin(pin);
+    node
+}
+
+/// `dekhand keys list` of so many processes at once.
+fn list_at_once(node: &Node, processes: usize) -> Vec<Output> {
+    let config = node.config();
+    let spawn = |_| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
+        command.args(["keys", "list", "--config", &config]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let children: Vec<_> = (0..processes).map(spawn).collect();
+    let wait = |child: std::process::Child| child.wait_with_output().unwrap();
+    children.into_iter().map(wait).collect()
+}
+
+/// What a command that failed says.
+fn complaint(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{text}");
+    text
+}
+
+#[test]
+fn eight_commands_at_once_try_one_wrong_pin_once() {
+    let node = fresh("wrong", QUICK);
+    // No flag warns.
+    node.token.set("pin locks 10 silent");
+    let commands = list_at_once(&node, 8);
+    assert_eq!(node.token.calls("C_Login"), 1);
+    for command in &commands {
+        let text = complaint(command);
+        assert!(text.contains("rejected the PIN"), "{text}");
+    }
+}
+
+#[test]
+fn eight_commands_at_once_with_the_right_pin_all_succeed_though_it_has_never_worked_here() {
+    let node = fresh(PIN, QUICK);
+    // Long enough that all of them have begun before the first is in.
+    node.token.set("C_Login delay 500ms");
+    for command in list_at_once(&node, 8) {
+        assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
+    }
+}
+
+#[test]
+fn eight_commands_at_once_whose_logins_hang_try_a_wrong_pin_twice() {
+    let node = fresh("wrong", QUICK);
+    node.token.set("pin locks 10 silent\nwrong-pin hang");
+    let commands = list_at_once(&node, 8);
+    assert_eq!(node.token.wrong_pins(), 2);
+    for command in &commands {
+        let text = complaint(command);
+        let is_clear = text.contains("was tried twice") || text.contains("did not answer");
+        assert!(is_clear, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_with_two_root_keys_and_commands_beside_it_try_one_wrong_pin_once() {
+    let node = fresh("wrong", QUICK);
+    node.token.set("pin locks 10 silent");
+    let config = std::fs::read_to_string(node.path("config.yaml")).unwrap();
+    let (before, entry) = config.split_once("root_keys:\n").unwrap();
+    let (entry, after) = entry.split_once("probe:").unwrap();
+    let other = entry.replace("name: test", "name: other");
+    let both = format!("{before}root_keys:\n{entry}{other}probe:{after}");
+    std::fs::write(node.path("config.yaml"), both).unwrap();
+
+    let daemon = node.spawn();
+    let list = |name: &'static str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
+        command.args(["keys", "list", "--root-key", name, "--config", &node.config()]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let commands: Vec<_> = ["test", "other", "test", "other"].map(list).into();
+    for command in commands {
+        let text = complaint(&command.wait_with_output().unwrap());
+        assert!(text.contains("rejected the PIN"), "{text}");
+    }
+    // Each of its workers waits a random time before a PIN that has never worked.
+    for name in ["test", "other"] {
+        until("both workers were refused", || {
+            let log = daemon.log();
+            let mut lines = log.lines().filter(|line| line.contains("has rejected the PIN from"));
+            lines.any(|line| line.contains(&format!("\"root_key\":\"{name}\"")))
+        })
+        .await;
+    }
+    assert_eq!(node.token.calls("C_Login"), 1);
 }

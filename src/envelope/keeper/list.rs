@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use super::Keeper;
 use super::LISTING_GAP;
+use super::LISTING_REST;
 use crate::envelope::Store;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::limited;
+use crate::envelope::state::ListingWanted;
 use crate::envelope::state::Mark;
+use crate::envelope::state::State;
 use crate::root_key::error::Error;
 use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
@@ -21,15 +24,28 @@ impl Keeper<'_> {
         } else {
             Duration::ZERO
         };
-        state.listing_wanted
-            || !state.has_primary()
+        !state.has_primary()
             || self.listed.is_none_or(|listed| now.saturating_sub(listed) >= interval)
+            || self.until_listing(&state) == Some(Duration::ZERO)
+    }
+
+    /// How long until a listing that is wanted may begin; `None` if none is.
+    pub(super) fn until_listing(&self, state: &State) -> Option<Duration> {
+        let gap = match state.listing {
+            ListingWanted::No => return None,
+            ListingWanted::ByDecrypt => LISTING_GAP.max(self.lasted.saturating_mul(LISTING_REST)),
+            ListingWanted::Soon => LISTING_GAP,
+        };
+        let now = self.inner.clock.boottime();
+        let due = self.listed.map_or(now, |listed| listed.saturating_add(gap));
+        Some(due.saturating_sub(now))
     }
 
     /// Lists every store, and reads the mark while there is no primary.
     pub(super) async fn list(&mut self) {
         let inner = self.inner;
-        inner.lock().listing_wanted = false;
+        let begun = inner.clock.boottime();
+        inner.lock().listing = ListingWanted::No;
         for (number, store) in inner.stores.iter().enumerate() {
             let listed = limited(store.root_key.discover()).await;
             self.take_listing(number, store, listed);
@@ -37,7 +53,9 @@ impl Keeper<'_> {
                 self.begin_with_the_first().await;
             }
         }
-        self.listed = Some(inner.clock.boottime());
+        let ended = inner.clock.boottime();
+        self.lasted = ended.saturating_sub(begun);
+        self.listed = Some(ended);
         self.refused.clear();
         self.read_mark().await;
         inner.lock().listings += 1;
@@ -62,6 +80,11 @@ impl Keeper<'_> {
             .metrics
             .cached_data_keys
             .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
+        drop(state);
+        if number == 0 {
+            // What encrypts may have left this store, and the list of the next one may take long.
+            inner.switch_wanted.notify_one();
+        }
     }
 
     /// Only the first store encrypts: a token behind it that does not answer must not keep it from that.
@@ -91,7 +114,11 @@ impl Keeper<'_> {
         }
         let reason = match read {
             Ok(Ok(mark)) => {
-                state.mark = Mark::Read(mark);
+                // What the switch has written, or is writing, and not reported is no mark.
+                let is_ahead = mark.is_some() && mark == state.written_ahead;
+                if !is_ahead || state.mark == Mark::Unread {
+                    state.mark = Mark::Read(mark);
+                }
                 return;
             }
             Ok(Err(error)) => chain(&error),
@@ -102,13 +129,5 @@ impl Keeper<'_> {
         if state.set_absent(refusal) {
             tracing::error!(error = reason, "nothing is encrypted before this is mended");
         }
-    }
-
-    /// Callers that ask for listings again and again share one, and get it at most twice a second.
-    pub(super) async fn wait_for_listing_gap(&self) {
-        let since = self
-            .listed
-            .map(|listed| self.inner.clock.boottime().saturating_sub(listed));
-        tokio::time::sleep(since.map_or(Duration::ZERO, |since| LISTING_GAP.saturating_sub(since))).await;
     }
 }

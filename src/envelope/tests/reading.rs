@@ -146,9 +146,11 @@ async fn a_data_key_enters_the_cache_only_after_a_payload_opened_under_it() {
     fake.take_calls();
     assert_eq!(kind(&node, &bad).await, Some(ErrorKind::InvalidArgument));
     assert_eq!(kind(&node, &bad).await, Some(ErrorKind::InvalidArgument));
+    let cached = || node.envelope.0.lock().cache.len();
+    let before = cached();
     assert_eq!(fake.take_calls().unwrap, 2, "not cached");
     assert!(node.reads(&good).await && node.reads(&good).await);
-    assert_eq!(fake.take_calls().unwrap, 1);
+    assert_eq!((cached(), fake.take_calls().unwrap), (before + 1, 0));
 }
 
 #[tokio::test(start_paused = true)]

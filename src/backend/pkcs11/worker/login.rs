@@ -17,6 +17,7 @@ use crate::backend::pkcs11::worker::module::TokenInfo;
 use crate::backend::pkcs11::worker::pin_record::PinRecord;
 use crate::backend::pkcs11::worker::pin_record::PinRecordError;
 use crate::backend::pkcs11::worker::pin_record::PinStanding;
+use crate::backend::pkcs11::worker::pin_record::begun::Turn;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backend::pkcs11::worker::return_value::ReturnValue;
@@ -127,32 +128,31 @@ impl Attempt<'_> {
         let mut pin = read()?;
         let token = (self.flags)()?;
         let mut standing = self.standing(&token, &pin)?;
-        if standing.is_untried() && self.assignment.role == Role::Daemon {
-            let why = "before it tries a PIN that has not worked on this token yet";
-            (self.wait)(patience(), why);
-            // Another node may have spent a try meanwhile, and somebody may have corrected the PIN.
+        let mut turn = None;
+        if standing.is_untried() {
+            if self.assignment.role == Role::Daemon {
+                let why = "before it tries a PIN that has not worked on this token yet";
+                (self.wait)(patience(), why);
+            }
+            turn = self.turn(&token, source)?;
+            // Another node or process may have spent a try meanwhile, and somebody may have corrected the PIN.
             pin = read()?;
             standing = self.standing(&token, &pin)?;
         }
         check_flags(&(self.flags)()?, standing)?;
+        // Before the token sees it: whatever ends this process then, the next one knows of this try.
+        if standing.is_untried() {
+            standing = self.begin(&token, &pin, source)?;
+        }
         match standing {
             PinStanding::Rejected => return Err(self.rejected_before(source)),
             PinStanding::Unanswered => return Err(self.never_answered(source)),
             PinStanding::New | PinStanding::Corrected | PinStanding::Worked => {}
         }
-        // Before the token sees it: whatever ends this process then, the next one knows of this try.
-        if standing.is_untried()
-            && let Some(records) = self.records
-            && let Err(error) = self.remember(|| records.note_begun(&token.name(), &pin))
-        {
-            let reason = chain(&error);
-            return Err(Problem::outage(format!(
-                "the PIN from {source} is not tried, since it could not be remembered if it is rejected: {reason}"
-            )));
-        }
         let secret = RawAuthPin::new(Box::new(pin.bytes.expose().to_vec()));
         let outcome = session.login_with_raw(user, &secret).map_err(TokenError::from);
         self.write_down(&token, &pin, &outcome);
+        drop(turn);
         match outcome {
             Err(error) if error.cure() == Cure::Pin => {
                 let reason = format!(
@@ -179,6 +179,39 @@ impl Attempt<'_> {
             }
             Err(error) => Err(Problem::outage(chain(&error))),
         }
+    }
+
+    /// Waits for the logins of other processes with a PIN that has not worked on this token: eight commands with one wrong
+    /// PIN spend one try of it, and with the right one they all log in.
+    fn turn(&self, token: &TokenInfo, source: &PinSource) -> Result<Option<Turn>, Problem> {
+        let Some(records) = self.records else {
+            return Ok(None);
+        };
+        // A login that takes longer is ended by whoever started its process.
+        let longest = self.assignment.options.call_timeout.saturating_add(LONGEST_MEMORY);
+        (self.busy)(longest);
+        let turn = records.turn(&token.name(), longest);
+        (self.busy)(Duration::ZERO);
+        match turn {
+            Ok(Some(turn)) => Ok(Some(turn)),
+            Ok(None) => Err(Problem::outage(format!(
+                "the PIN from {source} is not tried: for {} s another process has been logging in to the token {} with a \
+                 PIN that has not worked there yet, and the outcome tells whether this one may be tried; wait until that \
+                 process has ended, and try again",
+                longest.as_secs(),
+                token.name()
+            ))),
+            Err(error) => Err(not_remembered(source, &error)),
+        }
+    }
+
+    /// Asks whether a PIN that has not worked may be tried, and counts the login if so.
+    fn begin(&self, token: &TokenInfo, pin: &Pin, source: &PinSource) -> Result<PinStanding, Problem> {
+        let Some(records) = self.records else {
+            return Ok(PinStanding::New);
+        };
+        let begun = self.remember(|| records.begin(&token.name(), pin));
+        begun.map_err(|error| not_remembered(source, &error))
     }
 
     fn rejected_before(&self, source: &PinSource) -> Problem {
@@ -256,6 +289,13 @@ impl Attempt<'_> {
         let reason = chain(error);
         (self.warn)(format!("what became of the PIN could not be written down: {reason}"));
     }
+}
+
+fn not_remembered(source: &PinSource, error: &PinRecordError) -> Problem {
+    Problem::outage(format!(
+        "the PIN from {source} is not tried, since it could not be remembered if it is rejected: {}",
+        chain(error)
+    ))
 }
 
 /// A random part of [`LONGEST_PATIENCE`]; the whole of it where there is no randomness.

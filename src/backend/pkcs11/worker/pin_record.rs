@@ -7,7 +7,7 @@
 //!
 //! The daemon and a command with a PIN of its own (`admin:`) write into one file, so every token has room for a few.
 
-mod begun;
+pub(super) mod begun;
 mod content;
 
 use std::path::Path;
@@ -133,32 +133,35 @@ impl PinRecord {
         &self.path
     }
 
-    /// What is known of a PIN. Takes a few hundred milliseconds when the PIN's source has changed and the token is
-    /// known, none otherwise.
+    /// What is known of a PIN; [`begin`](Self::begin) decides whether it is tried. Takes a few hundred milliseconds when
+    /// the PIN's source has changed and the token is known, none otherwise.
     ///
     /// # Errors
     /// The file can't be read or is damaged. That is never "new": the next try could be the one that locks the token.
     pub(in crate::backend::pkcs11) fn standing(&self, token: &str, pin: &Pin) -> Result<PinStanding, PinRecordError> {
-        let content = self.read()?;
+        Ok(self.judge(&self.read()?, token, pin))
+    }
+
+    fn judge(&self, content: &Content, token: &str, pin: &Pin) -> PinStanding {
         let Some(line) = content.line(token) else {
-            return Ok(PinStanding::New);
+            return PinStanding::New;
         };
         // What was rejected stays rejected, whatever else stands there.
         if line.rejected.iter().any(|rejected| rejected.stamp == pin.stamp) {
-            return Ok(PinStanding::Rejected);
+            return PinStanding::Rejected;
         }
         if line.worked.iter().any(|worked| worked.stamp == pin.stamp) {
-            return Ok(PinStanding::Worked);
+            return PinStanding::Worked;
         }
         if line
             .begun
             .iter()
             .any(|begun| begun.stamp == pin.stamp && begun.is_enough())
         {
-            return Ok(PinStanding::Unanswered);
+            return PinStanding::Unanswered;
         }
         let hash = self.hash(&line.salt, pin);
-        Ok(if line.rejected.iter().any(|rejected| is_of(rejected, &hash)) {
+        if line.rejected.iter().any(|rejected| is_of(rejected, &hash)) {
             PinStanding::Rejected
         } else if line.worked.iter().any(|worked| worked.bits == first_bits(&hash)) {
             PinStanding::Worked
@@ -172,7 +175,7 @@ impl PinRecord {
             PinStanding::New
         } else {
             PinStanding::Corrected
-        })
+        }
     }
 
     /// Notes that the token has taken a PIN. On disk before this returns; writes nothing that stands there already.

@@ -1,5 +1,7 @@
 //! What the memory of PINs promises.
 
+mod begun;
+
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -122,70 +124,6 @@ fn the_last_judgement_counts() {
     ] {
         note(&record, "kube", &pin).unwrap();
         assert_eq!(record.standing("kube", &pin).unwrap(), standing);
-    }
-}
-
-#[test]
-fn two_logins_without_an_outcome_are_all_until_the_source_is_touched() {
-    let (_state, record) = record_of_kube();
-    for _ in 0..2 {
-        assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::New);
-        record.note_begun("kube", &pin("1234", 1)).unwrap();
-    }
-    let unanswered = PinStanding::Unanswered;
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), unanswered);
-    assert_eq!(
-        without_hashes(&record).standing("kube", &pin("1234", 1)).unwrap(),
-        unanswered
-    );
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::New);
-    // A credential is written anew at each start, and still the same.
-    assert_eq!(record.standing("kube", &credential("1234", 3)).unwrap(), unanswered);
-    assert_eq!(
-        record.standing("kube", &credential("4321", 4)).unwrap(),
-        PinStanding::New
-    );
-    // It was the right one.
-    record.note_worked("kube", &pin("1234", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::Worked);
-}
-
-#[test]
-fn a_credentials_logins_are_counted_over_restarts() {
-    let (_state, record) = record();
-    for start in 0..2 {
-        assert_eq!(
-            record.standing("kube", &credential("1234", start)).unwrap(),
-            PinStanding::New
-        );
-        record.note_begun("kube", &credential("1234", start)).unwrap();
-    }
-    assert_eq!(
-        record.standing("kube", &credential("1234", 2)).unwrap(),
-        PinStanding::Unanswered
-    );
-}
-
-#[test]
-fn an_outcome_ends_the_count_and_what_is_no_judgement_takes_one_back() {
-    let (_state, record) = record();
-    let pin = pin("1234", 1);
-    for (note, standing) in [
-        (PinRecord::note_worked as fn(&_, &_, &_) -> _, PinStanding::Worked),
-        (PinRecord::note_locked, PinStanding::Rejected),
-        (PinRecord::note_rejected, PinStanding::Rejected),
-    ] {
-        record.note_begun("kube", &pin).unwrap();
-        record.note_begun("kube", &pin).unwrap();
-        note(&record, "kube", &pin).unwrap();
-        assert_eq!(record.standing("kube", &pin).unwrap(), standing);
-        assert!(record.read().unwrap().line("kube").unwrap().begun.is_empty());
-    }
-    for _ in 0..5 {
-        record.note_begun("other", &pin).unwrap();
-        record.note_not_judged("other", &pin).unwrap();
-        record.note_not_judged("other", &pin).unwrap();
-        assert_eq!(record.standing("other", &pin).unwrap(), PinStanding::New);
     }
 }
 

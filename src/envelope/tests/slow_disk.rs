@@ -1,0 +1,192 @@
+//! A switch whose mark takes long to be written down, and what happens to the version meanwhile.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::crypto::suite::Suite;
+use crate::root_key::Wrapped;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::fake::id;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+
+/// A store that permits no wrap under version 2 while it is told so.
+#[derive(Debug)]
+struct Strict {
+    fake: Arc<Fake>,
+    refuses: std::sync::atomic::AtomicBool,
+}
+
+impl Strict {
+    fn new(fake: &Arc<Fake>) -> Arc<Self> {
+        Arc::new(Self {
+            fake: fake.clone(),
+            refuses: false.into(),
+        })
+    }
+
+    fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl RootKey for Strict {
+    async fn discover(&self) -> Result<Vec<Version>, Error> {
+        self.fake.discover().await
+    }
+
+    async fn wrap(&self, of: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
+        if self.refuses.load(Ordering::Relaxed) && *of == id(2) {
+            return Err(Error::new(Kind::Refusal, "version 2 permits no wrap"));
+        }
+        self.fake.wrap(of, data_key, patience).await
+    }
+
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
+        self.fake.unwrap(id, wrapped, patience).await
+    }
+}
+
+/// How long the disk takes for a job, in milliseconds.
+type Pace = Arc<AtomicU64>;
+
+async fn start(store: &Arc<Strict>, state: &Arc<TempDir>, pace: &Pace) -> Node {
+    let clock = Clock::turned(Timestamp::from_unix(START));
+    let pace = pace.clone();
+    let disk = FileThread::turned(move || Duration::from_millis(pace.load(Ordering::Relaxed)));
+    let stores = vec![Arc::clone(store) as Arc<dyn RootKey>];
+    Node::start_on(stores, state, Policy::default(), clock, disk).await
+}
+
+/// A node that encrypts under version 1 and has begun to write down version 2, which takes so many milliseconds.
+async fn writing(takes: u64) -> (Arc<Strict>, Arc<TempDir>, Pace, Node) {
+    let fake = one_version();
+    fake.set(2, active_from(START + 10));
+    let (strict, state, pace) = (Strict::new(&fake), state(), Pace::default());
+    let node = start(&strict, &state, &pace).await;
+    sleep(5).await;
+    pace.store(takes, Ordering::Relaxed);
+    sleep(6).await;
+    assert_eq!(
+        node.envelope.0.lock().written_ahead,
+        Some(mark_of(2)),
+        "the write has begun"
+    );
+    assert_eq!(node.envelope.status().unwrap(), id(1));
+    (strict, state, pace, node)
+}
+
+/// Makes the keeper want data keys of another suite, so that it wraps under every version.
+fn want_data_keys(node: &Node) {
+    node.envelope.set_policy(Policy {
+        suite: Suite::A256CbcHs512,
+        ..Policy::default()
+    });
+}
+
+fn mark_of(number: u16) -> HighWater {
+    HighWater {
+        number: number.try_into().unwrap(),
+        id: id(u8::try_from(number).unwrap()),
+    }
+}
+
+fn mark(state: &TempDir) -> Option<HighWater> {
+    HighWaterFile::of(state.path())
+        .read(&"store-0".parse().unwrap())
+        .unwrap()
+}
+
+/// For so long, what Status reports encrypts.
+async fn agree_for(node: &Node, seconds: u64, expected: u8) {
+    for _ in 0..seconds * 10 {
+        assert_eq!(node.envelope.status().unwrap(), id(expected));
+        assert_eq!(node.encrypt().await.unwrap().key_id, id(expected));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_refused_while_it_is_written_down_does_not_become_primary() {
+    let (strict, state, pace, node) = writing(3500).await;
+    strict.refuse(true);
+    want_data_keys(&node);
+    agree_for(&node, 10, 1).await;
+    assert_eq!(mark(&state), Some(mark_of(1)), "what was not reported is no mark");
+    drop(node);
+    let restarted = start(&strict, &state, &pace).await;
+    sleep(10).await;
+    agree_for(&restarted, 1, 1).await;
+    // It is primary as soon as it is permitted.
+    strict.refuse(false);
+    sleep(70).await;
+    agree_for(&restarted, 1, 2).await;
+    assert_eq!(mark(&state), Some(mark_of(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_leaves_the_store_while_it_is_written_down_does_not_become_primary() {
+    let (strict, state, pace, node) = writing(3500).await;
+    strict.fake.remove(2);
+    node.envelope.refresh();
+    agree_for(&node, 10, 1).await;
+    assert_eq!(mark(&state), Some(mark_of(1)));
+    drop(node);
+    let restarted = start(&strict, &state, &pace).await;
+    sleep(10).await;
+    agree_for(&restarted, 1, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_gets_a_later_date_while_it_is_written_down_encrypts_from_that_date_on() {
+    let (strict, state, _pace, node) = writing(3500).await;
+    strict.fake.set(2, active_from(START + 100));
+    node.envelope.refresh();
+    agree_for(&node, 80, 1).await;
+    assert_eq!(mark(&state), Some(mark_of(1)));
+    sleep(20).await;
+    agree_for(&node, 1, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_stays_good_while_it_is_written_down_becomes_primary() {
+    let (_strict, state, _pace, node) = writing(3500).await;
+    want_data_keys(&node);
+    sleep(4).await;
+    agree_for(&node, 5, 2).await;
+    assert_eq!(mark(&state), Some(mark_of(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_version_that_leaves_the_store_while_it_is_written_down_is_nowhere_called_reported() {
+    let (strict, state, pace) = (Strict::new(&one_version()), state(), Pace::default());
+    pace.store(3500, Ordering::Relaxed);
+    let node = start(&strict, &state, &pace).await;
+    while node.envelope.0.lock().written_ahead.is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The keeper lists again at once while no version encrypts.
+    strict.fake.remove(1);
+    sleep(30).await;
+    let refusal = node.envelope.status().unwrap_err().to_string();
+    assert!(refusal.contains("keys create"), "{refusal}");
+    assert_eq!(mark(&state), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_lands_after_the_switch_has_given_up_on_the_disk_is_taken_back() {
+    let (strict, state, pace, node) = writing(12_000).await;
+    pace.store(0, Ordering::Relaxed);
+    strict.refuse(true);
+    want_data_keys(&node);
+    agree_for(&node, 20, 1).await;
+    assert_eq!(mark(&state), Some(mark_of(1)));
+}
