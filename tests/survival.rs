@@ -28,6 +28,8 @@ mod missing;
 #[path = "token/node.rs"]
 #[expect(dead_code, reason = "the tests of commands need more of it")]
 mod node;
+#[path = "survival/objects.rs"]
+mod objects;
 #[path = "survival/pin.rs"]
 mod pin;
 #[path = "token/processes.rs"]

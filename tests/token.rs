@@ -14,6 +14,8 @@ mod look;
 #[path = "token/node.rs"]
 #[expect(dead_code, reason = "the tests of survival need more of it")]
 mod node;
+#[path = "token/planted.rs"]
+mod planted;
 #[path = "daemon/run.rs"]
 #[expect(dead_code, reason = "the tests of keyrings need more of it")]
 mod run;

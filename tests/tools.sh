@@ -77,15 +77,15 @@ need_python() {
     "$PYTHON" -c 'import cryptography' || die "python3-cryptography is installed, but $PYTHON cannot import it"
 }
 
-# Installs SoftHSM, the token of the tests: the module that they load, and the program that makes tokens.
+# Installs SoftHSM, the token of the tests, with the program that makes tokens, and pkcs11-tool, which needs no PIN.
 need_softhsm() {
     local module
     # The same places as in tests/token_shim.
     for module in "${DEKHAND_SHIM_MODULE:-}" /usr/lib/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so \
         /usr/lib64/softhsm/libsofthsm2.so /usr/local/lib/softhsm/libsofthsm2.so; do
-        [[ ! -f $module ]] || ! command -v softhsm2-util >/dev/null || return 0
+        [[ ! -f $module ]] || ! command -v softhsm2-util >/dev/null || ! command -v pkcs11-tool >/dev/null || return 0
     done
-    install_packages softhsm2
+    install_packages softhsm2 opensc
 }
 
 # Installs patch, with which the simulation plants its defects.

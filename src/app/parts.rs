@@ -11,6 +11,7 @@ use crate::backend::keyring::Keyring;
 use crate::backend::pkcs11::Pkcs11;
 use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -25,6 +26,7 @@ use crate::kms;
 use crate::listener::Listener;
 use crate::root_key::RootKey;
 use crate::root_key::high_water::HighWaterFile;
+use crate::root_key::name::RootKeyName;
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
 
@@ -62,6 +64,7 @@ impl Parts {
             spawner,
             metrics: &metrics,
             tokens_stopped: Vec::new(),
+            notices: Vec::new(),
         };
         let entries = config.root_keys.iter();
         let envelope = Envelope::new(envelope::Parts {
@@ -73,9 +76,10 @@ impl Parts {
             clock: clock.clone(),
             metrics: metrics.clone(),
         });
-        let tokens_stopped = stores.tokens_stopped;
+        let (tokens_stopped, notices) = (stores.tokens_stopped, stores.notices);
         let health = Health::new(clock);
         require_readiness(&health, &listener, &envelope);
+        show_notices(&health, notices);
         let http = config
             .http
             .map(|address| Http::start(address, health.clone(), metrics.clone()));
@@ -112,6 +116,17 @@ fn require_readiness(health: &Health, listener: &Listener, envelope: &Envelope) 
     health.require("root-key", move || envelope.health().map_err(|error| error.to_string()));
 }
 
+/// What the tokens hold that does not count, or only for now, stands beside the checks. It makes nobody unready.
+fn show_notices(health: &Health, notices: Vec<(RootKeyName, Notices)>) {
+    if notices.is_empty() {
+        return;
+    }
+    health.require("token-keys", move || {
+        let line = |(name, notices): &(RootKeyName, Notices)| format!("{name}: {}", notices.last().line());
+        Ok(notices.iter().map(line).collect::<Vec<_>>().join("; "))
+    });
+}
+
 /// Where the root keys live.
 struct Stores<'a> {
     config: &'a Config,
@@ -119,6 +134,7 @@ struct Stores<'a> {
     spawner: Option<&'a Spawner>,
     metrics: &'a Metrics,
     tokens_stopped: Vec<Stopped>,
+    notices: Vec<(RootKeyName, Notices)>,
 }
 
 impl Stores<'_> {
@@ -138,6 +154,7 @@ impl Stores<'_> {
                 };
                 let token = Pkcs11::start(spawner.clone(), assignment, self.metrics.clone());
                 self.tokens_stopped.push(Box::pin(token.stopped()));
+                self.notices.push((name.clone(), token.notices()));
                 Arc::new(token)
             }
         };

@@ -5,9 +5,11 @@ pub mod assignment;
 pub mod ceremony;
 mod label;
 pub mod look;
+pub mod notices;
 pub mod options;
 mod own_process;
 pub mod pin;
+pub mod proof_record;
 mod protocol;
 pub mod report;
 pub mod spawner;
@@ -24,6 +26,8 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 
 use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::notices::Noted;
+use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::Spawner;
@@ -47,6 +51,7 @@ pub struct Pkcs11 {
     /// The list that is being made, if one is: it takes long where a token holds thousands of keys, and goes on for the
     /// next who asks when who asked has given up. Ends with this.
     listing: tokio::sync::Mutex<JoinSet<Result<Outcome, Error>>>,
+    notices: Notices,
 }
 
 impl Pkcs11 {
@@ -60,7 +65,13 @@ impl Pkcs11 {
             supervisor,
             listed: Mutex::default(),
             listing: tokio::sync::Mutex::default(),
+            notices: Notices::default(),
         }
+    }
+
+    /// What operators should know of the token's objects, as of the last list.
+    pub fn notices(&self) -> Notices {
+        self.notices.clone()
     }
 
     /// Returns when no call can be made any more, since the task that makes them has panicked.
@@ -90,7 +101,8 @@ impl RootKey for Pkcs11 {
             Some(Ok(listed)) => listed?,
             Some(Err(_)) | None => return Err(unasked()),
         };
-        let versions = versions(listed)?;
+        let (versions, noted) = listed_versions(listed)?;
+        self.notices.replace(noted);
         self.listed().clone_from(&versions);
         Ok(versions)
     }
@@ -124,8 +136,13 @@ impl RootKey for Pkcs11 {
 }
 
 fn versions(outcome: Outcome) -> Result<Vec<Version>, Error> {
+    listed_versions(outcome).map(|(versions, _)| versions)
+}
+
+fn listed_versions(outcome: Outcome) -> Result<(Vec<Version>, Noted), Error> {
     match outcome {
-        Outcome::Versions(versions) => Ok(versions),
+        Outcome::Versions(versions) => Ok((versions, Noted::default())),
+        Outcome::Listed(versions, noted) => Ok((versions, noted)),
         _ => Err(unasked()),
     }
 }

@@ -62,6 +62,7 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         tokens: &workers,
     };
     let outcome = execute(command, &targets, &mut console);
+    tokens::warn_of_keys(&workers.noted(), console.out);
     workers.end();
     Ok(outcome?)
 }

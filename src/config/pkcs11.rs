@@ -117,9 +117,21 @@ pub(super) fn options(section: Pkcs11Section) -> Result<Pkcs11Options, RefusedWi
         mechanism: mechanism.map_or(default.mechanism, |Word(mechanism)| mechanism),
         environment: environment.map_or(Ok(default.environment), variables)?,
         versions: versions.map_or(Ok(default.versions), listed_versions)?,
-        private: private.map_or(default.private, |Flag(private)| private),
+        private: is_private(login, private)?,
         exportable: exportable.map_or(default.exportable, |Flag(exportable)| exportable),
     })
+}
+
+/// Without a login a token shows no private objects.
+fn is_private(login: Login, private: Option<Flag>) -> Result<bool, RefusedWithin> {
+    match (login, private) {
+        (Login::None, Some(Flag(true))) => {
+            let refusal = Refusal::new("`login: none` shows no private objects");
+            Err((".private".to_owned(), refusal.hint("leave `private` out, or log in")))
+        }
+        (Login::None, _) => Ok(false),
+        (_, private) => Ok(private.is_none_or(|Flag(private)| private)),
+    }
 }
 
 fn check_pins(login: Login, pin: Option<&PinSource>, admin_pin: Option<&PinSource>) -> Result<(), RefusedWithin> {

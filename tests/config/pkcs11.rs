@@ -389,3 +389,22 @@ fn two_root_keys_share_a_token_but_no_key() {
     let config = list(&[entry("a", "t", ""), entry("b", "t", "")]).unwrap();
     assert_eq!(options(&config, 0).module, Path::new("/m"));
 }
+
+#[test]
+fn without_a_login_there_are_no_private_keys() {
+    let read = |more: &str| parse(file_with(&format!("module: /m.so, token: kube, {more}")));
+    for (more, private) in [
+        ("pin: {file: /p}", true),
+        ("pin: {file: /p}, private: false", false),
+        ("login: protected-path", true),
+        ("login: none", false),
+        ("login: none, private: false", false),
+    ] {
+        assert_eq!(options(&read(more).unwrap(), 0).private, private, "{more}");
+    }
+    let refused = read("login: none, private: true").unwrap_err().to_string();
+    assert!(
+        refused.contains("private") && refused.contains("`login: none`"),
+        "{refused}"
+    );
+}

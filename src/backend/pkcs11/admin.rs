@@ -4,6 +4,8 @@ use async_trait::async_trait;
 
 use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::label::rounded;
+use crate::backend::pkcs11::listed_versions;
+use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::report::KeyReport;
@@ -27,6 +29,7 @@ use crate::telemetry::metrics::Metrics;
 pub struct TokenAdmin {
     supervisor: Supervisor,
     clock: Clock,
+    notices: Notices,
 }
 
 impl TokenAdmin {
@@ -34,7 +37,17 @@ impl TokenAdmin {
     pub fn start(spawner: Spawner, assignment: Assignment, clock: Clock) -> Self {
         // A command shows no metrics.
         let supervisor = Supervisor::start(spawner, assignment, Metrics::new());
-        Self { supervisor, clock }
+        let notices = Notices::default();
+        Self {
+            supervisor,
+            clock,
+            notices,
+        }
+    }
+
+    /// What operators should know of the token's objects, as of the last list.
+    pub fn notices(&self) -> Notices {
+        self.notices.clone()
     }
 
     /// What the token says of a version's key.
@@ -78,7 +91,9 @@ pub(super) fn report<R: serde::de::DeserializeOwned>(outcome: Outcome) -> Result
 impl Admin for TokenAdmin {
     async fn versions(&self) -> Result<Vec<Version>, Error> {
         let expected = Vec::new();
-        versions(self.supervisor.call(Call::Find { expected }).await?)
+        let (versions, noted) = listed_versions(self.supervisor.call(Call::Find { expected }).await?)?;
+        self.notices.replace(noted);
+        Ok(versions)
     }
 
     async fn generate(&self, number: Number, state: State) -> Result<Version, Error> {

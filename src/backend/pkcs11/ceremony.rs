@@ -40,12 +40,18 @@ pub fn template(options: &Pkcs11Options, id: &KeyId, label: &str) -> Vec<String>
 
 /// An example: the command of `pkcs11-tool` that generates such a key, and what is to be looked at behind it.
 pub fn example(options: &Pkcs11Options, id: &KeyId, label: &str) -> Vec<String> {
-    vec![
+    let private = options.private.then(|| {
+        "# without --private it makes a public key, which does not count: anybody could make one without the PIN"
+            .to_owned()
+    });
+    let mut lines = vec![
         command(options, id, label),
         "# it leaves CKA_WRAP and CKA_UNWRAP to the token, and SoftHSM for one makes them true; whoever may use such a"
             .to_owned(),
         "# key can take other keys out of the token: see what --list-objects says of its usage".to_owned(),
-    ]
+    ];
+    lines.extend(private);
+    lines
 }
 
 fn line(attribute: &Attribute) -> String {

@@ -2,6 +2,7 @@
 
 use crate::backend::pkcs11::admin::report;
 use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::report::MechanismReport;
@@ -29,13 +30,13 @@ pub async fn describe(spawner: &Spawner, assignment: Assignment) -> Result<Token
     report(look(spawner, assignment, Call::Describe).await?)
 }
 
-/// The versions of the assignment's root key.
+/// The versions of the assignment's root key, and what an operator should know of the token's objects.
 ///
 /// # Errors
 /// Login fails, or the token can't be read.
-pub async fn versions(spawner: &Spawner, assignment: Assignment) -> Result<Vec<Version>, Error> {
+pub async fn versions(spawner: &Spawner, assignment: Assignment) -> Result<(Vec<Version>, Noted), Error> {
     let expected = Vec::new();
-    super::versions(look(spawner, assignment, Call::Find { expected }).await?)
+    super::listed_versions(look(spawner, assignment, Call::Find { expected }).await?)
 }
 
 /// What each wrap mechanism does with the key of a version, or with one that lives as long as its session.

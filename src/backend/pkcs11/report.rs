@@ -97,4 +97,29 @@ pub struct KeyReport {
     pub attributes: Vec<(String, Option<bool>)>,
     /// What is weaker than dekhand would have made it.
     pub warnings: Vec<String>,
+    /// Whether it is another key than the one that this node has used under its id.
+    pub another_key: bool,
+    /// Whether the token does nothing any more that could show which key it is.
+    pub unproven: bool,
+}
+
+impl KeyReport {
+    /// It is another key than before.
+    pub(in crate::backend::pkcs11) fn is_another(&mut self) {
+        self.another_key = true;
+        self.warnings.push(
+            "this is another key than the one that this node has used under its id: somebody has exchanged it, and the              daemon does not use it"
+                .to_owned(),
+        );
+    }
+
+    /// Nothing shows which key it is.
+    pub(in crate::backend::pkcs11) fn is_unproven(&mut self) {
+        self.unproven = true;
+        self.warnings.push(
+            "the token does none of the mechanisms any more by which this node could tell that this key is the one that it \
+             has used, and the daemon does not use it"
+                .to_owned(),
+        );
+    }
 }

@@ -4,6 +4,7 @@
 //! rungs of the `ladder` in between. What it works on is the `connection`: module, login and sessions.
 
 mod access;
+mod admission;
 mod attempt;
 mod attribute;
 mod calls;
@@ -24,6 +25,7 @@ pub(super) mod module;
 mod operation;
 mod pin_record;
 mod problem;
+mod proof;
 mod queue;
 pub(super) mod return_value;
 mod serve;

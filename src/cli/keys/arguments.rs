@@ -38,7 +38,7 @@ pub enum KeysCommand {
     Destroy(DestroyArgs),
     /// Make a version of a 32-byte key that another system made
     Import(ImportArgs),
-    /// Go on without a version that this node has reported and that the store has lost
+    /// Go on without a version that this node has reported and that the store has lost, or with another key under its id
     AcceptLoss(AcceptLossArgs),
 }
 
@@ -209,7 +209,7 @@ pub struct ImportArgs {
 /// `dekhand keys accept-loss`
 #[derive(Clone, Debug, Args)]
 pub struct AcceptLossArgs {
-    /// The id of the lost version
+    /// The id of the lost version, or of the one whose key was exchanged
     #[arg(value_name = "ID")]
     pub(super) id: KeyId,
     /// The name of what is lost, such as kube-root.v2; asked for on a terminal

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::backend::keyring::error::KeyringError;
+use crate::backend::pkcs11::proof_record::ProofRecordError;
 use crate::cli::keys::key_text::NotAKey;
 use crate::cli::keys::target::Target;
 use crate::files::FileError;
@@ -52,6 +53,9 @@ pub enum KeysError {
     /// The state directory failed.
     #[error(transparent)]
     HighWater(#[from] HighWaterError),
+    /// The same.
+    #[error(transparent)]
+    ProofRecord(#[from] ProofRecordError),
     /// What should be imported is no key.
     #[error(transparent)]
     NotAKey(#[from] NotAKey),
@@ -109,6 +113,7 @@ impl KeysError {
             | Self::Verify(_)
             | Self::Keyring(_)
             | Self::HighWater(_)
+            | Self::ProofRecord(_)
             | Self::NotAKey(_)
             | Self::File(_)
             | Self::Stdin(_)

@@ -11,6 +11,7 @@ use crate::cli::output::Format;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::confirmation;
 use crate::root_key::rotation::loss::accept_loss;
+use crate::root_key::rotation::loss::accept_other_key;
 use crate::root_key::rotation::loss::acceptable;
 use crate::root_key::version::Version;
 
@@ -22,7 +23,11 @@ pub(super) async fn accept(
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let store = target.open(Purpose::Look, console)?;
-    let lost = acceptable(target.recorded()?, &target.name, &versions(&store).await?, id)?;
+    let listed = versions(&store).await?;
+    if let Some(version) = exchanged(&store, &listed, id).await? {
+        return accept_exchange(target, &version, confirm, console);
+    }
+    let lost = acceptable(target.recorded()?, &target.name, &listed, id)?;
     console.out.talk(&format!(
         "{} (id {id}) is lost: what is stored under it stays unreadable, and this node may go back to an older version; \
          if a copy of the store may still be found, restore that instead",
@@ -33,6 +38,7 @@ pub(super) async fn accept(
     // Looked up again: the store may be back.
     let versions = versions(&store).await?;
     let lost = accept_loss(&target.high_water(), &target.name, &versions, id, given.as_deref())?;
+    target.proof_record().forget(&target.name, id)?;
     match console.out.format() {
         Format::Text => console
             .out
@@ -45,6 +51,49 @@ pub(super) async fn accept(
     console
         .out
         .talk("the daemon of this node goes on with what the store has; do the same on every node that lost it");
+    Ok(())
+}
+
+/// The version of this id, if the token holds another key under it than the one that this node has used, or nothing shows
+/// that it does not.
+async fn exchanged(store: &Opened, versions: &[Version], id: &KeyId) -> Result<Option<Version>, KeysError> {
+    let Some(version) = versions.iter().find(|version| version.id == *id) else {
+        return Ok(None);
+    };
+    let report = store.report(id).await.transpose()?;
+    let another = report.is_some_and(|report| report.another_key || report.unproven);
+    Ok(another.then(|| version.clone()))
+}
+
+/// The key that is there now is taken for the version from now on.
+fn accept_exchange(
+    target: &Target,
+    version: &Version,
+    confirm: Option<&str>,
+    console: &mut Console<'_>,
+) -> Result<(), KeysError> {
+    let Version { number, id, .. } = version;
+    console.out.talk(&format!(
+        "the key of {number} (id {id}) was exchanged: what is stored under the one of before stays unreadable, and this node \
+         encrypts under the one that the token holds now; if it was not you who exchanged it, somebody else may know that \
+         key: bring the right one back instead"
+    ));
+    let expected = confirmation(&target.name, *number);
+    let given = console.input.confirmed(confirm, &expected, console.out)?;
+    accept_other_key(&target.name, *number, given.as_deref())?;
+    target.proof_record().forget(&target.name, id)?;
+    match console.out.format() {
+        Format::Text => console
+            .out
+            .data(&format!("{}  {number} {id}  other key accepted", target.name)),
+        Format::Json => console.out.json(&json!({
+            "root_key": target.name,
+            "accepted": { "version": number.to_string(), "number": number, "id": id },
+        })),
+    }
+    console
+        .out
+        .talk("the daemon of this node goes on with the key that the token holds; do the same on every node");
     Ok(())
 }
 

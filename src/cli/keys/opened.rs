@@ -1,6 +1,7 @@
 //! A root key's store, as one command has opened it.
 
 use crate::backend::keyring::admin::KeyringAdmin;
+use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::report::KeyReport;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::tokens::TokenKeys;
@@ -41,6 +42,14 @@ impl Opened {
     /// Every version that the store holds now.
     pub(super) async fn versions(&self) -> Result<Vec<Version>, KeysError> {
         Ok(self.admin().versions().await?)
+    }
+
+    /// What the last list of versions was told with.
+    pub(super) fn noted(&self) -> Noted {
+        match self {
+            Self::Keyring(_) => Noted::default(),
+            Self::Token(token) => token.noted(),
+        }
     }
 
     /// What a token says of a version's key; nothing where there is no token.

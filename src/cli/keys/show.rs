@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::report::KeyReport;
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
@@ -46,6 +47,10 @@ pub(super) struct ShownKey {
     /// As PKCS#11 names them, without `CKA_`.
     attributes: BTreeMap<String, Option<bool>>,
     warnings: Vec<String>,
+    /// Whether it is another key than the one that this node has used under its id.
+    another_key: bool,
+    /// Whether the token does nothing any more that could show which key it is.
+    unproven: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +59,10 @@ struct ShownRootKey {
     backend: &'static str,
     shared: bool,
     versions: Vec<ShownVersion>,
+    /// Versions that count only because this node has used them before: their objects are public.
+    public: Vec<String>,
+    /// Objects of the token that do not count, and why.
+    left_out: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,12 +121,16 @@ impl From<KeyReport> for ShownKey {
             label,
             attributes,
             warnings,
+            another_key,
+            unproven,
         } = report;
         Self {
             key: Some(key),
             label: Some(label),
             attributes: attributes.into_iter().collect(),
             warnings,
+            another_key,
+            unproven,
         }
     }
 }
@@ -220,7 +233,10 @@ async fn root_key(target: &Target, console: &mut Console<'_>) -> Result<ShownRoo
             ..ShownVersion::new(version, primary.as_ref(), now)
         });
     }
+    let Noted { public, left_out } = store.noted();
     Ok(ShownRootKey {
+        public,
+        left_out,
         name: target.name.clone(),
         backend: target.backend(),
         shared: target.shared,
@@ -234,6 +250,9 @@ fn text(root_key: &ShownRootKey, target: &Target) -> String {
         backend,
         shared,
         versions,
+        // Warned of, as for every command.
+        public: _,
+        left_out: _,
     } = root_key;
     let whose = if *shared {
         "one for all nodes"

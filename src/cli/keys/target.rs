@@ -8,6 +8,7 @@ use crate::backend::keyring::Keyring;
 use crate::backend::keyring::admin::KeyringAdmin;
 use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::opened::Opened;
@@ -130,6 +131,11 @@ impl Target {
     /// Where this node keeps what it has reported.
     pub(super) fn high_water(&self) -> HighWaterFile {
         HighWaterFile::of(&self.state)
+    }
+
+    /// Where this node keeps by which keys it has used its versions.
+    pub(super) fn proof_record(&self) -> ProofRecord {
+        ProofRecord::of(&self.state)
     }
 
     /// What this node has reported.

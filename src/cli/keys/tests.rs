@@ -50,6 +50,8 @@ struct Line {
 struct Token {
     admin: Arc<FakeAdmin>,
     away: bool,
+    /// Whether every version's key was exchanged.
+    another: bool,
     roles: Mutex<Vec<Role>>,
 }
 
@@ -57,13 +59,17 @@ struct Token {
 struct Worker {
     admin: Arc<FakeAdmin>,
     away: bool,
+    another: bool,
 }
 
 impl Tokens for Token {
     fn keys(&self, _: &Target, _: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
         self.roles.lock().unwrap().push(role);
-        let (admin, away) = (self.admin.clone(), self.away);
-        Ok(Box::new(Worker { admin, away }))
+        Ok(Box::new(Worker {
+            admin: self.admin.clone(),
+            away: self.away,
+            another: self.another,
+        }))
     }
 
     fn root_key(&self, _: &Target, _: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error> {
@@ -82,6 +88,8 @@ impl TokenKeys for Worker {
             label: format!("kube-root.{number}"),
             attributes: vec![("SENSITIVE".to_owned(), Some(true)), ("LOCAL".to_owned(), None)],
             warnings: vec!["it is weak".to_owned()],
+            another_key: self.another,
+            unproven: false,
         })
     }
 }
@@ -166,6 +174,7 @@ impl Node {
             token: Token {
                 admin: Arc::new(FakeAdmin::with(versions)),
                 away: false,
+                another: false,
                 roles: Mutex::default(),
             },
             options: Pkcs11Options::new("/module.so".into(), "kube".parse().unwrap()),

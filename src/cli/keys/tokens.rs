@@ -3,6 +3,9 @@
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use async_trait::async_trait;
 
@@ -10,6 +13,8 @@ use crate::backend::pkcs11::Pkcs11;
 use crate::backend::pkcs11::admin::TokenAdmin;
 use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::notices::Noted;
+use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::backend::pkcs11::report::KeyReport;
 use crate::backend::pkcs11::spawner::Prints;
@@ -37,6 +42,13 @@ pub(in crate::cli) fn remember_pins(state: &Path, out: &mut Output) {
     }
 }
 
+/// Tells of the keys in a token that do not count, or only for now.
+pub(in crate::cli) fn warn_of_keys(Noted { public, left_out }: &Noted, out: &mut Output) {
+    for told in public.iter().chain(left_out) {
+        out.talk(&format!("warning: {told}"));
+    }
+}
+
 /// How commands reach tokens.
 pub trait Tokens: Debug {
     /// The versions of a root key in a token, for looking or for changing. To be called inside a runtime.
@@ -50,6 +62,11 @@ pub trait Tokens: Debug {
     /// # Errors
     /// There is no way to tokens.
     fn root_key(&self, target: &Target, options: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error>;
+
+    /// What the lists of versions so far were told with.
+    fn noted(&self) -> Noted {
+        Noted::default()
+    }
 }
 
 /// The versions of a root key in a token.
@@ -60,12 +77,21 @@ pub trait TokenKeys: Admin {
     /// # Errors
     /// It does not say, or has no such version.
     async fn attributes(&self, id: &KeyId) -> Result<KeyReport, Error>;
+
+    /// What the last list of versions was told with.
+    fn noted(&self) -> Noted {
+        Noted::default()
+    }
 }
 
 #[async_trait]
 impl TokenKeys for TokenAdmin {
     async fn attributes(&self, id: &KeyId) -> Result<KeyReport, Error> {
         Self::attributes(self, id).await
+    }
+
+    fn noted(&self) -> Noted {
+        self.notices().last()
     }
 }
 
@@ -75,6 +101,7 @@ pub struct Workers {
     /// None where no root key lives in a token.
     spawner: Option<Spawner>,
     memory: u64,
+    notices: Mutex<Vec<Notices>>,
 }
 
 impl Workers {
@@ -86,13 +113,20 @@ impl Workers {
     pub fn start(targets: &[Target], memory: u64) -> io::Result<Self> {
         let needed = targets.iter().any(|target| target.token().is_some());
         let spawner = needed.then(|| Spawner::start(Prints::ToStderr)).transpose()?;
-        Ok(Self { spawner, memory })
+        Ok(Self {
+            spawner,
+            memory,
+            notices: Mutex::default(),
+        })
     }
 
     /// For root keys none of which lives in a token.
     pub fn none() -> Self {
-        let (spawner, memory) = (None, 0);
-        Self { spawner, memory }
+        Self {
+            spawner: None,
+            memory: 0,
+            notices: Mutex::default(),
+        }
     }
 
     /// Waits until all that was started is gone.
@@ -100,6 +134,10 @@ impl Workers {
         if let Some(spawner) = &self.spawner {
             spawner.end();
         }
+    }
+
+    fn notices(&self) -> MutexGuard<'_, Vec<Notices>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn spawner(&self) -> Result<Spawner, Error> {
@@ -122,12 +160,28 @@ impl Tokens for Workers {
     fn keys(&self, target: &Target, options: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
         let assignment = self.assignment(target, options, role);
         let admin = TokenAdmin::start(self.spawner()?, assignment, Clock::system());
+        self.notices().push(admin.notices());
         Ok(Box::new(admin))
     }
 
     fn root_key(&self, target: &Target, options: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error> {
         let assignment = self.assignment(target, options, Role::Look);
         // A command shows no metrics.
-        Ok(Box::new(Pkcs11::start(self.spawner()?, assignment, Metrics::new())))
+        let root_key = Pkcs11::start(self.spawner()?, assignment, Metrics::new());
+        self.notices().push(root_key.notices());
+        Ok(Box::new(root_key))
+    }
+
+    fn noted(&self) -> Noted {
+        let mut all = Noted::default();
+        for Noted { public, left_out } in self.notices().iter().map(Notices::last) {
+            all.public.extend(public);
+            all.left_out.extend(left_out);
+        }
+        for told in [&mut all.public, &mut all.left_out] {
+            told.sort_unstable();
+            told.dedup();
+        }
+        all
     }
 }

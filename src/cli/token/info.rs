@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use crate::backend::pkcs11::look;
+use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::cli::keys::show::ShownVersion;
+use crate::cli::keys::tokens;
 use crate::cli::output::Format;
 use crate::cli::output::Output;
 use crate::cli::token::error::TokenError;
@@ -25,6 +27,10 @@ struct ShownInfo {
     versions: Option<Vec<ShownVersion>>,
     /// Why not.
     not_read: Option<String>,
+    /// Versions that count only because this node has used them before: their objects are public.
+    public: Vec<String>,
+    /// Objects of the token that do not count, and why.
+    left_out: Vec<String>,
 }
 
 /// One token, and the root key's versions in it as far as they can be read.
@@ -32,10 +38,12 @@ pub(super) async fn info(spawner: &Spawner, place: &Place, out: &mut Output) -> 
     let place = &place.with_token(spawner).await?;
     let mut report = look::describe(spawner, place.assignment.clone()).await?;
     let mechanisms = std::mem::take(&mut report.mechanisms);
-    let (versions, not_read) = match versions(spawner, place).await {
-        Ok(versions) => (Some(versions), None),
-        Err(reason) => (None, Some(reason)),
+    let (versions, noted, not_read) = match versions(spawner, place).await {
+        Ok((versions, noted)) => (Some(versions), noted, None),
+        Err(reason) => (None, Noted::default(), Some(reason)),
     };
+    tokens::warn_of_keys(&noted, out);
+    let Noted { public, left_out } = noted;
     let info = ShownInfo {
         module: place.module(),
         token: report.into(),
@@ -43,6 +51,8 @@ pub(super) async fn info(spawner: &Spawner, place: &Place, out: &mut Output) -> 
         root_key: place.root_key.clone(),
         versions,
         not_read,
+        public,
+        left_out,
     };
     match out.format() {
         Format::Json => out.json(&info),
@@ -51,7 +61,7 @@ pub(super) async fn info(spawner: &Spawner, place: &Place, out: &mut Output) -> 
     Ok(())
 }
 
-async fn versions(spawner: &Spawner, place: &Place) -> Result<Vec<ShownVersion>, String> {
+async fn versions(spawner: &Spawner, place: &Place) -> Result<(Vec<ShownVersion>, Noted), String> {
     if place.root_key.is_none() {
         return Err("--root-key names the root key whose versions are looked for".to_owned());
     }
@@ -59,11 +69,11 @@ async fn versions(spawner: &Spawner, place: &Place) -> Result<Vec<ShownVersion>,
         return Err("no PIN is given: --pin-file names a file with it".to_owned());
     }
     let versions = look::versions(spawner, place.assignment.clone()).await;
-    let versions = versions.map_err(|error| error.chain())?;
+    let (versions, noted) = versions.map_err(|error| error.chain())?;
     let now = Clock::system().now();
     let primary = primary(&versions, now).map(|version| &version.id);
     let shown = |version| ShownVersion::new(version, primary, now);
-    Ok(versions.iter().map(shown).collect())
+    Ok((versions.iter().map(shown).collect(), noted))
 }
 
 impl ShownInfo {
@@ -75,6 +85,9 @@ impl ShownInfo {
             root_key,
             versions,
             not_read,
+            // Warned of, as by every command.
+            public: _,
+            left_out: _,
         } = self;
         let mut text = format!("{module}\n{}", token.text());
         let listed = if mechanisms.is_empty() {

@@ -9,6 +9,7 @@ use crate::backend::pkcs11::options::MechanismChoice;
 use crate::backend::pkcs11::report::MechanismReport;
 use crate::backend::pkcs11::report::Verdict;
 use crate::backend::pkcs11::spawner::Spawner;
+use crate::cli::keys::tokens;
 use crate::cli::output::Format;
 use crate::cli::output::Output;
 use crate::cli::token::error::TokenError;
@@ -55,11 +56,12 @@ pub(super) async fn probe(spawner: &Spawner, place: &Place, out: &mut Output) ->
         }
     };
     let version = match place.root_key {
-        Some(_) => chosen(
-            look::versions(spawner, place.assignment.clone())
-                .await
-                .map_err(refused)?,
-        ),
+        Some(_) => {
+            let listed = look::versions(spawner, place.assignment.clone()).await;
+            let (versions, noted) = listed.map_err(refused)?;
+            tokens::warn_of_keys(&noted, out);
+            chosen(versions)
+        }
         None => None,
     };
     let id = version.as_ref().map(|version| version.id.clone());

@@ -7,6 +7,7 @@ use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::check_confirmation;
 use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::refusal::Refusal;
+use crate::root_key::version::Number;
 use crate::root_key::version::Version;
 
 /// What the loss of `id` would be, once it is confirmed. `versions` is what the store has.
@@ -47,6 +48,14 @@ pub fn accept_loss(
     check_confirmation(name, lost.number, confirmation)?;
     file.forget(name)?;
     Ok(lost)
+}
+
+/// Whether the operator has confirmed that another key than before is taken for a version.
+///
+/// # Errors
+/// It was not confirmed.
+pub fn accept_other_key(name: &RootKeyName, number: Number, confirmation: Option<&str>) -> Result<(), Refusal> {
+    check_confirmation(name, number, confirmation)
 }
 
 #[cfg(test)]

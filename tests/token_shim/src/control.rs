@@ -61,6 +61,12 @@ pub struct Control {
     pub no_tamper_detection: bool,
     /// `weak-template`.
     pub weak_template: bool,
+    /// `public-template`.
+    pub public_template: bool,
+    /// `search-ignores`.
+    pub ignored_in_searches: BTreeSet<CK_ATTRIBUTE_TYPE>,
+    /// `search-refuses`: with what.
+    pub refused_in_searches: Vec<(CK_ATTRIBUTE_TYPE, CK_RV)>,
     /// `refuse-attribute`.
     pub refused_attributes: Vec<RefusedAttribute>,
     /// `hide-attribute`.

@@ -54,6 +54,9 @@
 //! | `constant-iv` | AES-GCM under an IV of zeros, whatever the caller gives |
 //! | `no-tamper-detection` | AES-GCM with an IV of 12 bytes and KWP decrypt what was tampered with |
 //! | `weak-template` | makes keys that are not sensitive and extractable, whatever the template says |
+//! | `public-template` | makes public keys, whatever the template says |
+//! | `search-ignores CKA_X` | `C_FindObjectsInit` does not look at this attribute of its template |
+//! | `search-refuses CKA_X [VALUE]` | `C_FindObjectsInit` answers a template with it with VALUE, by default 0x12 |
 //! | `refuse-attribute CKA_X[=true] [VALUE]` | a template with it (and this value) answers VALUE, by default 0x12 |
 //! | `hide-attribute CKA_X` | `C_GetAttributeValue` knows no such attribute |
 //! | `serial TEXT`, `serial` | the serial number that the token gives, or an empty one |
@@ -77,6 +80,7 @@ mod mechanisms;
 mod message;
 mod module;
 mod objects;
+mod plant;
 mod real;
 mod sessions;
 mod shown;

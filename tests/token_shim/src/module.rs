@@ -99,7 +99,7 @@ functions! {
     C_SetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE,
         count: CK_ULONG) in session => objects::set_attributes;
     C_FindObjectsInit(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG) in session
-        => forward!(C_FindObjectsInit(a, b, c));
+        => objects::find_init;
     C_FindObjects(session: CK_SESSION_HANDLE, objects: *mut CK_OBJECT_HANDLE, most: CK_ULONG, count: *mut CK_ULONG)
         in session => objects::find;
     C_FindObjectsFinal(session: CK_SESSION_HANDLE) in session => forward!(C_FindObjectsFinal(a));

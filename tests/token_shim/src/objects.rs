@@ -10,6 +10,7 @@ use cryptoki_sys::CK_TRUE;
 use cryptoki_sys::CK_ULONG;
 use cryptoki_sys::CK_UNAVAILABLE_INFORMATION;
 use cryptoki_sys::CKA_EXTRACTABLE;
+use cryptoki_sys::CKA_PRIVATE;
 use cryptoki_sys::CKA_SENSITIVE;
 use cryptoki_sys::CKR_ATTRIBUTE_TYPE_INVALID;
 use cryptoki_sys::CKR_FUNCTION_NOT_SUPPORTED;
@@ -23,6 +24,20 @@ use crate::counts;
 use crate::mechanisms;
 use crate::real::real;
 use crate::sessions;
+
+pub(crate) unsafe fn find_init(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG) -> CK_RV {
+    let _inside = sessions::inside();
+    let control = control::current();
+    let template = attribute::template(template, count);
+    let refused = control.refused_in_searches.iter();
+    let mut refused = refused.filter(|(refused, _)| template.iter().any(|attribute| attribute.type_ == *refused));
+    if let Some((_, answer)) = refused.next() {
+        return *answer;
+    }
+    let mut own = template.to_vec();
+    own.retain(|attribute| !control.ignored_in_searches.contains(&attribute.type_));
+    real!(C_FindObjectsInit(session, own.as_mut_ptr(), own.len() as CK_ULONG))
+}
 
 pub(crate) unsafe fn find(
     session: CK_SESSION_HANDLE,
@@ -94,6 +109,11 @@ unsafe fn altered(control: &Control, template: &[CK_ATTRIBUTE]) -> Result<Vec<CK
             CKA_SENSITIVE => attribute.pValue = (&raw const NO).cast_mut().cast(),
             CKA_EXTRACTABLE => attribute.pValue = (&raw const YES).cast_mut().cast(),
             _ => {}
+        }
+    }
+    for attribute in own.iter_mut().filter(|_| control.public_template) {
+        if attribute.type_ == CKA_PRIVATE {
+            attribute.pValue = (&raw const NO).cast_mut().cast();
         }
     }
     Ok(own)

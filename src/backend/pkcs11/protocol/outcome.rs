@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::version;
 use crate::proto::token_worker as wire;
@@ -19,6 +20,8 @@ pub(in crate::backend::pkcs11) enum Outcome {
     Done,
     /// Versions, in order.
     Versions(Vec<Version>),
+    /// The same, with what an operator should know of the token's objects.
+    Listed(Vec<Version>, Noted),
     /// A wrapped data key.
     Wrapped(Wrapped),
     /// An unwrapped data key.
@@ -67,6 +70,11 @@ impl Answer {
             Ok(Outcome::Versions(versions)) => Wire::Versions(wire::Versions {
                 versions: versions.iter().map(version::to_wire).collect(),
             }),
+            Ok(Outcome::Listed(versions, Noted { public, left_out })) => Wire::Listed(wire::Listed {
+                versions: versions.iter().map(version::to_wire).collect(),
+                public: public.clone(),
+                left_out: left_out.clone(),
+            }),
             Ok(Outcome::Wrapped(Wrapped { mechanism, bytes })) => Wire::Wrapped(wire::Wrapped {
                 mechanism: mechanism.number().into(),
                 bytes: bytes.clone(),
@@ -110,6 +118,18 @@ impl Answer {
             Wire::Versions(versions) => {
                 let versions = versions.versions.into_iter().map(version::from_wire);
                 Ok(Outcome::Versions(versions.collect::<Result<_, _>>()?))
+            }
+            Wire::Listed(listed) => {
+                let wire::Listed {
+                    versions,
+                    public,
+                    left_out,
+                } = listed;
+                let versions = versions.into_iter().map(version::from_wire);
+                Ok(Outcome::Listed(
+                    versions.collect::<Result<_, _>>()?,
+                    Noted { public, left_out },
+                ))
             }
             Wire::Wrapped(wrapped) => Ok(Outcome::Wrapped(Wrapped {
                 mechanism: version::mechanism_from_wire(wrapped.mechanism)?,

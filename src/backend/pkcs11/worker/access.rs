@@ -35,6 +35,9 @@ impl Service {
         else {
             return Err(closed().into());
         };
+        if !token.finder().has_admission() {
+            token.finder().admit(self.admission()?);
+        }
         let mut place = token.seat(seat).ok_or_else(closed)?;
         let session = match place.take() {
             Some(session) => session,

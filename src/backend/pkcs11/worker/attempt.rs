@@ -12,10 +12,13 @@ use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::key_object::KeyObject;
 use crate::backend::pkcs11::worker::keys;
 use crate::backend::pkcs11::worker::mechanism;
 use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::proof::Shown;
+use crate::backend::pkcs11::worker::proof::Usable;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backend::pkcs11::worker::serve::AnotherTrial;
@@ -80,16 +83,25 @@ impl Service {
         Ok(match call {
             Call::Wrap { id, data_key } => Outcome::Wrapped(self.wrap(connection, token, session, id, data_key)?),
             Call::Unwrap { id, wrapped } => {
-                let key = token.finder().key(session, id)?;
+                let Usable { key, unrecorded } = self.usable_key(connection, token, session, id)?;
                 let data_key = mechanism::unwrap(module, session, &key, id, wrapped)?;
                 self.saw(Some(id.clone()));
+                if unrecorded {
+                    self.record_first_unwrap(connection, token, id, &key, (wrapped, &data_key));
+                }
                 self.canaries.keep(id, wrapped, &data_key);
                 Outcome::DataKey(data_key)
             }
             Call::Probe { id } => report(&self.probe(connection, token, session, id.as_ref())?)?,
             Call::Attributes { id } => {
                 let key = token.finder().key(session, id)?;
-                report(&keys::report::attributes(session, &key, options.exportable)?)?
+                let mut of_key = keys::report::attributes(session, &key, options.exportable)?;
+                match self.show(connection, token, session, id, &key)? {
+                    Shown::Proven | Shown::Unrecorded => {}
+                    Shown::Another => of_key.is_another(),
+                    Shown::NotDone => of_key.is_unproven(),
+                }
+                report(&of_key)?
             }
             Call::Generate { number, state } => {
                 Outcome::Versions(vec![keys::generate(session, options, root_key, *number, *state)?])
@@ -115,8 +127,7 @@ impl Service {
         })
     }
 
-    /// Wraps as the trial has shown to be right; the trial comes with the first wrap under a version, and again when
-    /// what it has shown is true no more: a token may change.
+    /// Wraps under a version whose key is the one that this node has used before. The first time here that is written down.
     pub(super) fn wrap(
         &self,
         connection: &Connection,
@@ -125,9 +136,28 @@ impl Service {
         id: &KeyId,
         data_key: &Key,
     ) -> Result<Wrapped, Problem> {
-        let module = connection.module();
-        let key = token.finder().key(session, id)?;
+        let Usable { key, unrecorded } = self.usable_key(connection, token, session, id)?;
         self.saw(Some(id.clone()));
+        let wrapped = self.wrap_as_tried(connection, token, session, (id, key), data_key)?;
+        if unrecorded {
+            self.record_first_wrap(connection, token, id, &key)?;
+        } else if self.lacks_proofs(id, wrapped.mechanism) {
+            self.record_other_mechanisms(connection, token, id, &key);
+        }
+        Ok(wrapped)
+    }
+
+    /// Wraps as the trial has shown to be right; the trial comes with the first wrap under a version, and again when
+    /// what it has shown is true no more: a token may change.
+    fn wrap_as_tried(
+        &self,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        (id, key): (&KeyId, KeyObject),
+        data_key: &Key,
+    ) -> Result<Wrapped, Problem> {
+        let module = connection.module();
         let now = self.clock.boottime();
         let settled = lock(&self.methods).get(id).copied();
         let is_due = |again: AnotherTrial| again.at <= now;

@@ -11,9 +11,11 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
 
 /// An attribute of bytes that may be there or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::backend::pkcs11) enum Bytes {
     /// The token does not have or tell it.
     None,
@@ -81,6 +83,31 @@ pub(in crate::backend::pkcs11) fn flag(
         | Attribute::Verify(flag)
         | Attribute::Wrap(flag) => Some(flag),
         _ => None,
+    }
+}
+
+/// Whether an object is a private one. What can't be read counts as public; a token in trouble says nothing.
+///
+/// # Errors
+/// The token is in trouble, or the object is gone.
+pub(in crate::backend::pkcs11) fn is_private(session: &Session, object: ObjectHandle) -> Result<bool, TokenError> {
+    let read = match length(session, object, AttributeType::Private) {
+        Ok(Some(length)) if length == size_of::<u8>() => value(session, object, AttributeType::Private),
+        Ok(_) => Ok(None),
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(read) => Ok(read == Some(Attribute::Private(true))),
+        Err(error)
+            if error.cure() == Cure::Nothing
+                || matches!(
+                    error.value(),
+                    Some(ReturnValue::ATTRIBUTE_SENSITIVE | ReturnValue::ATTRIBUTE_TYPE_INVALID)
+                ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 

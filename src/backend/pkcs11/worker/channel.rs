@@ -22,6 +22,7 @@ use crate::root_key::error::Kind;
 /// How much an event matters, as the daemon's log knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
+    Error = 1,
     Warn = 2,
     Info = 3,
     Debug = 4,

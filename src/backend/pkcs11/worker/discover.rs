@@ -47,6 +47,9 @@ impl Service {
         let since = Instant::now();
         let goes_on = self.signs(job.number, STRETCH);
         let calls = connection.module().calls();
+        if job.stretches.is_none() {
+            token.finder().admit(self.admission()?);
+        }
         let found = match token.finder().find(calls, session, job.number, &goes_on)? {
             Discovery::Underway { left } => return Ok(Progress::Underway { left }),
             Discovery::Found(found) => found,
@@ -58,8 +61,10 @@ impl Service {
             );
             self.outlet.say(Level::Warn, told);
         }
-        let versions = self.believe(token, found, expected)?;
-        Ok(Progress::Done(Outcome::Versions(versions)))
+        let found = self.believe(token, found, expected)?;
+        self.note_listed(token, &found);
+        let noted = self.noted(&found);
+        Ok(Progress::Done(Outcome::Listed(found.versions, noted)))
     }
 
     /// The same for a change: it has the session until it is done.
@@ -108,9 +113,9 @@ impl Service {
         self.queue.push(job);
     }
 
-    fn believe(&self, token: &OpenToken, found: Found, expected: &[KeyId]) -> Result<Vec<Version>, Problem> {
-        for warning in found.warnings {
-            self.outlet.say(Level::Warn, warning);
+    fn believe(&self, token: &OpenToken, found: Found, expected: &[KeyId]) -> Result<Found, Problem> {
+        for warning in &found.warnings {
+            self.outlet.say(Level::Warn, warning.clone());
         }
         let shows = |id: &KeyId| found.versions.iter().any(|version| version.id == *id);
         let mut missing: Vec<Option<KeyId>> = expected.iter().filter(|id| !shows(id)).cloned().map(Some).collect();
@@ -126,7 +131,7 @@ impl Service {
         // A command is a fresh worker each time, and its user looks twice.
         let believed = self.assignment.role != Role::Daemon && token.login() == Proof::Confirmed;
         if missing.is_empty() || believed {
-            return Ok(found.versions);
+            return Ok(found);
         }
         Err(TokenError::Incomplete(missing).into())
     }

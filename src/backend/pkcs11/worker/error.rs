@@ -46,6 +46,9 @@ pub(in crate::backend::pkcs11) enum TokenError {
     /// It can't be done with this key, token or configuration.
     #[error("{0}")]
     Refused(String),
+    /// The token failed when it was to show that a key is the one of before. It says nothing of what was to be done then.
+    #[error("the token could not show which key it holds: {0}")]
+    Unproven(Box<Self>),
 }
 
 impl TokenError {
@@ -61,6 +64,7 @@ impl TokenError {
     pub(in crate::backend::pkcs11) fn value(&self) -> Option<ReturnValue> {
         match self {
             Self::Call { value, .. } => Some(*value),
+            Self::Unproven(error) => error.value(),
             _ => None,
         }
     }
@@ -69,6 +73,7 @@ impl TokenError {
     pub(in crate::backend::pkcs11) fn cure(&self) -> Cure {
         match self {
             Self::Call { value, .. } => value.cure(),
+            Self::Unproven(error) => error.cure(),
             Self::Module(_) | Self::NoToken { .. } => Cure::Module,
             // A lost login finds nothing.
             Self::NotFound(_) | Self::Incomplete(_) => Cure::Login,

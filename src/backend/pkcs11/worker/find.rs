@@ -8,38 +8,41 @@
 //! A discovery goes in stretches, so that others have their turn in between. What it knows is locked only while nobody
 //! waits for the token.
 
+mod admission;
 mod candidate;
 mod judge;
+mod labelled;
+mod memory;
+mod named;
 mod pair;
 mod search;
 
-use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use cryptoki::object::Attribute;
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::label;
 use crate::backend::pkcs11::options::ListedVersion;
 use crate::backend::pkcs11::options::ObjectName;
+use crate::backend::pkcs11::worker::attribute;
 use crate::backend::pkcs11::worker::calls::Calls;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::find::candidate::Candidate;
-use crate::backend::pkcs11::worker::find::candidate::Makeup;
 use crate::backend::pkcs11::worker::find::judge::Judgement;
 use crate::backend::pkcs11::worker::find::judge::Kinship;
+use crate::backend::pkcs11::worker::find::memory::Known;
+use crate::backend::pkcs11::worker::find::memory::KnownKey;
+use crate::backend::pkcs11::worker::find::memory::Memory;
+use crate::backend::pkcs11::worker::find::memory::Underway;
 use crate::backend::pkcs11::worker::find::search::Place;
 use crate::backend::pkcs11::worker::key_object::KeyObject;
 use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Version;
-
-/// Within so many discoveries every object is read again.
-const ALL_AGAIN: u64 = 60;
 
 /// What came of a stretch of a discovery.
 #[derive(Debug)]
@@ -57,7 +60,11 @@ pub(in crate::backend::pkcs11) struct Found {
     pub(in crate::backend::pkcs11) versions: Vec<Version>,
     /// What was left out, and why. Every discovery says all of it again.
     pub(in crate::backend::pkcs11) warnings: Vec<String>,
+    /// Those of the versions that count although their objects are public, which private ones should.
+    pub(in crate::backend::pkcs11) public: Vec<Version>,
 }
+
+pub(in crate::backend::pkcs11) use admission::Admission;
 
 /// Finds one root key's versions and remembers what it has read.
 #[derive(Debug)]
@@ -65,42 +72,6 @@ pub(in crate::backend::pkcs11) struct Finder {
     root_key: RootKeyName,
     listed: Vec<ListedVersion>,
     memory: Mutex<Memory>,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    /// By handle.
-    known: HashMap<u64, Known>,
-    discoveries: u64,
-    /// Those that are between two stretches, by the number of their call.
-    underway: HashMap<u64, Underway>,
-    keys: HashMap<KeyId, KeyObject>,
-}
-
-/// What is known of an object.
-#[derive(Clone, Copy, Debug)]
-enum Known {
-    /// Until this discovery.
-    Foreign(u64),
-    Ours(Makeup),
-}
-
-/// A discovery that has listed the token's keys, and looked at the first of them.
-#[derive(Debug)]
-struct Underway {
-    places: Vec<Place>,
-    sorted: usize,
-}
-
-impl Memory {
-    /// Of several strangers that are met together each is looked at again in another discovery.
-    fn note_foreign(&mut self, handle: u64) {
-        let pause = match self.known.get(&handle) {
-            Some(Known::Foreign(_)) => ALL_AGAIN,
-            Some(Known::Ours(_)) | None => self.known.len() as u64 % ALL_AGAIN + 1,
-        };
-        self.known.insert(handle, Known::Foreign(self.discoveries + pause));
-    }
 }
 
 impl Finder {
@@ -127,46 +98,44 @@ impl Finder {
         number: u64,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<Discovery, TokenError> {
-        let mut places = Vec::new();
-        let mut candidates = Vec::new();
-        let Judgement { versions, warnings } = if self.listed.is_empty() {
+        let admission = self.memory().admission.clone().unwrap_or_default();
+        let (candidates, Judgement { versions, warnings }) = if self.listed.is_empty() {
             let underway = self.memory().underway.remove(&number);
             let mut underway = match underway {
                 Some(underway) => underway,
-                None => self.list(session, goes_on)?,
+                None => self.list(session, &admission, goes_on)?,
             };
-            if !self.sort(calls, session, &mut underway, goes_on)? {
+            if !self.sort(calls, session, &admission, &mut underway, goes_on)? {
                 let left = underway.places.len() - underway.sorted;
                 self.memory().underway.insert(number, underway);
                 return Ok(Discovery::Underway { left });
             }
-            for (place, candidate) in self.labelled(session, underway.places, goes_on)? {
-                places.push(place);
-                candidates.push(candidate);
-            }
-            judge::by_label(&self.root_key, &candidates)
+            self.by_label(session, &admission, underway.places, goes_on)?
         } else {
-            let mut entries = Vec::new();
-            for (entry, version) in self.listed.iter().enumerate() {
-                for (place, candidate) in named(session, &version.object)? {
-                    entries.push(entry);
-                    places.push(place);
-                    candidates.push(candidate);
-                }
-                goes_on();
-            }
-            judge::by_list(&self.listed, &candidates, &entries)
+            self.by_list(session, &admission, goes_on)?
         };
+        let public = versions
+            .iter()
+            .filter(|(_, at)| {
+                let candidate = candidates.get(*at).map(|(_, candidate)| candidate);
+                admission != Admission::All && candidate.is_some_and(|candidate| !candidate.private)
+            })
+            .map(|(version, _)| version.clone())
+            .collect();
         // What has gone, or has another handle now, is looked for again when it is needed.
         self.memory().keys.retain(|id, key| {
             let of_it = versions.iter().find(|(version, _)| version.id == *id);
             let handle = of_it
-                .and_then(|(_, place)| places.get(*place))
-                .map(|place| place.handle);
-            handle == Some(key.unwraps)
+                .and_then(|(_, at)| candidates.get(*at))
+                .map(|(place, _)| place.handle);
+            handle == Some(key.key.unwraps)
         });
         let versions = versions.into_iter().map(|(version, _)| version).collect();
-        Ok(Discovery::Found(Found { versions, warnings }))
+        Ok(Discovery::Found(Found {
+            versions,
+            warnings,
+            public,
+        }))
     }
 
     /// The objects of a version.
@@ -175,19 +144,21 @@ impl Finder {
     /// [`TokenError::NotFound`] if the token holds no such version of this root key now;
     /// [`TokenError::Refused`] if it holds two, or an RSA key that can't be used.
     pub(in crate::backend::pkcs11) fn key(&self, session: &Session, id: &KeyId) -> Result<KeyObject, TokenError> {
-        if let Some(key) = self.memory().keys.get(id) {
-            return Ok(*key);
+        if let Some(known) = self.memory().keys.get(id) {
+            return Ok(known.key);
         }
-        let with_id = [Attribute::Id(id.as_bytes().to_vec())];
-        let mut ours = Vec::new();
-        for place in search::keys(session, &with_id, &|| true)? {
-            let label = search::label(session, place, search::LONGEST_OF_ANY)?;
-            let candidate = search::candidate(session, place, label, None)?;
-            // Somebody else's key is none of ours, whatever its id.
-            if candidate.id().as_ref() == Some(id) && self.is_ours(&candidate) {
-                ours.push((place, candidate));
-            }
+        let admission = self.memory().admission.clone().unwrap_or_default();
+        let name = ObjectName::Id(id.clone());
+        // Somebody else's key is none of ours, whatever its id.
+        let ours = |found: Vec<(Place, Candidate)>| {
+            let ours = found.into_iter().filter(|(_, candidate)| self.is_ours(candidate));
+            admission.sort(ours.collect()).0
+        };
+        let mut found = ours(named::private(session, &name, &admission)?);
+        if found.is_empty() {
+            found = ours(named::all(session, &name, &admission)?);
         }
+        let ours = found;
         let (place, candidate) = match ours.as_slice() {
             [] => return Err(TokenError::NotFound(id.clone())),
             [ours] => ours,
@@ -204,8 +175,39 @@ impl Finder {
             )));
         }
         let key = pair::of(session, id, *place)?;
-        self.memory().keys.insert(id.clone(), key);
+        let proven = false;
+        self.memory().keys.insert(id.clone(), KnownKey { key, proven });
         Ok(key)
+    }
+
+    /// Whether the proof record has shown that these objects are the version's.
+    pub(in crate::backend::pkcs11) fn is_proven(&self, id: &KeyId, key: &KeyObject) -> bool {
+        let memory = self.memory();
+        let known = memory.keys.get(id);
+        known.is_some_and(|known| known.proven && known.key == *key)
+    }
+
+    /// The proof record has shown it.
+    pub(in crate::backend::pkcs11) fn note_proven(&self, id: &KeyId, key: &KeyObject) {
+        if let Some(known) = self.memory().keys.get_mut(id).filter(|known| known.key == *key) {
+            known.proven = true;
+        }
+    }
+
+    /// Says which public objects count; none do before that.
+    pub(in crate::backend::pkcs11) fn admit(&self, admission: Admission) {
+        let mut memory = self.memory();
+        if memory.admission.as_ref() != Some(&admission) {
+            // What did not count may count now.
+            memory.known.retain(|_, known| !matches!(known, Known::Public(_)));
+            memory.public.clear();
+            memory.admission = Some(admission);
+        }
+    }
+
+    /// Whether it was said which public objects count.
+    pub(in crate::backend::pkcs11) fn has_admission(&self) -> bool {
+        self.memory().admission.is_some()
     }
 
     /// Forgets the objects of one version: its handle was refused. What is known of thousands of others stays.
@@ -222,49 +224,51 @@ impl Finder {
             let label = candidate.label();
             return label.is_some_and(|label| label::parse(&self.root_key, label).is_some());
         }
-        self.listed.iter().any(|version| is_named(&version.object, candidate))
+        self.listed
+            .iter()
+            .any(|version| named::is_named(&version.object, candidate))
     }
 
     /// Begins a discovery: all keys that there are now.
-    fn list(&self, session: &Session, goes_on: &dyn Fn() -> bool) -> Result<Underway, TokenError> {
-        let places = search::keys(session, &[], goes_on)?;
+    fn list(
+        &self,
+        session: &Session,
+        admission: &Admission,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Underway, TokenError> {
+        let places = match search::keys(session, &[], goes_on) {
+            // Anybody can make any number of public objects.
+            Err(TokenError::Refused(refusal)) if admission.prefers_private() => {
+                let private = search::private_keys(session, &[], goes_on)?;
+                private.ok_or(TokenError::Refused(refusal))?
+            }
+            places => places?,
+        };
         let handles: HashSet<u64> = places.iter().map(|place| place.handle.handle()).collect();
-        let mut memory = self.memory();
-        memory.discoveries += 1;
-        memory.known.retain(|handle, _| handles.contains(handle));
+        self.memory().begin(&handles);
         Ok(Underway { places, sorted: 0 })
     }
 
-    /// Tells strangers from what may be ours. `false`: some are left to look at.
+    /// Tells strangers, and public objects that do not count, from what may be ours. `false`: some are left to look at.
     fn sort(
         &self,
         calls: &Calls,
         session: &Session,
+        admission: &Admission,
         underway: &mut Underway,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<bool, TokenError> {
         while let Some(place) = underway.places.get(underway.sorted) {
             underway.sorted += 1;
             let handle = place.handle.handle();
-            let is_due = {
-                let memory = self.memory();
-                match memory.known.get(&handle) {
-                    Some(Known::Ours(_)) => false,
-                    Some(Known::Foreign(until)) => *until <= memory.discoveries,
-                    None => true,
-                }
-            };
-            if !is_due {
+            if !self.memory().is_due(handle) {
                 continue;
             }
-            match search::label_at_once(calls, session, *place) {
-                Ok(label) if judge::kinship(&self.root_key, label.as_deref()) == Kinship::Foreign => {
-                    self.memory().note_foreign(handle);
-                }
-                Ok(_) => drop(self.memory().known.remove(&handle)),
+            match self.sort_one(calls, session, admission, *place) {
+                Ok(()) => {}
                 // Where ours are read it is seen whether it has gone.
                 Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => {
-                    self.memory().known.remove(&handle);
+                    self.memory().forget(handle);
                 }
                 Err(error) => return Err(error),
             }
@@ -275,88 +279,82 @@ impl Finder {
         Ok(true)
     }
 
-    /// The objects whose label says that they are ours, or was meant to. All are read together, so that the list is of one
-    /// moment, however long it took to tell them from others.
-    fn labelled(
+    fn sort_one(
         &self,
+        calls: &Calls,
         session: &Session,
-        places: Vec<Place>,
-        goes_on: &dyn Fn() -> bool,
-    ) -> Result<Vec<(Place, Candidate)>, TokenError> {
-        let mut candidates = Vec::new();
-        let mut gone = Vec::new();
-        for place in places {
-            match self.look(session, place) {
-                Ok(Seen::Before) => continue,
-                Ok(Seen::Foreign) => {}
-                Ok(Seen::Ours(candidate)) => candidates.push((place, candidate)),
-                Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => gone.push((place, error)),
-                Err(error) => return Err(error),
-            }
-            goes_on();
-        }
-        if gone.is_empty() {
-            return Ok(candidates);
-        }
-        // Destroyed by another process while we looked; or a token that says so when it has lost the login.
-        let left = search::keys(session, &[], goes_on)?;
-        let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
-        for (place, error) in gone {
-            if left.contains(&place.handle.handle()) {
-                return Err(error);
-            }
-        }
-        Ok(candidates)
-    }
-
-    fn look(&self, session: &Session, place: Place) -> Result<Seen, TokenError> {
+        admission: &Admission,
+        place: Place,
+    ) -> Result<(), TokenError> {
         let handle = place.handle.handle();
-        let makeup = match self.memory().known.get(&handle) {
-            Some(Known::Foreign(_)) => return Ok(Seen::Before),
-            Some(Known::Ours(makeup)) => Some(*makeup),
-            None => None,
-        };
-        let label = search::label(session, place, search::LONGEST_OF_OURS)?;
+        let label = search::label_at_once(calls, session, place)?;
         if judge::kinship(&self.root_key, label.as_deref()) == Kinship::Foreign {
             self.memory().note_foreign(handle);
-            return Ok(Seen::Foreign);
+            return Ok(());
         }
-        let candidate = search::candidate(session, place, label, makeup)?;
-        self.memory().known.insert(handle, Known::Ours(candidate.makeup));
-        Ok(Seen::Ours(candidate))
-    }
-}
-
-/// What a look at an object shows.
-enum Seen {
-    /// A stranger, as was known.
-    Before,
-    Foreign,
-    Ours(Candidate),
-}
-
-/// The objects that a listed version names.
-fn named(session: &Session, object: &ObjectName) -> Result<Vec<(Place, Candidate)>, TokenError> {
-    let with = match object {
-        ObjectName::Id(id) => Attribute::Id(id.as_bytes().to_vec()),
-        ObjectName::Label(label) => Attribute::Label(label.as_bytes().to_vec()),
-    };
-    let mut found = Vec::new();
-    for place in search::keys(session, &[with], &|| true)? {
-        let label = search::label(session, place, search::LONGEST_OF_ANY)?;
-        let candidate = search::candidate(session, place, label, None)?;
-        // A token that looks only at a part of what it is asked for must not choose for us.
-        if is_named(object, &candidate) {
-            found.push((place, candidate));
+        if admission.prefers_private() && !attribute::is_private(session, place.handle)? {
+            let label = search::label(session, place, search::LONGEST_OF_OURS)?;
+            let candidate = search::candidate(session, place, label, None)?;
+            if !candidate.private && !candidate.id().is_some_and(|id| admission.may_admit(&id)) {
+                self.memory().note_public(handle, candidate);
+                return Ok(());
+            }
         }
+        self.memory().forget(handle);
+        Ok(())
     }
-    Ok(found)
-}
 
-fn is_named(object: &ObjectName, candidate: &Candidate) -> bool {
-    match object {
-        ObjectName::Id(id) => candidate.id.as_deref() == Some(id.as_bytes()),
-        ObjectName::Label(label) => candidate.label.as_deref() == Some(label.as_bytes()),
+    /// Judges the objects whose labels are ours.
+    fn by_label(
+        &self,
+        session: &Session,
+        admission: &Admission,
+        places: Vec<Place>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<(Vec<(Place, Candidate)>, Judgement), TokenError> {
+        let (found, beside) = admission.sort(self.labelled(session, places, goes_on)?);
+        let candidates: Vec<&Candidate> = found.iter().map(|(_, candidate)| candidate).collect();
+        let mut judgement = judge::by_label(&self.root_key, &candidates);
+        let memory = self.memory();
+        let mut public: Vec<&Candidate> = beside.iter().map(|(_, candidate)| candidate).collect();
+        public.extend(memory.public.values());
+        judgement.warnings.extend(admission::left_out(public));
+        drop(memory);
+        Ok((found, judgement))
+    }
+
+    /// Judges the objects that the configuration lists.
+    fn by_list(
+        &self,
+        session: &Session,
+        admission: &Admission,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<(Vec<(Place, Candidate)>, Judgement), TokenError> {
+        let mut all = Vec::new();
+        for (entry, version) in self.listed.iter().enumerate() {
+            let named = named::all(session, &version.object, admission)?;
+            all.extend(named.into_iter().map(|(place, candidate)| ((entry, place), candidate)));
+            goes_on();
+        }
+        let (mut found, mut beside) = admission.sort(all);
+        if admission.prefers_private() {
+            let with_private: HashSet<usize> = found
+                .iter()
+                .filter(|(_, candidate)| candidate.private)
+                .map(|((entry, _), _)| *entry)
+                .collect();
+            let is_beside = |((entry, _), candidate): &mut ((usize, Place), Candidate)| {
+                !candidate.private && with_private.contains(entry)
+            };
+            beside.extend(found.extract_if(.., is_beside));
+        }
+        let entries: Vec<usize> = found.iter().map(|((entry, _), _)| *entry).collect();
+        let found: Vec<(Place, Candidate)> = found.into_iter().map(|((_, place), of)| (place, of)).collect();
+        let candidates: Vec<&Candidate> = found.iter().map(|(_, candidate)| candidate).collect();
+        let mut judgement = judge::by_list(&self.listed, &candidates, &entries);
+        let public = beside.iter().map(|(_, candidate)| candidate).collect();
+        judgement.warnings.extend(admission::left_out(public));
+        Ok((found, judgement))
     }
 }
 

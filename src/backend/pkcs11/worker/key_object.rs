@@ -3,7 +3,7 @@
 use cryptoki::object::ObjectHandle;
 
 /// The objects of one version. AES has one object for both directions, RSA two.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::backend::pkcs11) struct KeyObject {
     /// What kind of key it is.
     pub(in crate::backend::pkcs11) kind: KeyKind,

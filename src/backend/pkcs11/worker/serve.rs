@@ -1,6 +1,7 @@
 //! Serves calls: each on a session of its thread, with the recovery ladder behind it.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use cryptoki::context::Pkcs11;
 
 use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Answer;
 use crate::backend::pkcs11::protocol::outcome::Failure;
@@ -39,6 +41,7 @@ use crate::clock::Clock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 
 /// What all threads of this process share.
 pub(super) struct Service {
@@ -46,6 +49,7 @@ pub(super) struct Service {
     pub(super) outlet: Outlet,
     pub(super) queue: Queue,
     pub(super) records: Option<PinRecord>,
+    pub(super) proof_record: Option<ProofRecord>,
     /// Calls hold it for reading; whoever changes it waits for the last of them: `C_Finalize` around a call in flight
     /// kills or hangs the process.
     pub(super) connection: RwLock<Option<Connection>>,
@@ -56,6 +60,12 @@ pub(super) struct Service {
     /// How to wrap under a version, as its trial showed.
     pub(super) methods: Mutex<HashMap<KeyId, Settled>>,
     pub(super) canaries: Canaries,
+    /// By which mechanisms the versions are recorded, as far as this process has looked.
+    pub(super) recorded: Mutex<HashMap<KeyId, HashSet<Mechanism>>>,
+    /// Versions whose objects were found to be another key than before, and when.
+    pub(super) other_keys: Mutex<HashMap<KeyId, Duration>>,
+    /// What was told once and is not told again.
+    pub(super) told: Mutex<HashSet<String>>,
     sightings: Mutex<Sightings>,
     /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
     pub(super) opened_again: Mutex<Option<Duration>>,
@@ -101,16 +111,21 @@ pub(super) enum Step {
 impl Service {
     pub(super) fn new(assignment: Assignment, outlet: Outlet, clock: Clock) -> Self {
         let records = assignment.state.as_deref().map(PinRecord::of);
+        let proof_record = assignment.state.as_deref().map(ProofRecord::of);
         Self {
             assignment,
             outlet,
             queue: Queue::default(),
             records,
+            proof_record,
             connection: RwLock::default(),
             generation: Mutex::default(),
             library: OnceLock::new(),
             methods: Mutex::default(),
             canaries: Canaries::default(),
+            recorded: Mutex::default(),
+            other_keys: Mutex::default(),
+            told: Mutex::default(),
             sightings: Mutex::default(),
             opened_again: Mutex::default(),
             opened: Mutex::default(),
@@ -314,7 +329,8 @@ pub(super) fn may_be_the_ciphertext(error: &TokenError) -> bool {
         | TokenError::Module(_)
         | TokenError::NoToken { .. }
         | TokenError::NotFound(_)
-        | TokenError::Incomplete(_) => false,
+        | TokenError::Incomplete(_)
+        | TokenError::Unproven(_) => false,
     }
 }
 

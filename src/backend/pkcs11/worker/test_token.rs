@@ -30,14 +30,23 @@ pub(super) fn options() -> Pkcs11Options {
     Pkcs11Options::new(token_shim::path(), "kube".parse().unwrap())
 }
 
-/// Puts a secret key of some bytes into the token, as anybody may.
+/// Puts a secret key of some bytes into the token, as anybody may who is logged in.
 pub(super) fn plant(session: &Session, label: &str, id: &[u8], key_type: KeyType, bytes: usize) -> ObjectHandle {
+    put(session, label, id, (key_type, bytes), true)
+}
+
+/// Puts a public AES key into the token, as anybody may.
+pub(super) fn plant_public(session: &Session, label: &str, id: &[u8]) -> ObjectHandle {
+    put(session, label, id, (KeyType::AES, 32), false)
+}
+
+fn put(session: &Session, label: &str, id: &[u8], (key_type, bytes): (KeyType, usize), private: bool) -> ObjectHandle {
     session
         .create_object(&[
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::KeyType(key_type),
             Attribute::Token(true),
-            Attribute::Private(true),
+            Attribute::Private(private),
             Attribute::Label(label.into()),
             Attribute::Id(id.into()),
             Attribute::Value(vec![7; bytes]),

@@ -72,6 +72,12 @@ impl Control {
             ["constant-iv"] => self.constant_iv = true,
             ["no-tamper-detection"] => self.no_tamper_detection = true,
             ["weak-template"] => self.weak_template = true,
+            ["public-template"] => self.public_template = true,
+            ["search-ignores", name] => drop(self.ignored_in_searches.insert(attribute_of(name)?)),
+            ["search-refuses", name, ref rest @ ..] => {
+                self.refused_in_searches
+                    .push((attribute_of(name)?, value_or(rest, CKR_ATTRIBUTE_TYPE_INVALID)?));
+            }
             ["refuse-attribute", name, ref rest @ ..] => self.refused_attributes.push(refused(name, rest)?),
             ["hide-attribute", name] => drop(self.hidden_attributes.insert(attribute_of(name)?)),
             ["serial", ref rest @ ..] => self.serial = Some(rest.join(" ")),

@@ -148,6 +148,20 @@ impl Driver {
         done(answer).map(|()| objects[..usize::try_from(count).unwrap()].to_vec())
     }
 
+    /// How many objects have a boolean attribute with this value.
+    pub(crate) fn count(&self, session: CK_SESSION_HANDLE, type_: CK_ATTRIBUTE_TYPE, value: bool) -> Result<usize> {
+        let value = if value { CK_TRUE } else { CK_FALSE };
+        let mut template = attribute(type_, &value);
+        done(call!(self, C_FindObjectsInit(session, &raw mut template, 1)))?;
+        let (mut objects, mut count) = ([0; 16], 0);
+        done(call!(
+            self,
+            C_FindObjects(session, objects.as_mut_ptr(), 16, &raw mut count)
+        ))?;
+        done(call!(self, C_FindObjectsFinal(session)))?;
+        Ok(usize::try_from(count).unwrap())
+    }
+
     /// An attribute that is a boolean.
     pub(crate) fn boolean(
         &self,

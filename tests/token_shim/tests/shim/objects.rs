@@ -38,6 +38,33 @@ fn a_weak_template_shows_in_the_key() {
 }
 
 #[test]
+fn a_public_template_shows_in_the_key() {
+    alone::run(|token| {
+        let driver = Driver::new();
+        let session = driver.ready();
+        let is_private = |key| driver.boolean(session, key, CKA_PRIVATE);
+        assert_eq!(is_private(driver.generate(session).unwrap()), Ok(true));
+        token.set("public-template");
+        assert_eq!(is_private(driver.generate(session).unwrap()), Ok(false));
+    });
+}
+
+#[test]
+fn a_search_can_ignore_or_refuse_an_attribute() {
+    alone::run(|token| {
+        let driver = Driver::new();
+        let session = driver.ready();
+        driver.generate(session).unwrap();
+        let public = || driver.count(session, CKA_PRIVATE, false);
+        assert_eq!(public(), Ok(0));
+        token.set("search-ignores CKA_PRIVATE");
+        assert_eq!(public(), Ok(1));
+        token.set("search-refuses CKA_PRIVATE 0xD1");
+        assert_eq!(public(), Err(CKR_TEMPLATE_INCONSISTENT));
+    });
+}
+
+#[test]
 fn a_hidden_attribute_is_unknown() {
     alone::run(|token| {
         let driver = Driver::new();

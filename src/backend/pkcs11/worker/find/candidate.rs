@@ -12,6 +12,8 @@ use crate::root_key::id::SHORTEST;
 pub(super) struct Candidate {
     pub(super) label: Bytes,
     pub(super) id: Bytes,
+    /// Whether the token says that it is a private object.
+    pub(super) private: bool,
     pub(super) makeup: Makeup,
 }
 

@@ -1,5 +1,6 @@
 //! Which of the objects that were read are versions of the root key, and what is wrong with the others.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use crate::backend::pkcs11::label;
@@ -48,9 +49,9 @@ pub(super) fn kinship(root_key: &RootKeyName, label: Option<&[u8]>) -> Kinship {
 }
 
 /// Judges by labels: all candidates are ours or misspelt.
-pub(super) fn by_label(root_key: &RootKeyName, candidates: &[Candidate]) -> Judgement {
+pub(super) fn by_label<C: Borrow<Candidate>>(root_key: &RootKeyName, candidates: &[C]) -> Judgement {
     let mut judgement = Judgement::default();
-    for (place, candidate) in candidates.iter().enumerate() {
+    for (place, candidate) in candidates.iter().map(Borrow::borrow).enumerate() {
         match candidate.label().and_then(|label| label::parse(root_key, label)) {
             Some((number, state)) => match candidate.usable() {
                 Ok(id) => judgement.versions.push((Version { number, state, id }, place)),
@@ -68,7 +69,11 @@ pub(super) fn by_label(root_key: &RootKeyName, candidates: &[Candidate]) -> Judg
 }
 
 /// Judges by the configuration's list: each candidate belongs to the entry of its place, and is what that names.
-pub(super) fn by_list(listed: &[ListedVersion], candidates: &[Candidate], entries: &[usize]) -> Judgement {
+pub(super) fn by_list<C: Borrow<Candidate>>(
+    listed: &[ListedVersion],
+    candidates: &[C],
+    entries: &[usize],
+) -> Judgement {
     let mut judgement = Judgement::default();
     for (entry, version) in listed.iter().enumerate() {
         let ListedVersion {
@@ -90,7 +95,7 @@ pub(super) fn by_list(listed: &[ListedVersion], candidates: &[Candidate], entrie
         match (places.next(), places.next()) {
             (None, _) => judgement.leave_out(&name, "the token holds no such key"),
             (Some(_), Some(_)) => judgement.leave_out(&name, "the token holds more than one such key"),
-            (Some((place, _)), None) => match candidates.get(place).map(Candidate::usable) {
+            (Some((place, _)), None) => match candidates.get(place).map(|candidate| candidate.borrow().usable()) {
                 Some(Ok(id)) => {
                     let version = Version {
                         number: *number,
@@ -113,7 +118,7 @@ impl Judgement {
     }
 
     /// An id names one key for ever. Of two objects with one id nobody knows which is meant, so neither is used.
-    fn finished(mut self, candidates: &[Candidate]) -> Self {
+    fn finished<C: Borrow<Candidate>>(mut self, candidates: &[C]) -> Self {
         let mut shared: HashMap<KeyId, Vec<usize>> = HashMap::new();
         for (version, place) in &self.versions {
             shared.entry(version.id.clone()).or_default().push(*place);
@@ -126,7 +131,7 @@ impl Judgement {
             let mut labels: Vec<String> = places
                 .iter()
                 .filter_map(|place| candidates.get(*place))
-                .map(Candidate::shown)
+                .map(|candidate| candidate.borrow().shown())
                 .collect();
             labels.sort_unstable();
             let labels = labels.join(" and ");

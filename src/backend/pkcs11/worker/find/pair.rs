@@ -30,12 +30,7 @@ pub(super) fn of(session: &Session, id: &KeyId, place: Place) -> Result<KeyObjec
             unwraps: handle,
         }),
         Class::Private => {
-            let with_id = [Attribute::Id(id.as_bytes().to_vec())];
-            let wraps = match search::objects(session, ObjectClass::PUBLIC_KEY, &with_id, &|| true)?.as_slice() {
-                [public] => *public,
-                [] => return Err(refused(id, "has no public key with the same CKA_ID")),
-                [_, _, ..] => return Err(refused(id, "has more than one public key with the same CKA_ID")),
-            };
+            let wraps = public_half(session, id, handle)?;
             let kind = kind(session, id, wraps, handle)?;
             Ok(KeyObject {
                 kind,
@@ -46,16 +41,50 @@ pub(super) fn of(session: &Session, id: &KeyId, place: Place) -> Result<KeyObjec
     }
 }
 
-fn kind(session: &Session, id: &KeyId, public: ObjectHandle, private: ObjectHandle) -> Result<KeyKind, TokenError> {
-    let (public_modulus, private_modulus) = (modulus(session, public)?, modulus(session, private)?);
-    if let (Some(public), Some(private)) = (&public_modulus, &private_modulus)
-        && public != private
-    {
-        return Err(refused(id, "has a public key that is not its own"));
+/// The public key of the same id that has the private key's modulus. Anybody can put others beside it: they are none.
+fn public_half(session: &Session, id: &KeyId, private: ObjectHandle) -> Result<ObjectHandle, TokenError> {
+    let with_id = [Attribute::Id(id.as_bytes().to_vec())];
+    let mut found = search::objects(session, ObjectClass::PUBLIC_KEY, &with_id, &|| true)?;
+    if found.is_empty() {
+        return Err(refused(id, "has no public key with the same CKA_ID"));
     }
-    let told = attribute::number(session, public, AttributeType::ModulusBits);
-    let bits = told.or_else(|| public_modulus.or(private_modulus).as_deref().map(bits_of));
-    match bits {
+    let Some(of_private) = modulus(session, private)? else {
+        return match found.as_slice() {
+            // What it wraps is unwrapped again before anything depends on it.
+            [only] => Ok(*only),
+            _ => Err(refused(
+                id,
+                "does not tell its modulus, and the token has more than one public key with the same CKA_ID",
+            )),
+        };
+    };
+    let exponent = integer(session, private, AttributeType::PublicExponent)?;
+    let is_half = |public: ObjectHandle| -> Result<bool, TokenError> {
+        let told = integer(session, public, AttributeType::PublicExponent)?;
+        let exponents_differ = exponent.is_some() && told.is_some() && told != exponent;
+        Ok(!exponents_differ && modulus(session, public)?.as_ref() == Some(&of_private))
+    };
+    let mut halves = Vec::new();
+    for public in found.drain(..) {
+        if is_half(public)? {
+            halves.push(public);
+        }
+    }
+    // Of several objects of one public key, one that may encrypt.
+    let encrypts = |public: &&ObjectHandle| attribute::flag(session, **public, AttributeType::Encrypt) != Some(false);
+    let half = halves.iter().find(encrypts).or(halves.first());
+    half.copied().ok_or_else(|| {
+        refused(
+            id,
+            "has no public key of its own: those with the same CKA_ID have another modulus",
+        )
+    })
+}
+
+fn kind(session: &Session, id: &KeyId, public: ObjectHandle, private: ObjectHandle) -> Result<KeyKind, TokenError> {
+    let of = modulus(session, private)?.or(modulus(session, public)?);
+    let bits = of.as_deref().map(bits_of);
+    match bits.or_else(|| attribute::number(session, public, AttributeType::ModulusBits)) {
         Some(bits) if MODULUS.contains(&bits) => Ok(KeyKind::Rsa {
             bits: u32::try_from(bits).unwrap_or_default(),
         }),
@@ -75,9 +104,13 @@ fn refused(id: &KeyId, why: &str) -> TokenError {
     TokenError::Refused(format!("the RSA key with id {id} {why}"))
 }
 
-/// The modulus without leading zeros.
 fn modulus(session: &Session, object: ObjectHandle) -> Result<Option<Vec<u8>>, TokenError> {
-    let bytes = attribute::bytes(session, object, AttributeType::Modulus, LONGEST_MODULUS)?;
+    integer(session, object, AttributeType::Modulus)
+}
+
+/// A large number without leading zeros.
+fn integer(session: &Session, object: ObjectHandle, attribute: AttributeType) -> Result<Option<Vec<u8>>, TokenError> {
+    let bytes = attribute::bytes(session, object, attribute, LONGEST_MODULUS)?;
     Ok(bytes.as_deref().and_then(|bytes| {
         let first = bytes.iter().position(|byte| *byte != 0)?;
         bytes.get(first..).map(<[u8]>::to_vec)

@@ -15,6 +15,8 @@ use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::find::candidate::Candidate;
 use crate::backend::pkcs11::worker::find::candidate::Class;
 use crate::backend::pkcs11::worker::find::candidate::Makeup;
+use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::root_key::id;
 
 /// More keys than any partition is sold with.
@@ -47,6 +49,38 @@ pub(super) fn keys(
         places.extend(handles.into_iter().map(|handle| Place { class, handle }));
     }
     Ok(places)
+}
+
+/// As [`keys`], of private objects alone as far as the module looks at that: a filter and no proof. `None` where it
+/// refuses such a search.
+pub(super) fn private_keys(
+    session: &Session,
+    with: &[Attribute],
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Option<Vec<Place>>, TokenError> {
+    let with = [with, &[Attribute::Private(true)]].concat();
+    match keys(session, &with, goes_on) {
+        Ok(places) => Ok(Some(places)),
+        Err(error) if refuses_a_template(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn refuses_a_template(error: &TokenError) -> bool {
+    let value = error.value();
+    value.is_some() && error.cure() == Cure::Nothing
+        || matches!(
+            value,
+            Some(
+                ReturnValue::ARGUMENTS_BAD
+                    | ReturnValue::ATTRIBUTE_READ_ONLY
+                    | ReturnValue::ATTRIBUTE_SENSITIVE
+                    | ReturnValue::ATTRIBUTE_TYPE_INVALID
+                    | ReturnValue::ATTRIBUTE_VALUE_INVALID
+                    | ReturnValue::TEMPLATE_INCOMPLETE
+                    | ReturnValue::TEMPLATE_INCONSISTENT
+            )
+        )
 }
 
 /// The token's objects of a class that have these attributes, each once.
@@ -100,6 +134,8 @@ pub(super) fn candidate(
     Ok(Candidate {
         label,
         id: attribute::bytes(session, handle, AttributeType::Id, id::LONGEST)?,
+        // Never remembered by the handle, which may be another object's by now.
+        private: attribute::is_private(session, handle)?,
         makeup: makeup.unwrap_or_else(|| Makeup {
             class,
             key_type: attribute::key_type(session, handle),

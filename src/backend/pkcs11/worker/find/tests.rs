@@ -1,5 +1,8 @@
 //! What discovery promises, at SoftHSM.
 
+mod planted;
+
+use cryptoki::object::Attribute;
 use cryptoki::object::KeyType;
 use cryptoki::object::ObjectHandle;
 use token_shim::alone;
@@ -268,7 +271,7 @@ fn an_rsa_key_without_its_own_public_key_or_too_short_is_refused() {
         let (other, private) = rsa(&session, "tls", &[2; 16], 2048);
         session.destroy_object(private).unwrap();
         session.update_attributes(other, &[Attribute::Id(vec![1; 16])]).unwrap();
-        assert!(refusal(id(&[1; 16])).contains("not its own"));
+        assert!(refusal(id(&[1; 16])).contains("no public key of its own"));
         rsa(&session, "kube.v3", &[3; 16], 1024);
         assert!(refusal(id(&[3; 16])).contains("has 1024 bits"));
         let (public, private) = rsa(&session, "kube.v4", &[4; 16], 2048);

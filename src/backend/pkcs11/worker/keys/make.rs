@@ -159,6 +159,14 @@ impl Made {
                 )));
             }
         }
+        // One that does not show it would not count.
+        if options.private && !attribute::is_private(session, self.secret)? {
+            return Err(TokenError::Refused(
+                "the token has made a key that does not show itself as private (CKA_PRIVATE): set `private: false` if it \
+                 holds no private objects"
+                    .to_owned(),
+            ));
+        }
         Ok(())
     }
 

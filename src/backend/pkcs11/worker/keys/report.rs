@@ -54,6 +54,8 @@ pub(in crate::backend::pkcs11) fn attributes(
         label: String::from_utf8_lossy(label.as_deref().unwrap_or_default()).into_owned(),
         warnings: warnings(&attributes, is_rsa, exportable),
         attributes,
+        another_key: false,
+        unproven: false,
     })
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::backend::pkcs11::options::ListedVersion;
 use crate::backend::pkcs11::options::MechanismChoice;
 use crate::backend::pkcs11::options::ObjectName;
+use crate::backend::pkcs11::worker::find::Admission;
 use crate::backend::pkcs11::worker::find::Finder;
 use crate::backend::pkcs11::worker::key_object::KeyKind;
 use crate::backend::pkcs11::worker::test_token::options;
@@ -27,8 +28,11 @@ fn make(session: &Session, options: &Pkcs11Options) -> Result<Version, TokenErro
     generate(session, options, &name(), Number::FIRST, State::Pending)
 }
 
+/// Everything counts, whatever a test has made.
 fn finder() -> Finder {
-    Finder::new(name(), Vec::new())
+    let finder = Finder::new(name(), Vec::new());
+    finder.admit(Admission::All);
+    finder
 }
 
 fn found(session: &Session) -> Vec<Version> {
@@ -193,6 +197,32 @@ fn a_listed_versions_label_is_not_touched() {
         let error = relabel(&session, &options, &key, &name(), Number::FIRST, State::Pending).unwrap_err();
         assert!(error.to_string().contains("`versions:`"), "{error}");
         assert_eq!(token.calls("C_SetAttributeValue"), 0);
+    });
+}
+
+#[test]
+fn a_key_that_does_not_show_itself_as_private_is_destroyed_again() {
+    alone::run(|token| {
+        let session = session();
+        for control in ["public-template", "hide-attribute CKA_PRIVATE"] {
+            let said = refusal(token, &session, control);
+            assert!(
+                said.contains("CKA_PRIVATE") && said.contains("`private: false`"),
+                "{said}"
+            );
+            token.set(control);
+            let key = Key::random().unwrap();
+            let imported = import(&session, &options(), &name(), Number::FIRST, State::Pending, &key);
+            assert!(imported.is_err(), "{control}");
+            token.set("");
+            assert_empty(&session);
+            token.set(control);
+            let mut public = options();
+            public.private = false;
+            let made = make(&session, &public).unwrap();
+            token.set("");
+            destroy(&session, &finder().key(&session, &made.id).unwrap()).unwrap();
+        }
     });
 }
 

@@ -3,6 +3,7 @@
 mod ciphertexts;
 mod ladder;
 mod missing;
+mod proofs;
 mod strangers;
 mod throttled;
 
@@ -14,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cryptoki::object::KeyType;
+use token_shim::alone;
 use token_shim::token::PIN;
 use token_shim::token::Token;
 
@@ -188,7 +190,7 @@ impl Worker {
     fn find(&mut self, expected: &[KeyId]) -> Result<Vec<Version>, Failure> {
         let expected = expected.to_vec();
         self.call(Call::Find { expected }).map(|outcome| match outcome {
-            Outcome::Versions(versions) => versions,
+            Outcome::Listed(versions, _) => versions,
             other => panic!("{other:?}"),
         })
     }

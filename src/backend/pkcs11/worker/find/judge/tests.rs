@@ -18,6 +18,7 @@ fn aes(label: &str, id: &[u8]) -> Candidate {
     Candidate {
         label: Bytes::Some(label.into()),
         id: Bytes::Some(id.into()),
+        private: true,
         makeup: Makeup {
             class: Class::Secret,
             key_type: Some(KeyType::AES),

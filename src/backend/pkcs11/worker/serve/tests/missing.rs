@@ -52,11 +52,11 @@ fn a_fresh_worker_proves_by_two_looks_15_s_apart_that_a_version_is_gone() {
             assert_eq!(failure(worker.climb(find())), (Kind::Outage, false));
             assert_eq!(failure(worker.climb(open())), (Kind::Outage, false));
             after(1).await;
-            assert!(matches!(worker.climb(find()), Ok(Outcome::Versions(none)) if none.is_empty()));
+            assert!(matches!(worker.climb(find()), Ok(Outcome::Listed(none, _)) if none.is_empty()));
             assert_eq!(failure(worker.climb(open())), (Kind::Refusal, false));
             // And if it is found all the same, it was there.
             token.set("");
-            assert!(matches!(worker.climb(find()), Ok(Outcome::Versions(one)) if one.len() == 1));
+            assert!(matches!(worker.climb(find()), Ok(Outcome::Listed(one, _)) if one.len() == 1));
         });
     });
 }
@@ -83,7 +83,7 @@ fn a_command_believes_what_it_does_not_find() {
         plant(token);
         token.set("finds nothing");
         let worker = Worker::with(token, |assignment| assignment.role = Role::Admin, Clock::system());
-        assert!(matches!(worker.climb(find()), Ok(Outcome::Versions(none)) if none.is_empty()));
+        assert!(matches!(worker.climb(find()), Ok(Outcome::Listed(none, _)) if none.is_empty()));
         drop(worker);
         token.set("finds nothing\nlogin already");
         let worker = Worker::with(token, |assignment| assignment.role = Role::Admin, Clock::system());

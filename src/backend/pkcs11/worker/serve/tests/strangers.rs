@@ -34,7 +34,7 @@ impl Worker {
 
     fn found(&mut self, find: u64) -> usize {
         match self.answer(find).unwrap() {
-            Outcome::Versions(versions) => versions.len(),
+            Outcome::Listed(versions, _) => versions.len(),
             other => panic!("{other:?}"),
         }
     }

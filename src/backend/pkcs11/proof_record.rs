@@ -1,0 +1,213 @@
+//! The proof record, `proofs.json` in the state directory: by which key of its token each version was used here first.
+//!
+//! An id pins nothing: whoever may replace an object puts another key under it. So of each version that this node has used
+//! stand here wraps of a random key, one for each mechanism, each with the SHA-256 of that key. Only the same root key opens
+//! them. What stands here is no secret: the keys inside seal nothing.
+//!
+//! It also says which versions count although their objects are public: those that were there when the records began on a
+//! node that had reported a primary before ([`Line::public`]).
+
+mod content;
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::files;
+use crate::files::FileError;
+use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+
+use content::Content;
+use content::Flaw;
+pub use content::Line;
+pub(in crate::backend::pkcs11) use content::Proof;
+use content::VersionLine;
+
+/// More than all versions that a file may have.
+const LIMIT: u64 = 8 << 20;
+/// Versions of one root key. None is dropped for another: whoever can add versions would drop records by that.
+const MOST_VERSIONS: usize = 1000;
+
+/// What is wrong with the proof record. None of it means that a version has none.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofRecordError {
+    /// The file can't be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its content is not what dekhand writes.
+    #[error(
+        "{path} is damaged: it says which key each version of a root key is; restore it, or remove it if you are sure that \
+         nobody has exchanged a key in the token: the keys that are there are taken then"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// Another release wrote it.
+    #[error("{path} has apiVersion `{found}`: this release knows `{}`", content::API_VERSION)]
+    ApiVersion {
+        /// The file.
+        path: PathBuf,
+        /// What stands there.
+        found: String,
+    },
+    /// The versions have not been listed since the daemon's start, or what they were could not be written down.
+    #[error("the proof records of `{0}` have not begun")]
+    NotBegun(RootKeyName),
+    /// There is no room.
+    #[error(
+        "{path} has {MOST_VERSIONS} versions of `{name}`: take what nobody needs out of it with `dekhand keys accept-loss`"
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// The root key.
+        name: RootKeyName,
+    },
+}
+
+/// The proof record of a state directory.
+#[derive(Clone, Debug)]
+pub struct ProofRecord {
+    path: PathBuf,
+}
+
+impl ProofRecord {
+    /// The record in a state directory; the file need not exist.
+    pub fn of(state: &Path) -> Self {
+        Self {
+            path: state.join("proofs.json"),
+        }
+    }
+
+    /// What stands there of a root key; `None` if its records have not begun.
+    ///
+    /// # Errors
+    /// The file can't be read or is damaged. That is never "none": another key would be taken for the right one.
+    pub fn read(&self, name: &RootKeyName) -> Result<Option<Line>, ProofRecordError> {
+        Ok(self.content()?.root_keys.into_iter().find(|line| line.name == *name))
+    }
+
+    /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects are
+    /// public. On disk before this returns.
+    ///
+    /// # Errors
+    /// The file can't be read or written; the old content still stands.
+    pub(in crate::backend::pkcs11) fn begin(
+        &self,
+        name: &RootKeyName,
+        public: Vec<KeyId>,
+    ) -> Result<(), ProofRecordError> {
+        let _lock = self.lock()?;
+        let mut content = self.content()?;
+        if content.root_keys.iter().any(|line| line.name == *name) {
+            return Ok(());
+        }
+        content.root_keys.push(Line {
+            name: name.clone(),
+            public,
+            versions: Vec::new(),
+        });
+        self.replace(&content)
+    }
+
+    /// Adds a proof of a version, unless there is one of its mechanism: the first counts. On disk before this returns.
+    ///
+    /// # Errors
+    /// The file can't be read or written, or the records of the root key have not begun.
+    pub(in crate::backend::pkcs11) fn add(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        proof: Proof,
+    ) -> Result<(), ProofRecordError> {
+        self.change(name, |line| {
+            if line.proofs(id).is_empty() {
+                let (id, proofs) = (id.clone(), Vec::new());
+                line.versions.push(VersionLine { id, proofs });
+            }
+            let version = line.versions.iter_mut().find(|version| version.id == *id);
+            if let Some(version) = version
+                && !version
+                    .proofs
+                    .iter()
+                    .any(|known| known.mechanism() == proof.mechanism())
+            {
+                version.proofs.push(proof);
+            }
+        })
+    }
+
+    /// A version whose object is private now does not count as a public one any more. On disk before this returns.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub(in crate::backend::pkcs11) fn is_private_now(
+        &self,
+        name: &RootKeyName,
+        ids: &[KeyId],
+    ) -> Result<(), ProofRecordError> {
+        self.change(name, |line| line.public.retain(|id| !ids.contains(id)))
+    }
+
+    /// Forgets what a version is: the operator accepts that the key is another one. Says whether anything was known.
+    ///
+    /// # Errors
+    /// The file can't be read or written; the old content still stands.
+    pub fn forget(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
+        let known = |line: &Line| !line.proofs(id).is_empty() || line.public.contains(id);
+        // A file that is not there is not made for this.
+        if !self.read(name)?.is_some_and(|line| known(&line)) {
+            return Ok(false);
+        }
+        self.change(name, |line| {
+            line.public.retain(|public| public != id);
+            line.versions.retain(|version| version.id != *id);
+        })?;
+        Ok(true)
+    }
+
+    fn change(&self, name: &RootKeyName, change: impl FnOnce(&mut Line)) -> Result<(), ProofRecordError> {
+        let _lock = self.lock()?;
+        let mut content = self.content()?;
+        let line = content.root_keys.iter_mut().find(|line| line.name == *name);
+        let line = line.ok_or_else(|| ProofRecordError::NotBegun(name.clone()))?;
+        change(line);
+        if line.versions.len() > MOST_VERSIONS {
+            let (path, name) = (self.path.clone(), name.clone());
+            return Err(ProofRecordError::Full { path, name });
+        }
+        self.replace(&content)
+    }
+
+    // The daemon's worker adds and `keys accept-loss` forgets, in two processes.
+    fn lock(&self) -> Result<files::Lock, FileError> {
+        files::lock(&files::with_suffix(&self.path, ".lock"))
+    }
+
+    fn content(&self) -> Result<Content, ProofRecordError> {
+        let bytes = match files::read_state(&self.path, LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(Content::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let path = || self.path.clone();
+        content::decode(&bytes).map_err(|flaw| match flaw {
+            Flaw::Damaged(source) => ProofRecordError::Damaged { path: path(), source },
+            Flaw::ApiVersion(found) => ProofRecordError::ApiVersion { path: path(), found },
+        })
+    }
+
+    fn replace(&self, content: &Content) -> Result<(), ProofRecordError> {
+        let bytes = content::encode(content).map_err(|source| ProofRecordError::Damaged {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(files::replace(&self.path, &bytes)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Promises of the proof record as a file.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::root_key::Wrapped;
+use crate::root_key::mechanism::Mechanism;
+use crate::secret::Key;
+
+fn name() -> RootKeyName {
+    "kube".parse().unwrap()
+}
+
+fn id(byte: u8) -> KeyId {
+    [byte; 16].as_slice().try_into().unwrap()
+}
+
+fn proof(mechanism: Mechanism, byte: u8) -> Proof {
+    let length = (0..600).find(|length| mechanism.fits(*length)).unwrap();
+    let bytes = vec![byte; length];
+    Proof::new(Wrapped { mechanism, bytes }, &Key::copied_from(&[byte; 32]).unwrap())
+}
+
+#[test]
+fn what_was_recorded_is_there_for_the_next_process_and_the_first_of_a_mechanism_counts() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    assert_eq!(record.read(&name()).unwrap(), None);
+    record.begin(&name(), vec![id(9)]).unwrap();
+    record.begin(&name(), Vec::new()).unwrap();
+    for mechanism in Mechanism::ALL {
+        record.add(&name(), &id(1), proof(mechanism, 1)).unwrap();
+        record.add(&name(), &id(1), proof(mechanism, 2)).unwrap();
+    }
+    let line = ProofRecord::of(state.path()).read(&name()).unwrap().unwrap();
+    assert_eq!(line.public, [id(9)]);
+    assert_eq!(line.proofs(&id(1)), Mechanism::ALL.map(|mechanism| proof(mechanism, 1)));
+    assert_eq!(line.proofs(&id(2)), []);
+    let mode = std::fs::metadata(state.path().join("proofs.json"))
+        .unwrap()
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_version_that_is_forgotten_is_forgotten_alone() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    assert!(!record.forget(&name(), &id(1)).unwrap());
+    assert!(!state.path().join("proofs.json").exists());
+    record.begin(&name(), vec![id(1), id(2)]).unwrap();
+    for byte in [1, 2] {
+        record.add(&name(), &id(byte), proof(Mechanism::AesGcm, byte)).unwrap();
+    }
+    assert!(record.forget(&name(), &id(1)).unwrap());
+    let line = record.read(&name()).unwrap().unwrap();
+    assert_eq!(
+        (line.public.as_slice(), line.proofs(&id(1)).len()),
+        ([id(2)].as_slice(), 0)
+    );
+    assert_eq!(line.proofs(&id(2)).len(), 1);
+    record.is_private_now(&name(), &[id(2)]).unwrap();
+    let line = record.read(&name()).unwrap().unwrap();
+    assert!(line.public.is_empty() && line.proofs(&id(2)).len() == 1);
+}
+
+#[test]
+fn nothing_is_recorded_before_the_records_have_begun() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    let added = record.add(&name(), &id(1), proof(Mechanism::AesGcm, 1));
+    assert!(matches!(added, Err(ProofRecordError::NotBegun(_))));
+}
+
+#[test]
+fn what_dekhand_has_not_written_is_an_error_and_stays_as_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    let path = state.path().join("proofs.json");
+    let with = |version: &str| {
+        format!(
+            "{{\"apiVersion\":\"dekhand/proofs/v1\",\"rootKeys\":[{{\"name\":\"kube\",\"public\":[],\
+             \"versions\":[{version}]}}]}}"
+        )
+    };
+    let of = |proof: &str| with(&format!("{{\"id\":\"0101010101010101\",\"proofs\":[{proof}]}}"));
+    let sha256 = "00".repeat(32);
+    for content in [
+        String::new(),
+        "{".to_owned(),
+        "[]".to_owned(),
+        "{\"apiVersion\":\"dekhand/proofs/v2\",\"rootKeys\":[]}".to_owned(),
+        "{\"apiVersion\":\"dekhand/proofs/v1\",\"rootKeys\":[],\"more\":1}".to_owned(),
+        with("{\"id\":\"01\",\"proofs\":[]}"),
+        of(&format!(
+            "{{\"mechanism\":9,\"wrapped\":\"00\",\"sha256\":\"{sha256}\"}}"
+        )),
+        of(&format!(
+            "{{\"mechanism\":1,\"wrapped\":\"00\",\"sha256\":\"{sha256}\"}}"
+        )),
+        of(&format!(
+            "{{\"mechanism\":3,\"wrapped\":\"{}\",\"sha256\":\"00\"}}",
+            "00".repeat(40)
+        )),
+        format!("{}{}", with(""), " ".repeat(9 << 20)),
+    ] {
+        files::replace(&path, content.as_bytes()).unwrap();
+        assert!(record.read(&name()).is_err(), "{content:.100}");
+        assert!(record.begin(&name(), Vec::new()).is_err(), "{content:.100}");
+        assert!(record.forget(&name(), &id(1)).is_err(), "{content:.100}");
+        assert!(record.add(&name(), &id(1), proof(Mechanism::AesGcm, 1)).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+    }
+    files::replace(&path, with("").as_bytes()).unwrap();
+    assert!(record.read(&name()).unwrap().is_some());
+}
+
+#[test]
+fn no_record_is_dropped_for_another() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    let versions = (0..MOST_VERSIONS).map(|number| VersionLine {
+        id: u64::try_from(number)
+            .unwrap()
+            .to_be_bytes()
+            .as_slice()
+            .try_into()
+            .unwrap(),
+        proofs: vec![proof(Mechanism::RsaOaepSha256, 1)],
+    });
+    let line = Line {
+        name: name(),
+        public: Vec::new(),
+        versions: versions.collect(),
+    };
+    let root_keys = vec![line.clone()];
+    record.replace(&Content { root_keys }).unwrap();
+    let added = record.add(&name(), &id(1), proof(Mechanism::AesGcm, 1));
+    assert!(matches!(added, Err(ProofRecordError::Full { .. })), "{added:?}");
+    assert_eq!(record.read(&name()).unwrap(), Some(line));
+}

@@ -1,0 +1,110 @@
+//! Which public objects this node goes on with: those that it used before proof records were kept, and no other.
+
+use crate::backend::pkcs11::notices::Noted;
+use crate::backend::pkcs11::proof_record::ProofRecordError;
+use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::worker::connection::OpenToken;
+use crate::backend::pkcs11::worker::find::Admission;
+use crate::backend::pkcs11::worker::find::Found;
+use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::proof::unreadable;
+use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::serve::lock;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::high_water::HighWaterError;
+use crate::root_key::high_water::HighWaterFile;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Version;
+
+impl Service {
+    /// Which public objects count now.
+    pub(super) fn admission(&self) -> Result<Admission, Problem> {
+        if !self.assignment.options.private {
+            return Ok(Admission::All);
+        }
+        let Some(record) = &self.proof_record else {
+            return Ok(Admission::default());
+        };
+        if let Some(line) = record.read(&self.assignment.root_key).map_err(unreadable)? {
+            return Ok(Admission::Only(line.public.into_iter().collect()));
+        }
+        match self.reported() {
+            Ok(Some(_)) => Ok(Admission::ThoseOfNow),
+            Ok(None) => Ok(Admission::default()),
+            Err(error) => {
+                let message =
+                    "it cannot be read what this node has reported, so public keys cannot be told from planted ones";
+                Err(Error::new(Kind::Outage, message).because(error).into())
+            }
+        }
+    }
+
+    /// Whether this node has reported a primary, or nobody can tell.
+    pub(super) fn is_reported(&self) -> bool {
+        !matches!(self.reported(), Ok(None))
+    }
+
+    fn reported(&self) -> Result<Option<HighWater>, HighWaterError> {
+        let Some(state) = &self.assignment.state else {
+            return Ok(None);
+        };
+        HighWaterFile::of(state).read(&self.assignment.root_key)
+    }
+
+    /// Takes note of a list that is believed: the records begin with the first one, and what is private by now counts as a
+    /// public object no more.
+    pub(super) fn note_listed(&self, token: &OpenToken, found: &Found) {
+        let Some(record) = self.recorder() else {
+            return;
+        };
+        let name = &self.assignment.root_key;
+        let ids = |versions: &[Version]| -> Vec<KeyId> { versions.iter().map(|version| version.id.clone()).collect() };
+        let public = ids(&found.public);
+        let noted = record.read(name).and_then(|line| match line {
+            None => {
+                record.begin(name, public.clone())?;
+                if self.assignment.options.private {
+                    token.finder().admit(Admission::Only(public.iter().cloned().collect()));
+                }
+                Ok(())
+            }
+            Some(line) => {
+                let listed = ids(&found.versions);
+                let now_private = |id: &KeyId| listed.contains(id) && !public.contains(id);
+                let private: Vec<KeyId> = line.public.into_iter().filter(now_private).collect();
+                if private.is_empty() || !self.assignment.options.private {
+                    return Ok::<_, ProofRecordError>(());
+                }
+                record.is_private_now(name, &private)
+            }
+        });
+        if let Err(error) = noted {
+            let told = format!("it can't be written down which keys this node goes on with: {error}");
+            self.outlet.say(Level::Warn, told);
+        }
+    }
+
+    /// What an operator should know of a list. Versions with public objects are told of as errors, once.
+    pub(super) fn noted(&self, found: &Found) -> Noted {
+        let public: Vec<String> = found.public.iter().map(goes_on).collect();
+        for told in &public {
+            if lock(&self.told).insert(told.clone()) {
+                self.outlet.say(Level::Error, told.clone());
+            }
+        }
+        Noted {
+            public,
+            left_out: found.warnings.clone(),
+        }
+    }
+}
+
+fn goes_on(Version { number, id, .. }: &Version) -> String {
+    format!(
+        "{number} (id {id}) is a public object, which can be exchanged without the PIN; it goes on since this node has used \
+         it before: make a private copy of it (C_CopyObject with CKA_PRIVATE true) and destroy the public one, or set \
+         `private: false`"
+    )
+}

@@ -1,0 +1,143 @@
+//! Which objects count: private ones, and of the public ones those that this node goes on with.
+//!
+//! PKCS#11 lets every session make and destroy public objects, also one without a login. So with `private: true` an object
+//! counts only if its own attribute says that it is private. A template of a search is no proof: some modules ignore
+//! `CKA_PRIVATE` in it.
+
+use std::collections::BTreeSet;
+
+use crate::backend::pkcs11::worker::find::candidate::Candidate;
+use crate::root_key::id::KeyId;
+
+/// Why a public object is left out, and what to do about it.
+pub(super) const PUBLIC: &str = "its key is a public object, which can be made and exchanged without the PIN: if it is \
+                                 yours, make a private copy of it, or set `private: false`";
+
+/// Which public objects count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::backend::pkcs11) enum Admission {
+    /// All, as private ones do (`private: false`).
+    All,
+    /// Those of these versions, where no private object has the id.
+    Only(BTreeSet<KeyId>),
+    /// Those of every version that has no private object: the records begin with what is listed now.
+    ThoseOfNow,
+}
+
+/// Candidates, each with what goes with it.
+type With<T> = Vec<(T, Candidate)>;
+
+impl Default for Admission {
+    /// None.
+    fn default() -> Self {
+        Self::Only(BTreeSet::new())
+    }
+}
+
+impl Admission {
+    /// Whether a search for private objects alone may do.
+    pub(super) fn prefers_private(&self) -> bool {
+        *self != Self::All
+    }
+
+    /// Whether a public object of this id can count.
+    pub(super) fn may_admit(&self, id: &KeyId) -> bool {
+        match self {
+            Self::All | Self::ThoseOfNow => true,
+            Self::Only(ids) => ids.contains(id),
+        }
+    }
+
+    /// Sorts candidates into those that count and those that do not. What goes with a candidate goes with it.
+    pub(super) fn sort<T>(&self, candidates: Vec<(T, Candidate)>) -> (With<T>, With<T>) {
+        if *self == Self::All {
+            return (candidates, Vec::new());
+        }
+        let of_private: BTreeSet<KeyId> = candidates
+            .iter()
+            .filter(|(_, candidate)| candidate.private)
+            .filter_map(|(_, candidate)| candidate.id())
+            .collect();
+        let counts = |candidate: &Candidate| {
+            let admitted = |id: KeyId| self.may_admit(&id) && !of_private.contains(&id);
+            candidate.private || candidate.id().is_some_and(admitted)
+        };
+        candidates.into_iter().partition(|(_, candidate)| counts(candidate))
+    }
+}
+
+/// What is said of the candidates that do not count: of the first few each, for anybody can make any number.
+pub(super) fn left_out(mut candidates: Vec<&Candidate>) -> Vec<String> {
+    const MOST: usize = 5;
+    // The same ones each time.
+    candidates.sort_by(|one, other| (&one.label, &one.id).cmp(&(&other.label, &other.id)));
+    let told = candidates.iter().take(MOST);
+    let mut told: Vec<String> = told
+        .map(|candidate| match candidate.id() {
+            Some(id) => format!("{} (id {id}) is left out: {PUBLIC}", candidate.shown()),
+            None => format!("{} is left out: {PUBLIC}", candidate.shown()),
+        })
+        .collect();
+    let more = candidates.len().saturating_sub(MOST);
+    if more > 0 {
+        told.push(format!("{more} more public objects are left out"));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::object::KeyType;
+
+    use super::*;
+    use crate::backend::pkcs11::worker::attribute::Bytes;
+    use crate::backend::pkcs11::worker::find::candidate::Class;
+    use crate::backend::pkcs11::worker::find::candidate::Makeup;
+
+    fn candidate(id: u8, private: bool) -> (u8, Candidate) {
+        let candidate = Candidate {
+            label: Bytes::Some(format!("kube.v{id}").into()),
+            id: Bytes::Some(vec![id; 16]),
+            private,
+            makeup: Makeup {
+                class: Class::Secret,
+                key_type: Some(KeyType::AES),
+                length: Some(32),
+            },
+        };
+        (id, candidate)
+    }
+
+    fn counting(admission: &Admission) -> Vec<(u8, bool)> {
+        let all = [(1, true), (1, false), (2, false), (3, true), (4, false)];
+        let (counts, _) = admission.sort(all.map(|(id, private)| candidate(id, private)).to_vec());
+        counts
+            .into_iter()
+            .map(|(id, candidate)| (id, candidate.private))
+            .collect()
+    }
+
+    #[test]
+    fn public_objects_count_as_far_as_they_are_admitted_and_never_beside_a_private_one_of_their_id() {
+        assert_eq!(counting(&Admission::default()), [(1, true), (3, true)]);
+        let ids = [1, 2].map(|id: u8| KeyId::try_from([id; 16].as_slice()).unwrap());
+        assert_eq!(
+            counting(&Admission::Only(ids.into())),
+            [(1, true), (2, false), (3, true)]
+        );
+        assert_eq!(
+            counting(&Admission::ThoseOfNow),
+            [(1, true), (2, false), (3, true), (4, false)]
+        );
+        assert_eq!(counting(&Admission::All).len(), 5);
+    }
+
+    #[test]
+    fn a_flood_of_public_objects_is_told_in_a_few_lines() {
+        let all: Vec<Candidate> = (0..100).map(|id| candidate(id, false).1).collect();
+        let told = left_out(all.iter().collect());
+        assert_eq!(told.len(), 6);
+        assert!(told[0].starts_with("`kube.v0` (id 0000"), "{told:?}");
+        assert_eq!(told[5], "95 more public objects are left out");
+    }
+}

@@ -1,0 +1,93 @@
+//! Public keys in the token, as commands show them and treat them.
+
+use serde_json::Value;
+use token_shim::token::Token;
+
+use crate::node::Node;
+use crate::node::Settings;
+
+const LABEL: &str = "test.v7@20260101T0000Z";
+const ID: &str = "00112233445566778899aabbccddeeff";
+
+/// What a token does with `CKA_PRIVATE`.
+const TOKENS: [&str; 3] = ["", "search-ignores CKA_PRIVATE", "search-refuses CKA_PRIVATE"];
+
+fn planted(control: &str) -> Node {
+    let node = Node::with(Settings::default());
+    node.token.set(control);
+    node.token.plant(LABEL, ID, 7);
+    node
+}
+
+fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, Value, String) {
+    let output = node.command(&[arguments, &["--output", "json"]].concat());
+    let shown = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code(), shown, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn every_command_shows_a_public_key_and_counts_it_for_nothing() {
+    for control in TOKENS {
+        let node = planted(control);
+        let (_, list, said) = run(&node, &["keys", "list"]);
+        let root_key = &list["root_keys"][0];
+        assert_eq!(root_key["versions"].as_array().unwrap().len(), 1, "{control}: {list}");
+        let left_out = root_key["left_out"][0].as_str().unwrap();
+        assert!(
+            left_out.contains("test.v7") && left_out.contains("public object"),
+            "{left_out}"
+        );
+        assert!(said.contains(&format!("warning: {left_out}")), "{said}");
+        let (_, info, said) = run(&node, &["token", "info"]);
+        assert_eq!(info["versions"].as_array().unwrap().len(), 1, "{control}: {info}");
+        assert_eq!(info["left_out"][0], left_out);
+        assert!(said.contains(left_out), "{said}");
+        for arguments in [
+            &["keys", "rotate"][..],
+            &["keys", "verify", "--record"],
+            &["token", "probe"],
+        ] {
+            let (code, shown, said) = run(&node, arguments);
+            assert_eq!(code, Some(0), "{arguments:?}: {said}");
+            assert!(said.contains(left_out), "{arguments:?}: {said}");
+            assert!(!shown.to_string().contains(ID), "{arguments:?}: {shown}");
+        }
+        // The next version is v2, whatever somebody has planted.
+        let (_, list, _) = run(&node, &["keys", "list"]);
+        assert_eq!(list["root_keys"][0]["versions"][1]["version"], "v2", "{list}");
+    }
+}
+
+#[test]
+fn a_public_twin_keeps_no_command_from_the_private_key() {
+    for control in TOKENS {
+        let node = planted(control);
+        let (_, list, _) = run(&node, &["keys", "list"]);
+        let v1 = &list["root_keys"][0]["versions"][0];
+        node.token
+            .plant(v1["label"].as_str().unwrap(), v1["id"].as_str().unwrap(), 7);
+        let (code, _, said) = run(&node, &["keys", "verify", "--record", "v1"]);
+        assert_eq!(code, Some(0), "{control}: {said}");
+        let (_, list, _) = run(&node, &["keys", "list"]);
+        assert_eq!(
+            list["root_keys"][0]["versions"][0]["attributes"]["PRIVATE"], true,
+            "{list}"
+        );
+    }
+}
+
+#[test]
+fn with_private_false_public_keys_are_versions() {
+    let pkcs11 = &["private: false"];
+    let node = Node::on(
+        &Token::new().into(),
+        Settings {
+            pkcs11,
+            ..Settings::default()
+        },
+    );
+    node.token.plant(LABEL, ID, 7);
+    let (_, list, said) = run(&node, &["keys", "list"]);
+    assert_eq!(list["root_keys"][0]["versions"][0]["id"], ID, "{list}");
+    assert!(!said.contains("is left out"), "{said}");
+}
