@@ -60,13 +60,13 @@ struct Worker {
 }
 
 impl Tokens for Token {
-    fn keys(&self, _: &Target, _: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
+    fn keys(&self, _: &Target, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
         self.roles.lock().unwrap().push(role);
         let (admin, away) = (self.admin.clone(), self.away);
         Ok(Box::new(Worker { admin, away }))
     }
 
-    fn root_key(&self, _: &Target, _: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error> {
+    fn root_key(&self, _: &Target) -> Result<Box<dyn RootKey>, Error> {
         Err(Error::new(Kind::Outage, "this token has no keys"))
     }
 }
