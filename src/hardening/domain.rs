@@ -53,8 +53,13 @@ fn judge(entered: &RestrictionStatus) -> Result<(), NoDomain> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use landlock::CompatLevel;
     use landlock::Compatible as _;
+    use seccompiler::BpfProgram;
+    use seccompiler::SeccompAction;
+    use seccompiler::SeccompFilter;
 
     use super::*;
 
@@ -72,6 +77,23 @@ mod tests {
             }
             (Err(error), _) => panic!("{error:?}"),
         }
+    }
+
+    /// As on a kernel without Landlock: what asks for it is answered by a filter of this thread alone.
+    #[test]
+    fn without_landlock_there_is_a_reason_and_nothing_has_changed() {
+        let started = std::thread::spawn(|| {
+            let call = BTreeMap::from([(libc::SYS_landlock_create_ruleset, Vec::new())]);
+            let unknown = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+            let arch = std::env::consts::ARCH.try_into().unwrap();
+            let filter = SeccompFilter::new(call, SeccompAction::Allow, unknown, arch).unwrap();
+            seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+            (enter(), std::process::Command::new("/bin/true").status())
+        });
+        let (entered, started) = started.join().unwrap();
+        let reason = entered.unwrap_err();
+        assert!(matches!(reason, NoDomain::Unavailable), "{reason}");
+        assert!(started.unwrap().success());
     }
 
     #[test]
