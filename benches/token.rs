@@ -17,6 +17,8 @@ mod calls;
 #[path = "../tests/token/node.rs"]
 #[allow(dead_code, reason = "tests need more of it")]
 mod node;
+#[path = "../tests/daemon/pulse.rs"]
+mod pulse;
 #[path = "../tests/daemon/run.rs"]
 #[allow(dead_code, reason = "tests need more of it")]
 mod run;

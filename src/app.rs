@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use crate::app::parts::Parts;
 use crate::app::reload::Reload;
 use crate::app::signals::Signals;
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::config::Config;
@@ -111,7 +113,8 @@ pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
     // The state of this process: inherited sockets are taken before anything else can take their descriptors.
     let adopted = crate::listener::socket::adopted::take()?;
 
-    // Before hardening, whose filter it would inherit and which denies what it is for, and before the first thread.
+    // Before hardening, whose filter it would inherit and which denies what it is for, and before the first thread. What
+    // workers may be is said here, once, when nobody has called yet.
     let spawner = spawner(&config).map_err(AppError::system("start the spawner of token workers"))?;
 
     let _state = own_state(&config)?;
@@ -143,9 +146,20 @@ pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
 
 /// The spawner of token workers, if any root key is in a token.
 fn spawner(config: &Config) -> io::Result<Option<Spawner>> {
-    let in_token = |entry: &RootKeyEntry| matches!(entry.store, Store::Pkcs11(_));
-    let needed = config.root_keys.iter().any(in_token);
-    needed.then(|| Spawner::start(Prints::Nowhere)).transpose()
+    let of_entry = |entry: &RootKeyEntry| match &entry.store {
+        Store::Keyring(_) => None,
+        Store::Pkcs11(options) => Some(Assignment {
+            role: Role::Daemon,
+            root_key: entry.name.clone(),
+            options: options.as_ref().clone(),
+            state: Some(config.state.clone()),
+            memory: config.worker_memory,
+            lock_memory: config.hardening.lock_memory,
+        }),
+    };
+    let assignments: Vec<_> = config.root_keys.iter().filter_map(of_entry).collect();
+    let needed = !assignments.is_empty();
+    needed.then(|| Spawner::start(Prints::Nowhere, assignments)).transpose()
 }
 
 /// One daemon for a state directory: two would write down different primaries.

@@ -1,6 +1,7 @@
-//! What the daemon gives up before it serves: being dumped, being swapped, and starting programs.
+//! What the daemon gives up before it serves: being dumped, being swapped, looking into workers, starting programs.
 
-mod memory;
+mod domain;
+pub mod memory;
 mod seccomp;
 
 use std::io;
@@ -60,32 +61,39 @@ pub enum HardeningError {
 }
 
 /// Gives up what the options say, for this process and every thread that it will start. To be called before there are
-/// other threads. Returns what was tried and could not be had, for the log.
+/// other threads, and after the spawner was started. Returns what was tried and could not be had, for the log.
 ///
 /// # Errors
 /// A protection that is required can't be had.
 pub fn apply(options: &HardeningOptions) -> Result<Vec<String>, HardeningError> {
     let HardeningOptions { lock_memory, seccomp } = options;
+    refuse_dumps()?;
+    let mut warnings = Vec::new();
+    warnings.extend(memory::keep(*lock_memory)?);
+    if let Err(error) = domain::enter() {
+        warnings.push(format!(
+            "no Landlock domain, so code that hijacked the daemon could read the memory of token workers: {error}"
+        ));
+    }
+    if *seccomp {
+        seccomp::install().map_err(HardeningError::Seccomp)?;
+    }
+    Ok(warnings)
+}
+
+/// Gives up what a command can do without, whose memory may hold root keys: as much as can be had. A command ends soon,
+/// and the daemon is what insists; its token workers do as `lock_memory` says.
+pub fn apply_to_command() {
+    refuse_dumps().ok();
+    memory::keep(LockMemory::Try).ok();
+}
+
+fn refuse_dumps() -> Result<(), HardeningError> {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
     rustix::process::setrlimit(Resource::Core, none)
         .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
-        .map_err(|error| HardeningError::NotDumpable(error.into()))?;
-    let mut warnings = Vec::new();
-    let locked = if *lock_memory == LockMemory::Off {
-        Ok(())
-    } else {
-        memory::lock()
-    };
-    match locked {
-        Err(reason) if *lock_memory == LockMemory::Require => return Err(HardeningError::Memory { reason }),
-        Err(reason) => warnings.push(format!("memory may be swapped: {reason}")),
-        Ok(()) => {}
-    }
-    if *seccomp {
-        seccomp::install().map_err(HardeningError::Seccomp)?;
-    }
-    Ok(warnings)
+        .map_err(|error| HardeningError::NotDumpable(error.into()))
 }

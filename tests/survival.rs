@@ -11,8 +11,12 @@
 mod away;
 #[path = "survival/calls.rs"]
 mod calls;
+#[path = "survival/control.rs"]
+mod control;
 #[path = "survival/findings.rs"]
 mod findings;
+#[path = "survival/hijacked.rs"]
+mod hijacked;
 #[path = "survival/hung.rs"]
 mod hung;
 #[path = "survival/isolation.rs"]

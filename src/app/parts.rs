@@ -9,7 +9,6 @@ use crate::app::AppError;
 use crate::app::reload::Reloadable;
 use crate::backend::keyring::Keyring;
 use crate::backend::pkcs11::Pkcs11;
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::spawner::Spawner;
@@ -59,7 +58,6 @@ impl Parts {
         let files = FileThread::start().map_err(AppError::system("start the file thread"))?;
         let listener = Listener::open(&config.listener, config.name.as_str(), adopted, metrics.clone())?;
         let mut stores = Stores {
-            config,
             files: &files,
             spawner,
             metrics: &metrics,
@@ -129,7 +127,6 @@ fn show_notices(health: &Health, notices: Vec<(RootKeyName, Notices)>) {
 
 /// Where the root keys live.
 struct Stores<'a> {
-    config: &'a Config,
     files: &'a FileThread,
     spawner: Option<&'a Spawner>,
     metrics: &'a Metrics,
@@ -142,17 +139,10 @@ impl Stores<'_> {
         let name = entry.name.clone();
         let root_key: Arc<dyn RootKey> = match &entry.store {
             Store::Keyring(options) => Arc::new(Keyring::new(options, name.clone(), self.files.clone())),
-            Store::Pkcs11(options) => {
-                // It was started if any root key is in a token.
-                let spawner = self.spawner.ok_or(AppError::SpawnerDied)?;
-                let assignment = Assignment {
-                    role: Role::Daemon,
-                    root_key: name.clone(),
-                    options: options.as_ref().clone(),
-                    state: Some(self.config.state.clone()),
-                    memory: self.config.worker_memory,
-                };
-                let token = Pkcs11::start(spawner.clone(), assignment, self.metrics.clone());
+            Store::Pkcs11(_) => {
+                // It was started with a list of every root key in a token.
+                let workers = self.spawner.and_then(|spawner| spawner.workers(&name, Role::Daemon));
+                let token = Pkcs11::start(workers.ok_or(AppError::SpawnerDied)?, self.metrics.clone());
                 self.tokens_stopped.push(Box::pin(token.stopped()));
                 self.notices.push((name.clone(), token.notices()));
                 Arc::new(token)

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod assignment;
 pub mod ceremony;
+mod handover;
 mod label;
 pub mod look;
 pub mod notices;
@@ -25,12 +26,11 @@ use async_trait::async_trait;
 
 use tokio::task::JoinSet;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
 use crate::root_key::RootKey;
 use crate::root_key::Wrapped;
@@ -56,8 +56,8 @@ pub struct Pkcs11 {
 
 impl Pkcs11 {
     /// Starts a worker at once. To be called inside the runtime that will make the calls.
-    pub fn start(spawner: Spawner, assignment: Assignment, metrics: Metrics) -> Self {
-        Self::with(Supervisor::start(spawner, assignment, metrics))
+    pub fn start(workers: WorkerSource, metrics: Metrics) -> Self {
+        Self::with(Supervisor::start(workers, metrics))
     }
 
     fn with(supervisor: Supervisor) -> Self {

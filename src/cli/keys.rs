@@ -30,8 +30,6 @@ use crate::config::Config;
 use crate::config::Overrides;
 use crate::files;
 use crate::hardening;
-use crate::hardening::HardeningOptions;
-use crate::hardening::LockMemory;
 
 /// Runs `dekhand keys`.
 ///
@@ -48,13 +46,9 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         tokens::remember_pins(&config.state, out);
     }
     // Before the hardening, which workers would inherit, and before any thread.
-    let workers = Workers::start(&targets, config.worker_memory).map_err(KeysError::Runtime)?;
-    // Root keys will be in this memory. What can't be had is no reason to refuse: the daemon insists, this ends soon.
-    let hardening = HardeningOptions {
-        lock_memory: LockMemory::Try,
-        seccomp: false,
-    };
-    hardening::apply(&hardening).ok();
+    let workers = Workers::start(command, &targets, &config)?;
+    // Root keys will be in this memory.
+    hardening::apply_to_command();
     let mut console = Console {
         out,
         input: &mut Input::of_process(),
@@ -110,10 +104,13 @@ pub fn execute(command: &KeysCommand, targets: &[Target], console: &mut Console<
         .build()
         .map_err(KeysError::Runtime)?;
     runtime.block_on(async {
-        if let KeysCommand::List(args) = command {
-            return show::list(&target::named(targets, args.which.root_key.as_ref())?, console).await;
+        let about = target::about(targets, command)?;
+        if let KeysCommand::List(_) = command {
+            return show::list(&about, console).await;
         }
-        let target = target::one(targets, command.which().root_key.as_ref())?;
+        let [target] = about.as_slice() else {
+            return Err(KeysError::Usage("a configuration with a root key"));
+        };
         let done = if command.prints() {
             print::print(target, command, console).await
         } else {

@@ -10,6 +10,7 @@ mod which;
 use clap::Args;
 use clap::Subcommand;
 
+use crate::backend::pkcs11::look;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::cli::keys::tokens;
@@ -47,24 +48,57 @@ pub fn run(command: &TokenCommand, out: &mut Output) -> anyhow::Result<()> {
     if let (Some(state), TokenCommand::Info(_) | TokenCommand::Probe(_)) = (state, command) {
         tokens::remember_pins(state, out);
     }
-    // Nothing is hardened here: PIN and keys are in the worker, and never in this process.
-    let spawner = Spawner::start(Prints::ToStderr).map_err(TokenError::System)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(TokenError::System)?;
-    let outcome = runtime.block_on(async {
-        match command {
-            TokenCommand::List(_) => list::list(&spawner, &places, out).await,
-            TokenCommand::Info(_) => info::info(&spawner, first(&places)?, out).await,
-            TokenCommand::Probe(_) => probe::probe(&spawner, first(&places)?, out).await,
+    match command {
+        TokenCommand::List(_) => with_spawner(&places, async |spawner| list::list(spawner, &places, out).await)?,
+        TokenCommand::Info(_) => {
+            let place = named(first(&places)?)?;
+            let places = std::slice::from_ref(&place);
+            with_spawner(places, async |spawner| {
+                info::info(&place.workers(spawner)?, &place, out).await
+            })?;
         }
-    });
-    drop(runtime);
-    spawner.end();
-    Ok(outcome?)
+        TokenCommand::Probe(_) => {
+            let place = named(first(&places)?)?;
+            let places = std::slice::from_ref(&place);
+            with_spawner(places, async |spawner| {
+                probe::probe(&place.workers(spawner)?, &place, out).await
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn first(places: &[Place]) -> Result<&Place, TokenError> {
     places.first().ok_or(TokenError::NoneInAToken)
+}
+
+/// A place with its token named: the only one of the module, if none was named. A spawner is told once what its workers
+/// are to do, so that one has a spawner of its own.
+fn named(place: &Place) -> Result<Place, TokenError> {
+    if place.token_is_known() {
+        return Ok(place.clone());
+    }
+    let tokens = with_spawner(std::slice::from_ref(place), async |spawner| {
+        Ok(look::tokens(&place.workers(spawner)?).await?)
+    });
+    place.with_token(tokens?)
+}
+
+/// Does something with workers for these places; returns when they have ended.
+fn with_spawner<T>(
+    places: &[Place],
+    act: impl AsyncFnOnce(&Spawner) -> Result<T, TokenError>,
+) -> Result<T, TokenError> {
+    let assignments = places.iter().map(|place| place.assignment.clone()).collect();
+    // Nothing is hardened here: PIN and keys are in the worker, and never in this process.
+    let spawner = Spawner::start(Prints::ToStderr, assignments).map_err(TokenError::System)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(TokenError::System)?;
+    let outcome = runtime.block_on(act(&spawner));
+    // Closes the workers' channels.
+    drop(runtime);
+    spawner.end();
+    outcome
 }

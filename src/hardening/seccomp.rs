@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use seccompiler::SeccompAction;
 use seccompiler::SeccompFilter;
+use seccompiler::sock_filter;
 
 /// Calls that nothing in the daemon makes: they start programs, look into other processes, load code into the kernel,
-/// or change what this process may see. They fail with EPERM.
+/// or change what this process may see. They fail with EPERM. Reading another process's memory through `/proc` is none of
+/// them; the domain refuses that.
 const REFUSED: &[i64] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -44,6 +46,10 @@ const REFUSED: &[i64] = &[
     libc::SYS_reboot,
 ];
 
+/// The bit that x32 puts into its numbers. Its calls come with the architecture of x86-64, by numbers that are in no list
+/// of that.
+const X32: u32 = 0x4000_0000;
+
 /// Installs the filter on every thread, for good.
 ///
 /// # Errors
@@ -53,5 +59,30 @@ pub(super) fn install() -> Result<(), Box<dyn std::error::Error + Send + Sync>> 
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, std::env::consts::ARCH.try_into()?)?;
     let program: seccompiler::BpfProgram = filter.try_into()?;
-    Ok(seccompiler::apply_filter_all_threads(&program)?)
+    seccompiler::apply_filter_all_threads(&program)?;
+    if cfg!(target_arch = "x86_64") {
+        // The kernel asks all filters, and the strictest answer counts.
+        seccompiler::apply_filter_all_threads(&x32())?;
+    }
+    Ok(())
+}
+
+/// A filter that refuses every call of x32. seccompiler compares whole numbers, of which x32 has hundreds.
+fn x32() -> [sock_filter; 4] {
+    let statement = |code, k| instruction(code, 0, 0, k);
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+    [
+        // `nr`, the first field of `seccomp_data`.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        // Over the next one if the bit is not set.
+        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, X32),
+        statement(libc::BPF_RET | libc::BPF_K, refuse),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ]
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    // All codes are small: they have 16 bits in the kernel's own structure.
+    let code = u16::try_from(code).unwrap_or(u16::MAX);
+    sock_filter { code, jt, jf, k }
 }

@@ -147,8 +147,13 @@ impl Daemon {
     /// Starts a program that is a daemon.
     pub(crate) fn spawn_program(program: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
+        command.args(arguments);
+        Self::of(command)
+    }
+
+    /// Starts what becomes a daemon.
+    pub(crate) fn of(mut command: Command) -> Self {
         command
-            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

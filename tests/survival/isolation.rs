@@ -1,18 +1,24 @@
-//! What the daemon does not have: the module, the PIN, the right to start programs.
+//! What the daemon does not have: the module, the PIN, the right to start programs. What both keep from swap.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+use rustix::thread::CapabilitySet;
 use token_shim::token::Token;
 
 use crate::calls::Kms;
 use crate::calls::stock;
 use crate::node::Node;
 use crate::node::Settings;
+use crate::processes::send;
 use crate::processes::spawner;
 use crate::processes::worker;
+use crate::processes::workers;
+use crate::run::Daemon;
+use crate::run::wait_for;
 
 /// Nobody else's memory holds this by chance.
 const LONG_PIN: &str = "pin-kept-from-the-daemon-5b1d77";
@@ -116,4 +122,108 @@ async fn the_daemon_has_neither_the_module_nor_the_pin_and_starts_no_programs() 
     for process in [daemon_id, spawner] {
         assert_eq!(in_memory(process, LONG_PIN.as_bytes()), Some(0));
     }
+}
+
+/// How much memory of a process is locked.
+fn locked(process: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    line.trim().to_owned()
+}
+
+#[test]
+fn the_memory_of_daemon_and_worker_is_locked() {
+    let node = Node::new();
+    let daemon = node.start();
+    let (spawner, worker) = (spawner(&daemon), worker(&daemon));
+    if locked(daemon.child.id()) == "0 kB" {
+        assert!(daemon.log().contains("memory may be swapped"), "{}", daemon.log());
+        println!("skipped: nothing may be locked here");
+        return;
+    }
+    assert_ne!(locked(worker), "0 kB");
+    assert_eq!(locked(spawner), "0 kB", "no secret is in it");
+    send(worker, Signal::KILL);
+    wait_for("another worker", || {
+        workers(&daemon).first().is_some_and(|next| *next != worker)
+    });
+    wait_for("its memory is locked", || {
+        workers(&daemon).first().is_some_and(|worker| locked(*worker) != "0 kB")
+    });
+}
+
+/// A command that may lock next to nothing.
+fn limited(arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -l 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_dekhand")]);
+    command.args(arguments);
+    command
+}
+
+/// Starts something that has no right to lock more than it may, root's programs neither.
+fn without_the_right<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+    let start = || {
+        let right = CapabilitySet::IPC_LOCK;
+        if rustix::thread::capabilities(None).unwrap().effective.contains(right) {
+            // Of this thread, and of what it starts.
+            rustix::thread::remove_capability_from_bounding_set(right).unwrap();
+        }
+        start()
+    };
+    std::thread::scope(|scope| scope.spawn(start).join().unwrap())
+}
+
+fn lock_memory(how: &str) -> Node {
+    let node = Node::new();
+    let line = format!("hardening: {{lock_memory: {how}}}");
+    let lines = &[line.as_str()];
+    node.configure(Settings {
+        lines,
+        ..Settings::default()
+    });
+    node.token.forget_calls();
+    node
+}
+
+#[test]
+fn where_memory_must_be_locked_and_cannot_be_neither_daemon_nor_command_has_a_worker() {
+    let node = lock_memory("require");
+    for arguments in [
+        &["serve"][..],
+        &["keys", "list"],
+        &["keys", "rotate"],
+        &["token", "list"],
+    ] {
+        let mut command = limited(&[arguments, &["--config", &node.config()]].concat());
+        let output = without_the_right(|| command.output().unwrap());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains("cannot keep memory from swap"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(node.token.record().is_empty(), "no module was loaded");
+}
+
+#[test]
+fn where_memory_can_not_be_locked_there_is_one_warning_of_the_daemon_and_one_of_its_workers() {
+    let node = lock_memory("try");
+    let command = limited(&["serve", "--config", &node.config(), "--log-format", "json"]);
+    let daemon = without_the_right(|| Daemon::of(command));
+    wait_for("the daemon serves", || node.status().status.success());
+    let first = worker(&daemon);
+    send(first, Signal::KILL);
+    wait_for("another one serves", || {
+        daemon.log().contains("can be used again") && !workers(&daemon).contains(&first)
+    });
+    let log = daemon.log();
+    let warnings: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("memory may be swapped"))
+        .collect();
+    let of_workers = warnings
+        .iter()
+        .filter(|line| line.contains("of the token worker"))
+        .count();
+    assert_eq!((warnings.len(), of_workers), (2, 1), "{log}");
 }

@@ -1,16 +1,9 @@
 //! Workers and the spawner: what starts them, what ends them, and what a stop signal means to whom.
 
-use std::io::ErrorKind;
-use std::io::Read as _;
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Child;
 use std::process::Command;
 
-use dekhand::backend::pkcs11::spawner::Prints;
-use dekhand::backend::pkcs11::spawner::Spawner;
-use dekhand::proto::token_worker as wire;
-use prost::Message as _;
 use rustix::process::Signal;
 
 use crate::calls::Kms;
@@ -25,7 +18,6 @@ use crate::processes::spawner;
 use crate::processes::worker;
 use crate::processes::workers;
 use crate::run::Daemon;
-use crate::run::HANG;
 use crate::run::wait_for;
 
 /// A call may hang for as long as a test takes.
@@ -185,34 +177,4 @@ async fn a_daemon_whose_spawner_died_ends_so_that_a_new_one_can_start_workers() 
     assert!(log.contains("the process that starts token workers has ended"), "{log}");
     until("the worker has ended too", || !lives(worker)).await;
     let _daemon = node.start();
-}
-
-#[test]
-fn a_worker_does_not_serve_another_build() {
-    let spawner = Spawner::start_program(env!("CARGO_BIN_EXE_dekhand"), Prints::ToStderr).unwrap();
-    let (mut channel, _) = spawner.start_worker(&[]).unwrap();
-    channel.set_nonblocking(false).unwrap();
-    channel.set_read_timeout(Some(HANG)).unwrap();
-    let start = wire::ToWorker {
-        number: 0,
-        call: Some(wire::to_worker::Call::Start(wire::Start {
-            build: "0.0.0 of somebody else".to_owned(),
-            assignment: b"{}".to_vec(),
-        })),
-    };
-    let start = start.encode_to_vec();
-    channel
-        .write_all(&u32::try_from(start.len()).unwrap().to_be_bytes())
-        .unwrap();
-    channel.write_all(&start).unwrap();
-    let mut said = Vec::new();
-    match channel.read_to_end(&mut said) {
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-    }
-    let hello = wire::FromWorker::decode(&said[4..]).unwrap();
-    assert!(
-        matches!(hello.what, Some(wire::from_worker::What::Hello(_))),
-        "its own build, and nothing else"
-    );
 }

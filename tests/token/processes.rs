@@ -27,7 +27,7 @@ pub(crate) fn worker(daemon: &Daemon) -> u32 {
 }
 
 /// The children of a process that are no zombies.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in Path::new("/proc").read_dir().unwrap() {
         let name = entry.unwrap().file_name();

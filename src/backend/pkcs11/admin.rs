@@ -2,14 +2,13 @@
 
 use async_trait::async_trait;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::label::rounded;
 use crate::backend::pkcs11::listed_versions;
 use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::report::KeyReport;
-use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
 use crate::backend::pkcs11::unasked;
 use crate::backend::pkcs11::versions;
@@ -34,9 +33,9 @@ pub struct TokenAdmin {
 
 impl TokenAdmin {
     /// Starts a worker at once. To be called inside the runtime that will make the calls.
-    pub fn start(spawner: Spawner, assignment: Assignment, clock: Clock) -> Self {
+    pub fn start(workers: WorkerSource, clock: Clock) -> Self {
         // A command shows no metrics.
-        let supervisor = Supervisor::start(spawner, assignment, Metrics::new());
+        let supervisor = Supervisor::start(workers, Metrics::new());
         let notices = Notices::default();
         Self {
             supervisor,

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::hardening::LockMemory;
 use crate::root_key::name::RootKeyName;
 
-/// Everything that a worker is told when it starts. Holds no secret.
+/// Everything that a worker is told when it starts, by its spawner. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// What it may do.
@@ -21,6 +22,8 @@ pub struct Assignment {
     pub state: Option<PathBuf>,
     /// Bytes of data memory that it may have.
     pub memory: u64,
+    /// Whether its memory is kept from swap: it has the PIN while it logs in, and every data key that it wraps or unwraps.
+    pub lock_memory: LockMemory,
 }
 
 /// What a worker may do.

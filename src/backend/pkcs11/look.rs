@@ -1,13 +1,12 @@
 //! What `dekhand token` shows: each answer through a worker that is started for it and looks only.
 
 use crate::backend::pkcs11::admin::report;
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::report::MechanismReport;
 use crate::backend::pkcs11::report::TokenReport;
-use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
@@ -18,40 +17,36 @@ use crate::telemetry::metrics::Metrics;
 ///
 /// # Errors
 /// The module can't be loaded.
-pub async fn tokens(spawner: &Spawner, assignment: Assignment) -> Result<Vec<TokenReport>, Error> {
-    report(look(spawner, assignment, Call::Tokens).await?)
+pub async fn tokens(workers: &WorkerSource) -> Result<Vec<TokenReport>, Error> {
+    report(look(workers, Call::Tokens).await?)
 }
 
 /// The assignment's token and its mechanisms; no login is tried.
 ///
 /// # Errors
 /// There is no such token, or no single one.
-pub async fn describe(spawner: &Spawner, assignment: Assignment) -> Result<TokenReport, Error> {
-    report(look(spawner, assignment, Call::Describe).await?)
+pub async fn describe(workers: &WorkerSource) -> Result<TokenReport, Error> {
+    report(look(workers, Call::Describe).await?)
 }
 
 /// The versions of the assignment's root key, and what an operator should know of the token's objects.
 ///
 /// # Errors
 /// Login fails, or the token can't be read.
-pub async fn versions(spawner: &Spawner, assignment: Assignment) -> Result<(Vec<Version>, Noted), Error> {
+pub async fn versions(workers: &WorkerSource) -> Result<(Vec<Version>, Noted), Error> {
     let expected = Vec::new();
-    super::listed_versions(look(spawner, assignment, Call::Find { expected }).await?)
+    super::listed_versions(look(workers, Call::Find { expected }).await?)
 }
 
 /// What each wrap mechanism does with the key of a version, or with one that lives as long as its session.
 ///
 /// # Errors
 /// Login fails, or there is no such version.
-pub async fn probe(
-    spawner: &Spawner,
-    assignment: Assignment,
-    id: Option<KeyId>,
-) -> Result<Vec<MechanismReport>, Error> {
-    report(look(spawner, assignment, Call::Probe { id }).await?)
+pub async fn probe(workers: &WorkerSource, id: Option<KeyId>) -> Result<Vec<MechanismReport>, Error> {
+    report(look(workers, Call::Probe { id }).await?)
 }
 
-async fn look(spawner: &Spawner, assignment: Assignment, call: Call) -> Result<Outcome, Error> {
-    let supervisor = Supervisor::start(spawner.clone(), assignment, Metrics::new());
+async fn look(workers: &WorkerSource, call: Call) -> Result<Outcome, Error> {
+    let supervisor = Supervisor::start(workers.clone(), Metrics::new());
     supervisor.call(call).await
 }

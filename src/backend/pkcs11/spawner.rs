@@ -1,4 +1,8 @@
 //! The daemon's handle on its spawner, the one process that may start others.
+//!
+//! What workers may be is said once, in the list that the spawner is started with. From then on the control socket says
+//! which of them is to be started, and which is to be killed, and nothing else: whoever gets hold of it, as code that has
+//! hijacked the daemon does, can start what the daemon would have started.
 
 pub(crate) mod process;
 
@@ -32,12 +36,13 @@ use rustix::net::Shutdown;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
 
-use crate::backend::pkcs11::options::EnvironmentVariable;
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::handover;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::to_spawner::What;
+use crate::root_key::name::RootKeyName;
 
-/// The longest message: an environment as long as a whole configuration may be, and more.
-const LONGEST: usize = 128 << 10;
 /// The spawner gives its workers a second to end by themselves, and another one when it has killed them.
 const END: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
@@ -66,7 +71,8 @@ impl WorkerNumber {
     }
 }
 
-/// Starts and kills workers. Cheap to clone; the spawner ends with the last clone, and every worker with it.
+/// A process that starts and kills workers. Cheap to clone; the process ends with the last clone, and every worker with
+/// it.
 #[derive(Clone, Debug)]
 pub struct Spawner(Arc<Inner>);
 
@@ -75,31 +81,41 @@ struct Inner {
     control: OwnedFd,
     process: Mutex<Child>,
     started: AtomicU64,
+    /// The list, as the spawner has it.
+    assignments: Vec<Assignment>,
+}
+
+/// Where the workers of one assignment come from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct WorkerSource {
+    spawner: Spawner,
+    index: u32,
+    assignment: Assignment,
 }
 
 impl Spawner {
-    /// Starts the spawner. To be called before any thread is started and before anything is given up that workers need:
-    /// they inherit what the spawner has.
+    /// Starts a spawner for these workers and no others. To be called before any thread is started and before anything
+    /// is given up that workers need: they inherit what the spawner has.
     ///
     /// # Errors
     /// The operating system refuses.
-    pub fn start(prints: Prints) -> io::Result<Self> {
+    pub fn start(prints: Prints, assignments: Vec<Assignment>) -> io::Result<Self> {
         // Not `current_exe()`: after an upgrade that path is gone, or a newer build.
-        Self::start_program("/proc/self/exe", prints)
+        Self::start_program("/proc/self/exe", prints, assignments)
     }
 
     /// The same with another file of this program.
     ///
     /// # Errors
     /// The operating system refuses.
-    pub fn start_program(program: impl AsRef<OsStr>, prints: Prints) -> io::Result<Self> {
+    pub fn start_program(program: impl AsRef<OsStr>, prints: Prints, assignments: Vec<Assignment>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let (control, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let process = Command::new(program)
             .arg0("dekhand")
             .arg("token-spawner")
             .stdin(theirs)
-            .stdout(Stdio::null())
+            .stdout(handover::give(&assignments)?)
             .stderr(match prints {
                 Prints::ToStderr => Stdio::inherit(),
                 Prints::Nowhere => Stdio::null(),
@@ -111,6 +127,7 @@ impl Spawner {
             control,
             process: Mutex::new(process),
             started: AtomicU64::new(0),
+            assignments,
         })))
     }
 
@@ -119,39 +136,16 @@ impl Spawner {
         self.0.process.lock().unwrap_or_else(PoisonError::into_inner).id()
     }
 
-    /// Starts a worker with these variables above the spawner's own. Returns this end of its channel, which does not
-    /// block. A worker that could not be started says so there, in a message.
-    ///
-    /// # Errors
-    /// The spawner is gone or does not read.
-    pub fn start_worker(&self, environment: &[EnvironmentVariable]) -> io::Result<(UnixStream, WorkerNumber)> {
-        let (ours, theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let number = self.0.started.fetch_add(1, Ordering::Relaxed);
-        let environment = environment.iter().map(|variable| wire::Variable {
-            name: variable.name.clone(),
-            value: variable.value.clone(),
-        });
-        let start = What::Start(wire::StartWorker {
-            environment: environment.collect(),
-        });
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [theirs.as_fd()];
-        if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(io::Error::other("no space for a descriptor"));
-        }
-        self.0.say(number, start, &mut ancillary)?;
-        Ok((ours, WorkerNumber(number)))
-    }
-
-    /// Kills a worker and whatever it has started. One that has ended is left alone.
-    ///
-    /// # Errors
-    /// The spawner is gone or does not read.
-    pub fn kill(&self, worker: WorkerNumber) -> io::Result<()> {
-        let kill = What::Kill(wire::KillWorker {});
-        self.0.say(worker.0, kill, &mut SendAncillaryBuffer::default())
+    /// The workers for a root key in a role, if they are in the list.
+    pub fn workers(&self, root_key: &RootKeyName, role: Role) -> Option<WorkerSource> {
+        let mut list = (0..).zip(&self.0.assignments);
+        let wanted = |assignment: &Assignment| assignment.root_key == *root_key && assignment.role == role;
+        let (index, assignment) = list.find(|(_, assignment)| wanted(assignment))?;
+        Some(WorkerSource {
+            spawner: self.clone(),
+            index,
+            assignment: assignment.clone(),
+        })
     }
 
     /// Returns when the spawner is gone: no worker can be started any more, by this process.
@@ -183,16 +177,47 @@ impl Spawner {
     }
 }
 
+impl WorkerSource {
+    /// What its workers are told.
+    pub fn assignment(&self) -> &Assignment {
+        &self.assignment
+    }
+
+    /// Starts a worker. Returns this end of its channel, which does not block. A worker that could not be started says so
+    /// there, in a message; so does the spawner where there are two already, or were too many lately.
+    ///
+    /// # Errors
+    /// The spawner is gone or does not read.
+    pub fn start_worker(&self) -> io::Result<(UnixStream, WorkerNumber)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let spawner = &self.spawner.0;
+        let number = spawner.started.fetch_add(1, Ordering::Relaxed);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [theirs.as_fd()];
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(io::Error::other("no space for a descriptor"));
+        }
+        let start = What::Start(wire::StartWorker { index: self.index });
+        spawner.say(number, start, &mut ancillary)?;
+        Ok((ours, WorkerNumber(number)))
+    }
+
+    /// Kills a worker and whatever it has started. One that has ended is left alone.
+    ///
+    /// # Errors
+    /// The spawner is gone or does not read.
+    pub fn kill(&self, worker: WorkerNumber) -> io::Result<()> {
+        let kill = What::Kill(wire::KillWorker {});
+        self.spawner.0.say(worker.0, kill, &mut SendAncillaryBuffer::default())
+    }
+}
+
 impl Inner {
     fn say(&self, worker: u64, what: What, ancillary: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
         let what = Some(what);
         let message = wire::ToSpawner { worker, what }.encode_to_vec();
-        if message.len() > LONGEST {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the environment is too long",
-            ));
-        }
         // Without waiting: who calls this serves others too.
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         rustix::net::sendmsg(&self.control, &[IoSlice::new(&message)], ancillary, flags)?;

@@ -24,11 +24,10 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::options::EnvironmentVariable;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::spawner::Spawner;
 use crate::backend::pkcs11::spawner::WorkerNumber;
+use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::queue::Request;
 use crate::backend::pkcs11::supervisor::queue::too_many;
 use crate::backend::pkcs11::supervisor::run::Supervision;
@@ -48,7 +47,12 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Starts a first worker at once. To be called inside the runtime that will make the calls.
-    pub(super) fn start(workers: impl StartWorkers, assignment: Assignment, metrics: Metrics) -> Self {
+    pub(super) fn start(workers: WorkerSource, metrics: Metrics) -> Self {
+        let assignment = workers.assignment().clone();
+        Self::with(workers, assignment, metrics)
+    }
+
+    fn with(workers: impl StartWorkers, assignment: Assignment, metrics: Metrics) -> Self {
         let (requests, received) = mpsc::channel(MOST_ON_THE_WAY);
         tokio::spawn(Supervision::new(Box::new(workers), assignment, metrics, received).run());
         Self { requests }
@@ -96,8 +100,8 @@ fn stopped() -> Error {
 
 /// Where workers come from: the spawner, or a test.
 pub(super) trait StartWorkers: Debug + Send + Sync + 'static {
-    /// Starts one, with these variables above those of this process.
-    fn start_worker(&self, environment: &[EnvironmentVariable]) -> io::Result<(Channel, WorkerNumber)>;
+    /// Starts one, which its own spawner tells what it is to do.
+    fn start_worker(&self) -> io::Result<(Channel, WorkerNumber)>;
 
     /// Kills one, if it is still there.
     fn kill(&self, worker: WorkerNumber) -> io::Result<()>;
@@ -110,9 +114,9 @@ pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for C {}
 
-impl StartWorkers for Spawner {
-    fn start_worker(&self, environment: &[EnvironmentVariable]) -> io::Result<(Channel, WorkerNumber)> {
-        let (channel, worker) = Self::start_worker(self, environment)?;
+impl StartWorkers for WorkerSource {
+    fn start_worker(&self) -> io::Result<(Channel, WorkerNumber)> {
+        let (channel, worker) = Self::start_worker(self)?;
         Ok((Box::new(UnixStream::from_std(channel)?), worker))
     }
 

@@ -47,18 +47,21 @@ use rustix::process::Rlimit;
 use rustix::process::Signal;
 
 use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::handover;
+use crate::backend::pkcs11::handover::HandoverError;
 use crate::backend::pkcs11::own_process;
 use crate::backend::pkcs11::protocol::BUILD;
 use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::call;
 use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::call::StartError;
 use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::serve::Service;
 use crate::clock::Clock;
+use crate::hardening::HardeningError;
+use crate::hardening::memory::keep;
 use crate::proto::token_worker as wire;
+use crate::telemetry::log::chain;
 
 /// So long a module may take to say goodbye to its token.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -77,9 +80,12 @@ pub(crate) enum WorkerError {
         /// Its answer.
         source: io::Error,
     },
-    /// The first message is none.
+    /// Nobody has said what it is to do.
+    #[error("the token worker's assignment can't be had")]
+    Assignment(#[from] HandoverError),
+    /// A protection that is required can't be had.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Hardening(#[from] HardeningError),
     /// The channel failed before there was work.
     #[error(transparent)]
     Channel(#[from] ProtocolError),
@@ -91,14 +97,28 @@ pub(crate) enum WorkerError {
 /// It did not come to work.
 pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
     let channel = channel::take_stdin().map_err(WorkerError::ByHand)?;
-    bind_to(parent)?;
     let outlet = channel.try_clone().map_err(system("share the channel"))?;
     let outlet = Outlet::new(outlet);
-    let first: wire::ToWorker = frame::read(&channel)?;
-    outlet.hello(BUILD)?;
-    let assignment = call::assignment(&first)?;
+    match prepare(parent) {
+        Ok((assignment, not_locked)) => {
+            outlet.hello(BUILD, not_locked)?;
+            work(&channel, assignment, outlet)
+        }
+        Err(error) => {
+            outlet.not_started(chain(&error));
+            Err(error)
+        }
+    }
+}
+
+/// Takes what this worker is told, and gives up what it can before there are a module, a PIN and data keys. Returns also
+/// why memory is not kept from swap, if that was tried in vain.
+fn prepare(parent: u32) -> Result<(Assignment, Option<String>), WorkerError> {
+    bind_to(parent)?;
+    let assignment: Assignment = handover::take()?;
+    let not_locked = keep(assignment.lock_memory)?;
     limit_memory(&assignment)?;
-    work(&channel, assignment, outlet)
+    Ok((assignment, not_locked))
 }
 
 /// Ends with its parent, and only then. The PIN will be in here.
@@ -166,7 +186,8 @@ fn read_calls(channel: &UnixStream, service: &Service) {
         let number = message.number;
         match Call::from_wire(message) {
             Ok(call) => service.queue.push(Job::new(number, call)),
-            // One build speaks at both ends: such a message comes from nobody whom to serve makes sense.
+            // One build speaks at both ends, and calls are all that it says: such a message comes from nobody whom to
+            // serve makes sense.
             Err(_) => return,
         }
     }

@@ -8,6 +8,7 @@ use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
 
+use crate::backend::pkcs11::assignment::Role;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::key_text::Form;
 use crate::clock::Timestamp;
@@ -247,6 +248,27 @@ impl KeysCommand {
             Self::Destroy(args) => args.print.print,
             Self::Import(args) => args.print.print,
             Self::List(_) | Self::Verify(_) | Self::AcceptLoss(_) => false,
+        }
+    }
+
+    /// What its worker may do, where the root key is in a token.
+    pub(super) fn role(&self) -> Role {
+        match self {
+            Self::Create(_)
+            | Self::Rotate(_)
+            | Self::Activate(_)
+            | Self::Retire(_)
+            | Self::Restore(_)
+            | Self::Destroy(_)
+            | Self::Import(_) => {
+                if self.prints() {
+                    Role::Look
+                } else {
+                    Role::Admin
+                }
+            }
+            // What the last one changes is this node's state, not the token.
+            Self::List(_) | Self::Verify(_) | Self::AcceptLoss(_) => Role::Look,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::cli::keys::Console;
+use crate::cli::keys::arguments::KeysCommand;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::opened::Opened;
 use crate::cli::keys::opened::Purpose;
@@ -55,12 +56,12 @@ impl Target {
                 Purpose::Look | Purpose::Consider => KeyringAdmin::new(options, self.name.clone()),
                 Purpose::Change => KeyringAdmin::exclusive(options, self.name.clone())?,
             }),
-            Store::Pkcs11(options) => {
+            Store::Pkcs11(_) => {
                 let role = match purpose {
                     Purpose::Look => Role::Look,
                     Purpose::Consider | Purpose::Change => Role::Admin,
                 };
-                Opened::Token(console.tokens.keys(self, options, role)?)
+                Opened::Token(console.tokens.keys(self, role)?)
             }
         })
     }
@@ -80,7 +81,7 @@ impl Target {
     pub(super) fn root_key(&self, console: &Console<'_>) -> Result<Box<dyn RootKey>, KeysError> {
         Ok(match &self.store {
             Store::Keyring(options) => Box::new(Keyring::new(options, self.name.clone(), FileThread::in_place())),
-            Store::Pkcs11(options) => console.tokens.root_key(self, options)?,
+            Store::Pkcs11(_) => console.tokens.root_key(self)?,
         })
     }
 
@@ -144,15 +145,16 @@ impl Target {
     }
 }
 
-/// The root key of this name, else the first one.
-pub(super) fn one<'a>(targets: &'a [Target], name: Option<&RootKeyName>) -> Result<&'a Target, KeysError> {
-    let found = named(targets, name)?;
-    let first = found.into_iter().next();
-    first.ok_or(KeysError::Usage("a configuration with a root key"))
+/// The root keys that a command is about: the one that it names, else all for a list, else the first one.
+pub(super) fn about<'a>(targets: &'a [Target], command: &KeysCommand) -> Result<Vec<&'a Target>, KeysError> {
+    let mut found = named(targets, command.which().root_key.as_ref())?;
+    if !matches!(command, KeysCommand::List(_)) {
+        found.truncate(1);
+    }
+    Ok(found)
 }
 
-/// The root key of this name, else all.
-pub(super) fn named<'a>(targets: &'a [Target], name: Option<&RootKeyName>) -> Result<Vec<&'a Target>, KeysError> {
+fn named<'a>(targets: &'a [Target], name: Option<&RootKeyName>) -> Result<Vec<&'a Target>, KeysError> {
     let Some(wanted) = name else {
         return Ok(targets.iter().collect());
     };

@@ -63,7 +63,7 @@ struct Worker {
 }
 
 impl Tokens for Token {
-    fn keys(&self, _: &Target, _: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
+    fn keys(&self, _: &Target, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
         self.roles.lock().unwrap().push(role);
         Ok(Box::new(Worker {
             admin: self.admin.clone(),
@@ -72,7 +72,7 @@ impl Tokens for Token {
         }))
     }
 
-    fn root_key(&self, _: &Target, _: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error> {
+    fn root_key(&self, _: &Target) -> Result<Box<dyn RootKey>, Error> {
         Err(Error::new(Kind::Outage, "this token has no keys"))
     }
 }

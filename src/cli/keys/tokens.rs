@@ -1,7 +1,6 @@
 //! The way from a command to a token: a worker of the command's own, ended with it.
 
 use std::fmt::Debug;
-use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -15,13 +14,17 @@ use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::notices::Notices;
-use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::backend::pkcs11::report::KeyReport;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::spawner::WorkerSource;
+use crate::cli::keys::arguments::KeysCommand;
+use crate::cli::keys::error::KeysError;
+use crate::cli::keys::target;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Output;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::files;
 use crate::root_key::Admin;
 use crate::root_key::RootKey;
@@ -55,13 +58,13 @@ pub trait Tokens: Debug {
     ///
     /// # Errors
     /// There is no way to tokens.
-    fn keys(&self, target: &Target, options: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error>;
+    fn keys(&self, target: &Target, role: Role) -> Result<Box<dyn TokenKeys>, Error>;
 
     /// What the daemon sees of it. To be called inside a runtime.
     ///
     /// # Errors
     /// There is no way to tokens.
-    fn root_key(&self, target: &Target, options: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error>;
+    fn root_key(&self, target: &Target) -> Result<Box<dyn RootKey>, Error>;
 
     /// What the lists of versions so far were told with.
     fn noted(&self) -> Noted {
@@ -100,22 +103,35 @@ impl TokenKeys for TokenAdmin {
 pub struct Workers {
     /// None where no root key lives in a token.
     spawner: Option<Spawner>,
-    memory: u64,
     notices: Mutex<Vec<Notices>>,
 }
 
 impl Workers {
-    /// For commands on these root keys, with this much memory for each worker. To be called before any thread is
+    /// For a command, on the root keys that it is about, in the one role that it needs. To be called before any thread is
     /// started and before anything is given up that a worker needs.
     ///
     /// # Errors
-    /// The operating system refuses.
-    pub fn start(targets: &[Target], memory: u64) -> io::Result<Self> {
-        let needed = targets.iter().any(|target| target.token().is_some());
-        let spawner = needed.then(|| Spawner::start(Prints::ToStderr)).transpose()?;
+    /// It is about none of these root keys, or the operating system refuses.
+    pub fn start(command: &KeysCommand, targets: &[Target], config: &Config) -> Result<Self, KeysError> {
+        let of_target = |target: &Target| {
+            Some(Assignment {
+                role: command.role(),
+                root_key: target.name.clone(),
+                options: target.token()?.clone(),
+                state: Some(target.state.clone()),
+                memory: config.worker_memory,
+                lock_memory: config.hardening.lock_memory,
+            })
+        };
+        let about = target::about(targets, command)?;
+        let assignments: Vec<_> = about.into_iter().filter_map(of_target).collect();
+        let needed = !assignments.is_empty();
+        let spawner = needed
+            .then(|| Spawner::start(Prints::ToStderr, assignments))
+            .transpose();
+        let spawner = spawner.map_err(KeysError::Runtime)?;
         Ok(Self {
             spawner,
-            memory,
             notices: Mutex::default(),
         })
     }
@@ -124,7 +140,6 @@ impl Workers {
     pub fn none() -> Self {
         Self {
             spawner: None,
-            memory: 0,
             notices: Mutex::default(),
         }
     }
@@ -140,34 +155,28 @@ impl Workers {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spawner(&self) -> Result<Spawner, Error> {
-        let spawner = self.spawner.clone();
-        spawner.ok_or_else(|| Error::new(Kind::Refusal, "this command was started without a way to tokens"))
-    }
-
-    fn assignment(&self, target: &Target, options: &Pkcs11Options, role: Role) -> Assignment {
-        Assignment {
-            role,
-            root_key: target.name.clone(),
-            options: options.clone(),
-            state: Some(target.state.clone()),
-            memory: self.memory,
-        }
+    fn source(&self, target: &Target, role: Role) -> Result<WorkerSource, Error> {
+        let spawner = self.spawner.as_ref();
+        let source = spawner.and_then(|spawner| spawner.workers(&target.name, role));
+        source.ok_or_else(|| {
+            Error::new(
+                Kind::Refusal,
+                "this command was started without such a way to the token",
+            )
+        })
     }
 }
 
 impl Tokens for Workers {
-    fn keys(&self, target: &Target, options: &Pkcs11Options, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
-        let assignment = self.assignment(target, options, role);
-        let admin = TokenAdmin::start(self.spawner()?, assignment, Clock::system());
+    fn keys(&self, target: &Target, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
+        let admin = TokenAdmin::start(self.source(target, role)?, Clock::system());
         self.notices().push(admin.notices());
         Ok(Box::new(admin))
     }
 
-    fn root_key(&self, target: &Target, options: &Pkcs11Options) -> Result<Box<dyn RootKey>, Error> {
-        let assignment = self.assignment(target, options, Role::Look);
+    fn root_key(&self, target: &Target) -> Result<Box<dyn RootKey>, Error> {
         // A command shows no metrics.
-        let root_key = Pkcs11::start(self.spawner()?, assignment, Metrics::new());
+        let root_key = Pkcs11::start(self.source(target, Role::Look)?, Metrics::new());
         self.notices().push(root_key.notices());
         Ok(Box::new(root_key))
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::backend::pkcs11::look;
 use crate::backend::pkcs11::notices::Noted;
-use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::cli::keys::show::ShownVersion;
 use crate::cli::keys::tokens;
 use crate::cli::output::Format;
@@ -34,11 +34,10 @@ struct ShownInfo {
 }
 
 /// One token, and the root key's versions in it as far as they can be read.
-pub(super) async fn info(spawner: &Spawner, place: &Place, out: &mut Output) -> Result<(), TokenError> {
-    let place = &place.with_token(spawner).await?;
-    let mut report = look::describe(spawner, place.assignment.clone()).await?;
+pub(super) async fn info(workers: &WorkerSource, place: &Place, out: &mut Output) -> Result<(), TokenError> {
+    let mut report = look::describe(workers).await?;
     let mechanisms = std::mem::take(&mut report.mechanisms);
-    let (versions, noted, not_read) = match versions(spawner, place).await {
+    let (versions, noted, not_read) = match versions(workers, place).await {
         Ok((versions, noted)) => (Some(versions), noted, None),
         Err(reason) => (None, Noted::default(), Some(reason)),
     };
@@ -61,14 +60,14 @@ pub(super) async fn info(spawner: &Spawner, place: &Place, out: &mut Output) -> 
     Ok(())
 }
 
-async fn versions(spawner: &Spawner, place: &Place) -> Result<(Vec<ShownVersion>, Noted), String> {
+async fn versions(workers: &WorkerSource, place: &Place) -> Result<(Vec<ShownVersion>, Noted), String> {
     if place.root_key.is_none() {
         return Err("--root-key names the root key whose versions are looked for".to_owned());
     }
     if place.lacks_pin() {
         return Err("no PIN is given: --pin-file names a file with it".to_owned());
     }
-    let versions = look::versions(spawner, place.assignment.clone()).await;
+    let versions = look::versions(workers).await;
     let (versions, noted) = versions.map_err(|error| error.chain())?;
     let now = Clock::system().now();
     let primary = primary(&versions, now).map(|version| &version.id);

@@ -35,7 +35,7 @@ pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) 
     }
     let mut list = ShownList { modules: Vec::new() };
     for place in modules {
-        let tokens = look::tokens(spawner, place.assignment.clone()).await?;
+        let tokens = look::tokens(&place.workers(spawner)?).await?;
         list.modules.push(ShownModule {
             module: place.module(),
             tokens: tokens.into_iter().map(ShownToken::from).collect(),

@@ -8,7 +8,7 @@ use crate::backend::pkcs11::look;
 use crate::backend::pkcs11::options::MechanismChoice;
 use crate::backend::pkcs11::report::MechanismReport;
 use crate::backend::pkcs11::report::Verdict;
-use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::cli::keys::tokens;
 use crate::cli::output::Format;
 use crate::cli::output::Output;
@@ -46,8 +46,7 @@ struct ShownMechanism {
 }
 
 /// What each mechanism does with the key that encrypts, or with a throwaway one where there is none yet.
-pub(super) async fn probe(spawner: &Spawner, place: &Place, out: &mut Output) -> Result<(), TokenError> {
-    let place = &place.with_token(spawner).await?;
+pub(super) async fn probe(workers: &WorkerSource, place: &Place, out: &mut Output) -> Result<(), TokenError> {
     let refused = |error| {
         if place.lacks_pin() {
             TokenError::WithoutPin(error)
@@ -57,7 +56,7 @@ pub(super) async fn probe(spawner: &Spawner, place: &Place, out: &mut Output) ->
     };
     let version = match place.root_key {
         Some(_) => {
-            let listed = look::versions(spawner, place.assignment.clone()).await;
+            let listed = look::versions(workers).await;
             let (versions, noted) = listed.map_err(refused)?;
             tokens::warn_of_keys(&noted, out);
             chosen(versions)
@@ -65,9 +64,7 @@ pub(super) async fn probe(spawner: &Spawner, place: &Place, out: &mut Output) ->
         None => None,
     };
     let id = version.as_ref().map(|version| version.id.clone());
-    let reports = look::probe(spawner, place.assignment.clone(), id.clone())
-        .await
-        .map_err(refused)?;
+    let reports = look::probe(workers, id.clone()).await.map_err(refused)?;
     let used = reports
         .iter()
         .find(|report| report.chosen)

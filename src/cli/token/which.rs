@@ -7,18 +7,20 @@ use clap::Args;
 
 use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::look;
 use crate::backend::pkcs11::options::EnvironmentVariable;
 use crate::backend::pkcs11::options::Login;
 use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::backend::pkcs11::pin::PinSource;
+use crate::backend::pkcs11::report::TokenReport;
 use crate::backend::pkcs11::spawner::Spawner;
+use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::token_name::TokenName;
 use crate::cli::token::error::TokenError;
 use crate::config::Config;
 use crate::config::DEFAULT_FILE;
 use crate::config::Overrides;
 use crate::config::Store;
+use crate::hardening::LockMemory;
 use crate::root_key::name::RootKeyName;
 
 /// Which module and token.
@@ -72,15 +74,25 @@ impl Place {
         needs_pin && self.options().pin.is_none()
     }
 
-    /// This place with its token named: the only one of the module, if none was named.
+    /// Whether the token has been named.
+    pub(super) fn token_is_known(&self) -> bool {
+        self.token_is_known
+    }
+
+    /// Where its workers come from.
+    ///
+    /// # Errors
+    /// The spawner was started for other places.
+    pub(super) fn workers(&self, spawner: &Spawner) -> Result<WorkerSource, TokenError> {
+        let Assignment { root_key, role, .. } = &self.assignment;
+        spawner.workers(root_key, *role).ok_or(TokenError::NoneInAToken)
+    }
+
+    /// This place with its token named, which is the only one of its module.
     ///
     /// # Errors
     /// There is none, or more than one.
-    pub(super) async fn with_token(&self, spawner: &Spawner) -> Result<Self, TokenError> {
-        if self.token_is_known {
-            return Ok(self.clone());
-        }
-        let tokens = look::tokens(spawner, self.assignment.clone()).await?;
+    pub(super) fn with_token(&self, tokens: Vec<TokenReport>) -> Result<Self, TokenError> {
         let tokens: Vec<_> = tokens.into_iter().filter(|token| token.initialized).collect();
         let labels = || tokens.iter().map(|token| token.label.clone()).collect();
         let [only] = tokens.as_slice() else {
@@ -124,6 +136,7 @@ impl WhichArgs {
                 options,
                 state: None,
                 memory: MEMORY,
+                lock_memory: LockMemory::Try,
             },
             token_is_known: self.token.is_some(),
             root_key: self.root_key.clone(),
@@ -151,6 +164,7 @@ fn configured(config: &Config, wanted: Option<&RootKeyName>) -> Result<Vec<Place
                     options: options.as_ref().clone(),
                     state: Some(config.state.clone()),
                     memory: config.worker_memory,
+                    lock_memory: config.hardening.lock_memory,
                 },
                 token_is_known: true,
                 root_key: Some(entry.name.clone()),

@@ -2,8 +2,6 @@
 
 use zeroize::Zeroizing;
 
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::protocol::BUILD;
 use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::version;
 use crate::proto::token_worker as wire;
@@ -165,7 +163,10 @@ impl Call {
         }
     }
 
-    /// The call of a message that is no `Start`.
+    /// The call of a message.
+    ///
+    /// # Errors
+    /// It is none.
     pub(in crate::backend::pkcs11) fn from_wire(mut message: wire::ToWorker) -> Result<Self, ProtocolError> {
         let id = |bytes: &[u8]| KeyId::try_from(bytes).map_err(|_| ProtocolError::Field("id"));
         let key = |bytes: Vec<u8>| {
@@ -173,7 +174,6 @@ impl Call {
             Key::copied_from(&bytes).ok_or(ProtocolError::Field("key"))
         };
         Ok(match message.call.take().ok_or(ProtocolError::Field("call"))? {
-            Wire::Start(_) => return Err(ProtocolError::Field("call")),
             Wire::Open(_) => Self::Open,
             Wire::Find(mut find) => Self::Find {
                 expected: std::mem::take(&mut find.expected)
@@ -220,42 +220,6 @@ impl Call {
             Wire::Destroy(destroy) => Self::Destroy { id: id(&destroy.id)? },
         })
     }
-}
-
-/// The first message to a worker.
-pub(in crate::backend::pkcs11) fn start(assignment: &Assignment) -> Result<wire::ToWorker, serde_json::Error> {
-    Ok(wire::ToWorker {
-        number: 0,
-        call: Some(Wire::Start(wire::Start {
-            build: BUILD.to_owned(),
-            assignment: serde_json::to_vec(assignment)?,
-        })),
-    })
-}
-
-/// What a start message says: the build of the other end, and the assignment if that is ours.
-pub(in crate::backend::pkcs11) fn assignment(message: &wire::ToWorker) -> Result<Assignment, StartError> {
-    let Some(Wire::Start(start)) = &message.call else {
-        return Err(ProtocolError::Field("call").into());
-    };
-    if start.build != BUILD {
-        return Err(StartError::OtherBuild(start.build.clone()));
-    }
-    Ok(serde_json::from_slice(&start.assignment)?)
-}
-
-/// A worker can't start on what it was told.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    /// The other end is another build.
-    #[error("this worker is {BUILD}, and was called by {0}")]
-    OtherBuild(String),
-    /// The message makes no sense.
-    #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-    /// The assignment makes no sense.
-    #[error("the token worker's assignment can't be read")]
-    Assignment(#[from] serde_json::Error),
 }
 
 // The messages with a key in them wipe it wherever they end.

@@ -1,17 +1,14 @@
 //! The spawner itself: one thread that starts workers, kills them and buries them.
 
-use std::env;
-use std::ffi::OsStr;
+mod child;
+mod limits;
+
 use std::io;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd as _;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
-use std::process::Child;
-use std::process::Command;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
@@ -23,21 +20,23 @@ use rustix::event::Timespec;
 use rustix::net::RecvAncillaryBuffer;
 use rustix::net::RecvAncillaryMessage;
 use rustix::net::RecvFlags;
+use rustix::net::SendFlags;
 use rustix::net::SocketType;
-use rustix::process::Pid;
-use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 
-use super::LONGEST;
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::handover;
 use crate::backend::pkcs11::own_process;
 use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::spawner::process::child::Worker;
+use crate::backend::pkcs11::spawner::process::limits::Pace;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::to_spawner::What;
 
 /// So long may workers take to leave their token when the daemon is gone, and so long the kernel to bury them.
 const GRACE: Duration = Duration::from_secs(1);
-/// So many that were killed may hang in the kernel. Each keeps its memory, and the next one hangs in the same place.
-const MOST_UNDEAD: usize = 4;
+/// Far more than a message takes, which is two numbers.
+const LONGEST: usize = 1 << 10;
 
 /// Whether stdin is the control socket of a daemon, and not somebody's terminal.
 pub(crate) fn is_called() -> bool {
@@ -45,14 +44,31 @@ pub(crate) fn is_called() -> bool {
 }
 
 /// Serves the daemon at the other end of stdin until that is gone, however it went.
+///
+/// The memory of this process is not kept from swap: no secret is in it. Workers do that themselves, as locks end with
+/// exec.
 pub(crate) fn main() -> ExitCode {
     let stop = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
-    let served = own_process::prepare(c"dekhand-spawner", &stop).and_then(|()| serve(io::stdin().as_fd()));
+    let served = own_process::prepare(c"dekhand-spawner", &stop).and_then(|()| {
+        let list = handover::take().map_err(io::Error::other)?;
+        serve(io::stdin().as_fd(), list)
+    });
     // The daemon sees it at the end of the control socket; nobody else listens.
     served.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
-fn serve(control: BorrowedFd<'_>) -> io::Result<()> {
+/// An assignment of the list, and how often it was given to a worker lately.
+struct Entry {
+    assignment: Assignment,
+    pace: Pace,
+}
+
+fn serve(control: BorrowedFd<'_>, list: Vec<Assignment>) -> io::Result<()> {
+    let entry = |assignment| Entry {
+        assignment,
+        pace: Pace::default(),
+    };
+    let mut list: Vec<_> = list.into_iter().map(entry).collect();
     let mut workers = Vec::new();
     let mut buffer = vec![0; LONGEST];
     loop {
@@ -65,7 +81,7 @@ fn serve(control: BorrowedFd<'_>) -> io::Result<()> {
             Heard::End => break,
             Heard::Message(message, channel) => match (message.what, channel) {
                 (Some(What::Start(start)), Some(channel)) => {
-                    let started = start_worker(message.worker, &start, channel, &workers);
+                    let started = start_worker(message.worker, start.index, &channel, &mut list, &workers);
                     workers.extend(started);
                 }
                 (Some(What::Kill(_)), _) => {
@@ -78,24 +94,6 @@ fn serve(control: BorrowedFd<'_>) -> io::Result<()> {
     }
     end(workers);
     Ok(())
-}
-
-/// A worker that has not been waited for: its process id, and so that of its group, is nobody else's.
-struct Worker {
-    number: u64,
-    process: Child,
-    /// Readable when the process has ended.
-    pidfd: OwnedFd,
-    /// When it was first killed.
-    killed: Option<Instant>,
-}
-
-impl Worker {
-    fn kill(&mut self) {
-        self.killed.get_or_insert_with(Instant::now);
-        // There may be nobody left.
-        rustix::process::kill_process_group(Pid::from_child(&self.process), Signal::KILL).ok();
-    }
 }
 
 /// Waits for a message or the end of a worker. Those that ended are buried, after everything that they have started.
@@ -150,85 +148,30 @@ fn receive(control: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
     match buffer.get(..length) {
         // No message is empty.
         None | Some([]) => Ok(Heard::End),
+        // A message that is none, or longer than any, is nobody's whom to serve makes sense: this process ends.
         Some(message) => Ok(Heard::Message(wire::ToSpawner::decode(message)?, channel)),
     }
 }
 
 /// Starts a worker, or tells the daemon on its channel why there is none.
-fn start_worker(number: u64, start: &wire::StartWorker, channel: OwnedFd, others: &[Worker]) -> Option<Worker> {
-    let channel_of_worker = may_start(others).and_then(|()| channel.try_clone());
-    let started = channel_of_worker.and_then(|stdin| spawn(number, start, stdin));
+fn start_worker(number: u64, index: u32, channel: &OwnedFd, list: &mut [Entry], others: &[Worker]) -> Option<Worker> {
+    let started = limits::may_live(others, index).and_then(|()| {
+        let entry = usize::try_from(index).ok().and_then(|index| list.get_mut(index));
+        let Entry { assignment, pace } = entry.ok_or_else(|| io::Error::other("there is no such assignment"))?;
+        pace.take(Instant::now())?;
+        child::start(number, index, assignment, channel.try_clone()?)
+    });
     match started {
         Ok(worker) => Some(worker),
         Err(error) => {
             let what = Some(wire::from_worker::What::NotStarted(error.to_string()));
-            // Few bytes into an empty socket: it does not block. If the daemon has gone on, it need not know.
-            frame::write(UnixStream::from(channel), &wire::FromWorker { what }).ok();
+            let mut bytes = Vec::new();
+            frame::write(&mut bytes, &wire::FromWorker { what }).ok();
+            // Without waiting, whatever it is that was handed over. If the daemon has gone on, it need not know.
+            rustix::net::send(channel, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).ok();
             None
         }
     }
-}
-
-/// A process in an uninterruptible call of the kernel outlives SIGKILL: a device, or a directory on a network, that does
-/// not answer.
-fn may_start(workers: &[Worker]) -> io::Result<()> {
-    let is_undead = |worker: &&Worker| worker.killed.is_some_and(|killed| killed.elapsed() > GRACE);
-    let undead = workers
-        .iter()
-        .filter(is_undead)
-        .map(|worker| worker.process.id().to_string());
-    let undead: Vec<_> = undead.collect();
-    if undead.len() < MOST_UNDEAD {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "{} token workers can't be killed: their device hangs in the kernel; look at the kernel's log and at \
-         /proc/PID/stack of {}",
-        undead.len(),
-        undead.join(", ")
-    )))
-}
-
-fn spawn(number: u64, start: &wire::StartWorker, stdin: OwnedFd) -> io::Result<Worker> {
-    let mut command = Command::new("/proc/self/exe");
-    for (name, _) in env::vars_os().filter(|(name, _)| is_for_the_daemon(name)) {
-        command.env_remove(&name);
-    }
-    let mut process = command
-        .arg0("dekhand")
-        .args(["token-worker", "--parent", &std::process::id().to_string()])
-        .envs(
-            start
-                .environment
-                .iter()
-                .map(|variable| (&variable.name, &variable.value)),
-        )
-        .stdin(stdin)
-        .process_group(0)
-        .spawn()?;
-    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-    let pidfd = pid
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
-        .and_then(|pid| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?));
-    match pidfd {
-        Ok(pidfd) => Ok(Worker {
-            number,
-            process,
-            pidfd,
-            killed: None,
-        }),
-        Err(error) => {
-            // It has just begun: this does not take long.
-            process.kill().and_then(|()| process.wait()).ok();
-            Err(error)
-        }
-    }
-}
-
-/// What a service manager tells the daemon is not for the vendor's module.
-fn is_for_the_daemon(variable: &OsStr) -> bool {
-    let name = variable.as_encoded_bytes();
-    name == b"NOTIFY_SOCKET" || name.starts_with(b"LISTEN_") || name.starts_with(b"WATCHDOG_")
 }
 
 /// The daemon is gone. Workers see that at their channels and leave; those that can't are killed.
@@ -250,88 +193,4 @@ fn linger(workers: &mut Vec<Worker>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read as _;
-    use std::process::Stdio;
-
-    use super::*;
-
-    fn worker(number: u64, process: Child) -> Worker {
-        let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
-        Worker {
-            number,
-            process,
-            pidfd,
-            killed: None,
-        }
-    }
-
-    #[test]
-    fn what_a_worker_has_started_ends_with_it() {
-        let mut process = Command::new("sh")
-            .args(["-c", "sleep 1000 & exit 0"])
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let mut output = process.stdout.take().unwrap();
-        let mut workers = vec![worker(0, process)];
-        while !workers.is_empty() {
-            wait(None, &mut workers, None).unwrap();
-        }
-        // Whoever lived would hold the pipe.
-        assert_eq!(output.read(&mut [0]).unwrap(), 0);
-    }
-
-    /// No group of processes is its own, so it survives what kills workers, as one does that hangs in the kernel. It ends
-    /// when its stdin is closed, with this test at the latest.
-    fn undead(number: u64) -> Worker {
-        let mut command = Command::new("cat");
-        let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let mut worker = worker(number, process);
-        worker.kill();
-        worker
-    }
-
-    #[test]
-    fn workers_that_cannot_be_killed_do_not_pile_up() {
-        let mut workers: Vec<_> = (0..4).map(undead).collect();
-        may_start(&workers).unwrap();
-        let long_ago = Instant::now().checked_sub(2 * GRACE);
-        for worker in &mut workers {
-            worker.killed = long_ago;
-        }
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let start = wire::StartWorker::default();
-        assert!(start_worker(4, &start, theirs.into(), &workers).is_none());
-        let message: wire::FromWorker = frame::read(&ours).unwrap();
-        let Some(wire::from_worker::What::NotStarted(reason)) = &message.what else {
-            panic!("started");
-        };
-        let pid = workers.first().unwrap().process.id().to_string();
-        assert!(
-            reason.starts_with("4 token workers can't be killed") && reason.contains(&pid),
-            "{reason}"
-        );
-        // The device has answered one of them.
-        drop(workers.last_mut().unwrap().process.stdin.take());
-        while workers.len() == 4 {
-            wait(None, &mut workers, None).unwrap();
-        }
-        may_start(&workers).unwrap();
-        for mut worker in workers {
-            // Closes its stdin.
-            worker.process.wait().unwrap();
-        }
-    }
-
-    #[test]
-    fn a_service_managers_words_are_for_the_daemon_alone() {
-        for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC"] {
-            assert!(is_for_the_daemon(OsStr::new(name)));
-        }
-        for name in ["PATH", "CREDENTIALS_DIRECTORY", "SOFTHSM2_CONF"] {
-            assert!(!is_for_the_daemon(OsStr::new(name)));
-        }
-    }
-}
+mod tests;

@@ -14,9 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::backend::pkcs11::options::EnvironmentVariable;
 use crate::backend::pkcs11::protocol::BUILD;
-use crate::backend::pkcs11::protocol::call;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::protocol::outcome::Answer;
@@ -77,6 +75,8 @@ pub(super) struct Inner {
     /// Bytes that workers have when they open, and that they have more with each call.
     pub(super) memory: u64,
     pub(super) growth: u64,
+    /// How long workers take to leave when their channel is closed.
+    pub(super) goodbye: Duration,
     /// When workers were started.
     pub(super) started: Vec<Instant>,
     /// Which were killed while they lived.
@@ -85,6 +85,8 @@ pub(super) struct Inner {
     pub(super) begun: Vec<u64>,
     pub(super) in_flight: usize,
     pub(super) most_in_flight: usize,
+    /// How many have lived at once.
+    pub(super) most_living: usize,
     living: BTreeMap<u64, AbortHandle>,
 }
 
@@ -111,7 +113,7 @@ impl FakeWorkers {
 }
 
 impl StartWorkers for FakeWorkers {
-    fn start_worker(&self, _: &[EnvironmentVariable]) -> io::Result<(Channel, WorkerNumber)> {
+    fn start_worker(&self) -> io::Result<(Channel, WorkerNumber)> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let mut inner = self.lock();
         let number = inner.started.len() as u64;
@@ -123,8 +125,15 @@ impl StartWorkers for FakeWorkers {
         // The end of its channel is the end of a worker, as it is the end of a process.
         inner.living.insert(
             number,
-            tokio::spawn(async move { worker.run(theirs).await.unwrap_or(()) }).abort_handle(),
+            tokio::spawn(async move {
+                let goodbye = worker.workers.lock().goodbye;
+                worker.run(theirs).await.unwrap_or(());
+                tokio::time::sleep(goodbye).await;
+            })
+            .abort_handle(),
         );
+        let living = inner.living.values().filter(|task| !task.is_finished()).count();
+        inner.most_living = inner.most_living.max(living);
         Ok((Box::new(ours), WorkerNumber::of_test(number)))
     }
 
@@ -157,7 +166,6 @@ impl Worker {
     async fn run(self, channel: DuplexStream) -> Result<(), Ended> {
         let (mut from, mut to) = tokio::io::split(channel);
         let manners = self.workers.lock().manners;
-        call::assignment(&frame::receive(&mut from).await?)?;
         let build = match manners {
             Manners::Good => BUILD,
             Manners::OtherBuild => "0.0.0+0",
@@ -168,6 +176,7 @@ impl Worker {
             &mut to,
             What::Hello(wire::Hello {
                 build: build.to_owned(),
+                not_locked: String::new(),
             }),
         )
         .await?;

@@ -52,6 +52,8 @@ pub(super) struct Journal {
     events: Arc<Events>,
     /// What is wrong, as it was last told.
     trouble: Option<String>,
+    /// Why memory is not locked, as it was last told.
+    not_locked: Option<String>,
 }
 
 impl Journal {
@@ -65,6 +67,7 @@ impl Journal {
             metrics,
             events: Arc::new(events),
             trouble: None,
+            not_locked: None,
         }
     }
 
@@ -79,6 +82,15 @@ impl Journal {
             reason: reason.name(),
         };
         self.metrics.worker_starts.get_or_create(&labels).inc();
+    }
+
+    /// A worker serves whose memory is locked as it should be, or is not. Told once, not with each worker.
+    pub(super) fn locked(&mut self, not_locked: Option<String>) {
+        if let Some(warning) = not_locked.as_deref().filter(|_| not_locked != self.not_locked) {
+            let root_key = &self.root_key;
+            tracing::warn!(%root_key, warning, "a protection of the token worker could not be had");
+        }
+        self.not_locked = not_locked;
     }
 
     /// A worker serves.

@@ -11,7 +11,6 @@ use tokio::time::timeout_at;
 use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::protocol::BUILD;
 use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::call;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::protocol::outcome::Answer;
@@ -37,6 +36,8 @@ pub(super) struct Opened {
     pub(super) channel: Channel,
     /// Bytes of data memory that it has.
     pub(super) memory: u64,
+    /// Why its memory is not kept from swap, where that was tried.
+    pub(super) not_locked: Option<String>,
 }
 
 /// A worker that did not get so far.
@@ -84,17 +85,18 @@ pub(super) async fn open(
     assignment: Arc<Assignment>,
     events: Arc<Events>,
 ) -> Result<Opened, NotOpened> {
-    let environment = &assignment.options.environment;
-    let (mut channel, worker) = workers.start_worker(environment).map_err(NotOpened::because)?;
+    let (mut channel, worker) = workers.start_worker().map_err(NotOpened::because)?;
     let opened = async {
-        greet(&mut channel, &assignment, &events).await?;
-        open_token(&mut channel, &assignment, &events).await
+        let not_locked = greet(&mut channel, &events).await?;
+        let memory = open_token(&mut channel, &assignment, &events).await?;
+        Ok::<_, NotOpened>((memory, not_locked))
     };
     match opened.await {
-        Ok(memory) => Ok(Opened {
+        Ok((memory, not_locked)) => Ok(Opened {
             worker,
             channel,
             memory,
+            not_locked,
         }),
         Err(error) => Err(NotOpened {
             worker: Some(worker),
@@ -103,19 +105,16 @@ pub(super) async fn open(
     }
 }
 
-/// Says who calls and for what, and hears who answers.
-async fn greet(channel: &mut Channel, assignment: &Assignment, events: &Events) -> Result<(), NotOpened> {
-    let start = call::start(assignment).map_err(NotOpened::because)?;
-    let hello = async {
-        frame::send(channel, &start).await?;
-        receive(channel, events).await
-    };
-    match timeout(HELLO, hello).await {
+/// Hears who has come, and why its memory is not locked, if that was tried in vain.
+async fn greet(channel: &mut Channel, events: &Events) -> Result<Option<String>, NotOpened> {
+    match timeout(HELLO, receive(channel, events)).await {
         Err(_) => Err(NotOpened::hangs(format!(
             "the token worker did not start within {HELLO:?}"
         ))),
         Ok(Err(error)) => Err(ended(error, "started")),
-        Ok(Ok(What::Hello(wire::Hello { build }))) if build == BUILD => Ok(()),
+        Ok(Ok(What::Hello(wire::Hello { build, not_locked }))) if build == BUILD => {
+            Ok(Some(not_locked).filter(|reason| !reason.is_empty()))
+        }
         Ok(Ok(What::Hello(_))) => Err(NotOpened::outage(format!(
             "the token worker is another build than {BUILD}"
         ))),

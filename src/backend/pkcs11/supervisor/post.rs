@@ -80,6 +80,7 @@ impl Post {
             worker,
             channel,
             memory,
+            not_locked: _,
         } = opened;
         Self {
             worker,

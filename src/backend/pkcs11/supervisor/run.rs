@@ -152,8 +152,10 @@ impl Supervision {
     /// When something is to be done by itself.
     fn due(&self) -> Option<Instant> {
         let attempt = match self.next {
-            Next::Wanted(_) => Some(self.attempts.due(self.current.is_none() && self.queue.is_waited_for())),
-            Next::Unwanted | Next::Coming(..) => None,
+            Next::Wanted(_) if self.has_room() => {
+                Some(self.attempts.due(self.current.is_none() && self.queue.is_waited_for()))
+            }
+            Next::Wanted(_) | Next::Unwanted | Next::Coming(..) => None,
         };
         let calls = self.posts().filter_map(Post::until);
         let leaving = self.leaving.iter().map(|(until, _)| *until);
@@ -187,8 +189,10 @@ impl Supervision {
         }
         let waited_for = self.current.is_none() && self.queue.is_waited_for();
         if let Next::Wanted(reason) = self.next
+            && self.has_room()
             && self.attempts.due(waited_for) <= now
         {
+            self.make_room(now);
             self.journal.starting(reason);
             let (workers, assignment) = (self.workers.clone(), self.assignment.clone());
             let attempt = open(workers, assignment, self.journal.events().clone());
@@ -196,13 +200,30 @@ impl Supervision {
         }
     }
 
+    /// Whether a worker may be started: the spawner starts no third. While two finish what they have begun, the next one
+    /// waits.
+    fn has_room(&self) -> bool {
+        self.posts().count() < 2
+    }
+
+    /// Lets at most one other worker live. Those that are leaving have had the time since the last attempt for it.
+    fn make_room(&mut self, now: Instant) {
+        let may_leave = usize::from(self.posts().count() == 0);
+        let surplus = self.leaving.len().saturating_sub(may_leave);
+        let over: Vec<_> = self.leaving.drain(..surplus).collect();
+        for (_, worker) in over {
+            self.kill(worker, now);
+        }
+    }
+
     /// A worker was started, and serves or not.
     fn opened(&mut self, reason: Reason, opened: Result<Opened, NotOpened>) {
         let now = Instant::now();
         match opened {
-            Ok(opened) => {
+            Ok(mut opened) => {
                 self.next = Next::Unwanted;
                 self.rejected = None;
+                self.journal.locked(opened.not_locked.take());
                 self.journal.opened(reason, opened.memory);
                 let post = Post::new(opened, self.limits, self.hear.clone());
                 self.retiring.extend(self.current.replace(post));

@@ -17,6 +17,7 @@ use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::supervisor::fake::Conduct;
 use crate::backend::pkcs11::supervisor::fake::FakeWorkers;
 use crate::backend::pkcs11::supervisor::fake::outage;
+use crate::hardening::LockMemory;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
@@ -46,9 +47,10 @@ impl Bench {
             options,
             state: None,
             memory: MEMORY,
+            lock_memory: LockMemory::Off,
         };
         let metrics = Metrics::new();
-        let supervisor = Supervisor::start(workers.clone(), assignment, metrics.clone());
+        let supervisor = Supervisor::with(workers.clone(), assignment, metrics.clone());
         Self {
             workers,
             supervisor,

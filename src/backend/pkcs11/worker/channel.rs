@@ -50,12 +50,21 @@ impl Outlet {
         Self(Mutex::new(channel))
     }
 
-    /// Who we are.
-    pub(super) fn hello(&self, build: &str) -> Result<(), ProtocolError> {
-        let build = build.to_owned();
+    /// Who we are, and why our memory is not kept from swap, if that was tried in vain.
+    pub(super) fn hello(&self, build: &str, not_locked: Option<String>) -> Result<(), ProtocolError> {
+        let hello = wire::Hello {
+            build: build.to_owned(),
+            not_locked: not_locked.unwrap_or_default(),
+        };
         self.write(&wire::FromWorker {
-            what: Some(wire::from_worker::What::Hello(wire::Hello { build })),
+            what: Some(wire::from_worker::What::Hello(hello)),
         })
+    }
+
+    /// Why this process can't come to work.
+    pub(super) fn not_started(&self, reason: String) {
+        let what = Some(wire::from_worker::What::NotStarted(reason));
+        self.write(&wire::FromWorker { what }).ok();
     }
 
     /// An answer, with the memory that this process has now. One that no message can hold is told as that: a caller

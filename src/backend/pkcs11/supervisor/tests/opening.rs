@@ -1,5 +1,7 @@
 //! What becomes of calls while no worker has its token open.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio::time::sleep;
 
@@ -46,6 +48,44 @@ async fn a_returning_token_is_used_within_a_second_if_anybody_calls() {
     let begin = Instant::now();
     bench.call().await.unwrap();
     assert!(begin.elapsed() < seconds(1), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_leave_slowly_do_not_pile_up_and_hold_up_no_attempt() {
+    let workers = FakeWorkers::default();
+    workers.lock().goodbye = seconds(2);
+    workers.lock().opening = Conduct::Fail(outage("the token is away"));
+    let bench = Bench::new(1, workers);
+    let begin = Instant::now();
+    for _ in 0..20 {
+        bench.call().await.unwrap_err();
+    }
+    assert!(
+        begin.elapsed() < seconds(12),
+        "as often as with workers that leave at once"
+    );
+    assert_eq!(bench.workers.lock().most_living, 2, "the spawner starts no third");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_serves_and_one_finishes_there_is_no_third() {
+    let workers = FakeWorkers::default();
+    workers.lock().growth = 60;
+    let bench = Bench::new(2, workers);
+    bench.workers.script([Conduct::Slow(seconds(9))]);
+    let slow = bench.spawn();
+    sleep(seconds(1)).await;
+    // More than half of their memory, of two workers one after the other.
+    for _ in 0..40 {
+        bench.call().await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!slow.is_finished() && bench.starts() == 2);
+    slow.await.unwrap().unwrap();
+    bench.call().await.unwrap();
+    sleep(seconds(1)).await;
+    assert_eq!(bench.starts(), 3);
+    assert_eq!(bench.workers.lock().most_living, 2);
 }
 
 #[tokio::test(start_paused = true)]

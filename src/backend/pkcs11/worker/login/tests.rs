@@ -19,6 +19,7 @@ use crate::backend::pkcs11::worker::connection::find_token;
 use crate::backend::pkcs11::worker::module::Module;
 use crate::backend::pkcs11::worker::test_token;
 use crate::files;
+use crate::hardening::LockMemory;
 
 /// A node with its own PIN file and its own memory, on the token of this process.
 struct Node {
@@ -47,6 +48,7 @@ impl Node {
                 options,
                 state: Some(state.clone()),
                 memory: 1 << 30,
+                lock_memory: LockMemory::Off,
             },
             state,
             killed: Cell::new(false),

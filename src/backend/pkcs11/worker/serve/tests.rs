@@ -28,6 +28,7 @@ use crate::backend::pkcs11::worker::module::Module;
 use crate::backend::pkcs11::worker::test_token;
 use crate::clock::Timestamp;
 use crate::files;
+use crate::hardening::LockMemory;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::from_worker::What;
 use crate::root_key::Wrapped;
@@ -66,6 +67,7 @@ fn assignment(token: &Token) -> Assignment {
         options,
         state: Some(state),
         memory: 1 << 30,
+        lock_memory: LockMemory::Off,
     }
 }
 

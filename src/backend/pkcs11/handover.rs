@@ -1,0 +1,137 @@
+//! Hands a process what it is to do while it is being started.
+//!
+//! The document is a sealed memfd, and the new process's stdout: it is whole before the first instruction, has no limit of
+//! length, blocks nobody, and nothing that is started later can say anything else. A message on a channel would have to
+//! be told from all those that come after it, for as long as the channel is open.
+
+use std::fs::File;
+use std::io;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
+
+use rustix::fs::MemfdFlags;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::SealFlags;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend::pkcs11::protocol::BUILD;
+
+/// Far more than the assignments of the largest configuration take.
+const LONGEST: u64 = 16 << 20;
+
+/// What was to be handed over can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandoverError {
+    /// Nobody has handed anything over.
+    #[error("nothing was handed over")]
+    Nothing(#[source] io::Error),
+    /// It could still be changed by others.
+    #[error("what was handed over is not sealed")]
+    NotSealed,
+    /// The other end is another build.
+    #[error("this process is {BUILD}, and was started by {0}")]
+    OtherBuild(String),
+    /// It makes no sense.
+    #[error("what was handed over can't be read")]
+    Content(#[from] serde_json::Error),
+}
+
+/// A document for a process that is about to be started, to be its stdout.
+///
+/// # Errors
+/// The operating system refuses.
+pub(super) fn give(what: &impl Serialize) -> io::Result<OwnedFd> {
+    give_as(BUILD, what)
+}
+
+fn give_as(build: &str, what: &impl Serialize) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = rustix::fs::memfd_create("dekhand", flags | MemfdFlags::NOEXEC_SEAL).or_else(|error| {
+        // Before Linux 6.3, which since then may demand it.
+        if error == rustix::io::Errno::INVAL {
+            rustix::fs::memfd_create("dekhand", flags)
+        } else {
+            Err(error)
+        }
+    })?;
+    let mut file = File::from(memory);
+    let document = serde_json::to_string(what).map_err(io::Error::other)?;
+    file.write_all(format!("{build}\n{document}").as_bytes())?;
+    rustix::fs::fcntl_add_seals(&file, sealed())?;
+    Ok(file.into())
+}
+
+/// Takes the document, and leaves an empty stdout: what a module prints goes nowhere.
+///
+/// # Errors
+/// There is none, or none of this build.
+pub(super) fn take<W: DeserializeOwned>() -> Result<W, HandoverError> {
+    let document = io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(HandoverError::Nothing)?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    nothing
+        .and_then(rustix::stdio::dup2_stdout)
+        .map_err(|error| HandoverError::Nothing(error.into()))?;
+    read(&document.into())
+}
+
+fn read<W: DeserializeOwned>(document: &File) -> Result<W, HandoverError> {
+    let seals = rustix::fs::fcntl_get_seals(document).map_err(|error| HandoverError::Nothing(error.into()))?;
+    if !seals.contains(sealed()) {
+        return Err(HandoverError::NotSealed);
+    }
+    let bytes = whole(document).map_err(HandoverError::Nothing)?;
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let build = parts.next().unwrap_or_default();
+    if build != BUILD.as_bytes() {
+        return Err(HandoverError::OtherBuild(String::from_utf8_lossy(build).into_owned()));
+    }
+    Ok(serde_json::from_slice(parts.next().unwrap_or_default())?)
+}
+
+/// From its beginning: whoever wrote it has moved the place where all who hold it read on.
+fn whole(document: &File) -> io::Result<Vec<u8>> {
+    let length = document.metadata()?.len();
+    let length = usize::try_from(length.min(LONGEST)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    document.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+fn sealed() -> SealFlags {
+    SealFlags::SEAL | SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_handed_over_is_read_and_can_be_changed_by_nobody() {
+        let mut document = File::from(give(&vec!["one", "two"]).unwrap());
+        document.write_all(b"three").unwrap_err();
+        assert_eq!(read::<Vec<String>>(&document).unwrap(), ["one", "two"]);
+    }
+
+    #[test]
+    fn another_build_and_what_is_open_for_changes_are_refused() {
+        let other = File::from(give_as("0.0.0 of somebody else", &1).unwrap());
+        let error = read::<u32>(&other).unwrap_err();
+        assert!(
+            matches!(&error, HandoverError::OtherBuild(build) if build.contains("somebody")),
+            "{error}"
+        );
+        let open = rustix::fs::memfd_create("open", MemfdFlags::ALLOW_SEALING).unwrap();
+        let error = read::<u32>(&open.into()).unwrap_err();
+        assert!(matches!(error, HandoverError::NotSealed), "{error}");
+        let no_memfd = File::open("/dev/null").unwrap();
+        let error = read::<u32>(&no_memfd).unwrap_err();
+        assert!(matches!(error, HandoverError::Nothing(_)), "{error}");
+    }
+}

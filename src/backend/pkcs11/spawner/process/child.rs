@@ -1,0 +1,94 @@
+//! A worker as its parent sees it: a process and its group.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::Child;
+use std::process::Command;
+use std::time::Instant;
+
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
+use rustix::process::Signal;
+
+use crate::backend::pkcs11::assignment::Assignment;
+use crate::backend::pkcs11::handover;
+
+/// A worker that has not been waited for: its process id, and so that of its group, is nobody else's.
+pub(super) struct Worker {
+    /// As the daemon counts.
+    pub(super) number: u64,
+    /// Which assignment it has.
+    pub(super) index: u32,
+    pub(super) process: Child,
+    /// Readable when the process has ended.
+    pub(super) pidfd: OwnedFd,
+    /// When it was first killed.
+    pub(super) killed: Option<Instant>,
+}
+
+impl Worker {
+    pub(super) fn kill(&mut self) {
+        self.killed.get_or_insert_with(Instant::now);
+        // There may be nobody left.
+        rustix::process::kill_process_group(Pid::from_child(&self.process), Signal::KILL).ok();
+    }
+}
+
+/// Starts a worker. All that it is told comes from here: its assignment, and its environment out of that.
+pub(super) fn start(number: u64, index: u32, assignment: &Assignment, channel: OwnedFd) -> io::Result<Worker> {
+    let mut command = Command::new("/proc/self/exe");
+    for (name, _) in env::vars_os().filter(|(name, _)| is_for_the_daemon(name)) {
+        command.env_remove(&name);
+    }
+    let environment = assignment.options.environment.iter();
+    let mut process = command
+        .arg0("dekhand")
+        .args(["token-worker", "--parent", &std::process::id().to_string()])
+        .envs(environment.map(|variable| (&variable.name, &variable.value)))
+        .stdin(channel)
+        .stdout(handover::give(assignment)?)
+        .process_group(0)
+        .spawn()?;
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+    let pidfd = pid
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        .and_then(|pid| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?));
+    match pidfd {
+        Ok(pidfd) => Ok(Worker {
+            number,
+            index,
+            process,
+            pidfd,
+            killed: None,
+        }),
+        Err(error) => {
+            // It has just begun: this does not take long.
+            process.kill().and_then(|()| process.wait()).ok();
+            Err(error)
+        }
+    }
+}
+
+/// What a service manager tells the daemon is not for the vendor's module.
+fn is_for_the_daemon(variable: &OsStr) -> bool {
+    let name = variable.as_encoded_bytes();
+    name == b"NOTIFY_SOCKET" || name.starts_with(b"LISTEN_") || name.starts_with(b"WATCHDOG_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_managers_words_are_for_the_daemon_alone() {
+        for name in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC"] {
+            assert!(is_for_the_daemon(OsStr::new(name)));
+        }
+        for name in ["PATH", "CREDENTIALS_DIRECTORY", "SOFTHSM2_CONF"] {
+            assert!(!is_for_the_daemon(OsStr::new(name)));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the spawner does with processes.
+
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
+
+use super::*;
+use crate::backend::pkcs11::assignment::Role;
+use crate::backend::pkcs11::options::Pkcs11Options;
+use crate::hardening::LockMemory;
+
+fn worker(number: u64, process: Child) -> Worker {
+    let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
+    Worker {
+        number,
+        index: 0,
+        process,
+        pidfd,
+        killed: None,
+    }
+}
+
+fn list() -> Vec<Entry> {
+    let assignment = Assignment {
+        role: Role::Daemon,
+        root_key: "test".parse().unwrap(),
+        options: Pkcs11Options::new("/module.so".into(), "token".parse().unwrap()),
+        state: None,
+        memory: 1 << 30,
+        lock_memory: LockMemory::Off,
+    };
+    vec![Entry {
+        assignment,
+        pace: Pace::default(),
+    }]
+}
+
+/// Why no worker is started beside others.
+fn refusal(index: u32, others: &[Worker]) -> String {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    assert!(start_worker(4, index, &theirs.into(), &mut list(), others).is_none());
+    let message: wire::FromWorker = frame::read(&ours).unwrap();
+    let Some(wire::from_worker::What::NotStarted(reason)) = message.what else {
+        panic!("started");
+    };
+    reason
+}
+
+#[test]
+fn what_a_worker_has_started_ends_with_it() {
+    let mut process = Command::new("sh")
+        .args(["-c", "sleep 1000 & exit 0"])
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut output = process.stdout.take().unwrap();
+    let mut workers = vec![worker(0, process)];
+    while !workers.is_empty() {
+        wait(None, &mut workers, None).unwrap();
+    }
+    // Whoever lived would hold the pipe.
+    assert_eq!(output.read(&mut [0]).unwrap(), 0);
+}
+
+/// It ends when its stdin is closed, with this test at the latest.
+fn running(number: u64) -> Worker {
+    let mut command = Command::new("cat");
+    worker(
+        number,
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap(),
+    )
+}
+
+/// No group of processes is its own, so it survives what kills workers, as one does that hangs in the kernel.
+fn undead(number: u64) -> Worker {
+    let mut worker = running(number);
+    worker.kill();
+    worker
+}
+
+fn bury(workers: Vec<Worker>) {
+    for mut worker in workers {
+        // Closes its stdin.
+        worker.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn workers_that_cannot_be_killed_do_not_pile_up() {
+    let mut workers: Vec<_> = (0..4).map(undead).collect();
+    limits::may_live(&workers, 0).unwrap();
+    let long_ago = Instant::now().checked_sub(2 * GRACE);
+    for worker in &mut workers {
+        worker.killed = long_ago;
+    }
+    let reason = refusal(0, &workers);
+    let pid = workers.first().unwrap().process.id().to_string();
+    assert!(
+        reason.starts_with("4 token workers can't be killed") && reason.contains(&pid),
+        "{reason}"
+    );
+    // The device has answered one of them.
+    drop(workers.last_mut().unwrap().process.stdin.take());
+    while workers.len() == 4 {
+        wait(None, &mut workers, None).unwrap();
+    }
+    limits::may_live(&workers, 0).unwrap();
+    bury(workers);
+}
+
+#[test]
+fn of_an_assignment_one_worker_lives_and_one_that_replaces_it() {
+    let mut workers = vec![running(0), undead(1)];
+    limits::may_live(&workers, 0).unwrap();
+    workers.push(running(2));
+    assert_eq!(refusal(0, &workers), "2 token workers of this root key run already");
+    limits::may_live(&workers, 1).unwrap();
+    bury(workers);
+}
+
+#[test]
+fn what_is_not_in_the_list_is_not_started() {
+    for index in [1, u32::MAX] {
+        assert_eq!(refusal(index, &[]), "there is no such assignment");
+    }
+}
+
+#[test]
+fn a_channel_that_does_not_take_a_word_holds_nobody_up() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    while rustix::net::send(&theirs, &[0; 4096], SendFlags::DONTWAIT).is_ok() {}
+    assert!(start_worker(0, 1, &theirs.into(), &mut list(), &[]).is_none());
+    drop(ours);
+    let no_socket = std::fs::File::open("/dev/null").unwrap();
+    assert!(start_worker(0, 1, &no_socket.into(), &mut list(), &[]).is_none());
+}
