@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::pulse::Stopwatch;
 use crate::run::Caller;
 use crate::run::HANG;
 use crate::run::dekhand;
+use crate::scene::Scene;
 
 /// Between two rounds of calls.
 const PACE: Duration = Duration::from_millis(2);
@@ -50,22 +52,25 @@ impl Seen {
 pub(crate) struct Good {
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Good {
     /// Starts to call; the first call has been answered when this returns.
-    pub(crate) fn start(socket: &Path) -> Self {
+    pub(crate) fn start(scene: &Scene) -> Self {
+        let (socket, rounds) = (&scene.socket, scene.rounds.clone());
         let seen = Arc::new(Mutex::new(Seen::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let caller = std::thread::spawn({
             let (socket, seen, stop) = (socket.to_owned(), seen.clone(), stop.clone());
+            let rounds = rounds.clone();
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
                     .unwrap();
-                runtime.block_on(call_on(&socket, &seen, &stop));
+                runtime.block_on(call_on(&socket, &seen, &stop, &rounds));
             }
         });
         let newcomers = std::thread::spawn({
@@ -75,6 +80,7 @@ impl Good {
         let good = Self {
             seen,
             stop,
+            rounds,
             threads: vec![caller, newcomers],
         };
         let begin = Instant::now();
@@ -91,11 +97,12 @@ impl Good {
         for thread in self.threads.drain(..) {
             thread.join().unwrap();
         }
+        self.rounds.store(0, Ordering::Relaxed);
         self.seen.lock().unwrap().clone()
     }
 }
 
-async fn call_on(socket: &Path, seen: &Mutex<Seen>, stop: &AtomicBool) {
+async fn call_on(socket: &Path, seen: &Mutex<Seen>, stop: &AtomicBool, rounds: &AtomicUsize) {
     let mut caller = Caller::connect(socket).await;
     let first = caller.encrypt(b"sealed before any harm was done").await.unwrap();
     let mut number = 0_u64;
@@ -131,6 +138,7 @@ async fn call_on(socket: &Path, seen: &Mutex<Seen>, stop: &AtomicBool) {
             seen.worst_status = seen.worst_status.max(took);
             round.words.into_iter().for_each(|words| seen.note(words));
         }
+        rounds.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(PACE).await;
     }
 }

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dekhand::proto::v2::EncryptResponse;
@@ -39,6 +42,8 @@ pub(crate) struct Scene {
     pub(crate) lasts: Duration,
     /// Whether nothing else happens: many at once cost each other their connections.
     pub(crate) alone: bool,
+    /// Rounds of calls of the well-behaved caller that runs now; 0 while none does.
+    pub(crate) rounds: Arc<AtomicUsize>,
 }
 
 impl Scene {
@@ -52,7 +57,18 @@ impl Scene {
             sealed: sealed.unwrap(),
             lasts: LASTS,
             alone: true,
+            rounds: Arc::default(),
         }
+    }
+
+    /// Waits until the well-behaved caller has called again. It is a thread of this process, as the abuses are, so that
+    /// the daemon knows it among them by its last call alone.
+    pub(crate) fn let_the_good_call(&self) {
+        let before = self.rounds.load(Ordering::Relaxed);
+        wait_for("the well-behaved caller calls again", || {
+            let now = self.rounds.load(Ordering::Relaxed);
+            now == 0 || now != before
+        });
     }
 
     /// What the daemon owes also to whoever means harm, while nothing else happens.
@@ -129,7 +145,7 @@ pub(crate) struct Outcome {
 /// before any abuse.
 pub(crate) fn happen(daemon: &Daemon, scene: &Scene, first: &Footprint, abuse: impl FnOnce(&Scene) -> Held) -> Outcome {
     let before = Footprint::of(daemon);
-    let good = Good::start(&scene.socket);
+    let good = Good::start(scene);
     let watch = Watch::start(daemon.child.id());
     let held = abuse(scene);
     // Who stays connected may hurt for longer than it takes to begin.

@@ -39,6 +39,7 @@ pub(crate) fn called_once(scene: &Scene) -> Held {
         let connection = Hostile::greet(&scene.socket);
         connection.send(&whole(1, &call(STATUS), &[0; 5]));
         connection.settle();
+        scene.let_the_good_call();
         connection
     });
     made.collect()
