@@ -195,11 +195,10 @@ impl Attempt<'_> {
         match turn {
             Ok(Some(turn)) => Ok(Some(turn)),
             Ok(None) => Err(Problem::outage(format!(
-                "the PIN from {source} is not tried: for {} s another process has been logging in to the token {} with a \
-                 PIN that has not worked there yet, and the outcome tells whether this one may be tried; wait until that \
-                 process has ended, and try again",
-                longest.as_secs(),
-                token.name()
+                "the PIN from {source} is not tried: another process is trying a PIN that has never worked on the token \
+                 {}, and has had no answer for {} s; wait until it ends, then try again",
+                token.name(),
+                longest.as_secs()
             ))),
             Err(error) => Err(not_remembered(source, &error)),
         }
