@@ -61,7 +61,7 @@ impl World {
         let last = record.key_ids.last().cloned();
         self.tell(|| format!("node {node} reports {}", self.name_of(id)));
         self.switches.set(self.switches.get() + 1);
-        let lower = last.as_ref().is_some_and(|last| self.is_above(node, last, id));
+        let lower = last.as_ref().is_some_and(|last| self.is_above(last, id));
         let back = record.key_ids.contains(id) || lower;
         if record.forgiven {
             record.key_ids.clear();
@@ -127,15 +127,11 @@ impl World {
         reached && held.is_some_and(|held| !held.version.state.is_active(soon))
     }
 
-    /// Whether one version is above another, in the order of this node's store: numbers, and of one number dates and ids.
-    fn is_above(&self, node: usize, one: &KeyId, other: &KeyId) -> bool {
+    /// Whether one version is above another: by number, and of one number by id.
+    fn is_above(&self, one: &KeyId, other: &KeyId) -> bool {
         let stores = lock(&self.stores);
-        let number = |id| stores.known(id).map(|known| known.number);
-        let held = |id| stores.replica(node).find(id).map(|held| held.version.rank());
-        match held(one).zip(held(other)) {
-            Some((one, other)) => one > other,
-            None => number(one) > number(other),
-        }
+        let rank = |id| stores.known(id).map(|known| (known.number, &known.id));
+        rank(one) > rank(other)
     }
 
     /// What lets a node go back ends when its state directory names what it reports: then it has noticed.

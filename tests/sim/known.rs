@@ -55,6 +55,10 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
         ("a_boot_in_1970_turns_nothing_back", boot_in_1970()),
         ("two_operators_rotate_at_once", two_operators()),
         (
+            "a_restored_version_of_the_same_number_turns_nothing_back",
+            restored_beside_another(),
+        ),
+        (
             "a_version_is_retired_and_destroyed_in_use_of_none",
             retired_and_destroyed(),
         ),
@@ -222,6 +226,22 @@ fn two_operators() -> Plan {
         (5 * MINUTE + 1, Step::Keys(1, Command::Rotate(10 * MINUTE))),
         (5 * MINUTE + 2, Step::Keys(2, Command::Rotate(11 * MINUTE))),
         (30 * MINUTE, Step::Keys(1, Command::Rotate(10 * MINUTE))),
+    ];
+    schedule(setup, steps)
+}
+
+/// Found by two operators who rotate at once: node 2, which hears nothing meanwhile, reports both versions, one after the
+/// other; the second one, put aside elsewhere, was then restored to a date before the first one's, and node 2 went back.
+fn restored_beside_another() -> Plan {
+    let mut setup = Setup::quiet(Topology::Late, Flavour::Token);
+    setup.lag = (30, 40);
+    let steps = vec![
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE))),
+        (5 * MINUTE + 1, Step::Keys(1, Command::Rotate(12 * MINUTE))),
+        (7 * MINUTE, Step::Part(2)),
+        (8 * MINUTE, Step::Keys(0, Command::PutAside)),
+        (25 * MINUTE, Step::Keys(0, Command::Restore)),
+        (30 * MINUTE, Step::Join(2)),
     ];
     schedule(setup, steps)
 }
