@@ -305,25 +305,18 @@ impl World {
 
     /// Judges what Decrypt said.
     pub(crate) fn judge_decrypt(&self, node: usize, dek: usize, answer: &Result<Vec<u8>, Failure>) {
-        let (id, seed) = {
+        let (id, seed, data_key) = {
             let etcd = self.etcd.borrow();
-            (etcd.deks[dek].id.clone(), etcd.deks[dek].seed)
+            let dek = &etcd.deks[dek];
+            (dek.id.clone(), dek.seed, dek.sealed.data_key())
         };
         let now = Instant::now();
         match answer {
             Ok(payload) if *payload == seed => {
                 let mut record = self.nodes[node].record.borrow_mut();
                 // A store that is away, or refuses, unwraps nothing: this came from the cache, and is as old as before.
-                let unwraps = matches!(record.mood, Mood::Good | Mood::NoWraps);
-                if unwraps && !record.sealed.contains(&dek) {
-                    let ttl = self.setup.policy.cache_ttl;
-                    let known = record
-                        .unwrapped
-                        .get(&dek)
-                        .is_some_and(|since| now.saturating_duration_since(*since) < ttl);
-                    if !known {
-                        record.unwrapped.insert(dek, now);
-                    }
+                if matches!(record.mood, Mood::Good | Mood::NoWraps) {
+                    record.opened(data_key, self.setup.policy.cache_ttl, now);
                 }
             }
             Ok(_) => self.violate("what was not sealed is never returned", || {
@@ -331,7 +324,7 @@ impl World {
             }),
             Err(failure) => {
                 self.tell(|| format!("decrypt {node} of {}: {failure}", self.name_of(&id)));
-                let excuse = self.excuse_read(node, dek, &id);
+                let excuse = self.excuse_read(node, &data_key, &id);
                 let mut record = self.nodes[node].record.borrow_mut();
                 if matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded) {
                     record.refused_read = Some(now);

@@ -40,6 +40,10 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             refusal_after_reads(),
         ),
         (
+            "what_was_opened_again_before_an_outage_is_as_old_as_its_data_key",
+            outage_after_a_late_read(),
+        ),
+        (
             "a_version_postponed_before_an_outage_waits_all_through_it",
             postponed_before_an_outage(),
         ),
@@ -147,6 +151,23 @@ fn refusal_after_reads() -> Plan {
         (12 * MINUTE, Step::Mood(0, Mood::NoUse)),
         (20 * MINUTE, Step::List(0)),
         (30 * MINUTE, Step::Mood(0, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
+/// The judge itself was wrong here: the second seed of node 0's API server is under the data key of its first one, which
+/// node 2 unwrapped an hour earlier, and so before the TTL.
+fn outage_after_a_late_read() -> Plan {
+    let mut setup = Setup::quiet(Topology::PerNode, Flavour::Token);
+    setup.policy.cache_ttl = Duration::from_secs(60 * MINUTE);
+    setup.length = 100 * MINUTE;
+    let steps = vec![
+        (10 * MINUTE, Step::List(2)),
+        (50 * MINUTE, Step::RestartApi(0)),
+        (58 * MINUTE, Step::List(2)),
+        (75 * MINUTE, Step::Mood(2, Mood::Away)),
+        (80 * MINUTE, Step::RestartApi(2)),
+        (90 * MINUTE, Step::Mood(2, Mood::Good)),
     ];
     schedule(setup, steps)
 }

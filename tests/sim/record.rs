@@ -8,6 +8,7 @@ use std::time::Duration;
 use dekhand::root_key::id::KeyId;
 use tokio::time::Instant;
 
+use crate::daemon::DataKey;
 use crate::store::Mood;
 use crate::store::lock;
 use crate::world::NODES;
@@ -79,10 +80,10 @@ pub(crate) struct Record {
     pub(crate) clock_set: Instant,
     /// Versions that its store has ever held, and whether a date that somebody wished for them has come by its calendar.
     pub(crate) due: HashMap<KeyId, bool>,
-    /// Seeds that this process has unwrapped, and when.
-    pub(crate) unwrapped: HashMap<usize, Instant>,
-    /// Seeds that this process has sealed.
-    pub(crate) sealed: HashSet<usize>,
+    /// Data keys that this process has unwrapped, and when.
+    unwrapped: HashMap<DataKey, Instant>,
+    /// Data keys under which this process has sealed.
+    sealed: HashSet<DataKey>,
 }
 
 impl Record {
@@ -163,8 +164,21 @@ impl Record {
         next.or(reported)
     }
 
-    pub(crate) fn sealed_here(&mut self, dek: usize) {
-        self.sealed.insert(dek);
+    pub(crate) fn sealed_here(&mut self, data_key: DataKey) {
+        self.sealed.insert(data_key);
+    }
+
+    /// A value was opened while the store unwraps. The data key of another value may have opened it: the TTL counts from
+    /// when that was unwrapped.
+    pub(crate) fn opened(&mut self, data_key: DataKey, ttl: Duration, now: Instant) {
+        if self.sealed.contains(&data_key) {
+            return;
+        }
+        let unwrapped = self.unwrapped.entry(data_key).or_insert(now);
+        // The TTL stays suspended until the node has noticed that an outage is over.
+        if now.saturating_duration_since(*unwrapped) >= ttl && !is_recovering(self.good_since, now) {
+            *unwrapped = now;
+        }
     }
 
     fn note(&mut self, cause: Cause, holds: bool, now: Instant) {
@@ -273,7 +287,7 @@ impl World {
     }
 
     /// Why a node may be unable to open a value under this version; `None` if it must.
-    pub(crate) fn excuse_read(&self, node: usize, dek: usize, id: &KeyId) -> Option<&'static str> {
+    pub(crate) fn excuse_read(&self, node: usize, data_key: &DataKey, id: &KeyId) -> Option<&'static str> {
         let record = self.nodes[node].record.borrow();
         let now = Instant::now();
         let within = |since: Instant, limit: Duration| now.saturating_duration_since(since) < limit;
@@ -294,7 +308,7 @@ impl World {
             return Some("its store got the version a moment ago");
         }
         // An outage suspends the TTL; a refusal does not.
-        if self.must_be_cached(&record, dek, record.bad_since.unwrap_or(now), since) {
+        if self.must_be_cached(&record, data_key, record.bad_since.unwrap_or(now), since) {
             return None;
         }
         match record.bad_since {
@@ -305,11 +319,12 @@ impl World {
         }
     }
 
-    /// What was opened before an outage is opened all through it, and during a refusal until it is too old.
-    fn must_be_cached(&self, record: &Record, dek: usize, bad: Instant, since: Instant) -> bool {
+    /// A data key that was younger than the TTL when an outage began opens all through it. During a refusal it opens until
+    /// it is as old as the TTL.
+    fn must_be_cached(&self, record: &Record, data_key: &DataKey, bad: Instant, since: Instant) -> bool {
         let policy = &self.setup.policy;
         let roomy = policy.cache_capacity.get() >= 1000 && policy.has_reserve();
-        let unwrapped = record.unwrapped.get(&dek);
+        let unwrapped = record.unwrapped.get(data_key);
         roomy
             && unwrapped.is_some_and(|unwrapped| {
                 let age = bad.saturating_duration_since(*unwrapped);
