@@ -158,7 +158,7 @@ impl World {
             None if !for_long(record.good_since, noticed) => return,
             None => {
                 let lacks = record.causes.get(&Cause::Lacks);
-                let lacks = lacks.is_some_and(|(since, until)| *until == now && for_long(*since, noticed));
+                let lacks = lacks.is_some_and(|spell| !spell.over && for_long(spell.since, noticed));
                 match record.mood {
                     Mood::NoUse | Mood::Lies if for_long(record.mood_since, noticed) => "its store unwraps nothing",
                     _ if lacks => "its store lacks what it has reported",
@@ -176,7 +176,7 @@ impl World {
         let record = self.nodes[node].record.borrow();
         let (now, noticed) = (Instant::now(), self.setup.noticed());
         let for_long = |since: Instant| now.saturating_duration_since(since) > noticed;
-        if record.up_since.is_none_or(|up| !for_long(up)) || record.causes.values().any(|(_, until)| !for_long(*until))
+        if record.up_since.is_none_or(|up| !for_long(up)) || record.causes.values().any(|spell| !for_long(spell.until))
         {
             return;
         }
@@ -279,7 +279,7 @@ impl World {
         let mut record = self.nodes[node].record.borrow_mut();
         let lacks = record.causes.get(&Cause::Lacks);
         let lately = record.mood_since.elapsed() < self.setup.noticed()
-            || lacks.is_some_and(|(since, _)| since.elapsed() < self.setup.noticed());
+            || lacks.is_some_and(|spell| spell.since.elapsed() < self.setup.noticed());
         // Probes seldom wrap: the first Encrypt finds out that no wrap is permitted.
         let first =
             record.mood == Mood::NoWraps && record.refused_wrap.is_none_or(|refused| refused < record.mood_since);
@@ -348,7 +348,7 @@ impl World {
         let record = self.nodes[node].record.borrow();
         let noticed = self.setup.noticed();
         let lately = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() < noticed);
-        let lately = lately(record.up_since) || record.causes.values().any(|(_, until)| lately(Some(*until)));
+        let lately = lately(record.up_since) || record.causes.values().any(|spell| lately(Some(spell.until)));
         let lately = lately
             || record.good_since.elapsed() < noticed
             || record.refused_read.is_some_and(|at| at.elapsed() < noticed);

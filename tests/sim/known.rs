@@ -56,6 +56,10 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             wraps_refused_before_an_activation(),
         ),
         ("a_restored_backup_turns_nothing_back", backup_restored()),
+        (
+            "a_backup_that_is_there_for_a_moment_may_be_believed_for_a_while",
+            backup_there_for_a_moment(),
+        ),
         ("a_boot_in_1970_turns_nothing_back", boot_in_1970()),
         ("two_operators_rotate_at_once", two_operators()),
         (
@@ -225,6 +229,22 @@ fn backup_restored() -> Plan {
         ),
         (24 * MINUTE, Step::RestartApi(2)),
         (35 * MINUTE, Step::BringBack(0)),
+    ];
+    schedule(setup, steps)
+}
+
+/// The judge itself was wrong here: it took two losses that are seconds apart for one, and denied the node the time to
+/// notice the second one.
+fn backup_there_for_a_moment() -> Plan {
+    let setup = Setup::quiet(Topology::PerNode, Flavour::Keyring);
+    let steps = vec![
+        (2 * MINUTE, Step::BackUp(2)),
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(5 * MINUTE))),
+        (20 * MINUTE, Step::Restore(2, 0)),
+        // What was replaced then, and what is replaced now.
+        (30 * MINUTE, Step::Restore(2, 0)),
+        (30 * MINUTE + 5, Step::Restore(2, 0)),
+        (40 * MINUTE, Step::BringBack(2)),
     ];
     schedule(setup, steps)
 }

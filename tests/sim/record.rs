@@ -50,6 +50,15 @@ pub(crate) enum Cause {
     Refused,
 }
 
+/// The last time in which a cause held without a break.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spell {
+    pub(crate) since: Instant,
+    /// When it was seen to hold last.
+    pub(crate) until: Instant,
+    pub(crate) over: bool,
+}
+
 /// What the judge remembers of a node.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -68,8 +77,7 @@ pub(crate) struct Record {
     /// Until when reads may fail for what its store did.
     pub(crate) reads_excused: Instant,
     pub(crate) refused_read: Option<Instant>,
-    /// Since when a cause holds or held, and until when.
-    pub(crate) causes: BTreeMap<Cause, (Instant, Instant)>,
+    pub(crate) causes: BTreeMap<Cause, Spell>,
     /// Every `key_id` that it has reported, in order.
     pub(crate) key_ids: Vec<KeyId>,
     /// The version that its state directory names.
@@ -152,7 +160,7 @@ impl Record {
 
     /// Whether Status has been ok since the end of all that could have stopped it.
     fn is_ok_after_all(&self) -> bool {
-        let causes_over = |ok: Instant| self.causes.values().all(|(_, until)| *until < ok);
+        let causes_over = |ok: Instant| self.causes.values().all(|spell| spell.until < ok);
         self.last_ok.is_some_and(|ok| ok > self.good_since && causes_over(ok))
     }
 
@@ -182,15 +190,16 @@ impl Record {
     }
 
     fn note(&mut self, cause: Cause, holds: bool, now: Instant) {
-        if !holds {
-            return;
+        match (holds, self.causes.get_mut(&cause)) {
+            (false, None) => {}
+            (false, Some(spell)) => spell.over = true,
+            (true, Some(spell)) if !spell.over => spell.until = now,
+            (true, _) => {
+                let (since, until) = (now, now);
+                let over = false;
+                self.causes.insert(cause, Spell { since, until, over });
+            }
         }
-        let (since, until) = self.causes.entry(cause).or_insert((now, now));
-        // Between two looks nothing changes; the clock alone is looked at every few seconds.
-        if now.saturating_duration_since(*until) > Duration::from_secs(6) {
-            *since = now;
-        }
-        *until = now;
     }
 }
 
@@ -255,7 +264,7 @@ impl World {
         }
         let held = |cause: Cause| {
             let known = record.causes.get(&cause);
-            known.is_some_and(|(_, until)| within(*until, RECOVERING))
+            known.is_some_and(|spell| within(spell.until, RECOVERING))
         };
         if held(Cause::Lacks) {
             return Some("its store lacks what it has reported");
