@@ -214,6 +214,26 @@ mod tests {
     }
 
     #[test]
+    fn a_reported_version_is_never_left_for_one_of_its_number_that_has_a_lower_id() {
+        let of_v2 = |byte, state| Version {
+            id: id(byte),
+            ..version(2, state)
+        };
+        let (early, late) = (
+            State::ActiveFrom(Timestamp::from_unix(500_000)),
+            State::ActiveFrom(Timestamp::from_unix(600_000)),
+        );
+        let other = of_v2(7, late);
+        for state in [State::Pending, early, late] {
+            let reported = of_v2(8, state);
+            assert_eq!(
+                choose(&[other.clone(), reported.clone()], Some(&mark(&reported)), &[7, 8]),
+                Choice::Primary(reported.clone())
+            );
+        }
+    }
+
+    #[test]
     fn a_clock_in_1970_does_not_take_the_reported_version_away() {
         let versions = [active(1), active(2)];
         let reported = mark(&active(2));

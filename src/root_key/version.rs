@@ -96,13 +96,10 @@ pub struct Version {
 }
 
 impl Version {
-    /// Its place in the order of versions: by number, activation, id. What has no activation comes first of its number.
-    pub fn rank(&self) -> (Number, Option<Timestamp>, &KeyId) {
-        let activation = match self.state {
-            State::ActiveFrom(moment) => Some(moment),
-            State::Pending | State::RetiredSince(_) => None,
-        };
-        (self.number, activation, &self.id)
+    /// Its place in the order of versions: by number, then by id. Both never change, so the order of two versions never
+    /// turns round under a node that has reported one of them. Dates are not part of the order: commands change them.
+    pub fn rank(&self) -> (Number, &KeyId) {
+        (self.number, &self.id)
     }
 }
 
@@ -166,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_ordered_by_number_then_activation_then_id() {
+    fn versions_are_ordered_by_number_then_id_whatever_their_states() {
         let at = |second| State::ActiveFrom(Timestamp::from_unix(second));
         let ordered = [
             version(1, at(900), 9),
-            version(2, State::Pending, 9),
-            version(2, at(100), 8),
             version(2, at(200), 1),
-            version(2, at(200), 2),
+            version(2, at(100), 2),
+            version(2, State::Pending, 3),
+            version(2, State::RetiredSince(Timestamp::from_unix(50)), 4),
             version(10, at(0), 0),
         ];
         assert!(ordered.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));

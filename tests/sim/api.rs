@@ -124,12 +124,13 @@ impl Provider {
         let id: KeyId = sealed.key_id.parse().unwrap();
         let key_id = sealed.key_id.clone();
         world.tell(|| format!("api {node} writes under {} from now on", world.name_of(&id)));
+        let data_key = sealed.data_key();
         let dek = {
             let deks = &mut world.etcd.borrow_mut().deks;
             deks.push(Dek { sealed, seed, id });
             deks.len() - 1
         };
-        world.nodes[node].record.borrow_mut().sealed_here(dek);
+        world.nodes[node].record.borrow_mut().sealed_here(data_key);
         self.cache.borrow_mut().insert(dek, Instant::now());
         *self.state.borrow_mut() = Some(State {
             dek,

@@ -11,6 +11,7 @@ use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
+use dekhand::envelope::seal;
 use dekhand::files::thread::FileThread;
 use dekhand::kms;
 use dekhand::kms::options::KmsOptions;
@@ -73,6 +74,15 @@ impl fmt::Display for Failure {
 pub(crate) struct Sealed {
     pub(crate) bytes: Vec<u8>,
     pub(crate) key_id: String,
+}
+
+/// A data key, by the bytes that stand before every payload that it seals.
+pub(crate) type DataKey = Box<[u8]>;
+
+impl Sealed {
+    pub(crate) fn data_key(&self) -> DataKey {
+        seal::Sealed::parse(&self.bytes).unwrap().header.into()
+    }
 }
 
 impl Daemon {

@@ -61,7 +61,7 @@ impl World {
         let last = record.key_ids.last().cloned();
         self.tell(|| format!("node {node} reports {}", self.name_of(id)));
         self.switches.set(self.switches.get() + 1);
-        let lower = last.as_ref().is_some_and(|last| self.is_above(node, last, id));
+        let lower = last.as_ref().is_some_and(|last| self.is_above(last, id));
         let back = record.key_ids.contains(id) || lower;
         if record.forgiven {
             record.key_ids.clear();
@@ -127,15 +127,11 @@ impl World {
         reached && held.is_some_and(|held| !held.version.state.is_active(soon))
     }
 
-    /// Whether one version is above another, in the order of this node's store: numbers, and of one number dates and ids.
-    fn is_above(&self, node: usize, one: &KeyId, other: &KeyId) -> bool {
+    /// Whether one version is above another: by number, and of one number by id.
+    fn is_above(&self, one: &KeyId, other: &KeyId) -> bool {
         let stores = lock(&self.stores);
-        let number = |id| stores.known(id).map(|known| known.number);
-        let held = |id| stores.replica(node).find(id).map(|held| held.version.rank());
-        match held(one).zip(held(other)) {
-            Some((one, other)) => one > other,
-            None => number(one) > number(other),
-        }
+        let rank = |id| stores.known(id).map(|known| (known.number, &known.id));
+        rank(one) > rank(other)
     }
 
     /// What lets a node go back ends when its state directory names what it reports: then it has noticed.
@@ -162,7 +158,7 @@ impl World {
             None if !for_long(record.good_since, noticed) => return,
             None => {
                 let lacks = record.causes.get(&Cause::Lacks);
-                let lacks = lacks.is_some_and(|(since, until)| *until == now && for_long(*since, noticed));
+                let lacks = lacks.is_some_and(|spell| !spell.over && for_long(spell.since, noticed));
                 match record.mood {
                     Mood::NoUse | Mood::Lies if for_long(record.mood_since, noticed) => "its store unwraps nothing",
                     _ if lacks => "its store lacks what it has reported",
@@ -180,7 +176,7 @@ impl World {
         let record = self.nodes[node].record.borrow();
         let (now, noticed) = (Instant::now(), self.setup.noticed());
         let for_long = |since: Instant| now.saturating_duration_since(since) > noticed;
-        if record.up_since.is_none_or(|up| !for_long(up)) || record.causes.values().any(|(_, until)| !for_long(*until))
+        if record.up_since.is_none_or(|up| !for_long(up)) || record.causes.values().any(|spell| !for_long(spell.until))
         {
             return;
         }
@@ -283,7 +279,7 @@ impl World {
         let mut record = self.nodes[node].record.borrow_mut();
         let lacks = record.causes.get(&Cause::Lacks);
         let lately = record.mood_since.elapsed() < self.setup.noticed()
-            || lacks.is_some_and(|(since, _)| since.elapsed() < self.setup.noticed());
+            || lacks.is_some_and(|spell| spell.since.elapsed() < self.setup.noticed());
         // Probes seldom wrap: the first Encrypt finds out that no wrap is permitted.
         let first =
             record.mood == Mood::NoWraps && record.refused_wrap.is_none_or(|refused| refused < record.mood_since);
@@ -309,25 +305,18 @@ impl World {
 
     /// Judges what Decrypt said.
     pub(crate) fn judge_decrypt(&self, node: usize, dek: usize, answer: &Result<Vec<u8>, Failure>) {
-        let (id, seed) = {
+        let (id, seed, data_key) = {
             let etcd = self.etcd.borrow();
-            (etcd.deks[dek].id.clone(), etcd.deks[dek].seed)
+            let dek = &etcd.deks[dek];
+            (dek.id.clone(), dek.seed, dek.sealed.data_key())
         };
         let now = Instant::now();
         match answer {
             Ok(payload) if *payload == seed => {
                 let mut record = self.nodes[node].record.borrow_mut();
                 // A store that is away, or refuses, unwraps nothing: this came from the cache, and is as old as before.
-                let unwraps = matches!(record.mood, Mood::Good | Mood::NoWraps);
-                if unwraps && !record.sealed.contains(&dek) {
-                    let ttl = self.setup.policy.cache_ttl;
-                    let known = record
-                        .unwrapped
-                        .get(&dek)
-                        .is_some_and(|since| now.saturating_duration_since(*since) < ttl);
-                    if !known {
-                        record.unwrapped.insert(dek, now);
-                    }
+                if matches!(record.mood, Mood::Good | Mood::NoWraps) {
+                    record.opened(data_key, self.setup.policy.cache_ttl, now);
                 }
             }
             Ok(_) => self.violate("what was not sealed is never returned", || {
@@ -335,7 +324,7 @@ impl World {
             }),
             Err(failure) => {
                 self.tell(|| format!("decrypt {node} of {}: {failure}", self.name_of(&id)));
-                let excuse = self.excuse_read(node, dek, &id);
+                let excuse = self.excuse_read(node, &data_key, &id);
                 let mut record = self.nodes[node].record.borrow_mut();
                 if matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded) {
                     record.refused_read = Some(now);
@@ -359,7 +348,7 @@ impl World {
         let record = self.nodes[node].record.borrow();
         let noticed = self.setup.noticed();
         let lately = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() < noticed);
-        let lately = lately(record.up_since) || record.causes.values().any(|(_, until)| lately(Some(*until)));
+        let lately = lately(record.up_since) || record.causes.values().any(|spell| lately(Some(spell.until)));
         let lately = lately
             || record.good_since.elapsed() < noticed
             || record.refused_read.is_some_and(|at| at.elapsed() < noticed);

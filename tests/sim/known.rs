@@ -40,6 +40,10 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             refusal_after_reads(),
         ),
         (
+            "what_was_opened_again_before_an_outage_is_as_old_as_its_data_key",
+            outage_after_a_late_read(),
+        ),
+        (
             "a_version_postponed_before_an_outage_waits_all_through_it",
             postponed_before_an_outage(),
         ),
@@ -52,8 +56,16 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             wraps_refused_before_an_activation(),
         ),
         ("a_restored_backup_turns_nothing_back", backup_restored()),
+        (
+            "a_backup_that_is_there_for_a_moment_may_be_believed_for_a_while",
+            backup_there_for_a_moment(),
+        ),
         ("a_boot_in_1970_turns_nothing_back", boot_in_1970()),
         ("two_operators_rotate_at_once", two_operators()),
+        (
+            "a_restored_version_of_the_same_number_turns_nothing_back",
+            restored_beside_another(),
+        ),
         (
             "a_version_is_retired_and_destroyed_in_use_of_none",
             retired_and_destroyed(),
@@ -147,6 +159,23 @@ fn refusal_after_reads() -> Plan {
     schedule(setup, steps)
 }
 
+/// The judge itself was wrong here: the second seed of node 0's API server is under the data key of its first one, which
+/// node 2 unwrapped an hour earlier, and so before the TTL.
+fn outage_after_a_late_read() -> Plan {
+    let mut setup = Setup::quiet(Topology::PerNode, Flavour::Token);
+    setup.policy.cache_ttl = Duration::from_secs(60 * MINUTE);
+    setup.length = 100 * MINUTE;
+    let steps = vec![
+        (10 * MINUTE, Step::List(2)),
+        (50 * MINUTE, Step::RestartApi(0)),
+        (58 * MINUTE, Step::List(2)),
+        (75 * MINUTE, Step::Mood(2, Mood::Away)),
+        (80 * MINUTE, Step::RestartApi(2)),
+        (90 * MINUTE, Step::Mood(2, Mood::Good)),
+    ];
+    schedule(setup, steps)
+}
+
 /// The judge itself was blind here: it asked nothing of a switch in an outage, however old the news was.
 fn postponed_before_an_outage() -> Plan {
     let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
@@ -204,6 +233,22 @@ fn backup_restored() -> Plan {
     schedule(setup, steps)
 }
 
+/// The judge itself was wrong here: it took two losses that are seconds apart for one, and denied the node the time to
+/// notice the second one.
+fn backup_there_for_a_moment() -> Plan {
+    let setup = Setup::quiet(Topology::PerNode, Flavour::Keyring);
+    let steps = vec![
+        (2 * MINUTE, Step::BackUp(2)),
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(5 * MINUTE))),
+        (20 * MINUTE, Step::Restore(2, 0)),
+        // What was replaced then, and what is replaced now.
+        (30 * MINUTE, Step::Restore(2, 0)),
+        (30 * MINUTE + 5, Step::Restore(2, 0)),
+        (40 * MINUTE, Step::BringBack(2)),
+    ];
+    schedule(setup, steps)
+}
+
 fn boot_in_1970() -> Plan {
     let setup = Setup::quiet(Topology::Late, Flavour::Keyring);
     let steps = vec![
@@ -222,6 +267,22 @@ fn two_operators() -> Plan {
         (5 * MINUTE + 1, Step::Keys(1, Command::Rotate(10 * MINUTE))),
         (5 * MINUTE + 2, Step::Keys(2, Command::Rotate(11 * MINUTE))),
         (30 * MINUTE, Step::Keys(1, Command::Rotate(10 * MINUTE))),
+    ];
+    schedule(setup, steps)
+}
+
+/// Found by two operators who rotate at once: node 2, which hears nothing meanwhile, reports both versions, one after the
+/// other; the second one, put aside elsewhere, was then restored to a date before the first one's, and node 2 went back.
+fn restored_beside_another() -> Plan {
+    let mut setup = Setup::quiet(Topology::Late, Flavour::Token);
+    setup.lag = (30, 40);
+    let steps = vec![
+        (5 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE))),
+        (5 * MINUTE + 1, Step::Keys(1, Command::Rotate(12 * MINUTE))),
+        (7 * MINUTE, Step::Part(2)),
+        (8 * MINUTE, Step::Keys(0, Command::PutAside)),
+        (25 * MINUTE, Step::Keys(0, Command::Restore)),
+        (30 * MINUTE, Step::Join(2)),
     ];
     schedule(setup, steps)
 }

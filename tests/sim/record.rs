@@ -8,6 +8,7 @@ use std::time::Duration;
 use dekhand::root_key::id::KeyId;
 use tokio::time::Instant;
 
+use crate::daemon::DataKey;
 use crate::store::Mood;
 use crate::store::lock;
 use crate::world::NODES;
@@ -49,6 +50,15 @@ pub(crate) enum Cause {
     Refused,
 }
 
+/// The last time in which a cause held without a break.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spell {
+    pub(crate) since: Instant,
+    /// When it was seen to hold last.
+    pub(crate) until: Instant,
+    pub(crate) over: bool,
+}
+
 /// What the judge remembers of a node.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -67,8 +77,7 @@ pub(crate) struct Record {
     /// Until when reads may fail for what its store did.
     pub(crate) reads_excused: Instant,
     pub(crate) refused_read: Option<Instant>,
-    /// Since when a cause holds or held, and until when.
-    pub(crate) causes: BTreeMap<Cause, (Instant, Instant)>,
+    pub(crate) causes: BTreeMap<Cause, Spell>,
     /// Every `key_id` that it has reported, in order.
     pub(crate) key_ids: Vec<KeyId>,
     /// The version that its state directory names.
@@ -79,10 +88,10 @@ pub(crate) struct Record {
     pub(crate) clock_set: Instant,
     /// Versions that its store has ever held, and whether a date that somebody wished for them has come by its calendar.
     pub(crate) due: HashMap<KeyId, bool>,
-    /// Seeds that this process has unwrapped, and when.
-    pub(crate) unwrapped: HashMap<usize, Instant>,
-    /// Seeds that this process has sealed.
-    pub(crate) sealed: HashSet<usize>,
+    /// Data keys that this process has unwrapped, and when.
+    unwrapped: HashMap<DataKey, Instant>,
+    /// Data keys under which this process has sealed.
+    sealed: HashSet<DataKey>,
 }
 
 impl Record {
@@ -151,7 +160,7 @@ impl Record {
 
     /// Whether Status has been ok since the end of all that could have stopped it.
     fn is_ok_after_all(&self) -> bool {
-        let causes_over = |ok: Instant| self.causes.values().all(|(_, until)| *until < ok);
+        let causes_over = |ok: Instant| self.causes.values().all(|spell| spell.until < ok);
         self.last_ok.is_some_and(|ok| ok > self.good_since && causes_over(ok))
     }
 
@@ -163,20 +172,34 @@ impl Record {
         next.or(reported)
     }
 
-    pub(crate) fn sealed_here(&mut self, dek: usize) {
-        self.sealed.insert(dek);
+    pub(crate) fn sealed_here(&mut self, data_key: DataKey) {
+        self.sealed.insert(data_key);
+    }
+
+    /// A value was opened while the store unwraps. The data key of another value may have opened it: the TTL counts from
+    /// when that was unwrapped.
+    pub(crate) fn opened(&mut self, data_key: DataKey, ttl: Duration, now: Instant) {
+        if self.sealed.contains(&data_key) {
+            return;
+        }
+        let unwrapped = self.unwrapped.entry(data_key).or_insert(now);
+        // The TTL stays suspended until the node has noticed that an outage is over.
+        if now.saturating_duration_since(*unwrapped) >= ttl && !is_recovering(self.good_since, now) {
+            *unwrapped = now;
+        }
     }
 
     fn note(&mut self, cause: Cause, holds: bool, now: Instant) {
-        if !holds {
-            return;
+        match (holds, self.causes.get_mut(&cause)) {
+            (false, None) => {}
+            (false, Some(spell)) => spell.over = true,
+            (true, Some(spell)) if !spell.over => spell.until = now,
+            (true, _) => {
+                let (since, until) = (now, now);
+                let over = false;
+                self.causes.insert(cause, Spell { since, until, over });
+            }
         }
-        let (since, until) = self.causes.entry(cause).or_insert((now, now));
-        // Between two looks nothing changes; the clock alone is looked at every few seconds.
-        if now.saturating_duration_since(*until) > Duration::from_secs(6) {
-            *since = now;
-        }
-        *until = now;
     }
 }
 
@@ -241,7 +264,7 @@ impl World {
         }
         let held = |cause: Cause| {
             let known = record.causes.get(&cause);
-            known.is_some_and(|(_, until)| within(*until, RECOVERING))
+            known.is_some_and(|spell| within(spell.until, RECOVERING))
         };
         if held(Cause::Lacks) {
             return Some("its store lacks what it has reported");
@@ -273,7 +296,7 @@ impl World {
     }
 
     /// Why a node may be unable to open a value under this version; `None` if it must.
-    pub(crate) fn excuse_read(&self, node: usize, dek: usize, id: &KeyId) -> Option<&'static str> {
+    pub(crate) fn excuse_read(&self, node: usize, data_key: &DataKey, id: &KeyId) -> Option<&'static str> {
         let record = self.nodes[node].record.borrow();
         let now = Instant::now();
         let within = |since: Instant, limit: Duration| now.saturating_duration_since(since) < limit;
@@ -294,7 +317,7 @@ impl World {
             return Some("its store got the version a moment ago");
         }
         // An outage suspends the TTL; a refusal does not.
-        if self.must_be_cached(&record, dek, record.bad_since.unwrap_or(now), since) {
+        if self.must_be_cached(&record, data_key, record.bad_since.unwrap_or(now), since) {
             return None;
         }
         match record.bad_since {
@@ -305,11 +328,12 @@ impl World {
         }
     }
 
-    /// What was opened before an outage is opened all through it, and during a refusal until it is too old.
-    fn must_be_cached(&self, record: &Record, dek: usize, bad: Instant, since: Instant) -> bool {
+    /// A data key that was younger than the TTL when an outage began opens all through it. During a refusal it opens until
+    /// it is as old as the TTL.
+    fn must_be_cached(&self, record: &Record, data_key: &DataKey, bad: Instant, since: Instant) -> bool {
         let policy = &self.setup.policy;
         let roomy = policy.cache_capacity.get() >= 1000 && policy.has_reserve();
-        let unwrapped = record.unwrapped.get(&dek);
+        let unwrapped = record.unwrapped.get(data_key);
         roomy
             && unwrapped.is_some_and(|unwrapped| {
                 let age = bad.saturating_duration_since(*unwrapped);

@@ -188,7 +188,7 @@ fn check_is_out_of_use(version: &Version, versions: &[Version], now: Timestamp) 
 /// outrank the primary now: above it waits for a date, below it is active from a moment before the primary's.
 fn restored(version: &Version, retired: Timestamp, primary: Option<&Version>) -> State {
     match primary {
-        Some(primary) if version.number <= primary.number => {
+        Some(primary) if version.rank() < primary.rank() => {
             let activation = primary.state.moment().unwrap_or(retired).unix();
             let before = activation.saturating_sub(STEP.as_secs());
             State::ActiveFrom(retired.min(Timestamp::from_unix(before)))

@@ -139,18 +139,18 @@ fn what_is_retired_is_not_retired_again_and_what_is_not_is_not_restored() {
 fn a_restored_version_never_outranks_the_primary() {
     let store = FakeAdmin::with([
         version(1, 1, retired_since(NOW - DAY)),
+        version(2, 2, retired_since(NOW - 50)),
+        version(2, 5, active_from(NOW - 100)),
         version(2, 9, retired_since(NOW - 50)),
-        version(2, 2, active_from(NOW - 100)),
         version(3, 3, retired_since(NOW - 20)),
     ]);
+    let id_of = |place: usize| store.now()[place].id.to_string();
     assert_eq!(restore(&store, "1").unwrap().state, active_from(NOW - DAY));
-    let twin = store.now()[1].id.to_string();
-    assert_eq!(restore(&store, &twin).unwrap().state, active_from(NOW - 160));
-    assert_eq!(
-        restore(&store, "3").unwrap().state,
-        State::Pending,
-        "it waits for a date"
-    );
+    assert_eq!(restore(&store, &id_of(1)).unwrap().state, active_from(NOW - 160));
+    for above in [id_of(3), id_of(4)] {
+        let restored = restore(&store, &above).unwrap();
+        assert_eq!(restored.state, State::Pending, "it waits for a date");
+    }
     assert_eq!(primary(&store.now(), at(NOW + 1000 * DAY)), Some(&store.now()[2]));
 }
 
