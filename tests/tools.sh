@@ -92,3 +92,9 @@ need_softhsm() {
 need_patch() {
     command -v patch >/dev/null || install_packages patch
 }
+
+# Builds target/debug/dekhand as the tests do, with the same features of its dependencies: `cargo build` would compile a
+# part of them again.
+build_dekhand() {
+    cargo test --locked --no-run --test daemon
+}
