@@ -37,8 +37,17 @@ const GIVEN_UP_CAPACITY: std::num::NonZeroUsize = std::num::NonZeroUsize::new(10
 /// One unwrap under way, and all who wait for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
-    pub(crate) landing: Shared<BoxFuture<'static, Result<Arc<Cipher>, EnvelopeError>>>,
+    pub(crate) landing: Shared<BoxFuture<'static, Result<Unwrapped, EnvelopeError>>>,
     pub(crate) patience: Patience,
+}
+
+/// The outcome of an unwrap that the root key has made.
+#[derive(Clone, Debug)]
+pub(crate) enum Unwrapped {
+    /// The cipher of the data key.
+    Cipher(Arc<Cipher>),
+    /// The commitment beside the wrapped key is not that of the data key.
+    WrongCommitment,
 }
 
 #[derive(Debug)]

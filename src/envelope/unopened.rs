@@ -1,7 +1,7 @@
 //! What is remembered of payloads that do not open although their wrapped key is good.
 //!
-//! A payload with a changed body, one of another door and one with a changed suite byte each carry a wrapped key that the
-//! root key unwraps. kube-apiserver asks again and again for a value that it can't read, and each time would cost a call.
+//! A payload with a changed body, one of another door, one with a changed suite byte and one with a changed commitment each
+//! carry a wrapped key that the root key unwraps. kube-apiserver asks again and again for a value that it can't read, and each time would cost a call.
 //! So for a minute the unwrapped data key is remembered by its wrapped key, and the payload by its digest. The data key
 //! seals nothing, and enters the cache only when a payload opens under it. Nothing is refused from here before the root
 //! key has unwrapped the same data key twice: a token that once returned a wrong key must not cost a good payload a
