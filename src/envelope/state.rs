@@ -63,7 +63,7 @@ pub(crate) struct State {
     /// A version whose write into the file `primary` was begun, and which no Status has reported: the file may name it
     /// instead of the mark.
     pub(crate) written_ahead: Option<HighWater>,
-    /// Why a newer mark can't be written; the switch waits for it.
+    /// What can't be written into the file `primary`, and why; the switch tries again.
     pub(crate) mark_error: Option<String>,
     pub(crate) cache: Cache,
     pub(crate) unopened: Unopened,
@@ -197,8 +197,7 @@ impl State {
             .truth
             .away()
             .map(|reason| format!("the root key is away, keys in memory serve: {reason}"));
-        let unwritten = self.mark_error.as_ref();
-        away.or_else(|| unwritten.map(|reason| format!("the next version can't be written down: {reason}")))
+        away.or_else(|| self.mark_error.clone())
     }
 
     /// No version encrypts. Says whether that, or the reason, is news.
