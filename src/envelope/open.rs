@@ -164,7 +164,7 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
         if let Place::Store(store) = state.locate(id) {
             return Ok(store);
         }
-        state.listings
+        state.listings()
     };
     let mut changes = inner.changes.subscribe();
     loop {
@@ -183,7 +183,7 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
                     state.truth.note_unreadable(store, unavailable.to_string(), now);
                     return Err(unavailable);
                 }
-                if !given_up && state.listings == listings_before {
+                if !given_up && !state.all_listed_since(&listings_before) {
                     // This caller had no time to wait; that says nothing about the version.
                     return Err(EnvelopeError::Unavailable(
                         "the versions were not listed in time".into(),

@@ -72,8 +72,6 @@ pub(crate) struct State {
     pub(crate) truth: Truth,
     /// Whether the stores are to be listed before that is due.
     pub(crate) listing: ListingWanted,
-    /// How often all stores were listed.
-    pub(crate) listings: u64,
 }
 
 /// What one store listed last.
@@ -84,6 +82,8 @@ pub(crate) struct Listing {
     pub(crate) known: bool,
     /// Why it could not be listed again.
     pub(crate) error: Option<Error>,
+    /// How often that was tried.
+    pub(crate) tries: u64,
 }
 
 /// Whether the stores are to be listed before that is due; the more urgent last.
@@ -145,8 +145,18 @@ impl State {
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
             truth: Truth::default(),
             listing: ListingWanted::Soon,
-            listings: 0,
         }
+    }
+
+    /// How often each store was listed, for [`State::all_listed_since`].
+    pub(crate) fn listings(&self) -> Vec<u64> {
+        self.stores.iter().map(|listing| listing.tries).collect()
+    }
+
+    /// Whether every store was listed after [`State::listings`] had returned `before`.
+    pub(crate) fn all_listed_since(&self, before: &[u64]) -> bool {
+        let mut stores = self.stores.iter().zip(before);
+        stores.all(|(listing, before)| listing.tries > *before)
     }
 
     /// Wants the stores listed. Says whether that is news.
@@ -303,13 +313,12 @@ impl State {
         let Some(listing) = self.stores.get_mut(store) else {
             return;
         };
+        listing.tries += 1;
         match listed {
             Ok(versions) => {
-                *listing = Listing {
-                    versions,
-                    known: true,
-                    error: None,
-                }
+                listing.versions = versions;
+                listing.known = true;
+                listing.error = None;
             }
             Err(error) => listing.error = Some(error),
         }
