@@ -16,6 +16,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use crate::crypto::derive::Purpose;
+use crate::envelope::Inner;
 use crate::envelope::cache::BAD_FOR;
 use crate::envelope::seal::Sealed;
 use crate::root_key::id::KeyId;
@@ -64,6 +65,18 @@ pub(crate) struct Unproven {
     /// Tells whether another unwrap gave the same key.
     digest: [u8; 32],
     since: Duration,
+}
+
+/// How often the data keys whose minute is over are wiped.
+const WIPE_EVERY: Duration = Duration::from_secs(10);
+
+/// Wipes them, for ever: nobody may ask for them again.
+pub(crate) async fn wipe(inner: &Inner) {
+    loop {
+        tokio::time::sleep(WIPE_EVERY).await;
+        let now = inner.clock.boottime();
+        inner.lock().unopened.retain(now, |_| true);
+    }
 }
 
 /// The memory of both. They have places of their own, and take none from proven data keys and bad wrapped keys.
