@@ -1,8 +1,8 @@
 //! Seals payloads under data keys of its own, and opens them.
 //!
-//! [`Envelope`] is what the doors call; it answers from memory wherever it can. Two tasks work behind it: the
+//! [`Envelope`] is what the doors call; it answers from memory wherever it can. Behind it the
 //! `keeper` talks to the root keys (lists versions, makes data keys, probes), the `switch` decides which version
-//! encrypts. `Encrypt` takes its data key in `sealing`; `Decrypt` asks a root key itself, once for each
+//! encrypts, and a timer wipes the data keys of `unopened`. `Encrypt` takes its data key in `sealing`; `Decrypt` asks a root key itself, once for each
 //! wrapped key, in `open`.
 
 pub(crate) mod cache;
@@ -148,7 +148,7 @@ impl Envelope {
 
     /// Keeps data keys, versions and health up to date, for ever.
     pub async fn run(&self) {
-        tokio::join!(keeper::run(&self.0), switch::run(&self.0));
+        tokio::join!(keeper::run(&self.0), switch::run(&self.0), unopened::wipe(&self.0));
     }
 
     /// The `key_id` that [`Envelope::encrypt`] would use now, from memory.

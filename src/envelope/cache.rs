@@ -89,6 +89,12 @@ impl Cache {
             .peek(key)
             .is_some_and(|since| away || now.saturating_sub(*since) < BAD_FOR)
     }
+
+    /// How many wrapped keys that were proven bad are remembered.
+    #[cfg(test)]
+    pub(crate) fn bad_ones(&self) -> usize {
+        self.bad.len()
+    }
 }
 
 impl Entry {

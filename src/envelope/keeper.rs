@@ -14,6 +14,7 @@ use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Suite;
 use crate::envelope::Inner;
 use crate::envelope::data_key::DataKey;
+use crate::envelope::keeper::list::Which;
 use crate::envelope::primary::Choice;
 use crate::envelope::sleep_if;
 use crate::envelope::standing::Standing;
@@ -26,8 +27,8 @@ use crate::root_key::patience::Patience;
 
 /// From the end of one listing to the start of the next, unless that is due by itself.
 const LISTING_GAP: Duration = Duration::from_millis(500);
-/// A listing that a `Decrypt` asks for waits for so many times as long as the last one took: ids in etcd that no store
-/// has then take at most a tenth of a token's time.
+/// A listing that a `Decrypt` asks for leaves a store out for so many times as long as its last one took: ids in etcd that
+/// no store has then take at most a tenth of a token's time.
 const LISTING_REST: u32 = 10;
 /// The first wait after a failure.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -41,7 +42,8 @@ pub(crate) async fn run(inner: &Inner) {
     let mut keeper = Keeper {
         inner,
         listed: None,
-        lasted: Duration::ZERO,
+        listing_ended: None,
+        rests: vec![Duration::ZERO; inner.stores.len()],
         refused: HashSet::new(),
         warned: HashSet::new(),
         probes: 0,
@@ -61,10 +63,12 @@ pub(crate) async fn run(inner: &Inner) {
 
 struct Keeper<'a> {
     inner: &'a Inner,
-    /// When the last listing of the stores ended.
+    /// When the last listing of all stores ended.
     listed: Option<Duration>,
-    /// How long that took.
-    lasted: Duration,
+    /// When the last listing of any store ended.
+    listing_ended: Option<Duration>,
+    /// Until when a listing that a `Decrypt` asks for leaves each store out.
+    rests: Vec<Duration>,
     /// Versions above the primary that were refused since the last listing: they are tried again with the next one.
     refused: HashSet<KeyId>,
     /// Those of which the log has heard.
@@ -75,8 +79,8 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     /// Does what is due. Says whether all is good.
     async fn round(&mut self) -> bool {
-        if self.listing_is_due() {
-            self.list().await;
+        if let Some(which) = self.listing_due() {
+            self.list(which).await;
         }
         let made = self.make_data_keys().await;
         let probed = match made {
@@ -227,8 +231,11 @@ impl Keeper<'_> {
             if !may_list {
                 continue;
             }
-            let was_unlisted = inner.lock().is_unlisted(0);
-            self.list().await;
+            let (was_unlisted, which) = {
+                let state = inner.lock();
+                (state.is_unlisted(0), Which::of(state.listing))
+            };
+            self.list(which).await;
             if was_unlisted && !inner.lock().is_unlisted(0) {
                 // The root key is back: a call that proves it is due now.
                 return;

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::crypto::NotAuthentic;
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Cipher;
 use crate::envelope::Inner;
@@ -19,6 +20,7 @@ use crate::envelope::seal::associated_data;
 use crate::envelope::state::Flight;
 use crate::envelope::state::ListingWanted;
 use crate::envelope::state::Place;
+use crate::envelope::state::Unwrapped;
 use crate::envelope::unopened::PayloadName;
 use crate::envelope::unopened::WrapName;
 use crate::proto::asker::Asker;
@@ -72,8 +74,14 @@ pub(crate) async fn open(
     let landed = landing.await;
     waiting.answered = true;
     drop(waiting);
-    let cipher = landed?;
-    let Ok(payload) = cipher.open(&associated_data(purpose, sealed.header), sealed.body) else {
+    let opened = match landed? {
+        Unwrapped::Cipher(cipher) => {
+            let opened = cipher.open(&associated_data(purpose, sealed.header), sealed.body);
+            opened.ok().map(|payload| (payload, cipher))
+        }
+        Unwrapped::WrongCommitment => None,
+    };
+    let Some((payload, cipher)) = opened else {
         let payload = PayloadName::of(purpose, bytes);
         let now = inner.clock.boottime();
         inner.lock().unopened.note_payload(payload, &WrapName::of(&sealed), now);
@@ -156,7 +164,7 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
         if let Place::Store(store) = state.locate(id) {
             return Ok(store);
         }
-        state.listings
+        state.listings()
     };
     let mut changes = inner.changes.subscribe();
     loop {
@@ -175,7 +183,7 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
                     state.truth.note_unreadable(store, unavailable.to_string(), now);
                     return Err(unavailable);
                 }
-                if !given_up && state.listings == listings_before {
+                if !given_up && !state.all_listed_since(&listings_before) {
                     // This caller had no time to wait; that says nothing about the version.
                     return Err(EnvelopeError::Unavailable(
                         "the versions were not listed in time".into(),
@@ -263,7 +271,7 @@ async fn unwrap(
     key: &CacheKey,
     bytes: &[u8],
     patience: &Patience,
-) -> Result<Arc<Cipher>, EnvelopeError> {
+) -> Result<Unwrapped, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
     let root_key = &inner.store(store)?.root_key;
     let unwrapped = root_key.unwrap(&sealed.id, &sealed.wrapped(), patience).await;
@@ -293,22 +301,23 @@ async fn unwrap(
             key_id: sealed.id.to_string(),
         })
         .inc();
-    let Ok(cipher) = cipher_of_unwrapped(&data_key, &sealed, key.purpose) else {
-        inner.lock().cache.put_bad(key.clone(), now);
-        return Err(not_authentic(&sealed));
+    // A commitment stands beside the wrapped key, and whoever writes to etcd changes it as easily as a body.
+    let unwrapped = match cipher_of_unwrapped(&data_key, &sealed, key.purpose) {
+        Ok(cipher) => Unwrapped::Cipher(Arc::new(cipher)),
+        Err(NotAuthentic) => Unwrapped::WrongCommitment,
     };
-    let cipher = Arc::new(cipher);
     // A data key enters the cache only after a payload has opened under it: the caller's own may be gone by now.
-    let opens = cipher
-        .open(&associated_data(key.purpose, sealed.header), sealed.body)
-        .is_ok();
-    if opens {
-        keep(inner, store, key.clone(), &sealed, cipher.clone());
-    } else {
-        let mut state = inner.lock();
-        if state.locate(&sealed.id) == Place::Store(store) {
-            state.note_unproven(WrapName::of(&sealed), data_key, now);
+    let associated_data = associated_data(key.purpose, sealed.header);
+    match &unwrapped {
+        Unwrapped::Cipher(cipher) if cipher.open(&associated_data, sealed.body).is_ok() => {
+            keep(inner, store, key.clone(), &sealed, cipher.clone());
+        }
+        Unwrapped::Cipher(_) | Unwrapped::WrongCommitment => {
+            let mut state = inner.lock();
+            if state.locate(&sealed.id) == Place::Store(store) {
+                state.note_unproven(WrapName::of(&sealed), data_key, now);
+            }
         }
     }
-    Ok(cipher)
+    Ok(unwrapped)
 }

@@ -37,8 +37,17 @@ const GIVEN_UP_CAPACITY: std::num::NonZeroUsize = std::num::NonZeroUsize::new(10
 /// One unwrap under way, and all who wait for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
-    pub(crate) landing: Shared<BoxFuture<'static, Result<Arc<Cipher>, EnvelopeError>>>,
+    pub(crate) landing: Shared<BoxFuture<'static, Result<Unwrapped, EnvelopeError>>>,
     pub(crate) patience: Patience,
+}
+
+/// The outcome of an unwrap that the root key has made.
+#[derive(Clone, Debug)]
+pub(crate) enum Unwrapped {
+    /// The cipher of the data key.
+    Cipher(Arc<Cipher>),
+    /// The commitment beside the wrapped key is not that of the data key.
+    WrongCommitment,
 }
 
 #[derive(Debug)]
@@ -54,7 +63,7 @@ pub(crate) struct State {
     /// A version whose write into the file `primary` was begun, and which no Status has reported: the file may name it
     /// instead of the mark.
     pub(crate) written_ahead: Option<HighWater>,
-    /// Why a newer mark can't be written; the switch waits for it.
+    /// What can't be written into the file `primary`, and why; the switch tries again.
     pub(crate) mark_error: Option<String>,
     pub(crate) cache: Cache,
     pub(crate) unopened: Unopened,
@@ -63,8 +72,6 @@ pub(crate) struct State {
     pub(crate) truth: Truth,
     /// Whether the stores are to be listed before that is due.
     pub(crate) listing: ListingWanted,
-    /// How often all stores were listed.
-    pub(crate) listings: u64,
 }
 
 /// What one store listed last.
@@ -75,6 +82,8 @@ pub(crate) struct Listing {
     pub(crate) known: bool,
     /// Why it could not be listed again.
     pub(crate) error: Option<Error>,
+    /// How often that was tried.
+    pub(crate) tries: u64,
 }
 
 /// Whether the stores are to be listed before that is due; the more urgent last.
@@ -136,8 +145,18 @@ impl State {
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
             truth: Truth::default(),
             listing: ListingWanted::Soon,
-            listings: 0,
         }
+    }
+
+    /// How often each store was listed, for [`State::all_listed_since`].
+    pub(crate) fn listings(&self) -> Vec<u64> {
+        self.stores.iter().map(|listing| listing.tries).collect()
+    }
+
+    /// Whether every store was listed after [`State::listings`] had returned `before`.
+    pub(crate) fn all_listed_since(&self, before: &[u64]) -> bool {
+        let mut stores = self.stores.iter().zip(before);
+        stores.all(|(listing, before)| listing.tries > *before)
     }
 
     /// Wants the stores listed. Says whether that is news.
@@ -188,8 +207,7 @@ impl State {
             .truth
             .away()
             .map(|reason| format!("the root key is away, keys in memory serve: {reason}"));
-        let unwritten = self.mark_error.as_ref();
-        away.or_else(|| unwritten.map(|reason| format!("the next version can't be written down: {reason}")))
+        away.or_else(|| self.mark_error.clone())
     }
 
     /// No version encrypts. Says whether that, or the reason, is news.
@@ -295,13 +313,12 @@ impl State {
         let Some(listing) = self.stores.get_mut(store) else {
             return;
         };
+        listing.tries += 1;
         match listed {
             Ok(versions) => {
-                *listing = Listing {
-                    versions,
-                    known: true,
-                    error: None,
-                }
+                listing.versions = versions;
+                listing.known = true;
+                listing.error = None;
             }
             Err(error) => listing.error = Some(error),
         }

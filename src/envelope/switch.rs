@@ -44,24 +44,33 @@ async fn step(inner: &Inner) -> Option<Duration> {
         let is_ahead = state.written_ahead.is_some() && state.written_ahead != wanted;
         (choice, is_ahead)
     };
-    if is_ahead {
-        return Some(match take_back(inner).await {
-            Ok(()) => Duration::ZERO,
-            Err(error) => not_written(inner, error.as_ref()),
-        });
-    }
-    match choice {
-        Choice::Primary(version) => match report(inner, version).await {
-            Ok(true) => {}
-            // Another one should encrypt by now.
-            Ok(false) => return Some(Duration::ZERO),
-            Err(error) => return Some(not_written(inner, error.as_ref())),
-        },
+    // Status hears of a loss first, however long the disk needs for what follows.
+    match &choice {
+        Choice::Primary(_) => {}
         Choice::Wait(version) => {
             let reason = format!("version {} has no proven data key yet", version.number);
             wait_for_data_key(inner, EnvelopeError::Unavailable(reason));
         }
-        Choice::Refuse(sentence) => absent(inner, EnvelopeError::Refused(sentence)),
+        Choice::Refuse(sentence) => absent(inner, EnvelopeError::Refused(sentence.clone())),
+    }
+    if is_ahead {
+        return Some(match take_back(inner).await {
+            Ok(()) => Duration::ZERO,
+            Err(error) => {
+                let unwritten = Unwritten::BeforeAgain {
+                    stands_in_the_way: matches!(choice, Choice::Primary(_)),
+                };
+                not_written(inner, unwritten, error.as_ref())
+            }
+        });
+    }
+    if let Choice::Primary(version) = choice {
+        match report(inner, version).await {
+            Ok(true) => {}
+            // Another one should encrypt by now.
+            Ok(false) => return Some(Duration::ZERO),
+            Err(error) => return Some(not_written(inner, Unwritten::New, error.as_ref())),
+        }
     }
     let state = inner.lock();
     let to_come = state.candidates(inner.clock.now())?.next_activation();
@@ -102,7 +111,9 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
     let version = match choose(inner, &state) {
         Some(Choice::Primary(now)) if now.id == version.id => now,
         Some(Choice::Primary(higher)) if higher.rank() > version.rank() => return Ok(false),
-        Some(_) | None => {
+        // The mark can't be read any more, which says nothing about the version.
+        None => return Ok(false),
+        Some(_) => {
             drop(state);
             let key_id = version.id.to_string();
             tracing::warn!(
@@ -154,20 +165,48 @@ async fn take_back(inner: &Inner) -> Written<()> {
     Ok(())
 }
 
+/// What could not be written into the file `primary`.
+#[derive(Clone, Copy, Debug)]
+enum Unwritten {
+    /// A version that should encrypt.
+    New,
+    /// The version that was reported last, in place of one that does not encrypt.
+    BeforeAgain {
+        /// Whether a version would encrypt now but for this.
+        stands_in_the_way: bool,
+    },
+}
+
 /// Takes note of a write that failed; returns when the next one is due.
-fn not_written(inner: &Inner, error: &(dyn std::error::Error + Send + Sync + 'static)) -> Duration {
+fn not_written(
+    inner: &Inner,
+    unwritten: Unwritten,
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) -> Duration {
     let reason = chain(error);
+    let (sentence, stands_in_the_way) = match unwritten {
+        Unwritten::New => (format!("the next version can't be written down: {reason}"), true),
+        Unwritten::BeforeAgain { stands_in_the_way } => (
+            format!("the file `primary` names a version that does not encrypt, and can't be put right: {reason}"),
+            stands_in_the_way,
+        ),
+    };
     let mut state = inner.lock();
-    if !state.has_primary() {
-        let refusal = format!("the version that should encrypt can't be written down: {reason}");
-        state.set_absent(EnvelopeError::Refused(refusal));
+    if stands_in_the_way && !state.has_primary() {
+        state.set_absent(EnvelopeError::Refused(sentence.clone()));
     }
-    if state.mark_error.as_ref() != Some(&reason) {
-        tracing::error!(
-            error = reason,
-            "the new primary can't be written down, so it is not used"
-        );
-        state.mark_error = Some(reason);
+    if state.mark_error.as_ref() != Some(&sentence) {
+        match unwritten {
+            Unwritten::New => tracing::error!(
+                error = reason,
+                "the new primary can't be written down, so it is not used"
+            ),
+            Unwritten::BeforeAgain { .. } => tracing::error!(
+                error = reason,
+                "the file `primary` names a version that does not encrypt, and can't be put right"
+            ),
+        }
+        state.mark_error = Some(sentence);
     }
     RETRY_MARK
 }

@@ -1,5 +1,6 @@
 //! The envelope's promises, with time turned and root keys that misbehave on command.
 
+mod commitments;
 mod limits;
 mod listings;
 mod origins;

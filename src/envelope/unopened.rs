@@ -1,7 +1,7 @@
 //! What is remembered of payloads that do not open although their wrapped key is good.
 //!
-//! A payload with a changed body, one of another door and one with a changed suite byte each carry a wrapped key that the
-//! root key unwraps. kube-apiserver asks again and again for a value that it can't read, and each time would cost a call.
+//! A payload with a changed body, one of another door, one with a changed suite byte and one with a changed commitment each
+//! carry a wrapped key that the root key unwraps. kube-apiserver asks again and again for a value that it can't read, and each time would cost a call.
 //! So for a minute the unwrapped data key is remembered by its wrapped key, and the payload by its digest. The data key
 //! seals nothing, and enters the cache only when a payload opens under it. Nothing is refused from here before the root
 //! key has unwrapped the same data key twice: a token that once returned a wrong key must not cost a good payload a
@@ -16,6 +16,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use crate::crypto::derive::Purpose;
+use crate::envelope::Inner;
 use crate::envelope::cache::BAD_FOR;
 use crate::envelope::seal::Sealed;
 use crate::root_key::id::KeyId;
@@ -64,6 +65,18 @@ pub(crate) struct Unproven {
     /// Tells whether another unwrap gave the same key.
     digest: [u8; 32],
     since: Duration,
+}
+
+/// How often the data keys whose minute is over are wiped.
+const WIPE_EVERY: Duration = Duration::from_secs(10);
+
+/// Wipes them, for ever: nobody may ask for them again.
+pub(crate) async fn wipe(inner: &Inner) {
+    loop {
+        tokio::time::sleep(WIPE_EVERY).await;
+        let now = inner.clock.boottime();
+        inner.lock().unopened.retain(now, |_| true);
+    }
 }
 
 /// The memory of both. They have places of their own, and take none from proven data keys and bad wrapped keys.

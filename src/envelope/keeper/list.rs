@@ -15,8 +15,26 @@ use crate::root_key::error::Error;
 use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
 
+/// Which stores are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All of them.
+    All,
+    /// Those whose rest is over.
+    Rested,
+}
+
+impl Which {
+    pub(super) fn of(wanted: ListingWanted) -> Self {
+        match wanted {
+            ListingWanted::ByDecrypt => Self::Rested,
+            ListingWanted::No | ListingWanted::Soon => Self::All,
+        }
+    }
+}
+
 impl Keeper<'_> {
-    pub(super) fn listing_is_due(&self) -> bool {
+    pub(super) fn listing_due(&self) -> Option<Which> {
         let now = self.inner.clock.boottime();
         let state = self.inner.lock();
         let interval = if state.truth.is_good() {
@@ -24,41 +42,58 @@ impl Keeper<'_> {
         } else {
             Duration::ZERO
         };
-        !state.has_primary()
-            || self.listed.is_none_or(|listed| now.saturating_sub(listed) >= interval)
-            || self.until_listing(&state) == Some(Duration::ZERO)
+        if !state.has_primary() || self.listed.is_none_or(|listed| now.saturating_sub(listed) >= interval) {
+            return Some(Which::All);
+        }
+        (self.until_listing(&state) == Some(Duration::ZERO)).then(|| Which::of(state.listing))
     }
 
     /// How long until a listing that is wanted may begin; `None` if none is.
     pub(super) fn until_listing(&self, state: &State) -> Option<Duration> {
-        let gap = match state.listing {
-            ListingWanted::No => return None,
-            ListingWanted::ByDecrypt => LISTING_GAP.max(self.lasted.saturating_mul(LISTING_REST)),
-            ListingWanted::Soon => LISTING_GAP,
-        };
         let now = self.inner.clock.boottime();
-        let due = self.listed.map_or(now, |listed| listed.saturating_add(gap));
+        let due = self
+            .listing_ended
+            .map_or(now, |ended| ended.saturating_add(LISTING_GAP));
+        let due = match state.listing {
+            ListingWanted::No => return None,
+            ListingWanted::ByDecrypt => due.max(self.rests.iter().min().copied()?),
+            ListingWanted::Soon => due,
+        };
         Some(due.saturating_sub(now))
     }
 
-    /// Lists every store, and reads the mark while there is no primary.
-    pub(super) async fn list(&mut self) {
+    /// Lists stores, and reads the mark while there is no primary.
+    pub(super) async fn list(&mut self, which: Which) {
         let inner = self.inner;
-        let begun = inner.clock.boottime();
         inner.lock().listing = ListingWanted::No;
-        for (number, store) in inner.stores.iter().enumerate() {
+        let begun = inner.clock.boottime();
+        let rests = self.rests.clone();
+        let mut lists_first = false;
+        for ((number, store), rest) in inner.stores.iter().enumerate().zip(rests) {
+            if which == Which::Rested && rest > begun {
+                continue;
+            }
+            let begun = inner.clock.boottime();
             let listed = limited(store.root_key.discover()).await;
             self.take_listing(number, store, listed);
+            let ended = inner.clock.boottime();
+            if let Some(rest) = self.rests.get_mut(number) {
+                *rest = ended.saturating_add(ended.saturating_sub(begun).saturating_mul(LISTING_REST));
+            }
+            lists_first |= number == 0;
             if number == 0 && inner.stores.len() > 1 && !inner.lock().has_primary() {
                 self.begin_with_the_first().await;
             }
         }
         let ended = inner.clock.boottime();
-        self.lasted = ended.saturating_sub(begun);
-        self.listed = Some(ended);
-        self.refused.clear();
+        self.listing_ended = Some(ended);
+        if which == Which::All {
+            self.listed = Some(ended);
+        }
+        if lists_first {
+            self.refused.clear();
+        }
         self.read_mark().await;
-        inner.lock().listings += 1;
         inner.switch_wanted.notify_one();
         inner.changed();
     }

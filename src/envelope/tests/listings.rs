@@ -159,3 +159,40 @@ async fn between_the_lists_of_a_slow_token_the_operator_is_not_kept_waiting_nor_
     assert_eq!(large.take_lists(), 1);
     assert_eq!(node.envelope.status().unwrap(), id(2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_does_not_delay_the_lists_of_another() {
+    let (fake, hangs) = (one_version(), Fake::new());
+    let (quick, hung) = (
+        Large::new(&fake, Duration::from_millis(5)),
+        // Each list of it is given up after 30 s.
+        Large::new(&hangs, Duration::from_secs(24 * 3600)),
+    );
+    let policy = Policy {
+        probe_interval: Duration::from_secs(24 * 3600),
+        ..Policy::default()
+    };
+    let clock = Clock::turned(Timestamp::from_unix(START));
+    let stores = [&quick, &hung].map(|store| Arc::clone(store) as Arc<dyn RootKey>);
+    let node = Node::start_on(stores.to_vec(), &state(), policy, clock, FileThread::in_place()).await;
+    sleep(40).await;
+    let stranger = stranger().await;
+    hung.take_lists();
+    for number in 2..20 {
+        let replica = fake.replica();
+        replica.set(number, active_from(START + 1_000_000));
+        fake.copy_version(&replica, number);
+        let mut sealed = stranger.bytes.clone();
+        sealed[4..20].copy_from_slice(&[u8::try_from(number).unwrap(); 16]);
+        // The bytes are of no use, but the version is found.
+        let refused = node.decrypt_bytes(&sealed).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{refused}");
+    }
+    assert_eq!(hung.take_lists(), 0, "its rest goes on");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3600) {
+        node.decrypt_bytes(&renamed(&stranger, 1)).await.unwrap_err();
+    }
+    let lists = hung.take_lists();
+    assert!((1..=11).contains(&lists), "{lists} lists of 30 s each in an hour");
+}

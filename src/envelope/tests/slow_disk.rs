@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::crypto::suite::Suite;
+use crate::envelope::state::Mark;
 use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -189,4 +190,111 @@ async fn a_mark_that_lands_after_the_switch_has_given_up_on_the_disk_is_taken_ba
     want_data_keys(&node);
     agree_for(&node, 20, 1).await;
     assert_eq!(mark(&state), Some(mark_of(1)));
+}
+
+/// Log lines of the test that holds this.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn collect() -> (Self, tracing::subscriber::DefaultGuard) {
+        let lines = Self::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false);
+        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn count(&self, sentence: &str) -> usize {
+        let lines = self.0.lock().unwrap();
+        String::from_utf8_lossy(&lines).matches(sentence).count()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const NOT_TAKEN_BACK: &str = "names a version that does not encrypt, and can't be put right";
+const NOT_WRITTEN: &str = "can't be written down";
+const OUTDATED: &str = "this version was refused, left the store or got another date";
+
+/// A node that encrypts under version 1, whose file names version 2, and whose disk is full.
+async fn ahead_on_a_full_disk() -> (Arc<Strict>, Arc<TempDir>, Node) {
+    let (strict, state, _pace, node) = writing(3500).await;
+    strict.fake.remove(2);
+    node.envelope.refresh();
+    while mark(&state) != Some(mark_of(2)) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // A directory in the way stands for a full disk: root writes through permissions.
+    std::fs::create_dir_all(state.path().join("primary.new/full")).unwrap();
+    agree_for(&node, 10, 1).await;
+    (strict, state, node)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_cannot_be_taken_back_hides_no_loss_of_the_primary() {
+    let (strict, state, node) = ahead_on_a_full_disk().await;
+    let other = strict.fake.replica();
+    strict.fake.remove(1);
+    node.envelope.refresh();
+    sleep(30).await;
+    for _ in 0..100 {
+        let refusal = node.envelope.status().unwrap_err().to_string();
+        let loss = format!("lacks version v1 with id {}", id(1));
+        assert!(
+            refusal.contains(&loss),
+            "not another reason with each attempt: {refusal}"
+        );
+        assert!(node.encrypt().await.is_err());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // It comes back before the disk does.
+    strict.fake.copy_version(&other, 1);
+    sleep(30).await;
+    let refusal = node.envelope.status().unwrap_err().to_string();
+    assert!(refusal.contains(NOT_TAKEN_BACK), "{refusal}");
+    std::fs::remove_dir_all(state.path().join("primary.new")).unwrap();
+    sleep(30).await;
+    agree_for(&node, 1, 1).await;
+    assert_eq!(mark(&state), Some(mark_of(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_cannot_be_taken_back_is_not_called_a_new_primary() {
+    let (lines, _guard) = Lines::collect();
+    let (_strict, _state, node) = ahead_on_a_full_disk().await;
+    assert_eq!(lines.count(NOT_WRITTEN), 0);
+    assert!(node.envelope.health().unwrap().contains(NOT_TAKEN_BACK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_mark_became_unreadable_while_it_was_written_down_is_not_called_refused() {
+    let (lines, _guard) = Lines::collect();
+    let fake = Fake::new();
+    fake.set(1, active_from(START + 1000));
+    let (state, pace) = (state(), Pace::default());
+    let node = start(&Strict::new(&fake), &state, &pace).await;
+    // The mark is read once more, which takes longer than the limit. Behind that the mark of version 1 waits for the disk.
+    pace.store(10_500, Ordering::Relaxed);
+    node.envelope.refresh();
+    sleep(1).await;
+    node.clock.set_calendar(Timestamp::from_unix(START + 2000));
+    sleep(3).await;
+    assert_eq!(node.envelope.0.lock().written_ahead, Some(mark_of(1)));
+    pace.store(0, Ordering::Relaxed);
+    while node.envelope.0.lock().mark != Mark::Unread {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(mark(&state), None, "the write is under way");
+    sleep(30).await;
+    agree_for(&node, 1, 1).await;
+    assert_eq!(lines.count(OUTDATED), 0);
 }
