@@ -1,4 +1,4 @@
-//! Which public objects this node goes on with: those that it used before proof records were kept, and no other.
+//! Which public objects this node goes on with: those that it may have used before proof records were kept, and no other.
 
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::proof_record::ProofRecordError;
@@ -6,6 +6,7 @@ use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::find::Admission;
 use crate::backend::pkcs11::worker::find::Found;
+use crate::backend::pkcs11::worker::find::UpTo;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::unreadable;
 use crate::backend::pkcs11::worker::serve::Service;
@@ -31,7 +32,11 @@ impl Service {
             return Ok(Admission::Only(line.public.into_iter().collect()));
         }
         match self.reported() {
-            Ok(Some(_)) => Ok(Admission::ThoseOfNow),
+            Ok(Some(primary)) => Ok(Admission::UpTo(UpTo {
+                root_key: self.assignment.root_key.clone(),
+                listed: self.assignment.options.versions.clone(),
+                primary,
+            })),
             Ok(None) => Ok(Admission::default()),
             Err(error) => {
                 let message =
@@ -103,8 +108,8 @@ impl Service {
 
 fn goes_on(Version { number, id, .. }: &Version) -> String {
     format!(
-        "{number} (id {id}) is a public object, which can be exchanged without the PIN; it goes on since this node has used \
-         it before: make a private copy of it (C_CopyObject with CKA_PRIVATE true) and destroy the public one, or set \
+        "{number} (id {id}) is a public object, which can be exchanged without the PIN; it goes on since it was in \
+         the token when the proof records of this node began: make a private copy of it (C_CopyObject with CKA_PRIVATE true) and destroy the public one, or set \
          `private: false`"
     )
 }
