@@ -226,6 +226,25 @@ async fn accept_loss_takes_the_key_that_was_exchanged() {
 }
 
 #[tokio::test]
+async fn accept_loss_says_that_an_exchanged_public_key_of_before_does_not_count() {
+    let node = upgraded("");
+    let daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    kms.encrypt().await.unwrap();
+    node.token.exchange(V1, ID, 2);
+    kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
+        .await;
+    let accepted = node.command(&["keys", "accept-loss", ID, "--confirm", "test.v1"]);
+    let said = String::from_utf8(accepted.stderr).unwrap();
+    assert_eq!(accepted.status.code(), Some(0), "{said}");
+    assert!(said.contains("private copy"), "{said}");
+    assert!(!said.contains("goes on with the key"), "{said}");
+    until_listed_again(&node).await;
+    assert_eq!(kms.status().await.unwrap_err().code(), Code::FailedPrecondition);
+    drop(daemon);
+}
+
+#[tokio::test]
 async fn private_keys_of_before_go_on_and_get_proof_records() {
     for control in SEARCHES {
         let node = Node::with(QUICK);

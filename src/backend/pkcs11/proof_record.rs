@@ -91,6 +91,14 @@ impl ProofRecord {
         Ok(self.content()?.root_keys.into_iter().find(|line| line.name == *name))
     }
 
+    /// Whether a version counts although its object is public.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn admits_public(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
+        Ok(self.read(name)?.is_some_and(|line| line.public.contains(id)))
+    }
+
     /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects are
     /// public. On disk before this returns.
     ///
