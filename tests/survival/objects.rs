@@ -226,6 +226,25 @@ async fn accept_loss_takes_the_key_that_was_exchanged() {
 }
 
 #[tokio::test]
+async fn accept_loss_says_that_an_exchanged_public_key_of_before_does_not_count() {
+    let node = upgraded("");
+    let daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    kms.encrypt().await.unwrap();
+    node.token.exchange(V1, ID, 2);
+    kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
+        .await;
+    let accepted = node.command(&["keys", "accept-loss", ID, "--confirm", "test.v1"]);
+    let said = String::from_utf8(accepted.stderr).unwrap();
+    assert_eq!(accepted.status.code(), Some(0), "{said}");
+    assert!(said.contains("private copy"), "{said}");
+    assert!(!said.contains("goes on with the key"), "{said}");
+    until_listed_again(&node).await;
+    assert_eq!(kms.status().await.unwrap_err().code(), Code::FailedPrecondition);
+    drop(daemon);
+}
+
+#[tokio::test]
 async fn private_keys_of_before_go_on_and_get_proof_records() {
     for control in SEARCHES {
         let node = Node::with(QUICK);
@@ -237,7 +256,7 @@ async fn private_keys_of_before_go_on_and_get_proof_records() {
         let kms = Kms::connect(&node.socket()).await;
         kms.encrypt().await.unwrap();
         let ready = page(http, "/readyz?verbose");
-        assert!(!ready.contains("private copy"), "{control}: {ready}");
+        assert!(!ready.contains("it goes on"), "{control}: {ready}");
         let proofs = std::fs::read_to_string(node.path("state").join("proofs.json")).unwrap();
         assert!(proofs.contains(&kms.status().await.unwrap()), "{control}: {proofs}");
         assert!(!proofs.contains(ID), "{control}: {proofs}");
@@ -250,21 +269,24 @@ async fn public_keys_of_before_go_on_and_say_what_to_do_and_no_other_joins_them(
     let hidden = SEARCHES.into_iter().chain(["hide-attribute CKA_PRIVATE"]);
     for control in hidden {
         let node = upgraded(control);
-        node.token.plant("test.v2", "0202020202020202", 5);
+        // This node has not used a version above its primary, nor another one of the primary's number.
+        node.token.plant("test.v9999@20260101T0000Z", "0202020202020202", 5);
+        node.token.plant("test.v1@20260102T0000Z", "0404040404040404", 5);
         // What a command shows is what the daemon will do, and begins nothing.
         let list = node.keys(&["list"]);
-        assert_eq!(list["root_keys"][0]["versions"].as_array().unwrap().len(), 2, "{list}");
+        assert_eq!(list["root_keys"][0]["versions"].as_array().unwrap().len(), 1, "{list}");
+        assert_eq!(list["root_keys"][0]["left_out"].as_array().unwrap().len(), 2, "{list}");
         let (daemon, http) = start_with_http(&node);
         let kms = Kms::connect(&node.socket()).await;
         assert_eq!(kms.status().await.unwrap(), ID, "{control}");
         let sealed = kms.encrypt().await.unwrap();
         let ready = page(http, "/readyz?verbose");
-        for part in ["readyz check passed", "private: false", "private copy", ID] {
+        for part in ["readyz check passed", "private: false", "it goes on", ID] {
             assert!(ready.contains(part), "{control}: {part}: {ready}");
         }
         let told = |daemon: &Daemon| {
             let log = daemon.log();
-            let told = log.lines().find(|line| line.contains("private copy"));
+            let told = log.lines().find(|line| line.contains("it goes on"));
             told.is_some_and(|line| line.contains("\"ERROR\""))
         };
         until("it is told as an error", || told(&daemon)).await;
@@ -280,9 +302,25 @@ async fn public_keys_of_before_go_on_and_say_what_to_do_and_no_other_joins_them(
         assert_eq!(kms.status().await.unwrap(), ID, "{control}");
         kms.decrypt(&sealed).await.unwrap();
         let list = node.keys(&["list"]);
-        assert_eq!(list["root_keys"][0]["versions"].as_array().unwrap().len(), 2, "{list}");
+        assert_eq!(list["root_keys"][0]["versions"].as_array().unwrap().len(), 1, "{list}");
         drop(daemon);
     }
+}
+
+#[tokio::test]
+async fn a_record_that_is_removed_lets_no_key_in_above_the_primary() {
+    let node = Node::with(QUICK);
+    let v1 = first_version(&node);
+    assert_eq!(stop(node.start()).await.0, Some(0));
+    node.token.plant("test.v2@20260101T0000Z", ID, 7);
+    forget_proofs(&node);
+    let daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    until_listed_again(&node).await;
+    let key_id = v1["id"].as_str().unwrap();
+    assert_eq!(kms.status().await.unwrap(), key_id);
+    until("it is told", || daemon.log().contains("its key is a public object")).await;
+    drop(daemon);
 }
 
 #[tokio::test]

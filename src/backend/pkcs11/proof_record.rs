@@ -5,7 +5,7 @@
 //! them. What stands here is no secret: the keys inside seal nothing.
 //!
 //! It also says which versions count although their objects are public: those that were there when the records began on a
-//! node that had reported a primary before ([`Line::public`]).
+//! node that had reported a primary before, up to that primary ([`Line::public`]).
 
 mod content;
 
@@ -36,8 +36,9 @@ pub enum ProofRecordError {
     File(#[from] FileError),
     /// Its content is not what dekhand writes.
     #[error(
-        "{path} is damaged: it says which key each version of a root key is; restore it, or remove it if you are sure that \
-         nobody has exchanged a key in the token: the keys that are there are taken then"
+        "{path} is damaged: it says which key each version of a root key is; restore it. Remove it only if you are sure that \
+         nobody has added or exchanged a key in the token: the keys that are there are recorded then, and public keys count \
+         up to the version that this node has reported last"
     )]
     Damaged {
         /// The file.
@@ -88,6 +89,14 @@ impl ProofRecord {
     /// The file can't be read or is damaged. That is never "none": another key would be taken for the right one.
     pub fn read(&self, name: &RootKeyName) -> Result<Option<Line>, ProofRecordError> {
         Ok(self.content()?.root_keys.into_iter().find(|line| line.name == *name))
+    }
+
+    /// Whether a version counts although its object is public.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn admits_public(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
+        Ok(self.read(name)?.is_some_and(|line| line.public.contains(id)))
     }
 
     /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects are

@@ -108,7 +108,8 @@ impl KeyReport {
     pub(in crate::backend::pkcs11) fn is_another(&mut self) {
         self.another_key = true;
         self.warnings.push(
-            "this is another key than the one that this node has used under its id: somebody has exchanged it, and the              daemon does not use it"
+            "this is another key than the one that this node has used under its id: somebody has exchanged it, and the \
+             daemon does not use it"
                 .to_owned(),
         );
     }

@@ -73,14 +73,20 @@ fn accept_exchange(
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let Version { number, id, .. } = version;
+    let outcome = if counts(target, id)? {
+        "this node encrypts under the one that the token holds now"
+    } else {
+        "the one that the token holds now is a public object, which does not count until there is a private copy of it"
+    };
     console.out.talk(&format!(
-        "the key of {number} (id {id}) was exchanged: what is stored under the one of before stays unreadable, and this node \
-         encrypts under the one that the token holds now; if it was not you who exchanged it, somebody else may know that \
-         key: bring the right one back instead"
+        "the key of {number} (id {id}) was exchanged: what is stored under the one of before stays unreadable, and {outcome}; \
+         if it was not you who exchanged it, somebody else may know that key: bring the right one back instead"
     ));
     let expected = confirmation(&target.name, *number);
     let given = console.input.confirmed(confirm, &expected, console.out)?;
     accept_other_key(&target.name, *number, given.as_deref())?;
+    // Before it is forgotten that the version counts although its object is public.
+    let counts = counts(target, id)?;
     target.proof_record().forget(&target.name, id)?;
     match console.out.format() {
         Format::Text => console
@@ -91,10 +97,20 @@ fn accept_exchange(
             "accepted": { "version": number.to_string(), "number": number, "id": id },
         })),
     }
-    console
-        .out
-        .talk("the daemon of this node goes on with the key that the token holds; do the same on every node");
+    console.out.talk(if counts {
+        "the daemon of this node goes on with the key that the token holds; do the same on every node"
+    } else {
+        "the version is missing on this node until the token holds a private copy of the new key under the same label and id \
+         (C_CopyObject with CKA_PRIVATE true), or `private: false` is set; do the same on every node"
+    });
     Ok(())
+}
+
+/// Whether the key that was exchanged counts once the version is forgotten. Of public objects it is recorded which count, and
+/// a key that nobody has recorded does not.
+fn counts(target: &Target, id: &KeyId) -> Result<bool, KeysError> {
+    let wants_private = target.token().is_some_and(|options| options.private);
+    Ok(!wants_private || !target.proof_record().admits_public(&target.name, id)?)
 }
 
 /// What the store has; nothing if a whole keyring is lost, but never if it just can't be read.

@@ -59,7 +59,7 @@ struct ShownRootKey {
     backend: &'static str,
     shared: bool,
     versions: Vec<ShownVersion>,
-    /// Versions that count only because this node has used them before: their objects are public.
+    /// Versions that count although their objects are public, and what to do about each.
     public: Vec<String>,
     /// Objects of the token that do not count, and why.
     left_out: Vec<String>,

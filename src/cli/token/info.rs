@@ -27,7 +27,7 @@ struct ShownInfo {
     versions: Option<Vec<ShownVersion>>,
     /// Why not.
     not_read: Option<String>,
-    /// Versions that count only because this node has used them before: their objects are public.
+    /// Versions that count although their objects are public, and what to do about each.
     public: Vec<String>,
     /// Objects of the token that do not count, and why.
     left_out: Vec<String>,

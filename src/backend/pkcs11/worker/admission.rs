@@ -1,4 +1,4 @@
-//! Which public objects this node goes on with: those that it used before proof records were kept, and no other.
+//! Which public objects this node goes on with: those that it may have used before proof records were kept, and no other.
 
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::proof_record::ProofRecordError;
@@ -6,6 +6,7 @@ use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::find::Admission;
 use crate::backend::pkcs11::worker::find::Found;
+use crate::backend::pkcs11::worker::find::UpTo;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::unreadable;
 use crate::backend::pkcs11::worker::serve::Service;
@@ -31,7 +32,11 @@ impl Service {
             return Ok(Admission::Only(line.public.into_iter().collect()));
         }
         match self.reported() {
-            Ok(Some(_)) => Ok(Admission::ThoseOfNow),
+            Ok(Some(primary)) => Ok(Admission::UpTo(UpTo {
+                root_key: self.assignment.root_key.clone(),
+                listed: self.assignment.options.versions.clone(),
+                primary,
+            })),
             Ok(None) => Ok(Admission::default()),
             Err(error) => {
                 let message =
@@ -88,7 +93,7 @@ impl Service {
 
     /// What an operator should know of a list. Versions with public objects are told of as errors, once.
     pub(super) fn noted(&self, found: &Found) -> Noted {
-        let public: Vec<String> = found.public.iter().map(goes_on).collect();
+        let public = go_on(&found.public);
         for told in &public {
             if lock(&self.told).insert(told.clone()) {
                 self.outlet.say(Level::Error, told.clone());
@@ -101,10 +106,49 @@ impl Service {
     }
 }
 
+/// What is said of the versions that go on although their objects are public: of the first few each. Nobody knows how many
+/// there are, and an answer to the daemon has a longest length.
+fn go_on(public: &[Version]) -> Vec<String> {
+    const MOST: usize = 5;
+    // The highest first: the primary is among them.
+    let mut told: Vec<String> = public.iter().rev().take(MOST).map(goes_on).collect();
+    let more = public.len().saturating_sub(MOST);
+    if more > 0 {
+        told.push(format!(
+            "{more} more versions are public objects: `dekhand keys list` shows which versions there are"
+        ));
+    }
+    told
+}
+
 fn goes_on(Version { number, id, .. }: &Version) -> String {
     format!(
-        "{number} (id {id}) is a public object, which can be exchanged without the PIN; it goes on since this node has used \
-         it before: make a private copy of it (C_CopyObject with CKA_PRIVATE true) and destroy the public one, or set \
+        "{number} (id {id}) is a public object, which can be exchanged without the PIN; it goes on since it was in \
+         the token when the proof records of this node began: make a private copy of it (C_CopyObject with CKA_PRIVATE true) and destroy the public one, or set \
          `private: false`"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root_key::version::State;
+
+    #[test]
+    fn a_flood_of_public_versions_is_told_in_a_few_lines() {
+        let version = |number: u16| Version {
+            number: number.try_into().unwrap(),
+            state: State::Pending,
+            id: [7; 32].as_slice().try_into().unwrap(),
+        };
+        let all: Vec<Version> = (1..=9999).map(version).collect();
+        let told = go_on(&all);
+        assert_eq!(told.len(), 6);
+        assert!(told[0].starts_with("v9999 (id 0707"), "{}", told[0]);
+        assert_eq!(
+            told[5],
+            "9994 more versions are public objects: `dekhand keys list` shows which versions there are"
+        );
+        assert_eq!(go_on(&all[..5]).len(), 5);
+    }
 }

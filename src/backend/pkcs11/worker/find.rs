@@ -65,6 +65,7 @@ pub(in crate::backend::pkcs11) struct Found {
 }
 
 pub(in crate::backend::pkcs11) use admission::Admission;
+pub(in crate::backend::pkcs11) use admission::UpTo;
 
 /// Finds one root key's versions and remembers what it has read.
 #[derive(Debug)]

@@ -6,8 +6,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::backend::pkcs11::label;
+use crate::backend::pkcs11::options::ListedVersion;
+use crate::backend::pkcs11::options::ObjectName;
 use crate::backend::pkcs11::worker::find::candidate::Candidate;
+use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::version::Number;
 
 /// Why a public object is left out, and what to do about it.
 pub(super) const PUBLIC: &str = "its key is a public object, which can be made and exchanged without the PIN: if it is \
@@ -20,8 +26,18 @@ pub(in crate::backend::pkcs11) enum Admission {
     All,
     /// Those of these versions, where no private object has the id.
     Only(BTreeSet<KeyId>),
-    /// Those of every version that has no private object: the records begin with what is listed now.
-    ThoseOfNow,
+    /// Those that this node may have used before, where no private object has the id: the records begin with what is listed
+    /// now.
+    UpTo(UpTo),
+}
+
+/// The versions that this node may have used before its records began: those below the primary that it has reported, and
+/// that primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::backend::pkcs11) struct UpTo {
+    pub(in crate::backend::pkcs11) root_key: RootKeyName,
+    pub(in crate::backend::pkcs11) listed: Vec<ListedVersion>,
+    pub(in crate::backend::pkcs11) primary: HighWater,
 }
 
 /// Candidates, each with what goes with it.
@@ -43,9 +59,18 @@ impl Admission {
     /// Whether a public object of this id can count.
     pub(super) fn may_admit(&self, id: &KeyId) -> bool {
         match self {
-            Self::All | Self::ThoseOfNow => true,
+            Self::All | Self::UpTo(_) => true,
             Self::Only(ids) => ids.contains(id),
         }
+    }
+
+    fn admits(&self, candidate: &Candidate) -> bool {
+        let may_be = candidate.id().is_some_and(|id| self.may_admit(&id));
+        may_be
+            && match self {
+                Self::All | Self::Only(_) => true,
+                Self::UpTo(bound) => bound.admits(candidate),
+            }
     }
 
     /// Sorts candidates into those that count and those that do not. What goes with a candidate goes with it.
@@ -59,10 +84,35 @@ impl Admission {
             .filter_map(|(_, candidate)| candidate.id())
             .collect();
         let counts = |candidate: &Candidate| {
-            let admitted = |id: KeyId| self.may_admit(&id) && !of_private.contains(&id);
-            candidate.private || candidate.id().is_some_and(admitted)
+            let has_private = |id: KeyId| of_private.contains(&id);
+            candidate.private || self.admits(candidate) && !candidate.id().is_some_and(has_private)
         };
         candidates.into_iter().partition(|(_, candidate)| counts(candidate))
+    }
+}
+
+impl UpTo {
+    /// Only a higher number than the primary's could make a version the primary, or another date and id of the same number.
+    fn admits(&self, candidate: &Candidate) -> bool {
+        let HighWater { number: primary, id } = &self.primary;
+        let numbers = self.numbers(candidate);
+        let is_primary = candidate.id().is_some_and(|of| of == *id);
+        let admits = |number: &Number| number < primary || number == primary && is_primary;
+        !numbers.is_empty() && numbers.iter().all(admits)
+    }
+
+    /// Of which versions a candidate could be the key.
+    fn numbers(&self, candidate: &Candidate) -> Vec<Number> {
+        if self.listed.is_empty() {
+            let parsed = candidate.label().and_then(|of| label::parse(&self.root_key, of));
+            return parsed.map(|(number, _)| number).into_iter().collect();
+        }
+        let is_named = |object: &ObjectName| match object {
+            ObjectName::Id(id) => candidate.id().is_some_and(|of| of == *id),
+            ObjectName::Label(label) => candidate.label() == Some(label.as_str()),
+        };
+        let named = self.listed.iter().filter(|version| is_named(&version.object));
+        named.map(|version| version.number).collect()
     }
 }
 
@@ -125,11 +175,53 @@ mod tests {
             counting(&Admission::Only(ids.into())),
             [(1, true), (2, false), (3, true)]
         );
+        assert_eq!(counting(&Admission::All).len(), 5);
+    }
+
+    fn up_to(number: u16, id: u8, listed: Vec<ListedVersion>) -> Admission {
+        Admission::UpTo(UpTo {
+            root_key: "kube".parse().unwrap(),
+            listed,
+            primary: HighWater {
+                number: number.try_into().unwrap(),
+                id: KeyId::try_from([id; 16].as_slice()).unwrap(),
+            },
+        })
+    }
+
+    #[test]
+    fn of_before_the_records_are_the_primary_and_what_is_below_it() {
+        for (number, id, counts) in [
+            (1, 1, [(1, true), (3, true)].as_slice()),
+            (2, 2, &[(1, true), (2, false), (3, true)]),
+            // Another key of the primary's number.
+            (2, 9, &[(1, true), (3, true)]),
+            (3, 3, &[(1, true), (2, false), (3, true)]),
+            (4, 4, &[(1, true), (2, false), (3, true), (4, false)]),
+        ] {
+            assert_eq!(counting(&up_to(number, id, Vec::new())), counts, "{number} {id}");
+        }
+    }
+
+    #[test]
+    fn of_before_the_records_is_what_the_configuration_lists_up_to_the_primary() {
+        let listed = |number: u16, object| ListedVersion {
+            object,
+            number: number.try_into().unwrap(),
+            activates: None,
+            retired: None,
+        };
+        let by_id = |id: u8| ObjectName::Id([id; 16].as_slice().try_into().unwrap());
+        let by_label = |label: &str| ObjectName::Label(label.to_owned());
+        let all = vec![listed(1, by_id(2)), listed(2, by_label("kube.v4"))];
         assert_eq!(
-            counting(&Admission::ThoseOfNow),
+            counting(&up_to(2, 4, all.clone())),
             [(1, true), (2, false), (3, true), (4, false)]
         );
-        assert_eq!(counting(&Admission::All).len(), 5);
+        assert_eq!(counting(&up_to(1, 2, all)), [(1, true), (2, false), (3, true)]);
+        // What two entries name is of before only if both are.
+        let both = vec![listed(1, by_id(4)), listed(2, by_label("kube.v4"))];
+        assert_eq!(counting(&up_to(1, 4, both)), [(1, true), (3, true)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use cryptoki::object::ObjectClass;
 
 use super::*;
 use crate::backend::pkcs11::worker::test_token::plant_public;
+use crate::root_key::high_water::HighWater;
 
 const LABEL: &str = "kube.v1@20260301T1200Z";
 
@@ -106,8 +107,16 @@ fn public_versions_count_that_are_admitted_until_there_is_a_private_one() {
         let session = session();
         let public = plant_public(&session, LABEL, &[1; 16]);
         plant_public(&session, "kube.v2", &[2; 16]);
+        plant_public(&session, "kube.v3", &[3; 16]);
         let finder = finder();
-        finder.admit(Admission::ThoseOfNow);
+        finder.admit(Admission::UpTo(UpTo {
+            root_key: "kube".parse().unwrap(),
+            listed: Vec::new(),
+            primary: HighWater {
+                number: 2.try_into().unwrap(),
+                id: id(&[2; 16]),
+            },
+        }));
         let found = finder.all(&session).unwrap();
         assert_eq!((numbers(&found), found.public.len()), (vec![1, 2], 2));
         finder.admit(Admission::Only([id(&[1; 16])].into()));
