@@ -160,10 +160,19 @@ fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<
             })
             .map_err(system("start a thread"))?;
     }
-    drop(done);
+    let making = Arc::clone(&service);
+    std::thread::Builder::new()
+        .name("proofs".to_owned())
+        .spawn(move || {
+            let _ends = EndOnPanic;
+            making.make_proofs();
+            drop(done);
+        })
+        .map_err(system("start a thread"))?;
     read_calls(channel, &service);
     // The daemon is gone, or wants no more. Sessions are closed as long as the module goes along.
     service.queue.close();
+    service.pending.close();
     std::thread::Builder::new()
         .name("goodbye".to_owned())
         .spawn(move || {

@@ -22,6 +22,13 @@ impl Service {
         connection.as_ref().and_then(Connection::token).map(look)
     }
 
+    /// The same, with the connection. Nobody logs in meanwhile.
+    pub(super) fn with_open_token<T>(&self, work: impl FnOnce(&Connection, &OpenToken) -> Option<T>) -> Option<T> {
+        let connection = self.read();
+        let connection = connection.as_ref()?;
+        work(connection, connection.token()?)
+    }
+
     /// Runs `work` on this thread's session, opening what is not open.
     pub(super) fn with_session<T>(
         &self,
@@ -36,7 +43,7 @@ impl Service {
             return Err(closed().into());
         };
         if !token.finder().has_admission() {
-            token.finder().admit(self.admission()?);
+            token.finder().admit(self.at_the_disk(number, || self.admission())?);
         }
         let mut place = token.seat(seat).ok_or_else(closed)?;
         let session = match place.take() {

@@ -81,13 +81,15 @@ impl Service {
         let options = &self.assignment.options;
         let root_key = &self.assignment.root_key;
         Ok(match call {
-            Call::Wrap { id, data_key } => Outcome::Wrapped(self.wrap(connection, token, session, id, data_key)?),
+            Call::Wrap { id, data_key } => {
+                Outcome::Wrapped(self.wrap(job, connection, token, session, (id, data_key))?)
+            }
             Call::Unwrap { id, wrapped } => {
-                let Usable { key, unrecorded } = self.usable_key(connection, token, session, id)?;
+                let Usable { key, unrecorded } = self.usable_key(job, connection, token, session, id)?;
                 let data_key = mechanism::unwrap(module, session, &key, id, wrapped)?;
                 self.saw(Some(id.clone()));
                 if unrecorded {
-                    self.record_first_unwrap(connection, token, id, &key, (wrapped, &data_key));
+                    self.record_first_unwrap(token, id, &key, (wrapped, &data_key));
                 }
                 self.canaries.keep(id, wrapped, &data_key);
                 Outcome::DataKey(data_key)
@@ -96,7 +98,7 @@ impl Service {
             Call::Attributes { id } => {
                 let key = token.finder().key(session, id)?;
                 let mut of_key = keys::report::attributes(session, &key, options.exportable)?;
-                match self.show(connection, token, session, id, &key)? {
+                match self.show(job, connection, token, session, id, &key)? {
                     Shown::Proven | Shown::Unrecorded => {}
                     Shown::Another => of_key.is_another(),
                     Shown::NotDone => of_key.is_unproven(),
@@ -130,19 +132,19 @@ impl Service {
     /// Wraps under a version whose key is the one that this node has used before. The first time here that is written down.
     pub(super) fn wrap(
         &self,
+        job: u64,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
-        id: &KeyId,
-        data_key: &Key,
+        (id, data_key): (&KeyId, &Key),
     ) -> Result<Wrapped, Problem> {
-        let Usable { key, unrecorded } = self.usable_key(connection, token, session, id)?;
+        let Usable { key, unrecorded } = self.usable_key(job, connection, token, session, id)?;
         self.saw(Some(id.clone()));
         let wrapped = self.wrap_as_tried(connection, token, session, (id, key), data_key)?;
-        if unrecorded {
-            self.record_first_wrap(connection, token, id, &key)?;
+        if unrecorded || self.lacks_a_record(id) {
+            self.record_first_wrap(job, connection, token, id, &key)?;
         } else if self.lacks_proofs(id, wrapped.mechanism) {
-            self.record_other_mechanisms(connection, token, id, &key);
+            self.want_other_mechanisms(id, &key);
         }
         Ok(wrapped)
     }

@@ -48,7 +48,7 @@ impl Service {
         let goes_on = self.signs(job.number, STRETCH);
         let calls = connection.module().calls();
         if job.stretches.is_none() {
-            token.finder().admit(self.admission()?);
+            token.finder().admit(self.at_the_disk(job.number, || self.admission())?);
         }
         let found = match token.finder().find(calls, session, job.number, &goes_on)? {
             Discovery::Underway { left } => return Ok(Progress::Underway { left }),
@@ -62,7 +62,7 @@ impl Service {
             self.outlet.say(Level::Warn, told);
         }
         let found = self.believe(token, found, expected)?;
-        self.note_listed(token, &found);
+        self.at_the_disk(job.number, || self.note_listed(token, &found));
         let noted = self.noted(&found);
         Ok(Progress::Done(Outcome::Listed(found.versions, noted)))
     }

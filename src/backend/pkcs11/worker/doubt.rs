@@ -103,7 +103,7 @@ impl Service {
         loop {
             let generation = *lock(&self.generation);
             let proven = self.with_session(seat, canary.number, |connection, token, session| {
-                self.prove(connection, token, session, doubt)
+                self.prove(canary.number, connection, token, session, doubt)
             });
             match proven {
                 Ok(shown) => return Ok(Verdict::Shown(shown)),
@@ -142,6 +142,7 @@ impl Service {
     /// tells a token in trouble from one that does not do this mechanism: who writes to etcd can name any.
     fn prove(
         &self,
+        job: u64,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
@@ -149,7 +150,7 @@ impl Service {
     ) -> Result<Shown, Problem> {
         let key = token.finder().key(session, id)?;
         if !trial::is_of_kind(*mechanism, key.kind) {
-            let chosen = self.choose(connection, token, session, id)?;
+            let chosen = self.choose(job, connection, token, session, id)?;
             return self.prove_one(connection, token, session, id, chosen);
         }
         let error = match self.prove_one(connection, token, session, id, *mechanism) {
@@ -158,7 +159,7 @@ impl Service {
         };
         // One in which something has just failed may be unusable.
         let session = token.session(connection.module())?;
-        match self.choose(connection, token, &session, id) {
+        match self.choose(job, connection, token, &session, id) {
             Ok(chosen) if chosen != *mechanism => match self.prove_one(connection, token, &session, id, chosen)? {
                 Shown::Opened | Shown::Elsewhere => {
                     self.canaries.set_unprovable(id, *mechanism);
@@ -202,6 +203,7 @@ impl Service {
     /// The same; it is chosen now if it was not.
     fn choose(
         &self,
+        job: u64,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
@@ -210,7 +212,7 @@ impl Service {
         if let Some(chosen) = self.chosen(id) {
             return Ok(chosen);
         }
-        let wrapped = self.wrap(connection, token, session, id, &random_key()?)?;
+        let wrapped = self.wrap(job, connection, token, session, (id, &random_key()?))?;
         Ok(wrapped.mechanism)
     }
 }

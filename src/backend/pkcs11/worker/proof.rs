@@ -3,7 +3,10 @@
 //! A version's objects are shown to be the right ones whenever they were looked for anew: in a new worker, and where their
 //! handles have changed. As long as they stay what they are that costs nothing.
 
-use std::collections::HashSet;
+mod examination;
+mod making;
+mod pending;
+
 use std::time::Duration;
 
 use cryptoki::session::Session;
@@ -12,26 +15,23 @@ use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::proof_record::Proof;
 use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::backend::pkcs11::proof_record::ProofRecordError;
-use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::mechanism::Method;
-use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::proof::examination::Examination;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
-use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backend::pkcs11::worker::serve::Service;
 use crate::backend::pkcs11::worker::serve::lock;
-use crate::backend::pkcs11::worker::serve::may_be_the_ciphertext;
-use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::mechanism::Mechanism;
-use crate::secret::Key;
+
+pub(super) use pending::Pending;
+
+/// So long the daemon is told that a call may wait for the disk.
+const LONGEST_AT_THE_DISK: Duration = Duration::from_secs(30);
 
 /// What the proof record shows of a version's objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ impl Service {
     /// The objects of a version, unless they are another key than before.
     pub(super) fn usable_key(
         &self,
+        job: u64,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
@@ -71,7 +72,7 @@ impl Service {
             return usable(false);
         }
         let shown = self
-            .show(connection, token, session, id, &key)
+            .show(job, connection, token, session, id, &key)
             .map_err(|problem| match problem {
                 Problem::Token(error) => TokenError::Unproven(Box::new(error)).into(),
                 Problem::Final(_) => problem,
@@ -101,18 +102,20 @@ impl Service {
     /// What the proof record shows of a version's objects.
     pub(super) fn show(
         &self,
+        job: u64,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
         id: &KeyId,
         key: &KeyObject,
     ) -> Result<Shown, Problem> {
-        let proofs = self.proofs(id)?;
+        let proofs = self.proofs(job, id)?;
         if proofs.is_empty() {
             return Ok(Shown::Unrecorded);
         }
         Examination {
             service: self,
+            job,
             connection,
             token,
             id,
@@ -135,248 +138,41 @@ impl Service {
         false
     }
 
-    fn proofs(&self, id: &KeyId) -> Result<Vec<Proof>, Problem> {
+    fn proofs(&self, job: u64, id: &KeyId) -> Result<Vec<Proof>, Problem> {
         let Some(record) = &self.proof_record else {
             return Ok(Vec::new());
         };
-        let line = record.read(&self.assignment.root_key).map_err(unreadable)?;
+        let name = &self.assignment.root_key;
+        let line = self.at_the_disk(job, || record.read(name)).map_err(unreadable)?;
         let proofs = line.map(|line| line.proofs(id).to_vec()).unwrap_or_default();
         let mechanisms = proofs.iter().map(Proof::mechanism).collect();
         lock(&self.recorded).insert(id.clone(), mechanisms);
         Ok(proofs)
     }
 
+    /// Works on a file of the state directory. Who killed this process while its disk is slow, as one whose token hangs,
+    /// would do so each time.
+    pub(super) fn at_the_disk<T>(&self, job: u64, work: impl FnOnce() -> T) -> T {
+        self.outlet.waiting(job, LONGEST_AT_THE_DISK);
+        let done = work();
+        self.outlet.waiting(job, Duration::ZERO);
+        done
+    }
+
+    /// Tells the daemon between two steps of a call that it goes on. A step that hangs says nothing, and is noticed.
+    pub(super) fn goes_on(&self, job: u64) {
+        self.outlet.waiting(job, Duration::ZERO);
+    }
+
+    /// The same for all calls; not while somebody logs in, whose wait that would end.
+    fn everybody_goes_on(&self) {
+        self.outlet.everybody_waits(0, Duration::ZERO);
+    }
+
     /// The proof record, if it is this process that makes it.
     pub(super) fn recorder(&self) -> Option<&ProofRecord> {
         let record = self.proof_record.as_ref();
         record.filter(|_| self.assignment.role == Role::Daemon)
-    }
-
-    /// Records a version by wraps of a random key, as it has just wrapped for the first time. What it wrapped is not used
-    /// if that fails.
-    pub(super) fn record_first_wrap(
-        &self,
-        connection: &Connection,
-        token: &OpenToken,
-        id: &KeyId,
-        key: &KeyObject,
-    ) -> Result<(), Problem> {
-        let (Some(record), Some(method)) = (self.recorder(), self.method(id)) else {
-            return Ok(());
-        };
-        let proof = make(connection, token, id, key, method)?;
-        self.add(record, id, proof).map_err(unwritable)?;
-        self.record_other_mechanisms(connection, token, id, key);
-        token.finder().note_proven(id, key);
-        Ok(())
-    }
-
-    /// Whether a version that is recorded has proofs by too few mechanisms: a token may cease to permit one.
-    pub(super) fn lacks_proofs(&self, id: &KeyId, mechanism: Mechanism) -> bool {
-        let recorded = lock(&self.recorded);
-        let lacks = |of: &HashSet<Mechanism>| !of.is_empty() && (of.len() == 1 || !of.contains(&mechanism));
-        self.recorder().is_some() && recorded.get(id).is_some_and(lacks)
-    }
-
-    /// Adds proofs by every mechanism that the token does with this key. One that fails is missing later, and no more.
-    pub(super) fn record_other_mechanisms(
-        &self,
-        connection: &Connection,
-        token: &OpenToken,
-        id: &KeyId,
-        key: &KeyObject,
-    ) {
-        let Some(record) = self.recorder() else {
-            return;
-        };
-        let known = lock(&self.recorded)
-            .insert(id.clone(), Mechanism::ALL.into())
-            .unwrap_or_default();
-        let chosen = self.method(id);
-        let wanted = Mechanism::ALL
-            .into_iter()
-            .filter(|mechanism| trial::is_of_kind(*mechanism, key.kind) && !known.contains(mechanism));
-        for mechanism in wanted {
-            let chosen = chosen.filter(|method| method.mechanism() == mechanism);
-            let mut sessions = || token.session(connection.module());
-            let method = chosen.or_else(|| {
-                let tried = trial::one(connection.module(), &mut sessions, key, id, mechanism);
-                tried.ok().flatten()
-            });
-            let made = method.and_then(|method| make(connection, token, id, key, method).ok());
-            if let Some(proof) = made
-                && let Err(error) = self.add(record, id, proof)
-            {
-                let told = format!("a proof of version {id} is not written down: {error}");
-                return self.outlet.say(Level::Warn, told);
-            }
-        }
-    }
-
-    /// Records a version of which something has opened before anything was wrapped. By a mechanism with integrity that
-    /// itself is the proof; the others open whatever they are given, so a wrap is made, if the key may wrap.
-    pub(super) fn record_first_unwrap(
-        &self,
-        connection: &Connection,
-        token: &OpenToken,
-        id: &KeyId,
-        key: &KeyObject,
-        (wrapped, data_key): (&Wrapped, &Key),
-    ) {
-        let Some(record) = self.recorder() else {
-            return;
-        };
-        let proof = if wrapped.mechanism.is_committed() {
-            let mut sessions = || token.session(connection.module());
-            let tried = trial::one(connection.module(), &mut sessions, key, id, wrapped.mechanism);
-            let method = tried.ok().flatten();
-            method.and_then(|method| make(connection, token, id, key, method).ok())
-        } else {
-            Some(Proof::new(wrapped.clone(), data_key))
-        };
-        if let Some(proof) = proof
-            && let Err(error) = self.add(record, id, proof)
-        {
-            let told = format!("the proof of version {id} is not written down: {error}");
-            self.outlet.say(Level::Warn, told);
-        }
-        token.finder().note_proven(id, key);
-    }
-
-    fn add(&self, record: &ProofRecord, id: &KeyId, proof: Proof) -> Result<(), ProofRecordError> {
-        let name = &self.assignment.root_key;
-        let mechanism = proof.mechanism();
-        match record.add(name, id, proof.clone()) {
-            // Before the first list, and there is nothing that the records of an older release would begin with.
-            Err(ProofRecordError::NotBegun(_)) if !self.is_reported() => {
-                record.begin(name, Vec::new())?;
-                record.add(name, id, proof)?;
-            }
-            added => added?,
-        }
-        lock(&self.recorded).entry(id.clone()).or_default().insert(mechanism);
-        Ok(())
-    }
-
-    fn method(&self, id: &KeyId) -> Option<Method> {
-        lock(&self.methods).get(id).map(|settled| settled.method)
-    }
-}
-
-/// A wrap of a random key that has opened.
-fn make(
-    connection: &Connection,
-    token: &OpenToken,
-    id: &KeyId,
-    key: &KeyObject,
-    method: Method,
-) -> Result<Proof, TokenError> {
-    let module = connection.module();
-    let session = token.session(module)?;
-    let random = Key::random().map_err(|error| TokenError::Refused(error.to_string()))?;
-    let wrapped = method.wrap(module, &session, key, id, &random)?;
-    let opened = mechanism::unwrap(module, &session, key, id, &wrapped)?;
-    if opened.same_as(&random) {
-        Ok(Proof::new(wrapped, &random))
-    } else {
-        Err(TokenError::Lie(format!(
-            "unwraps another key than it has wrapped under {id}"
-        )))
-    }
-}
-
-/// One look at a version's objects.
-struct Examination<'a> {
-    service: &'a Service,
-    connection: &'a Connection,
-    token: &'a OpenToken,
-    id: &'a KeyId,
-    key: &'a KeyObject,
-}
-
-/// How a proof opened that did not show the key of before.
-enum Doubt {
-    /// As another key.
-    Differs,
-    /// Not at all; a token in trouble may be the reason.
-    Fails(TokenError),
-}
-
-impl Examination<'_> {
-    fn examine(&self, session: &Session, proofs: &[Proof]) -> Result<Shown, Problem> {
-        let of_kind = |proof: &&Proof| trial::is_of_kind(proof.mechanism(), self.key.kind);
-        let proofs: Vec<&Proof> = proofs.iter().filter(of_kind).collect();
-        if proofs.is_empty() {
-            // An RSA key where an AES key was, or the other way round.
-            return Ok(Shown::Another);
-        }
-        let mut doubts = Vec::new();
-        for proof in &proofs {
-            // One in which something has just failed may be unusable.
-            let fresh = if doubts.is_empty() {
-                None
-            } else {
-                Some(self.token.session(self.connection.module())?)
-            };
-            match self.open(fresh.as_ref().unwrap_or(session), proof)? {
-                None => return Ok(Shown::Proven),
-                Some(doubt) => doubts.push(doubt),
-            }
-        }
-        self.settle(&proofs, doubts)
-    }
-
-    /// `None`: it shows the key of before.
-    fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, Problem> {
-        let opened = mechanism::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
-        match opened {
-            Ok(opened) if proof.is_of(&opened) => Ok(None),
-            Ok(_) => Ok(Some(Doubt::Differs)),
-            Err(error) if may_be_the_ciphertext(&error) && !self.service.is_throttled(&error) => {
-                Ok(Some(Doubt::Fails(error)))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// No proof has opened. If the token wraps and unwraps with these objects, before and after another try, they are
-    /// another key; if it does not, it is in trouble.
-    fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, Problem> {
-        let module = self.connection.module();
-        let mut trouble = None;
-        for proof in proofs {
-            let mut sessions = || self.token.session(module);
-            match trial::one(module, &mut sessions, self.key, self.id, proof.mechanism()) {
-                Ok(Some(method)) => {
-                    let session = self.token.session(module)?;
-                    if self.open(&session, proof)?.is_none() {
-                        return Ok(Shown::Proven);
-                    }
-                    make(self.connection, self.token, self.id, self.key, method)?;
-                    return Ok(Shown::Another);
-                }
-                Ok(None) => {}
-                Err(error) => drop(trouble.get_or_insert(error)),
-            }
-        }
-        if let Some(trouble) = trouble {
-            return Err(trouble.into());
-        }
-        let mut not_done = true;
-        for doubt in doubts {
-            match doubt {
-                Doubt::Differs => return Ok(Shown::Another),
-                Doubt::Fails(error) => not_done &= error.cure() == Cure::Nothing,
-            }
-        }
-        if not_done {
-            return Ok(Shown::NotDone);
-        }
-        // The key only unwraps, so nothing tells another key from a device in trouble; other calls look after the device.
-        Err(Problem::outage(format!(
-            "the token does not open the proof record of version {}, and wraps nothing under it that would show why",
-            self.id
-        )))
     }
 }
 

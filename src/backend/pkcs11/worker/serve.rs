@@ -31,6 +31,7 @@ use crate::backend::pkcs11::worker::missing::Sightings;
 use crate::backend::pkcs11::worker::missing::Verdict;
 use crate::backend::pkcs11::worker::pin_record::PinRecord;
 use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::proof::Pending;
 use crate::backend::pkcs11::worker::queue::Doubt;
 use crate::backend::pkcs11::worker::queue::Job;
 use crate::backend::pkcs11::worker::queue::Queue;
@@ -48,6 +49,8 @@ pub(super) struct Service {
     pub(super) assignment: Assignment,
     pub(super) outlet: Outlet,
     pub(super) queue: Queue,
+    /// For a thread of their own.
+    pub(super) pending: Pending,
     pub(super) records: Option<PinRecord>,
     pub(super) proof_record: Option<ProofRecord>,
     /// Calls hold it for reading; whoever changes it waits for the last of them: `C_Finalize` around a call in flight
@@ -116,6 +119,7 @@ impl Service {
             assignment,
             outlet,
             queue: Queue::default(),
+            pending: Pending::default(),
             records,
             proof_record,
             connection: RwLock::default(),

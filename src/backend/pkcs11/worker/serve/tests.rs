@@ -4,6 +4,7 @@ mod ciphertexts;
 mod ladder;
 mod missing;
 mod proofs;
+mod proofs_later;
 mod strangers;
 mod throttled;
 
@@ -34,6 +35,9 @@ use crate::proto::token_worker::from_worker::What;
 use crate::root_key::Wrapped;
 use crate::root_key::version::Version;
 use crate::secret::Key;
+
+/// What a worker does not answer within that it never does.
+const LONGEST: Duration = Duration::from_secs(60);
 
 fn v1() -> KeyId {
     [1; 16].as_slice().try_into().unwrap()
@@ -127,7 +131,9 @@ impl Worker {
             let service = service.clone();
             std::thread::spawn(move || service.run(seat))
         });
-        let threads = threads.collect();
+        let mut threads: Vec<JoinHandle<()>> = threads.collect();
+        let making = service.clone();
+        threads.push(std::thread::spawn(move || making.make_proofs()));
         let (hear, heard) = mpsc::channel();
         std::thread::spawn(move || {
             while let Ok(message) = frame::read::<wire::FromWorker>(&ours) {
@@ -160,12 +166,14 @@ impl Worker {
             if let Some(answer) = self.answers.remove(&number) {
                 return answer;
             }
-            match self.heard.recv().unwrap() {
+            match self.heard.recv_timeout(LONGEST).expect("an answer") {
                 What::Answer(answer) => {
                     let answer = Answer::from_wire(answer).unwrap();
                     self.answers.insert(answer.number, answer.result);
                 }
                 What::Event(event) => self.told.push(event.message),
+                // Behind a proof that no call waits for.
+                What::Waiting(waiting) if waiting.number == 0 => {}
                 What::Waiting(waiting) => self.waited.push(waiting.number),
                 _ => {}
             }
@@ -177,9 +185,12 @@ impl Worker {
         self.answer(number)
     }
 
+    /// Also waits for the proofs that are made behind the answer.
     fn wrap(&mut self, byte: u8) -> Result<Wrapped, Failure> {
         let (id, data_key) = (v1(), key(byte));
-        self.call(Call::Wrap { id, data_key }).map(|outcome| match outcome {
+        let done = self.call(Call::Wrap { id, data_key });
+        self.service.pending.until_made();
+        done.map(|outcome| match outcome {
             Outcome::Wrapped(wrapped) => wrapped,
             other => panic!("{other:?}"),
         })
@@ -205,7 +216,9 @@ impl Worker {
 
     /// Does a call in this thread, and gives what would be answered; a worker that would end does not.
     fn climb(&self, call: Call) -> Result<Outcome, Failure> {
-        match self.service.climb(0, &Job::new(0, call), true) {
+        let step = self.service.climb(0, &Job::new(0, call), true);
+        self.service.pending.until_made();
+        match step {
             Step::Answered(result) => result,
             Step::Doubtful { doubt, .. } => panic!("{doubt:?}"),
             Step::Underway { left, .. } => panic!("{left} are left"),
@@ -225,6 +238,11 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.service.queue.close();
+        self.service.pending.close();
+        // What has failed to answer may never end.
+        if std::thread::panicking() {
+            return;
+        }
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }

@@ -1,0 +1,118 @@
+//! One look at a version's objects by its proofs.
+
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::proof_record::Proof;
+use crate::backend::pkcs11::worker::connection::Connection;
+use crate::backend::pkcs11::worker::connection::OpenToken;
+use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::key_object::KeyObject;
+use crate::backend::pkcs11::worker::mechanism;
+use crate::backend::pkcs11::worker::mechanism::trial;
+use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::proof::Shown;
+use crate::backend::pkcs11::worker::proof::making::make;
+use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::serve::may_be_the_ciphertext;
+use crate::root_key::id::KeyId;
+
+/// One look at a version's objects.
+pub(super) struct Examination<'a> {
+    pub(super) service: &'a Service,
+    /// The number of the call that it is for.
+    pub(super) job: u64,
+    pub(super) connection: &'a Connection,
+    pub(super) token: &'a OpenToken,
+    pub(super) id: &'a KeyId,
+    pub(super) key: &'a KeyObject,
+}
+
+/// How a proof opened that did not show the key of before.
+enum Doubt {
+    /// As another key.
+    Differs,
+    /// Not at all; a token in trouble may be the reason.
+    Fails(TokenError),
+}
+
+impl Examination<'_> {
+    pub(super) fn examine(&self, session: &Session, proofs: &[Proof]) -> Result<Shown, Problem> {
+        let of_kind = |proof: &&Proof| trial::is_of_kind(proof.mechanism(), self.key.kind);
+        let proofs: Vec<&Proof> = proofs.iter().filter(of_kind).collect();
+        if proofs.is_empty() {
+            // An RSA key where an AES key was, or the other way round.
+            return Ok(Shown::Another);
+        }
+        let mut doubts = Vec::new();
+        for proof in &proofs {
+            self.service.goes_on(self.job);
+            // One in which something has just failed may be unusable.
+            let fresh = if doubts.is_empty() {
+                None
+            } else {
+                Some(self.token.session(self.connection.module())?)
+            };
+            match self.open(fresh.as_ref().unwrap_or(session), proof)? {
+                None => return Ok(Shown::Proven),
+                Some(doubt) => doubts.push(doubt),
+            }
+        }
+        self.settle(&proofs, doubts)
+    }
+
+    /// `None`: it shows the key of before.
+    fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, Problem> {
+        let opened = mechanism::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
+        match opened {
+            Ok(opened) if proof.is_of(&opened) => Ok(None),
+            Ok(_) => Ok(Some(Doubt::Differs)),
+            Err(error) if may_be_the_ciphertext(&error) && !self.service.is_throttled(&error) => {
+                Ok(Some(Doubt::Fails(error)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// No proof has opened. If the token wraps and unwraps with these objects, before and after another try, they are
+    /// another key; if it does not, it is in trouble.
+    fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, Problem> {
+        let module = self.connection.module();
+        let mut trouble = None;
+        for proof in proofs {
+            self.service.goes_on(self.job);
+            let mut sessions = || self.token.session(module);
+            match trial::one(module, &mut sessions, self.key, self.id, proof.mechanism()) {
+                Ok(Some(method)) => {
+                    self.service.goes_on(self.job);
+                    let session = self.token.session(module)?;
+                    if self.open(&session, proof)?.is_none() {
+                        return Ok(Shown::Proven);
+                    }
+                    make(self.connection, self.token, self.id, self.key, method)?;
+                    return Ok(Shown::Another);
+                }
+                Ok(None) => {}
+                Err(error) => drop(trouble.get_or_insert(error)),
+            }
+        }
+        if let Some(trouble) = trouble {
+            return Err(trouble.into());
+        }
+        let mut not_done = true;
+        for doubt in doubts {
+            match doubt {
+                Doubt::Differs => return Ok(Shown::Another),
+                Doubt::Fails(error) => not_done &= error.cure() == Cure::Nothing,
+            }
+        }
+        if not_done {
+            return Ok(Shown::NotDone);
+        }
+        // The key only unwraps, so nothing tells another key from a device in trouble; other calls look after the device.
+        Err(Problem::outage(format!(
+            "the token does not open the proof record of version {}, and wraps nothing under it that would show why",
+            self.id
+        )))
+    }
+}

@@ -1,0 +1,94 @@
+//! The proofs that are made once their call has been answered.
+
+use std::collections::VecDeque;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::backend::pkcs11::proof_record::Proof;
+use crate::backend::pkcs11::worker::key_object::KeyObject;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
+
+/// A proof to make and to write down.
+pub(super) struct Wanted {
+    pub(super) id: KeyId,
+    pub(super) key: KeyObject,
+    pub(super) source: Source,
+}
+
+/// Where a proof comes from.
+pub(super) enum Source {
+    /// The token makes it by this mechanism.
+    Token(Mechanism),
+    /// It is there, and only to be written down.
+    Opened(Proof),
+}
+
+impl Wanted {
+    fn is_like(&self, other: &Self) -> bool {
+        let mechanism = |of: &Self| match &of.source {
+            Source::Token(mechanism) => *mechanism,
+            Source::Opened(proof) => proof.mechanism(),
+        };
+        self.id == other.id && self.key == other.key && mechanism(self) == mechanism(other)
+    }
+}
+
+/// They wait for the one thread that makes them.
+#[derive(Default)]
+pub(in crate::backend::pkcs11::worker) struct Pending {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    wanted: VecDeque<Wanted>,
+    /// Whether one is being made.
+    busy: bool,
+    closed: bool,
+}
+
+impl Pending {
+    /// One more, unless there is one like it: while a disk hangs they do not become more and more.
+    pub(super) fn push(&self, wanted: Wanted) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.wanted.iter().any(|other| other.is_like(&wanted)) {
+            inner.wanted.push_back(wanted);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The next one; `None` when there will be none.
+    pub(super) fn next(&self) -> Option<Wanted> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.busy = false;
+        self.changed.notify_all();
+        loop {
+            if inner.closed {
+                return None;
+            }
+            if let Some(wanted) = inner.wanted.pop_front() {
+                inner.busy = true;
+                return Some(wanted);
+            }
+            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until all are made.
+    #[cfg(test)]
+    pub(in crate::backend::pkcs11::worker) fn until_made(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        while inner.busy || !inner.wanted.is_empty() {
+            inner = self.changed.wait(inner).unwrap();
+        }
+    }
+
+    /// Nothing is made any more: the daemon is gone.
+    pub(in crate::backend::pkcs11::worker) fn close(&self) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_all();
+    }
+}
