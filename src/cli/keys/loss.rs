@@ -98,7 +98,8 @@ fn accept_exchange(
         })),
     }
     console.out.talk(if counts {
-        "the daemon of this node goes on with the key that the token holds; do the same on every node"
+        "restart the daemon of this node now: until then it may seal under a data key of the lost key, and what it seals so \
+         stays unreadable; then do the same on every node"
     } else {
         "the version is missing on this node until the token holds a private copy of the new key under the same label and id \
          (C_CopyObject with CKA_PRIVATE true), or `private: false` is set; do the same on every node"

@@ -190,6 +190,7 @@ pub(super) fn unreadable(error: ProofRecordError) -> Problem {
 }
 
 fn unwritable(error: ProofRecordError) -> Problem {
-    let message = "it cannot be written down which key this version is, so nothing is wrapped under it";
-    Error::new(Kind::Outage, message).because(error).into()
+    // A refusal, as where the mark of the primary cannot be written: the token answers, and versions with a record go on.
+    let message = "the proof record cannot be written, so nothing is wrapped under this version";
+    Error::new(Kind::Refusal, message).because(error).into()
 }

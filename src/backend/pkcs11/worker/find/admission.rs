@@ -17,7 +17,8 @@ use crate::root_key::version::Number;
 
 /// Why a public object is left out, and what to do about it.
 pub(super) const PUBLIC: &str = "its key is a public object, which can be made and exchanged without the PIN: if it is \
-                                 yours, make a private copy of it, or set `private: false`";
+                                 not yours, or a private key has the same id, destroy it; otherwise make a private copy \
+                                 of it, or set `private: false`";
 
 /// Which public objects count.
 #[derive(Clone, Debug, PartialEq, Eq)]

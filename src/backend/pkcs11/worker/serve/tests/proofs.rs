@@ -210,8 +210,8 @@ fn nothing_is_wrapped_and_nothing_new_unwrapped_when_the_record_cannot_be_read_o
         std::fs::create_dir_all(token.path("state/proofs.json.new/full")).unwrap();
         let mut full = worker(token);
         let error = full.wrap(8).unwrap_err().error;
-        assert_eq!(error.kind(), Kind::Outage);
-        assert!(error.chain().contains("cannot be written down"), "{}", error.chain());
+        assert_eq!(error.kind(), Kind::Refusal);
+        assert!(error.chain().contains("cannot be written"), "{}", error.chain());
         assert_eq!(full.unwrap(&wrapped).unwrap(), 7);
         std::fs::remove_dir_all(token.path("state/proofs.json.new")).unwrap();
         full.wrap(8).unwrap();
