@@ -134,8 +134,23 @@ fn no_record_is_dropped_for_another() {
         versions: versions.collect(),
     };
     let root_keys = vec![line.clone()];
-    record.replace(&Content { root_keys }).unwrap();
+    let upgraded = Vec::new();
+    record.replace(&Content { upgraded, root_keys }).unwrap();
     let added = record.add(&name(), &id(1), proof(Mechanism::AesGcm, 1));
     assert!(matches!(added, Err(ProofRecordError::Full { .. })), "{added:?}");
     assert_eq!(record.read(&name()).unwrap(), Some(line));
+}
+
+#[test]
+fn an_upgrade_is_noted_once_and_a_root_key_that_comes_later_is_new() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    let later: RootKeyName = "later".parse().unwrap();
+    assert!(!record.is_upgraded(&name()).unwrap());
+    record.note_upgrade(vec![name()]).unwrap();
+    record.note_upgrade(vec![name(), later.clone()]).unwrap();
+    record.begin(&name(), vec![id(1)]).unwrap();
+    assert!(record.is_upgraded(&name()).unwrap());
+    assert!(!record.is_upgraded(&later).unwrap());
+    assert_eq!(record.read(&name()).unwrap().unwrap().public, [id(1)]);
 }
