@@ -2,7 +2,8 @@
 //!
 //! An id pins nothing: whoever may replace an object puts another key under it. So of each version that this node has used
 //! stand here wraps of a random key, one for each mechanism, each with the SHA-256 of that key. Only the same root key opens
-//! them. What stands here is no secret: the keys inside seal nothing.
+//! them. What stands here is no secret. Of a key that only unwraps it is the wrap of a data key that is in use, with the
+//! SHA-256 of that key: the wrap stands in etcd as well, and the hash of 32 random bytes does not give them away.
 //!
 //! It also says which versions count although their objects are public: those that were there when the records began on a
 //! node that had reported a primary before, up to that primary ([`Line::public`]).
@@ -23,7 +24,7 @@ pub use content::Line;
 pub(in crate::backend::pkcs11) use content::Proof;
 use content::VersionLine;
 
-/// More than all versions that a file may have.
+/// Bytes of the file: some thousands of versions.
 const LIMIT: u64 = 8 << 20;
 /// Versions of one root key. None is dropped for another: whoever can add versions would drop records by that.
 const MOST_VERSIONS: usize = 1000;
@@ -57,15 +58,29 @@ pub enum ProofRecordError {
     /// The versions have not been listed since the daemon's start, or what they were could not be written down.
     #[error("the proof records of `{0}` have not begun")]
     NotBegun(RootKeyName),
-    /// There is no room.
+    /// There is no room for another version of the root key.
     #[error(
-        "{path} has {MOST_VERSIONS} versions of `{name}`: take what nobody needs out of it with `dekhand keys accept-loss`"
+        "{path} has {MOST_VERSIONS} versions of `{name}`, and no other version can be used here: if nobody has exchanged a \
+         key in the token, stop the daemon, keep a copy of the file and remove it; the versions that are used are recorded \
+         anew"
     )]
     Full {
         /// The file.
         path: PathBuf,
         /// The root key.
         name: RootKeyName,
+    },
+    /// The file would be longer than what is read of it.
+    #[error(
+        "{path} would have {length} bytes, more than {LIMIT}, and no other version can be used here: if nobody has exchanged \
+         a key in the token, stop the daemon, keep a copy of the file and remove it; the versions that are used are recorded \
+         anew"
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// What would be written.
+        length: usize,
     },
 }
 
@@ -240,6 +255,10 @@ impl ProofRecord {
             path: self.path.clone(),
             source,
         })?;
+        if bytes.len() as u64 > LIMIT {
+            let (path, length) = (self.path.clone(), bytes.len());
+            return Err(ProofRecordError::TooLong { path, length });
+        }
         Ok(files::replace(&self.path, &bytes)?)
     }
 }

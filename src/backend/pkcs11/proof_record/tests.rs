@@ -154,3 +154,32 @@ fn an_upgrade_is_noted_once_and_a_root_key_that_comes_later_is_new() {
     assert!(!record.is_upgraded(&later).unwrap());
     assert_eq!(record.read(&name()).unwrap().unwrap().public, [id(1)]);
 }
+
+#[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    let version = |number: usize| VersionLine {
+        id: (number as u64).to_be_bytes().as_slice().try_into().unwrap(),
+        proofs: Mechanism::ALL.map(|mechanism| proof(mechanism, 1)).into(),
+    };
+    let versions: Vec<VersionLine> = (1..MOST_VERSIONS).map(version).collect();
+    let line = |root_key: usize| Line {
+        name: format!("kube-{root_key}").parse().unwrap(),
+        public: Vec::new(),
+        versions: versions.clone(),
+    };
+    let mut content = Content::default();
+    // As many root keys as there is room for.
+    while content::encode(&content).unwrap().len() as u64 <= LIMIT {
+        content.root_keys.push(line(content.root_keys.len()));
+    }
+    assert!(matches!(
+        record.replace(&content),
+        Err(ProofRecordError::TooLong { .. })
+    ));
+    assert!(!state.path().join("proofs.json").exists());
+    content.root_keys.pop();
+    record.replace(&content).unwrap();
+    assert!(record.read(&"kube-0".parse().unwrap()).unwrap().is_some());
+}
