@@ -11,6 +11,7 @@ use crate::backend::keyring::Keyring;
 use crate::backend::pkcs11::Pkcs11;
 use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::notices::Notices;
+use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -27,6 +28,7 @@ use crate::root_key::RootKey;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::name::RootKeyName;
 use crate::telemetry::log::Log;
+use crate::telemetry::log::chain;
 use crate::telemetry::metrics::Metrics;
 
 /// What runs.
@@ -57,6 +59,7 @@ impl Parts {
         metrics.show_dropped_lines(log.dropped());
         let files = FileThread::start().map_err(AppError::system("start the file thread"))?;
         let listener = Listener::open(&config.listener, config.name.as_str(), adopted, metrics.clone())?;
+        note_upgrade(config);
         let mut stores = Stores {
             files: &files,
             spawner,
@@ -123,6 +126,30 @@ fn show_notices(health: &Health, notices: Vec<(RootKeyName, Notices)>) {
         let line = |(name, notices): &(RootKeyName, Notices)| format!("{name}: {}", notices.last().line());
         Ok(notices.iter().map(line).collect::<Vec<_>>().join("; "))
     });
+}
+
+/// Writes down by which root keys in tokens an earlier release may have decrypted on this node, before any worker lists them.
+/// Of the first root key it is known which versions it has reported.
+fn note_upgrade(config: &Config) {
+    let is_in_token = |entry: &&RootKeyEntry| matches!(entry.store, Store::Pkcs11(_));
+    let only_decrypt = config.root_keys.iter().skip(1).filter(is_in_token);
+    let names = |is_used: bool| {
+        only_decrypt
+            .filter(|_| is_used)
+            .map(|entry| entry.name.clone())
+            .collect()
+    };
+    let record = ProofRecord::of(&config.state);
+    let noted = match HighWaterFile::of(&config.state).has_any() {
+        Ok(is_used) => record.note_upgrade(names(is_used)).map_err(|error| chain(&error)),
+        Err(error) => Err(chain(&error)),
+    };
+    if let Err(error) = noted {
+        tracing::warn!(
+            error,
+            "it can't be written down which root keys this node may have used before"
+        );
+    }
 }
 
 /// Where the root keys live.

@@ -92,6 +92,14 @@ impl HighWaterFile {
             .map(|entry| entry.primary))
     }
 
+    /// Whether this node ever reported a version of any root key.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn has_any(&self) -> Result<bool, HighWaterError> {
+        Ok(!self.entries()?.is_empty())
+    }
+
     /// Notes that this node reports `primary` from now on. On disk before this returns.
     ///
     /// # Errors

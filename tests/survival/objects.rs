@@ -324,6 +324,47 @@ async fn a_record_that_is_removed_lets_no_key_in_above_the_primary() {
 }
 
 #[tokio::test]
+async fn a_root_key_that_only_decrypts_goes_on_with_its_public_keys_of_before() {
+    let node = Node::on(&Token::new().into(), PUBLIC);
+    node.token.plant("old.v1@20260101T0000Z", ID, 1);
+    let config = std::fs::read_to_string(node.path("config.yaml")).unwrap();
+    let (before, entry) = config.split_once("root_keys:\n").unwrap();
+    let (entry, after) = entry.split_once("probe:").unwrap();
+    let named = |name: &str| entry.replace("name: test", &format!("name: {name}"));
+    let configure = |entries: &str| {
+        let text = format!("{before}root_keys:\n{entries}probe:{after}");
+        std::fs::write(node.path("config.yaml"), text).unwrap();
+    };
+    // Another node seals by the old root key, and its state is its own.
+    configure(&named("old"));
+    let sealed = {
+        let daemon = node.start();
+        let sealed = Kms::connect(&node.socket()).await.encrypt().await.unwrap();
+        assert_eq!(stop(daemon).await.0, Some(0));
+        sealed
+    };
+    std::fs::remove_dir_all(node.path("state")).unwrap();
+    // This node has joined after the change.
+    let private = |name: &str| named(name).replace("      private: false\n", "");
+    configure(&[private("test"), private("old")].concat());
+    node.keys(&["create"]);
+    assert_eq!(stop(node.start()).await.0, Some(0));
+    forget_proofs(&node);
+    for _ in 0..2 {
+        let daemon = node.start();
+        let kms = Kms::connect(&node.socket()).await;
+        kms.until_open(&sealed).await;
+        drop(kms);
+        assert_eq!(stop(daemon).await.0, Some(0));
+    }
+    // A root key that is new here has no keys of before.
+    node.token.plant("new.v1@20260101T0000Z", "0505050505050505", 5);
+    configure(&[private("new"), private("test"), private("old")].concat());
+    let list = node.keys(&["list", "--root-key", "new"]);
+    assert_eq!(list["root_keys"][0]["versions"].as_array().unwrap().len(), 0, "{list}");
+}
+
+#[tokio::test]
 async fn a_public_key_of_before_that_is_exchanged_is_a_refusal() {
     let node = upgraded("");
     let daemon = node.start();

@@ -2,7 +2,8 @@
 //!
 //! An id pins nothing: whoever may replace an object puts another key under it. So of each version that this node has used
 //! stand here wraps of a random key, one for each mechanism, each with the SHA-256 of that key. Only the same root key opens
-//! them. What stands here is no secret: the keys inside seal nothing.
+//! them. What stands here is no secret. Of a key that only unwraps it is the wrap of a data key that is in use, with the
+//! SHA-256 of that key: the wrap stands in etcd as well, and the hash of 32 random bytes does not give them away.
 //!
 //! It also says which versions count although their objects are public: those that were there when the records began on a
 //! node that had reported a primary before, up to that primary ([`Line::public`]).
@@ -23,7 +24,7 @@ pub use content::Line;
 pub(in crate::backend::pkcs11) use content::Proof;
 use content::VersionLine;
 
-/// More than all versions that a file may have.
+/// Bytes of the file: some thousands of versions.
 const LIMIT: u64 = 8 << 20;
 /// Versions of one root key. None is dropped for another: whoever can add versions would drop records by that.
 const MOST_VERSIONS: usize = 1000;
@@ -38,7 +39,7 @@ pub enum ProofRecordError {
     #[error(
         "{path} is damaged: it says which key each version of a root key is; restore it. Remove it only if you are sure that \
          nobody has added or exchanged a key in the token: the keys that are there are recorded then, and public keys count \
-         up to the version that this node has reported last"
+         up to the version that this node has reported last, and all those of root keys by which it only decrypts"
     )]
     Damaged {
         /// The file.
@@ -57,15 +58,29 @@ pub enum ProofRecordError {
     /// The versions have not been listed since the daemon's start, or what they were could not be written down.
     #[error("the proof records of `{0}` have not begun")]
     NotBegun(RootKeyName),
-    /// There is no room.
+    /// There is no room for another version of the root key.
     #[error(
-        "{path} has {MOST_VERSIONS} versions of `{name}`: take what nobody needs out of it with `dekhand keys accept-loss`"
+        "{path} has {MOST_VERSIONS} versions of `{name}`, and no other version can be used here: if nobody has exchanged a \
+         key in the token, stop the daemon, keep a copy of the file and remove it; the versions that are used are recorded \
+         anew"
     )]
     Full {
         /// The file.
         path: PathBuf,
         /// The root key.
         name: RootKeyName,
+    },
+    /// The file would be longer than what is read of it.
+    #[error(
+        "{path} would have {length} bytes, more than {LIMIT}, and no other version can be used here: if nobody has exchanged \
+         a key in the token, stop the daemon, keep a copy of the file and remove it; the versions that are used are recorded \
+         anew"
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// What would be written.
+        length: usize,
     },
 }
 
@@ -88,7 +103,8 @@ impl ProofRecord {
     /// # Errors
     /// The file can't be read or is damaged. That is never "none": another key would be taken for the right one.
     pub fn read(&self, name: &RootKeyName) -> Result<Option<Line>, ProofRecordError> {
-        Ok(self.content()?.root_keys.into_iter().find(|line| line.name == *name))
+        let content = self.content()?.unwrap_or_default();
+        Ok(content.root_keys.into_iter().find(|line| line.name == *name))
     }
 
     /// Whether a version counts although its object is public.
@@ -97,6 +113,30 @@ impl ProofRecord {
     /// As [`read`](Self::read).
     pub fn admits_public(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
         Ok(self.read(name)?.is_some_and(|line| line.public.contains(id)))
+    }
+
+    /// Notes at the start of a daemon which root keys an earlier release may have used on this node; does nothing if there is a
+    /// file. A root key that joins the configuration later is new here. On disk before this returns.
+    ///
+    /// # Errors
+    /// The file can't be read or written; no root key counts as one that was used before then.
+    pub fn note_upgrade(&self, root_keys: Vec<RootKeyName>) -> Result<(), ProofRecordError> {
+        let _lock = self.lock()?;
+        if self.content()?.is_some() {
+            return Ok(());
+        }
+        self.replace(&Content {
+            upgraded: root_keys,
+            root_keys: Vec::new(),
+        })
+    }
+
+    /// Whether an earlier release may have used a root key on this node without reporting a version of it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(in crate::backend::pkcs11) fn is_upgraded(&self, name: &RootKeyName) -> Result<bool, ProofRecordError> {
+        Ok(self.content()?.is_some_and(|content| content.upgraded.contains(name)))
     }
 
     /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects are
@@ -110,7 +150,7 @@ impl ProofRecord {
         public: Vec<KeyId>,
     ) -> Result<(), ProofRecordError> {
         let _lock = self.lock()?;
-        let mut content = self.content()?;
+        let mut content = self.content()?.unwrap_or_default();
         if content.root_keys.iter().any(|line| line.name == *name) {
             return Ok(());
         }
@@ -180,7 +220,7 @@ impl ProofRecord {
 
     fn change(&self, name: &RootKeyName, change: impl FnOnce(&mut Line)) -> Result<(), ProofRecordError> {
         let _lock = self.lock()?;
-        let mut content = self.content()?;
+        let mut content = self.content()?.unwrap_or_default();
         let line = content.root_keys.iter_mut().find(|line| line.name == *name);
         let line = line.ok_or_else(|| ProofRecordError::NotBegun(name.clone()))?;
         change(line);
@@ -196,14 +236,15 @@ impl ProofRecord {
         files::lock(&files::with_suffix(&self.path, ".lock"))
     }
 
-    fn content(&self) -> Result<Content, ProofRecordError> {
+    /// `None` if there is no file.
+    fn content(&self) -> Result<Option<Content>, ProofRecordError> {
         let bytes = match files::read_state(&self.path, LIMIT) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(Content::default()),
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let path = || self.path.clone();
-        content::decode(&bytes).map_err(|flaw| match flaw {
+        content::decode(&bytes).map(Some).map_err(|flaw| match flaw {
             Flaw::Damaged(source) => ProofRecordError::Damaged { path: path(), source },
             Flaw::ApiVersion(found) => ProofRecordError::ApiVersion { path: path(), found },
         })
@@ -214,6 +255,10 @@ impl ProofRecord {
             path: self.path.clone(),
             source,
         })?;
+        if bytes.len() as u64 > LIMIT {
+            let (path, length) = (self.path.clone(), bytes.len());
+            return Err(ProofRecordError::TooLong { path, length });
+        }
         Ok(files::replace(&self.path, &bytes)?)
     }
 }

@@ -3,6 +3,7 @@
 //! ```json
 //! {
 //!   "apiVersion": "dekhand/proofs/v1",
+//!   "upgraded": ["name of a root key that an earlier release may have used on this node"],
 //!   "rootKeys": [
 //!     {
 //!       "name": "kube-root",
@@ -31,6 +32,8 @@ pub(super) const API_VERSION: &str = "dekhand/proofs/v1";
 /// What is recorded.
 #[derive(Debug, Default)]
 pub(super) struct Content {
+    /// Root keys that an earlier release may have used here.
+    pub(super) upgraded: Vec<RootKeyName>,
     pub(super) root_keys: Vec<Line>,
 }
 
@@ -135,8 +138,10 @@ impl TryFrom<Written> for Proof {
 /// The file as it stands on the disk.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct File<L> {
+struct File<U, L> {
     api_version: String,
+    #[serde(default)]
+    upgraded: U,
     root_keys: L,
 }
 
@@ -169,14 +174,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
         let printable: String = api_version.chars().take(40).flat_map(char::escape_debug).collect();
         return Err(Flaw::ApiVersion(printable));
     }
-    let File { root_keys, .. }: File<Vec<Line>> = serde_json::from_slice(bytes)?;
-    Ok(Content { root_keys })
+    let File {
+        api_version: _,
+        upgraded,
+        root_keys,
+    }: File<Vec<RootKeyName>, Vec<Line>> = serde_json::from_slice(bytes)?;
+    Ok(Content { upgraded, root_keys })
 }
 
 /// The file's bytes.
 pub(super) fn encode(content: &Content) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec_pretty(&File {
         api_version: API_VERSION.to_owned(),
+        upgraded: &content.upgraded,
         root_keys: &content.root_keys,
     })
 }

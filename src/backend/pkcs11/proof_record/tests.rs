@@ -134,8 +134,52 @@ fn no_record_is_dropped_for_another() {
         versions: versions.collect(),
     };
     let root_keys = vec![line.clone()];
-    record.replace(&Content { root_keys }).unwrap();
+    let upgraded = Vec::new();
+    record.replace(&Content { upgraded, root_keys }).unwrap();
     let added = record.add(&name(), &id(1), proof(Mechanism::AesGcm, 1));
     assert!(matches!(added, Err(ProofRecordError::Full { .. })), "{added:?}");
     assert_eq!(record.read(&name()).unwrap(), Some(line));
+}
+
+#[test]
+fn an_upgrade_is_noted_once_and_a_root_key_that_comes_later_is_new() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    let later: RootKeyName = "later".parse().unwrap();
+    assert!(!record.is_upgraded(&name()).unwrap());
+    record.note_upgrade(vec![name()]).unwrap();
+    record.note_upgrade(vec![name(), later.clone()]).unwrap();
+    record.begin(&name(), vec![id(1)]).unwrap();
+    assert!(record.is_upgraded(&name()).unwrap());
+    assert!(!record.is_upgraded(&later).unwrap());
+    assert_eq!(record.read(&name()).unwrap().unwrap().public, [id(1)]);
+}
+
+#[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    let version = |number: usize| VersionLine {
+        id: (number as u64).to_be_bytes().as_slice().try_into().unwrap(),
+        proofs: Mechanism::ALL.map(|mechanism| proof(mechanism, 1)).into(),
+    };
+    let versions: Vec<VersionLine> = (1..MOST_VERSIONS).map(version).collect();
+    let line = |root_key: usize| Line {
+        name: format!("kube-{root_key}").parse().unwrap(),
+        public: Vec::new(),
+        versions: versions.clone(),
+    };
+    let mut content = Content::default();
+    // As many root keys as there is room for.
+    while content::encode(&content).unwrap().len() as u64 <= LIMIT {
+        content.root_keys.push(line(content.root_keys.len()));
+    }
+    assert!(matches!(
+        record.replace(&content),
+        Err(ProofRecordError::TooLong { .. })
+    ));
+    assert!(!state.path().join("proofs.json").exists());
+    content.root_keys.pop();
+    record.replace(&content).unwrap();
+    assert!(record.read(&"kube-0".parse().unwrap()).unwrap().is_some());
 }

@@ -31,13 +31,15 @@ impl Service {
         if let Some(line) = record.read(&self.assignment.root_key).map_err(unreadable)? {
             return Ok(Admission::Only(line.public.into_iter().collect()));
         }
+        // A node that has joined after a change of root key has reported none of the old one's versions, and still reads them.
+        let may_have_used = record.is_upgraded(&self.assignment.root_key).map_err(unreadable)?;
         match self.reported() {
-            Ok(Some(primary)) => Ok(Admission::UpTo(UpTo {
+            Ok(None) if !may_have_used => Ok(Admission::default()),
+            Ok(primary) => Ok(Admission::UpTo(UpTo {
                 root_key: self.assignment.root_key.clone(),
                 listed: self.assignment.options.versions.clone(),
                 primary,
             })),
-            Ok(None) => Ok(Admission::default()),
             Err(error) => {
                 let message =
                     "it cannot be read what this node has reported, so public keys cannot be told from planted ones";
@@ -46,9 +48,14 @@ impl Service {
         }
     }
 
-    /// Whether this node has reported a primary, or nobody can tell.
+    /// Whether this node has reported a primary, or has decrypted by the root key before an upgrade, or nobody can tell.
     pub(super) fn is_reported(&self) -> bool {
-        !matches!(self.reported(), Ok(None))
+        let name = &self.assignment.root_key;
+        let may_have_used = self
+            .proof_record
+            .as_ref()
+            .is_some_and(|record| !matches!(record.is_upgraded(name), Ok(false)));
+        may_have_used || !matches!(self.reported(), Ok(None))
     }
 
     fn reported(&self) -> Result<Option<HighWater>, HighWaterError> {

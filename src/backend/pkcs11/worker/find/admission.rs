@@ -33,12 +33,12 @@ pub(in crate::backend::pkcs11) enum Admission {
 }
 
 /// The versions that this node may have used before its records began: those below the primary that it has reported, and
-/// that primary.
+/// that primary; all, where it has reported none and only decrypts by the root key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::backend::pkcs11) struct UpTo {
     pub(in crate::backend::pkcs11) root_key: RootKeyName,
     pub(in crate::backend::pkcs11) listed: Vec<ListedVersion>,
-    pub(in crate::backend::pkcs11) primary: HighWater,
+    pub(in crate::backend::pkcs11) primary: Option<HighWater>,
 }
 
 /// Candidates, each with what goes with it.
@@ -95,8 +95,10 @@ impl Admission {
 impl UpTo {
     /// Only a higher number than the primary's could make a version the primary, or another date and id of the same number.
     fn admits(&self, candidate: &Candidate) -> bool {
-        let HighWater { number: primary, id } = &self.primary;
         let numbers = self.numbers(candidate);
+        let Some(HighWater { number: primary, id }) = &self.primary else {
+            return !numbers.is_empty();
+        };
         let is_primary = candidate.id().is_some_and(|of| of == *id);
         let admits = |number: &Number| number < primary || number == primary && is_primary;
         !numbers.is_empty() && numbers.iter().all(admits)
@@ -183,10 +185,10 @@ mod tests {
         Admission::UpTo(UpTo {
             root_key: "kube".parse().unwrap(),
             listed,
-            primary: HighWater {
+            primary: Some(HighWater {
                 number: number.try_into().unwrap(),
                 id: KeyId::try_from([id; 16].as_slice()).unwrap(),
-            },
+            }),
         })
     }
 

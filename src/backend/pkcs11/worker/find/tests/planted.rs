@@ -112,10 +112,10 @@ fn public_versions_count_that_are_admitted_until_there_is_a_private_one() {
         finder.admit(Admission::UpTo(UpTo {
             root_key: "kube".parse().unwrap(),
             listed: Vec::new(),
-            primary: HighWater {
+            primary: Some(HighWater {
                 number: 2.try_into().unwrap(),
                 id: id(&[2; 16]),
-            },
+            }),
         }));
         let found = finder.all(&session).unwrap();
         assert_eq!((numbers(&found), found.public.len()), (vec![1, 2], 2));
