@@ -123,13 +123,13 @@ impl Finder {
             })
             .map(|(version, _)| version.clone())
             .collect();
-        // What has gone, or has another handle now, is looked for again when it is needed.
+        // What has gone, has another handle now, or lacks its public half, is looked for again when it is needed.
         self.memory().keys.retain(|id, key| {
             let of_it = versions.iter().find(|(version, _)| version.id == *id);
             let handle = of_it
                 .and_then(|(_, at)| candidates.get(*at))
                 .map(|(place, _)| place.handle);
-            handle == Some(key.key.unwraps)
+            handle == Some(key.key.unwraps) && !key.key.only_unwraps()
         });
         let versions = versions.into_iter().map(|(version, _)| version).collect();
         Ok(Discovery::Found(Found {

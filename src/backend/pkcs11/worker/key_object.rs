@@ -7,10 +7,18 @@ use cryptoki::object::ObjectHandle;
 pub(in crate::backend::pkcs11) struct KeyObject {
     /// What kind of key it is.
     pub(in crate::backend::pkcs11) kind: KeyKind,
-    /// What wraps: the AES key, or the RSA public key.
+    /// What wraps: the AES key, or the RSA public key. Where the token has no such public key it is the private one, which
+    /// wraps nothing ([`KeyObject::only_unwraps`]).
     pub(in crate::backend::pkcs11) wraps: ObjectHandle,
     /// What unwraps: the AES key, or the RSA private key.
     pub(in crate::backend::pkcs11) unwraps: ObjectHandle,
+}
+
+impl KeyObject {
+    /// Whether the token lacks the RSA key's public half.
+    pub(in crate::backend::pkcs11) fn only_unwraps(&self) -> bool {
+        matches!(self.kind, KeyKind::Rsa { .. }) && self.wraps == self.unwraps
+    }
 }
 
 /// The kinds of keys that can be a root key.

@@ -6,11 +6,13 @@ use cryptoki::object::Attribute;
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::options::ObjectName;
+use crate::backend::pkcs11::worker::attribute;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::find::admission::Admission;
 use crate::backend::pkcs11::worker::find::candidate::Candidate;
 use crate::backend::pkcs11::worker::find::search;
 use crate::backend::pkcs11::worker::find::search::Place;
+use crate::backend::pkcs11::worker::return_value::ReturnValue;
 
 /// Beside private objects so many of the same name are looked at, to be told of: anybody can make any number.
 const MOST_BESIDE: usize = 20;
@@ -37,7 +39,7 @@ pub(super) fn all(
     Ok(found)
 }
 
-/// The private objects of this name, if that can be searched for.
+/// The private objects of this name. Where a search does not look at `CKA_PRIVATE`, that is all that is read of others.
 pub(super) fn private(
     session: &Session,
     name: &ObjectName,
@@ -46,8 +48,19 @@ pub(super) fn private(
     if !admission.prefers_private() {
         return Ok(Vec::new());
     }
-    let places = search::private_keys(session, &[template(name)], &|| true)?;
-    read(session, name, places.unwrap_or_default())
+    let with = [template(name)];
+    let places = match search::private_keys(session, &with, &|| true)? {
+        Some(places) => places,
+        None => search::keys(session, &with, &|| true)?,
+    };
+    let mut private = Vec::new();
+    for place in places {
+        // What has gone is noticed where it is read.
+        if search::unless_gone(attribute::is_private(session, place.handle))? != Some(false) {
+            private.push(place);
+        }
+    }
+    read(session, name, private)
 }
 
 /// Whether an object has this name. A token that looks only at a part of what it is asked for must not choose for us.
@@ -65,14 +78,34 @@ fn template(name: &ObjectName) -> Attribute {
     }
 }
 
-fn read(session: &Session, name: &ObjectName, places: Vec<Place>) -> Result<Vec<(Place, Candidate)>, TokenError> {
+pub(super) fn read(
+    session: &Session,
+    name: &ObjectName,
+    places: Vec<Place>,
+) -> Result<Vec<(Place, Candidate)>, TokenError> {
     let mut found = Vec::new();
+    let mut gone = Vec::new();
     for place in places {
-        let label = search::label(session, place, search::LONGEST_OF_ANY)?;
-        let candidate = search::candidate(session, place, label, None)?;
-        if is_named(name, &candidate) {
-            found.push((place, candidate));
+        let read = search::label(session, place, search::LONGEST_OF_ANY)
+            .and_then(|label| search::candidate(session, place, label, None));
+        match read {
+            Ok(candidate) if is_named(name, &candidate) => found.push((place, candidate)),
+            Ok(_) => {}
+            Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => gone.push((place, error)),
+            Err(error) => return Err(error),
         }
     }
-    Ok(found)
+    if gone.is_empty() {
+        return Ok(found);
+    }
+    // Destroyed by another process while we looked; or a token that says so when it has lost the login.
+    let left = search::keys(session, &[template(name)], &|| true)?;
+    let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
+    match gone
+        .into_iter()
+        .find(|(place, _)| left.contains(&place.handle.handle()))
+    {
+        Some((_, error)) => Err(error),
+        None => Ok(found),
+    }
 }

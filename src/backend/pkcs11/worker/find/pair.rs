@@ -20,7 +20,10 @@ const MODULUS: std::ops::RangeInclusive<u64> = 2048..=4096;
 /// Bytes of the longest modulus, and a leading zero.
 const LONGEST_MODULUS: usize = 4096 / 8 + 1;
 
-/// The objects of the version whose secret or private key is at `place`.
+/// So many public keys are looked at in one search: anybody can make any number.
+const MOST_HALVES: usize = 100;
+
+/// The objects of the version whose secret or private key is at `place`. An RSA key without its public half only unwraps.
 pub(super) fn of(session: &Session, id: &KeyId, place: Place) -> Result<KeyObject, TokenError> {
     let Place { class, handle } = place;
     match class {
@@ -30,55 +33,67 @@ pub(super) fn of(session: &Session, id: &KeyId, place: Place) -> Result<KeyObjec
             unwraps: handle,
         }),
         Class::Private => {
-            let wraps = public_half(session, id, handle)?;
-            let kind = kind(session, id, wraps, handle)?;
+            let half = public_half(session, id, handle)?;
+            let kind = kind(session, id, half.unwrap_or(handle), handle)?;
             Ok(KeyObject {
                 kind,
-                wraps,
+                wraps: half.unwrap_or(handle),
                 unwraps: handle,
             })
         }
     }
 }
 
-/// The public key of the same id that has the private key's modulus. Anybody can put others beside it: they are none.
-fn public_half(session: &Session, id: &KeyId, private: ObjectHandle) -> Result<ObjectHandle, TokenError> {
-    let with_id = [Attribute::Id(id.as_bytes().to_vec())];
-    let mut found = search::objects(session, ObjectClass::PUBLIC_KEY, &with_id, &|| true)?;
-    if found.is_empty() {
-        return Err(refused(id, "has no public key with the same CKA_ID"));
-    }
-    let Some(of_private) = modulus(session, private)? else {
-        return match found.as_slice() {
+/// The public key of the same id that has the private key's modulus, if the token has it. Anybody can put others beside it,
+/// any number of them, so what is its own is searched for first.
+fn public_half(session: &Session, id: &KeyId, private: ObjectHandle) -> Result<Option<ObjectHandle>, TokenError> {
+    let search = |with: &[Attribute]| search::first(session, ObjectClass::PUBLIC_KEY, with, MOST_HALVES);
+    let with_id = Attribute::Id(id.as_bytes().to_vec());
+    let told = attribute::bytes(session, private, AttributeType::Modulus, LONGEST_MODULUS)?;
+    let Some(of_private) = told.as_deref().and_then(without_zeros) else {
+        return match search(&[with_id])?.as_slice() {
+            [] => Ok(None),
             // What it wraps is unwrapped again before anything depends on it.
-            [only] => Ok(*only),
+            [only] => Ok(Some(*only)),
             _ => Err(refused(
                 id,
                 "does not tell its modulus, and the token has more than one public key with the same CKA_ID",
             )),
         };
     };
-    let exponent = integer(session, private, AttributeType::PublicExponent)?;
+    let exponent = attribute::bytes(session, private, AttributeType::PublicExponent, LONGEST_MODULUS)?;
     let is_half = |public: ObjectHandle| -> Result<bool, TokenError> {
+        if modulus(session, public)?.as_ref() != Some(&of_private) {
+            return Ok(false);
+        }
         let told = integer(session, public, AttributeType::PublicExponent)?;
-        let exponents_differ = exponent.is_some() && told.is_some() && told != exponent;
-        Ok(!exponents_differ && modulus(session, public)?.as_ref() == Some(&of_private))
+        let exponent = exponent.as_deref().and_then(without_zeros);
+        Ok(exponent.is_none() || told.is_none() || told == exponent)
     };
-    let mut halves = Vec::new();
-    for public in found.drain(..) {
-        if is_half(public)? {
-            halves.push(public);
+    let mut own = vec![with_id.clone()];
+    own.extend(told.as_deref().map(|bytes| Attribute::Modulus(bytes.to_vec())));
+    let with_modulus = own.clone();
+    own.extend(
+        exponent
+            .as_deref()
+            .map(|bytes| Attribute::PublicExponent(bytes.to_vec())),
+    );
+    let encrypts = [own.clone(), vec![Attribute::Encrypt(true)]].concat();
+    // A module may look at a part of this only, or write a number in another way.
+    let mut other = None;
+    for with in [encrypts, own, with_modulus, vec![with_id]] {
+        for public in search(&with)? {
+            if search::unless_gone(is_half(public))? != Some(true) {
+                continue;
+            }
+            // Of several objects of one public key, one that may encrypt.
+            if attribute::flag(session, public, AttributeType::Encrypt) != Some(false) {
+                return Ok(Some(public));
+            }
+            other.get_or_insert(public);
         }
     }
-    // Of several objects of one public key, one that may encrypt.
-    let encrypts = |public: &&ObjectHandle| attribute::flag(session, **public, AttributeType::Encrypt) != Some(false);
-    let half = halves.iter().find(encrypts).or(halves.first());
-    half.copied().ok_or_else(|| {
-        refused(
-            id,
-            "has no public key of its own: those with the same CKA_ID have another modulus",
-        )
-    })
+    Ok(other)
 }
 
 fn kind(session: &Session, id: &KeyId, public: ObjectHandle, private: ObjectHandle) -> Result<KeyKind, TokenError> {
@@ -111,10 +126,12 @@ fn modulus(session: &Session, object: ObjectHandle) -> Result<Option<Vec<u8>>, T
 /// A large number without leading zeros.
 fn integer(session: &Session, object: ObjectHandle, attribute: AttributeType) -> Result<Option<Vec<u8>>, TokenError> {
     let bytes = attribute::bytes(session, object, attribute, LONGEST_MODULUS)?;
-    Ok(bytes.as_deref().and_then(|bytes| {
-        let first = bytes.iter().position(|byte| *byte != 0)?;
-        bytes.get(first..).map(<[u8]>::to_vec)
-    }))
+    Ok(bytes.as_deref().and_then(without_zeros))
+}
+
+fn without_zeros(bytes: &[u8]) -> Option<Vec<u8>> {
+    let first = bytes.iter().position(|byte| *byte != 0)?;
+    bytes.get(first..).map(<[u8]>::to_vec)
 }
 
 fn bits_of(modulus: &[u8]) -> u64 {

@@ -111,6 +111,33 @@ pub(super) fn objects(
     Ok(handles)
 }
 
+/// The first of them, at most `most`; none where the module refuses such a search.
+pub(super) fn first(
+    session: &Session,
+    class: ObjectClass,
+    with: &[Attribute],
+    most: usize,
+) -> Result<Vec<ObjectHandle>, TokenError> {
+    let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
+    template.extend_from_slice(with);
+    let found = || -> Result<Vec<ObjectHandle>, TokenError> {
+        let handles = session.iter_objects(&template)?.take(most);
+        Ok(handles.collect::<Result<_, _>>()?)
+    };
+    match found() {
+        Err(error) if refuses_a_template(&error) => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+/// What was read of an object; `None` if it has gone meanwhile: anybody can destroy public ones.
+pub(super) fn unless_gone<T>(read: Result<T, TokenError>) -> Result<Option<T>, TokenError> {
+    match read {
+        Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 /// The label of an object, if it has no more bytes than `most`.
 pub(super) fn label(session: &Session, place: Place, most: usize) -> Result<attribute::Bytes, TokenError> {
     attribute::bytes(session, place.handle, AttributeType::Label, most)

@@ -51,6 +51,11 @@ impl<S: Borrow<Session>> Cipher for InSession<'_, S> {
     }
 
     fn encrypt(&self, mechanism: Mechanism<'_>, plaintext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
+        if self.key.only_unwraps() {
+            return Err(TokenError::Refused(
+                "the RSA key only unwraps: the token has no public key of its own with the same CKA_ID".to_owned(),
+            ));
+        }
         let session = self.session.borrow();
         self.calls
             .encrypt(session, self.key.wraps, mechanism, plaintext, output)

@@ -4,6 +4,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectClass;
 
 use super::*;
+use crate::backend::pkcs11::worker::find::candidate::Class;
 use crate::backend::pkcs11::worker::test_token::plant_public;
 use crate::root_key::high_water::HighWater;
 
@@ -225,6 +226,101 @@ fn an_rsa_pair_is_its_own_whatever_public_keys_lie_beside_it() {
             assert_eq!(numbers(&finder.all(&session).unwrap()), [1], "{control}");
             let key = finder.key(&session, &id(&[1; 16])).unwrap();
             assert_eq!((key.wraps, key.unwraps), (half, secret), "{control}");
+        }
+    });
+}
+
+#[test]
+fn thousands_of_public_keys_under_the_id_cost_no_more_than_a_few() {
+    alone::run(|token| {
+        let session = session();
+        let reads = |finder: &Finder| {
+            token.forget_calls();
+            let key = finder.key(&session, &id(&[1; 16])).unwrap();
+            (key, token.calls("C_GetAttributeValue"))
+        };
+        let (half, secret) = rsa(&session, LABEL, &[1; 16], 2048);
+        let (_, alone) = reads(&finder());
+        for number in 0..300_u16 {
+            let modulus = [&[0xC0, 1][..], &number.to_be_bytes(), &[1; 252]].concat();
+            let planted = [
+                Attribute::Class(ObjectClass::PUBLIC_KEY),
+                Attribute::KeyType(KeyType::RSA),
+                Attribute::Token(true),
+                Attribute::Private(false),
+                Attribute::Id(vec![1; 16]),
+                Attribute::Modulus(modulus),
+                Attribute::PublicExponent(vec![1, 0, 1]),
+                Attribute::Encrypt(true),
+            ];
+            session.create_object(&planted).unwrap();
+        }
+        let (key, among_others) = reads(&finder());
+        assert_eq!((key.wraps, key.unwraps), (half, secret));
+        assert_eq!(among_others, alone);
+        // Where there is none to be found, so many are looked at and no more.
+        session.destroy_object(half).unwrap();
+        let (key, bounded) = reads(&finder());
+        assert!(key.only_unwraps() && bounded < 500, "{bounded}");
+    });
+}
+
+#[test]
+fn an_object_that_vanishes_between_search_and_read_is_no_error() {
+    alone::run(|token| {
+        let session = session();
+        let genuine = aes(&session, LABEL, &[1; 16]);
+        let twin = plant_public(&session, LABEL, &[1; 16]);
+        let finder = listing(ObjectName::Id(id(&[1; 16])));
+        token.forget_calls();
+        finder.all(&session).unwrap();
+        let reads = token.calls("C_GetAttributeValue");
+        session.destroy_object(twin).unwrap();
+        token.forget_calls();
+        finder.all(&session).unwrap();
+        let of_genuine = token.calls("C_GetAttributeValue");
+        assert!(reads > of_genuine);
+        // A handle of nothing answers the same as one whose object has just gone; one that is still listed is trouble.
+        plant_public(&session, LABEL, &[1; 16]);
+        token.set(&format!("C_GetAttributeValue fail 0x82 after {of_genuine} times 1"));
+        assert_eq!(
+            finder.all(&session).unwrap_err().value(),
+            Some(ReturnValue::OBJECT_HANDLE_INVALID)
+        );
+        let gone = [
+            Place {
+                class: Class::Secret,
+                handle: twin,
+            },
+            Place {
+                class: Class::Secret,
+                handle: genuine,
+            },
+        ];
+        token.set("");
+        let read = named::read(&session, &ObjectName::Id(id(&[1; 16])), gone.to_vec()).unwrap();
+        assert_eq!(read.len(), 1);
+    });
+}
+
+#[test]
+fn of_a_public_twin_nothing_but_that_is_read_where_searches_do_not_look_at_it() {
+    alone::run(|token| {
+        let session = session();
+        aes(&session, LABEL, &[1; 16]);
+        let reads = |control: &str| {
+            token.set(control);
+            token.forget_calls();
+            finder().key(&session, &id(&[1; 16])).unwrap();
+            token.calls("C_GetAttributeValue")
+        };
+        for control in &SEARCHES[1..] {
+            let alone = reads(control);
+            let twins: Vec<ObjectHandle> = (0..30).map(|_| plant_public(&session, LABEL, &[1; 16])).collect();
+            assert_eq!(reads(control), alone + 2 * twins.len(), "{control}");
+            for twin in twins {
+                session.destroy_object(twin).unwrap();
+            }
         }
     });
 }
