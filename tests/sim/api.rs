@@ -189,6 +189,11 @@ impl ApiServer {
         }
     }
 
+    /// What a client has asked it for, which ends with it.
+    pub(crate) fn keep(&self, task: JoinHandle<()>) {
+        self.tasks.borrow_mut().push(task);
+    }
+
     fn world(&self) -> Rc<World> {
         self.world.upgrade().unwrap()
     }

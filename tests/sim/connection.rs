@@ -31,6 +31,25 @@ pub(crate) struct Connection {
     last_broken: RefCell<Option<Instant>>,
 }
 
+/// A read that waits for its daemon, and is given up when its API server is killed.
+struct Waiting<'a> {
+    world: &'a World,
+    node: usize,
+    /// Since when the daemon runs that was asked.
+    daemon: Instant,
+    since: Instant,
+    ended: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let daemon = self.world.nodes[self.node].daemon.borrow();
+        if !self.ended && daemon.as_ref().is_some_and(|daemon| daemon.since == self.daemon) {
+            self.world.judge_given_up(self.node, self.since);
+        }
+    }
+}
+
 /// Asks for the status: from memory, so that no trouble of its store slows it.
 async fn asked(door: &mut Door, world: &World, node: usize) -> Result<StatusResponse, Failure> {
     let begun = Instant::now();
@@ -124,7 +143,15 @@ impl Connection {
             let etcd = world.etcd.borrow();
             (etcd.deks[dek].sealed.clone(), etcd.deks[dek].seed)
         };
+        let mut waiting = Waiting {
+            world,
+            node,
+            daemon: since,
+            since: Instant::now(),
+            ended: false,
+        };
         let answer = door.decrypt(&sealed).await;
+        waiting.ended = true;
         let answer = self.answered(world, node, since, answer)?;
         world.judge_decrypt(node, dek, &answer);
         if let Err(failure) = &answer {

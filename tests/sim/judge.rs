@@ -338,6 +338,15 @@ impl World {
         }
     }
 
+    /// An API server was killed while it waited for a read. The store has been asked all the same: if that fails for want of
+    /// it, no caller hears of it, and Status does.
+    pub(crate) fn judge_given_up(&self, node: usize, since: Instant) {
+        let mut record = self.nodes[node].record.borrow_mut();
+        if record.bad_since.is_some() || record.good_since >= since {
+            record.refused_read = Some(Instant::now());
+        }
+    }
+
     /// An API server could or could not write.
     pub(crate) fn judge_write(&self, node: usize, wrote: bool, disconnected: impl FnOnce() -> bool) {
         if wrote {

@@ -18,7 +18,8 @@ use crate::world::World;
 pub(crate) const STARTING: Duration = Duration::from_secs(15);
 /// It is well again so long after what ailed it ended: the longest pause of its keeper, and calls that hung till then.
 const RECOVERING: Duration = Duration::from_secs(60);
-/// A read that was refused for want of the store shows in Status for a minute; the call itself may end 10 s later.
+/// A read that was refused for want of the store shows in Status for a minute; the call itself may end 10 s after its
+/// caller has.
 const REFUSED_READ: Duration = Duration::from_secs(75);
 /// What was unknown or proven bad is remembered for so long.
 const UNKNOWN: Duration = Duration::from_secs(15);
@@ -76,6 +77,7 @@ pub(crate) struct Record {
     pub(crate) refused_wrap: Option<Instant>,
     /// Until when reads may fail for what its store did.
     pub(crate) reads_excused: Instant,
+    /// When a read was refused last for want of its store, or given up by a caller that was killed.
     pub(crate) refused_read: Option<Instant>,
     pub(crate) causes: BTreeMap<Cause, Spell>,
     /// Every `key_id` that it has reported, in order.

@@ -300,7 +300,8 @@ impl World {
 
     fn with_api(&self, node: usize, act: impl AsyncFnOnce(Rc<ApiServer>) + 'static) {
         if let Some(api) = self.api(node) {
-            tokio::task::spawn_local(async move { act(api).await });
+            let client = api.clone();
+            api.keep(tokio::task::spawn_local(async move { act(client).await }));
         }
     }
 
