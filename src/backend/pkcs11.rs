@@ -14,6 +14,7 @@ pub mod proof_record;
 mod protocol;
 pub mod report;
 pub mod spawner;
+mod state_file;
 mod supervisor;
 pub mod token_name;
 pub(crate) mod worker;

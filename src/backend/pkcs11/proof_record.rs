@@ -13,13 +13,13 @@ mod content;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::backend::pkcs11::state_file::Flaw;
 use crate::files;
 use crate::files::FileError;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 
 use content::Content;
-use content::Flaw;
 pub use content::Line;
 pub(in crate::backend::pkcs11) use content::Proof;
 use content::VersionLine;

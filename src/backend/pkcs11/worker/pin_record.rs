@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::backend::pkcs11::pin::Pin;
+use crate::backend::pkcs11::state_file::Flaw;
 use crate::backend::pkcs11::worker::pin_record::content::Content;
 use crate::backend::pkcs11::worker::pin_record::content::Line;
 use crate::backend::pkcs11::worker::pin_record::content::Rejected;
@@ -282,11 +283,11 @@ impl PinRecord {
         };
         match content::decode(&bytes) {
             Ok(content) => Ok(content),
-            Err(content::Flaw::Damaged(source)) => Err(PinRecordError::Damaged {
+            Err(Flaw::Damaged(source)) => Err(PinRecordError::Damaged {
                 path: self.path.clone(),
                 source,
             }),
-            Err(content::Flaw::ApiVersion(found)) => Err(PinRecordError::ApiVersion {
+            Err(Flaw::ApiVersion(found)) => Err(PinRecordError::ApiVersion {
                 path: self.path.clone(),
                 found,
             }),

@@ -23,6 +23,8 @@ use serde::Serialize;
 use serde::Serializer;
 
 use crate::backend::pkcs11::pin::Stamp;
+use crate::backend::pkcs11::state_file::Flaw;
+use crate::backend::pkcs11::state_file::check_version;
 use crate::secret::NoRandomness;
 use crate::secret::random_bytes;
 
@@ -136,35 +138,9 @@ struct File {
     tokens: Vec<Line>,
 }
 
-/// Read first, whatever else stands there, to tell another release's file from a damaged one.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    api_version: String,
-}
-
-/// Why some bytes are no memory of PINs.
-#[derive(Debug)]
-pub(super) enum Flaw {
-    /// The parser stopped.
-    Damaged(serde_json::Error),
-    /// Another release wrote it.
-    ApiVersion(String),
-}
-
-impl From<serde_json::Error> for Flaw {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Damaged(error)
-    }
-}
-
 /// Reads what [`encode`] writes.
 pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
-    let Head { api_version } = serde_json::from_slice(bytes)?;
-    if api_version != API_VERSION {
-        let printable: String = api_version.chars().take(40).flat_map(char::escape_debug).collect();
-        return Err(Flaw::ApiVersion(printable));
-    }
+    check_version(bytes, API_VERSION)?;
     let File { api_version: _, tokens } = serde_json::from_slice(bytes)?;
     Ok(Content { tokens })
 }
