@@ -1,6 +1,6 @@
 //! The proof record, `proofs.json` in the state directory: by which key of its token each version was used here first.
 //!
-//! An id pins nothing: whoever may replace an object puts another key under it. So of each version that this node has used
+//! An id pins nothing: an attacker who may replace an object can put another key under it. So of each version that this node has used
 //! stand here wraps of a random key, one for each mechanism, each with the SHA-256 of that key. Only the same root key opens
 //! them. What stands here is no secret. Of a key that only unwraps it is the wrap of a data key that is in use, with the
 //! SHA-256 of that key: the wrap stands in etcd as well, and the hash of 32 random bytes does not give them away.
