@@ -55,6 +55,10 @@ pub struct Control {
     pub hidden: BTreeSet<CK_MECHANISM_TYPE>,
     /// `refuse MECHANISM`: with what.
     pub refused: Vec<(CK_MECHANISM_TYPE, CK_RV)>,
+    /// `hang MECHANISM`.
+    pub hanging: BTreeSet<CK_MECHANISM_TYPE>,
+    /// `exchanged`: ids of keys, and of those that are used instead.
+    pub exchanged: Vec<(Vec<u8>, Vec<u8>)>,
     /// `constant-iv`.
     pub constant_iv: bool,
     /// `no-tamper-detection`.

@@ -25,6 +25,7 @@ use crate::faults;
 use crate::gcm;
 use crate::kwp;
 use crate::mechanisms;
+use crate::objects;
 use crate::real::real;
 use crate::sessions;
 
@@ -109,6 +110,10 @@ unsafe fn begin(
     let _inside = sessions::inside();
     let control = control::current();
     let kind = mechanism.as_ref().map(|mechanism| mechanism.mechanism);
+    if kind.is_some_and(|kind| control.hanging.contains(&kind)) {
+        faults::hang_for_ever();
+    }
+    let key = objects::exchanged(&control, session, key);
     let refused = kind.and_then(|kind| mechanisms::refusal(&control, kind));
     if let Some(answer) = sessions::logged_out().or(refused) {
         return answer;

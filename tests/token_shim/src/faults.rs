@@ -1,5 +1,7 @@
 //! What befalls a call before it is forwarded, and its output afterwards.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,8 +15,14 @@ use crate::control::Control;
 use crate::control::Fault;
 use crate::counts;
 
+/// Whether the module has ceased to answer.
+static HANGS: AtomicBool = AtomicBool::new(false);
+
 /// What the call answers without being forwarded.
 pub(crate) fn before(control: &Control, function: &str) -> Option<CK_RV> {
+    if HANGS.load(Ordering::Relaxed) {
+        hang();
+    }
     let due = control
         .faults
         .iter()
@@ -61,13 +69,23 @@ fn is_due(control: &Control, fault: &Fault) -> bool {
     }
 }
 
+/// This call is never answered, and no other one of this process is after it.
+pub(crate) fn hang_for_ever() -> ! {
+    HANGS.store(true, Ordering::Relaxed);
+    hang()
+}
+
+fn hang() -> ! {
+    loop {
+        sleep(Duration::from_secs(3600));
+    }
+}
+
 pub(crate) fn befall(action: &Action) -> Option<CK_RV> {
     match *action {
         Action::Delay(time) => sleep(time),
         Action::Fail(value) => return Some(value),
-        Action::Hang => loop {
-            sleep(Duration::from_secs(3600));
-        },
+        Action::Hang => hang(),
         Action::Crash => {
             let nowhere: *mut u8 = std::ptr::without_provenance_mut(16);
             // SAFETY: none. The page is never mapped, and the process ends here, which is asked for.

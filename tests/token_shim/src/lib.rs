@@ -51,6 +51,8 @@
 //! | `kwp` | has `CKM_AES_KEY_WRAP_KWP` through `C_Encrypt` |
 //! | `no MECHANISM` | has not: not listed, and 0x70; `gcm`, `kwp`, `cbc`, `oaep`, `aes-key-gen` or a number |
 //! | `refuse MECHANISM [VALUE]` | lists it and answers VALUE, by default 0x70 |
+//! | `hang MECHANISM` | an operation with it never begins, and no later call of the process is answered: a module that does one call at a time |
+//! | `exchanged ID OTHER` | operations with the AES key that has this CKA_ID (hexadecimal) use the key OTHER: a module that gives the handle of a destroyed object to the next one |
 //! | `constant-iv` | AES-GCM under an IV of zeros, whatever the caller gives |
 //! | `no-tamper-detection` | AES-GCM with an IV of 12 bytes and KWP decrypt what was tampered with |
 //! | `weak-template` | makes keys that are not sensitive and extractable, whatever the template says |

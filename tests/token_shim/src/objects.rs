@@ -9,9 +9,12 @@ use cryptoki_sys::CK_SESSION_HANDLE;
 use cryptoki_sys::CK_TRUE;
 use cryptoki_sys::CK_ULONG;
 use cryptoki_sys::CK_UNAVAILABLE_INFORMATION;
+use cryptoki_sys::CKA_CLASS;
 use cryptoki_sys::CKA_EXTRACTABLE;
+use cryptoki_sys::CKA_ID;
 use cryptoki_sys::CKA_PRIVATE;
 use cryptoki_sys::CKA_SENSITIVE;
+use cryptoki_sys::CKO_SECRET_KEY;
 use cryptoki_sys::CKR_ATTRIBUTE_TYPE_INVALID;
 use cryptoki_sys::CKR_FUNCTION_NOT_SUPPORTED;
 use cryptoki_sys::CKR_OK;
@@ -37,6 +40,40 @@ pub(crate) unsafe fn find_init(session: CK_SESSION_HANDLE, template: *mut CK_ATT
     let mut own = template.to_vec();
     own.retain(|attribute| !control.ignored_in_searches.contains(&attribute.type_));
     real!(C_FindObjectsInit(session, own.as_mut_ptr(), own.len() as CK_ULONG))
+}
+
+/// The key that an operation uses which was asked for with this one.
+pub(crate) unsafe fn exchanged(
+    control: &Control,
+    session: CK_SESSION_HANDLE,
+    key: CK_OBJECT_HANDLE,
+) -> CK_OBJECT_HANDLE {
+    let of_id = control.exchanged.iter();
+    let mut of_id = of_id.filter_map(|(id, other)| Some((secret_key(session, id)?, secret_key(session, other)?)));
+    of_id.find(|(of_id, _)| *of_id == key).map_or(key, |(_, other)| other)
+}
+
+unsafe fn secret_key(session: CK_SESSION_HANDLE, id: &[u8]) -> Option<CK_OBJECT_HANDLE> {
+    let class = CKO_SECRET_KEY;
+    let mut template = [
+        CK_ATTRIBUTE {
+            type_: CKA_CLASS,
+            pValue: (&raw const class).cast_mut().cast(),
+            ulValueLen: size_of_val(&class) as CK_ULONG,
+        },
+        CK_ATTRIBUTE {
+            type_: CKA_ID,
+            pValue: id.as_ptr().cast_mut().cast(),
+            ulValueLen: id.len() as CK_ULONG,
+        },
+    ];
+    let (mut found, mut count) = (0, 0);
+    let count_of_template = template.len() as CK_ULONG;
+    if real!(C_FindObjectsInit(session, template.as_mut_ptr(), count_of_template)) == CKR_OK {
+        real!(C_FindObjects(session, &raw mut found, 1, &raw mut count));
+        real!(C_FindObjectsFinal(session));
+    }
+    (count == 1).then_some(found)
 }
 
 pub(crate) unsafe fn find(

@@ -69,6 +69,8 @@ impl Control {
                 self.refused
                     .push((mechanism(name)?, value_or(rest, CKR_MECHANISM_INVALID)?));
             }
+            ["hang", name] => drop(self.hanging.insert(mechanism(name)?)),
+            ["exchanged", id, other] => self.exchanged.push((self::id(id)?, self::id(other)?)),
             ["constant-iv"] => self.constant_iv = true,
             ["no-tamper-detection"] => self.no_tamper_detection = true,
             ["weak-template"] => self.weak_template = true,
@@ -182,6 +184,15 @@ fn mechanism(name: &str) -> Result<CK_MECHANISM_TYPE, String> {
         "aes-key-gen" => CKM_AES_KEY_GEN,
         other => number(other)?,
     })
+}
+
+fn id(word: &str) -> Result<Vec<u8>, String> {
+    let byte = |at: usize| {
+        word.get(at..at + 2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+    };
+    let bytes: Option<Vec<u8>> = (0..word.len()).step_by(2).map(byte).collect();
+    bytes.ok_or_else(|| format!("{word:?}: no hexadecimal id"))
 }
 
 fn attribute_of(name: &str) -> Result<CK_ATTRIBUTE_TYPE, String> {
