@@ -178,3 +178,24 @@ async fn a_daemon_whose_spawner_died_ends_so_that_a_new_one_can_start_workers() 
     until("the worker has ended too", || !lives(worker)).await;
     let _daemon = node.start();
 }
+
+#[tokio::test]
+async fn a_proof_in_which_the_token_hangs_ends_one_worker_and_not_the_next_one() {
+    let settings = Settings {
+        lines: &["probe: {interval: 1s}"],
+        ..QUICK
+    };
+    let node = Node::with(settings);
+    let stock = stock(&node, settings, 1).await;
+    std::fs::remove_file(node.path("state/proofs.json")).unwrap();
+    node.token.set("hang cbc");
+    let daemon = node.start();
+    let first = worker(&daemon);
+    let second = next_worker(&daemon, first).await;
+    let kms = Kms::connect(&node.socket()).await;
+    kms.until_open(&stock[0]).await;
+    until("it is told", || daemon.log().contains("has not ended a wrap by")).await;
+    node.token.forget_calls();
+    until("probes have wrapped", || node.token.calls("C_Encrypt") > 3).await;
+    assert_eq!(worker(&daemon), second, "{}", daemon.log());
+}

@@ -14,15 +14,16 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::backend::pkcs11::state_file::Flaw;
+use crate::clock::Timestamp;
 use crate::files;
 use crate::files::FileError;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
 
 use content::Content;
 pub use content::Line;
 pub(in crate::backend::pkcs11) use content::Proof;
-use content::VersionLine;
 
 /// Bytes of the file: some thousands of versions.
 const LIMIT: u64 = 8 << 20;
@@ -162,37 +163,79 @@ impl ProofRecord {
         self.replace(&content)
     }
 
-    /// Adds a proof of a version, unless there is one of its mechanism: the first counts. On disk before this returns.
+    /// Records a version by its first proof. `false`: it is recorded already, maybe of another key, and the proof does not
+    /// count. On disk before this returns.
     ///
     /// # Errors
     /// The file can't be read or written, or the records of the root key have not begun.
-    pub(in crate::backend::pkcs11) fn add(
+    pub(in crate::backend::pkcs11) fn add_first(
         &self,
         name: &RootKeyName,
         id: &KeyId,
         proof: Proof,
-    ) -> Result<(), ProofRecordError> {
+    ) -> Result<bool, ProofRecordError> {
         self.change(name, |line| {
-            if line.proofs(id).is_empty() {
-                let (id, proofs) = (id.clone(), Vec::new());
-                line.versions.push(VersionLine { id, proofs });
+            let is_first = line.proofs(id).is_empty();
+            if is_first {
+                line.change(id, |version| version.add(proof));
             }
-            let version = line.versions.iter_mut().find(|version| version.id == *id);
-            if let Some(version) = version
-                && !version
-                    .proofs
-                    .iter()
-                    .any(|known| known.mechanism() == proof.mechanism())
-            {
-                version.proofs.push(proof);
-            }
+            is_first
         })
+    }
+
+    /// Adds a proof of a version that was shown to be the key of its record, unless there is one by its mechanism. `false`:
+    /// the version is recorded no more, and the proof does not count. On disk before this returns.
+    ///
+    /// # Errors
+    /// As [`add_first`](Self::add_first).
+    pub(in crate::backend::pkcs11) fn add_beside(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        proof: Proof,
+    ) -> Result<bool, ProofRecordError> {
+        self.change(name, |line| {
+            let is_recorded = !line.proofs(id).is_empty();
+            if is_recorded {
+                line.change(id, |version| version.add(proof));
+            }
+            is_recorded
+        })
+    }
+
+    /// Notes that a proof is about to be made for which no call waits: the token may never end it, and whoever has to kill
+    /// the worker for that must not meet it in the next one. Something else than `None`: such a proof was begun then, less
+    /// than a day ago, and has not ended. On disk before this returns.
+    ///
+    /// # Errors
+    /// As [`add_first`](Self::add_first).
+    pub(in crate::backend::pkcs11) fn begin_proof(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        mechanism: Mechanism,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, ProofRecordError> {
+        self.change(name, |line| line.change(id, |version| version.begin(mechanism, now)))
+    }
+
+    /// Such a proof has ended without a result. What [`add_beside`](Self::add_beside) adds has ended too.
+    ///
+    /// # Errors
+    /// As [`add_first`](Self::add_first).
+    pub(in crate::backend::pkcs11) fn end_proof(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        mechanism: Mechanism,
+    ) -> Result<(), ProofRecordError> {
+        self.change(name, |line| line.change(id, |version| version.end(mechanism)))
     }
 
     /// A version whose object is private now does not count as a public one any more. On disk before this returns.
     ///
     /// # Errors
-    /// As [`add`](Self::add).
+    /// As [`add_first`](Self::add_first).
     pub(in crate::backend::pkcs11) fn is_private_now(
         &self,
         name: &RootKeyName,
@@ -218,17 +261,22 @@ impl ProofRecord {
         Ok(true)
     }
 
-    fn change(&self, name: &RootKeyName, change: impl FnOnce(&mut Line)) -> Result<(), ProofRecordError> {
+    fn change<T>(&self, name: &RootKeyName, change: impl FnOnce(&mut Line) -> T) -> Result<T, ProofRecordError> {
         let _lock = self.lock()?;
         let mut content = self.content()?.unwrap_or_default();
         let line = content.root_keys.iter_mut().find(|line| line.name == *name);
         let line = line.ok_or_else(|| ProofRecordError::NotBegun(name.clone()))?;
-        change(line);
+        let before = line.clone();
+        let done = change(line);
+        if *line == before {
+            return Ok(done);
+        }
         if line.versions.len() > MOST_VERSIONS {
             let (path, name) = (self.path.clone(), name.clone());
             return Err(ProofRecordError::Full { path, name });
         }
-        self.replace(&content)
+        self.replace(&content)?;
+        Ok(done)
     }
 
     // The daemon's worker adds and `keys accept-loss` forgets, in two processes.

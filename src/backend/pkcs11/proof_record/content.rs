@@ -9,12 +9,18 @@
 //!       "name": "kube-root",
 //!       "public": ["id of a version that counts although its object is public"],
 //!       "versions": [
-//!         {"id": "hexadecimal", "proofs": [{"mechanism": 1, "wrapped": "hexadecimal", "sha256": "64 hexadecimal digits"}]}
+//!         {
+//!           "id": "hexadecimal",
+//!           "proofs": [{"mechanism": 1, "wrapped": "hexadecimal", "sha256": "64 hexadecimal digits"}],
+//!           "begun": [{"mechanism": 3, "at": "2026-03-01T12:00:00Z"}]
+//!         }
 //!       ]
 //!     }
 //!   ]
 //! }
 //! ```
+
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -23,11 +29,15 @@ use sha2::Sha256;
 
 use crate::backend::pkcs11::state_file::Flaw;
 use crate::backend::pkcs11::state_file::check_version;
+use crate::clock::Timestamp;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
 use crate::secret::Key;
+
+/// A proof that a token has not ended is begun again after this time.
+const UNTIL_BEGUN_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) const API_VERSION: &str = "dekhand/proofs/v1";
 
@@ -55,6 +65,18 @@ pub struct Line {
 pub(super) struct VersionLine {
     pub(super) id: KeyId,
     pub(super) proofs: Vec<Proof>,
+    /// Proofs that the token has not ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) begun: Vec<Begun>,
+}
+
+/// A proof that the token has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Begun {
+    /// The number of the mechanism; one that is unknown here is another release's, and matches nothing.
+    mechanism: u8,
+    at: Timestamp,
 }
 
 /// A wrap that only one root key opens, and what shows that it did.
@@ -78,6 +100,58 @@ impl Line {
     pub(in crate::backend::pkcs11) fn proofs(&self, id: &KeyId) -> &[Proof] {
         let version = self.versions.iter().find(|version| version.id == *id);
         version.map(|version| version.proofs.as_slice()).unwrap_or_default()
+    }
+}
+
+impl Line {
+    /// Changes the line of a version, which is added if there is none, and dropped when nothing is left of it.
+    pub(super) fn change<T>(&mut self, id: &KeyId, change: impl FnOnce(&mut VersionLine) -> T) -> T {
+        if !self.versions.iter().any(|version| version.id == *id) {
+            self.versions.push(VersionLine::of(id.clone()));
+        }
+        let known = self.versions.iter_mut().find(|version| version.id == *id);
+        let done = change(known.unwrap_or(&mut VersionLine::of(id.clone())));
+        self.versions.retain(|version| !version.is_empty());
+        done
+    }
+}
+
+impl VersionLine {
+    fn of(id: KeyId) -> Self {
+        let (proofs, begun) = (Vec::new(), Vec::new());
+        Self { id, proofs, begun }
+    }
+
+    /// The first proof by a mechanism counts.
+    pub(super) fn add(&mut self, proof: Proof) {
+        let mechanism = proof.mechanism();
+        self.end(mechanism);
+        if !self.proofs.iter().any(|known| known.mechanism() == mechanism) {
+            self.proofs.push(proof);
+        }
+    }
+
+    /// `None`: a proof by this mechanism begins now. Otherwise one was begun then, not long ago, and has not ended.
+    pub(super) fn begin(&mut self, mechanism: Mechanism, now: Timestamp) -> Option<Timestamp> {
+        let of_it = |begun: &&Begun| begun.mechanism == mechanism.number();
+        // The clock may have been turned back since.
+        let is_recent = |at: &Timestamp| now.since(*at).max(at.since(now)) < UNTIL_BEGUN_AGAIN;
+        let unended = self.begun.iter().find(of_it).map(|begun| begun.at);
+        if let Some(at) = unended.filter(is_recent) {
+            return Some(at);
+        }
+        self.end(mechanism);
+        let mechanism = mechanism.number();
+        self.begun.push(Begun { mechanism, at: now });
+        None
+    }
+
+    pub(super) fn end(&mut self, mechanism: Mechanism) {
+        self.begun.retain(|begun| begun.mechanism != mechanism.number());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.proofs.is_empty() && self.begun.is_empty()
     }
 }
 

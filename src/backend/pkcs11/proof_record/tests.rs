@@ -3,9 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use crate::backend::pkcs11::proof_record::content::VersionLine;
 use crate::root_key::Wrapped;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
+
+const DAY: u64 = 24 * 3600;
 
 fn name() -> RootKeyName {
     "kube".parse().unwrap()
@@ -13,6 +16,12 @@ fn name() -> RootKeyName {
 
 fn id(byte: u8) -> KeyId {
     [byte; 16].as_slice().try_into().unwrap()
+}
+
+/// Adds a proof as a worker does that has made the first one itself.
+fn add(record: &ProofRecord, version: u8, proof: Proof) {
+    let is_first = record.add_first(&name(), &id(version), proof.clone()).unwrap();
+    assert!(is_first || record.add_beside(&name(), &id(version), proof).unwrap());
 }
 
 fn proof(mechanism: Mechanism, byte: u8) -> Proof {
@@ -29,8 +38,8 @@ fn what_was_recorded_is_there_for_the_next_process_and_the_first_of_a_mechanism_
     record.begin(&name(), vec![id(9)]).unwrap();
     record.begin(&name(), Vec::new()).unwrap();
     for mechanism in Mechanism::ALL {
-        record.add(&name(), &id(1), proof(mechanism, 1)).unwrap();
-        record.add(&name(), &id(1), proof(mechanism, 2)).unwrap();
+        add(&record, 1, proof(mechanism, 1));
+        add(&record, 1, proof(mechanism, 2));
     }
     let line = ProofRecord::of(state.path()).read(&name()).unwrap().unwrap();
     assert_eq!(line.public, [id(9)]);
@@ -43,6 +52,53 @@ fn what_was_recorded_is_there_for_the_next_process_and_the_first_of_a_mechanism_
 }
 
 #[test]
+fn a_version_has_one_first_proof_and_others_only_beside_it() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    record.begin(&name(), Vec::new()).unwrap();
+    assert!(!record.add_beside(&name(), &id(1), proof(Mechanism::AesCbc, 1)).unwrap());
+    assert!(record.add_first(&name(), &id(1), proof(Mechanism::AesGcm, 1)).unwrap());
+    // Of another worker, which may have met another key.
+    for mechanism in Mechanism::ALL {
+        assert!(!record.add_first(&name(), &id(1), proof(mechanism, 2)).unwrap());
+    }
+    assert!(record.add_beside(&name(), &id(1), proof(Mechanism::AesCbc, 1)).unwrap());
+    let line = record.read(&name()).unwrap().unwrap();
+    let expected = [Mechanism::AesGcm, Mechanism::AesCbc].map(|mechanism| proof(mechanism, 1));
+    assert_eq!(line.proofs(&id(1)), expected);
+}
+
+#[test]
+fn a_proof_that_has_not_ended_is_begun_again_a_day_later() {
+    let state = tempfile::tempdir().unwrap();
+    let record = ProofRecord::of(state.path());
+    record.begin(&name(), Vec::new()).unwrap();
+    let empty = record.read(&name()).unwrap();
+    let begin = |mechanism, at| {
+        let at = Timestamp::from_unix(at);
+        record.begin_proof(&name(), &id(1), mechanism, at).unwrap()
+    };
+    let first = Some(Timestamp::from_unix(DAY));
+    assert_eq!(begin(Mechanism::AesCbc, DAY), None);
+    // Also where the clock was turned back.
+    for at in [DAY, 1, 2 * DAY - 1] {
+        assert_eq!(begin(Mechanism::AesCbc, at), first, "{at}");
+    }
+    assert_eq!(record.read(&name()).unwrap().unwrap().proofs(&id(1)), []);
+    assert_eq!(begin(Mechanism::AesKwp, DAY), None);
+    assert_eq!(begin(Mechanism::AesCbc, 2 * DAY), None);
+    // One has ended with a proof, one without.
+    assert!(record.add_first(&name(), &id(1), proof(Mechanism::AesCbc, 1)).unwrap());
+    record.end_proof(&name(), &id(1), Mechanism::AesKwp).unwrap();
+    for mechanism in [Mechanism::AesCbc, Mechanism::AesKwp] {
+        assert_eq!(begin(mechanism, 2 * DAY), None);
+        record.end_proof(&name(), &id(1), mechanism).unwrap();
+    }
+    assert!(record.forget(&name(), &id(1)).unwrap());
+    assert_eq!(record.read(&name()).unwrap(), empty);
+}
+
+#[test]
 fn a_version_that_is_forgotten_is_forgotten_alone() {
     let state = tempfile::tempdir().unwrap();
     let record = ProofRecord::of(state.path());
@@ -50,7 +106,7 @@ fn a_version_that_is_forgotten_is_forgotten_alone() {
     assert!(!state.path().join("proofs.json").exists());
     record.begin(&name(), vec![id(1), id(2)]).unwrap();
     for byte in [1, 2] {
-        record.add(&name(), &id(byte), proof(Mechanism::AesGcm, byte)).unwrap();
+        add(&record, byte, proof(Mechanism::AesGcm, byte));
     }
     assert!(record.forget(&name(), &id(1)).unwrap());
     let line = record.read(&name()).unwrap().unwrap();
@@ -68,7 +124,7 @@ fn a_version_that_is_forgotten_is_forgotten_alone() {
 fn nothing_is_recorded_before_the_records_have_begun() {
     let state = tempfile::tempdir().unwrap();
     let record = ProofRecord::of(state.path());
-    let added = record.add(&name(), &id(1), proof(Mechanism::AesGcm, 1));
+    let added = record.add_first(&name(), &id(1), proof(Mechanism::AesGcm, 1));
     assert!(matches!(added, Err(ProofRecordError::NotBegun(_))));
 }
 
@@ -108,7 +164,7 @@ fn what_dekhand_has_not_written_is_an_error_and_stays_as_it_is() {
         assert!(record.read(&name()).is_err(), "{content:.100}");
         assert!(record.begin(&name(), Vec::new()).is_err(), "{content:.100}");
         assert!(record.forget(&name(), &id(1)).is_err(), "{content:.100}");
-        assert!(record.add(&name(), &id(1), proof(Mechanism::AesGcm, 1)).is_err());
+        assert!(record.add_first(&name(), &id(1), proof(Mechanism::AesGcm, 1)).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
     }
     files::replace(&path, with("").as_bytes()).unwrap();
@@ -127,6 +183,7 @@ fn no_record_is_dropped_for_another() {
             .try_into()
             .unwrap(),
         proofs: vec![proof(Mechanism::RsaOaepSha256, 1)],
+        begun: Vec::new(),
     });
     let line = Line {
         name: name(),
@@ -136,7 +193,7 @@ fn no_record_is_dropped_for_another() {
     let root_keys = vec![line.clone()];
     let upgraded = Vec::new();
     record.replace(&Content { upgraded, root_keys }).unwrap();
-    let added = record.add(&name(), &id(1), proof(Mechanism::AesGcm, 1));
+    let added = record.add_first(&name(), &id(1), proof(Mechanism::AesGcm, 1));
     assert!(matches!(added, Err(ProofRecordError::Full { .. })), "{added:?}");
     assert_eq!(record.read(&name()).unwrap(), Some(line));
 }
@@ -162,6 +219,7 @@ fn what_could_not_be_read_again_is_not_written() {
     let version = |number: usize| VersionLine {
         id: (number as u64).to_be_bytes().as_slice().try_into().unwrap(),
         proofs: Mechanism::ALL.map(|mechanism| proof(mechanism, 1)).into(),
+        begun: Vec::new(),
     };
     let versions: Vec<VersionLine> = (1..MOST_VERSIONS).map(version).collect();
     let line = |root_key: usize| Line {

@@ -80,6 +80,7 @@ impl Service {
         let module = connection.module();
         let options = &self.assignment.options;
         let root_key = &self.assignment.root_key;
+        let goes_on = self.signs(job, Duration::MAX);
         Ok(match call {
             Call::Wrap { id, data_key } => {
                 Outcome::Wrapped(self.wrap(job, connection, token, session, (id, data_key))?)
@@ -94,9 +95,9 @@ impl Service {
                 self.canaries.keep(id, wrapped, &data_key);
                 Outcome::DataKey(data_key)
             }
-            Call::Probe { id } => report(&self.probe(connection, token, session, id.as_ref())?)?,
+            Call::Probe { id } => report(&self.probe(job, connection, token, session, id.as_ref())?)?,
             Call::Attributes { id } => {
-                let key = token.finder().key(session, id)?;
+                let key = token.finder().key(session, id, &goes_on)?;
                 let mut of_key = keys::report::attributes(session, &key, options.exportable)?;
                 match self.show(job, connection, token, session, id, &key)? {
                     Shown::Proven | Shown::Unrecorded => {}
@@ -115,12 +116,12 @@ impl Service {
                 let versions = self.find_at_once(job, connection, token, session)?;
                 let version = versions.iter().find(|version| version.id == *id);
                 let number = version.ok_or_else(|| TokenError::NotFound(id.clone()))?.number;
-                let key = token.finder().key(session, id)?;
+                let key = token.finder().key(session, id, &goes_on)?;
                 keys::relabel(session, options, &key, root_key, number, *state)?;
                 Outcome::Done
             }
             Call::Destroy { id } => {
-                let key = token.finder().key(session, id)?;
+                let key = token.finder().key(session, id, &goes_on)?;
                 keys::destroy(session, &key)?;
                 token.finder().forget_key(id);
                 Outcome::Done
@@ -138,6 +139,7 @@ impl Service {
         session: &Session,
         (id, data_key): (&KeyId, &Key),
     ) -> Result<Wrapped, Problem> {
+        token.finder().doubt_public(id);
         let Usable { key, unrecorded } = self.usable_key(job, connection, token, session, id)?;
         self.saw(Some(id.clone()));
         let wrapped = self.wrap_as_tried(connection, token, session, (id, key), data_key)?;

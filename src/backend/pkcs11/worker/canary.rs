@@ -100,6 +100,7 @@ impl Canaries {
         session: &Session,
         (id, mechanism): (&KeyId, Mechanism),
         make: Make<'_>,
+        goes_on: &dyn Fn() -> bool,
     ) -> Result<Shown, Problem> {
         let known = self.lock().get(&(id.clone(), mechanism)).cloned();
         let canary = match known {
@@ -108,7 +109,7 @@ impl Canaries {
             Some(Known::Unprovable(_)) | None => make()?,
         };
         let opens = |id: &KeyId, canary: &Canary| {
-            let key = token.finder().key(session, id)?;
+            let key = token.finder().key(session, id, goes_on)?;
             mechanism::unwrap(connection.module(), session, &key, id, &canary.wrapped)
         };
         if let Some(canary) = canary {

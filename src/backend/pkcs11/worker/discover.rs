@@ -84,8 +84,8 @@ impl Service {
         }
     }
 
-    /// Behind each step: tells the daemon that the call goes on, and the call whether its stretch does.
-    fn signs(&self, number: u64, stretch: Duration) -> impl Fn() -> bool {
+    /// Behind each step: tells the daemon that the call goes on, and a discovery whether its stretch does.
+    pub(super) fn signs(&self, number: u64, stretch: Duration) -> impl Fn() -> bool {
         let since = Instant::now();
         let last = Cell::new(since);
         move || {

@@ -148,19 +148,19 @@ impl Service {
         session: &Session,
         Doubt { id, mechanism }: &Doubt,
     ) -> Result<Shown, Problem> {
-        let key = token.finder().key(session, id)?;
+        let key = token.finder().key(session, id, &self.signs(job, Duration::MAX))?;
         if !trial::is_of_kind(*mechanism, key.kind) {
             let chosen = self.choose(job, connection, token, session, id)?;
-            return self.prove_one(connection, token, session, id, chosen);
+            return self.prove_one(job, connection, token, session, id, chosen);
         }
-        let error = match self.prove_one(connection, token, session, id, *mechanism) {
+        let error = match self.prove_one(job, connection, token, session, id, *mechanism) {
             Err(Problem::Token(error)) if may_be_the_ciphertext(&error) && !self.is_throttled(&error) => error,
             shown => return shown,
         };
         // One in which something has just failed may be unusable.
         let session = token.session(connection.module())?;
         match self.choose(job, connection, token, &session, id) {
-            Ok(chosen) if chosen != *mechanism => match self.prove_one(connection, token, &session, id, chosen)? {
+            Ok(chosen) if chosen != *mechanism => match self.prove_one(job, connection, token, &session, id, chosen)? {
                 Shown::Opened | Shown::Elsewhere => {
                     self.canaries.set_unprovable(id, *mechanism);
                     Ok(Shown::Unprovable)
@@ -173,6 +173,7 @@ impl Service {
 
     fn prove_one(
         &self,
+        job: u64,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
@@ -180,8 +181,9 @@ impl Service {
         mechanism: Mechanism,
     ) -> Result<Shown, Problem> {
         let module = connection.module();
+        let goes_on = self.signs(job, Duration::MAX);
         let make = || {
-            let key = token.finder().key(session, id)?;
+            let key = token.finder().key(session, id, &goes_on)?;
             let settled = lock(&self.methods).get(id).map(|settled| settled.method);
             let mut sessions = || token.session(module);
             let method = match settled.filter(|method| method.mechanism() == mechanism) {
@@ -192,7 +194,8 @@ impl Service {
             let wrapped = method.map(|method| method.wrap(module, session, &key, id, &data_key));
             Ok(wrapped.transpose()?.map(|wrapped| Canary::new(wrapped, &data_key)))
         };
-        self.canaries.prove(connection, token, session, (id, mechanism), &make)
+        self.canaries
+            .prove(connection, token, session, (id, mechanism), &make, &goes_on)
     }
 
     /// By which mechanism data keys are wrapped under a version, if that was chosen.

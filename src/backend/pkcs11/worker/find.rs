@@ -38,6 +38,7 @@ use crate::backend::pkcs11::worker::find::memory::KnownKey;
 use crate::backend::pkcs11::worker::find::memory::Memory;
 use crate::backend::pkcs11::worker::find::memory::Underway;
 use crate::backend::pkcs11::worker::find::search::Place;
+use crate::backend::pkcs11::worker::key_object::KeyKind;
 use crate::backend::pkcs11::worker::key_object::KeyObject;
 use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::root_key::id::KeyId;
@@ -123,13 +124,15 @@ impl Finder {
             })
             .map(|(version, _)| version.clone())
             .collect();
-        // What has gone, has another handle now, or lacks its public half, is looked for again when it is needed.
-        self.memory().keys.retain(|id, key| {
+        // What has gone or has another handle now is looked for again when it is needed. So is what can be exchanged without
+        // the PIN, a public key or the public half of a pair: the object that takes its place may get its handle.
+        self.memory().keys.retain(|id, known| {
             let of_it = versions.iter().find(|(version, _)| version.id == *id);
-            let handle = of_it
-                .and_then(|(_, at)| candidates.get(*at))
-                .map(|(place, _)| place.handle);
-            handle == Some(key.key.unwraps) && !key.key.only_unwraps()
+            let listed = of_it.and_then(|(_, at)| candidates.get(*at));
+            let is_the_same = |(place, candidate): &(Place, Candidate)| {
+                candidate.private && place.handle == known.key.unwraps && known.key.kind == KeyKind::Aes256
+            };
+            listed.is_some_and(is_the_same)
         });
         let versions = versions.into_iter().map(|(version, _)| version).collect();
         Ok(Discovery::Found(Found {
@@ -139,12 +142,18 @@ impl Finder {
         }))
     }
 
-    /// The objects of a version.
+    /// The objects of a version. `goes_on` is called behind each step, for its own sake: anybody may have made any number of
+    /// objects with this id.
     ///
     /// # Errors
     /// [`TokenError::NotFound`] if the token holds no such version of this root key now;
     /// [`TokenError::Refused`] if it holds two, or an RSA key that can't be used.
-    pub(in crate::backend::pkcs11) fn key(&self, session: &Session, id: &KeyId) -> Result<KeyObject, TokenError> {
+    pub(in crate::backend::pkcs11) fn key(
+        &self,
+        session: &Session,
+        id: &KeyId,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<KeyObject, TokenError> {
         if let Some(known) = self.memory().keys.get(id) {
             return Ok(known.key);
         }
@@ -155,9 +164,9 @@ impl Finder {
             let ours = found.into_iter().filter(|(_, candidate)| self.is_ours(candidate));
             admission.sort(ours.collect()).0
         };
-        let mut found = ours(named::private(session, &name, &admission)?);
+        let mut found = ours(named::private(session, &name, &admission, goes_on)?);
         if found.is_empty() {
-            found = ours(named::all(session, &name, &admission)?);
+            found = ours(named::all(session, &name, &admission, goes_on)?);
         }
         let ours = found;
         let (place, candidate) = match ours.as_slice() {
@@ -175,9 +184,13 @@ impl Finder {
                 "the key with id {id} can't be used: {flaw}"
             )));
         }
-        let key = pair::of(session, id, *place)?;
-        let proven = false;
-        self.memory().keys.insert(id.clone(), KnownKey { key, proven });
+        let key = pair::of(session, id, *place, goes_on)?;
+        let known = KnownKey {
+            key,
+            private: candidate.private,
+            proven: false,
+        };
+        self.memory().keys.insert(id.clone(), known);
         Ok(key)
     }
 
@@ -186,6 +199,13 @@ impl Finder {
         let memory = self.memory();
         let known = memory.keys.get(id);
         known.is_some_and(|known| known.proven && known.key == *key)
+    }
+
+    /// What was shown of a public key is to be shown again: it may be another one by now, under the same handle.
+    pub(in crate::backend::pkcs11) fn doubt_public(&self, id: &KeyId) {
+        if let Some(known) = self.memory().keys.get_mut(id).filter(|known| !known.private) {
+            known.proven = false;
+        }
     }
 
     /// The proof record has shown it.
@@ -333,9 +353,8 @@ impl Finder {
     ) -> Result<(Vec<(Place, Candidate)>, Judgement), TokenError> {
         let mut all = Vec::new();
         for (entry, version) in self.listed.iter().enumerate() {
-            let named = named::all(session, &version.object, admission)?;
+            let named = named::all(session, &version.object, admission, goes_on)?;
             all.extend(named.into_iter().map(|(place, candidate)| ((entry, place), candidate)));
-            goes_on();
         }
         let (mut found, mut beside) = admission.sort(all);
         if admission.prefers_private() {

@@ -66,23 +66,33 @@ impl Service {
         if self.is_known_as_another(token, id) {
             return Err(another(id));
         }
-        let key = token.finder().key(session, id)?;
-        let usable = |unrecorded| Ok(Usable { key, unrecorded });
-        if token.finder().is_proven(id, &key) {
-            return usable(false);
-        }
+        let key = token.finder().key(session, id, &self.signs(job, Duration::MAX))?;
+        let unrecorded =
+            !token.finder().is_proven(id, &key) && self.check(job, connection, token, session, (id, &key))?;
+        Ok(Usable { key, unrecorded })
+    }
+
+    /// Looks into the proof record whether a version's objects may be used. `true`: a record of them is to be made.
+    fn check(
+        &self,
+        job: u64,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        (id, key): (&KeyId, &KeyObject),
+    ) -> Result<bool, Problem> {
         let shown = self
-            .show(job, connection, token, session, id, &key)
+            .show(job, connection, token, session, id, key)
             .map_err(|problem| match problem {
                 Problem::Token(error) => TokenError::Unproven(Box::new(error)).into(),
                 Problem::Final(_) => problem,
             });
         match shown? {
             // A command uses what is there: the daemon is the one to say what it has used first.
-            Shown::Unrecorded if self.recorder().is_some() => usable(true),
+            Shown::Unrecorded if self.recorder().is_some() => Ok(true),
             Shown::Proven | Shown::Unrecorded => {
-                token.finder().note_proven(id, &key);
-                usable(false)
+                token.finder().note_proven(id, key);
+                Ok(false)
             }
             Shown::Another => {
                 lock(&self.other_keys).insert(id.clone(), self.clock.boottime());

@@ -1,5 +1,7 @@
 //! What commands show of a module, its tokens and their mechanisms.
 
+use std::time::Duration;
+
 use cryptoki::mechanism::Mechanism as CryptokiMechanism;
 use cryptoki::object::Attribute;
 use cryptoki::session::Session;
@@ -54,6 +56,7 @@ impl Service {
     /// What each mechanism does with a version's key, or with one that lives as long as its session.
     pub(super) fn probe(
         &self,
+        job: u64,
         connection: &Connection,
         token: &OpenToken,
         session: &Session,
@@ -62,7 +65,10 @@ impl Service {
         let module = connection.module();
         let random = || KeyId::random().map_err(|error| Error::new(Kind::Outage, "no id for a trial").because(error));
         let (id, key) = match id {
-            Some(id) => (id.clone(), token.finder().key(session, id)?),
+            Some(id) => (
+                id.clone(),
+                token.finder().key(session, id, &self.signs(job, Duration::MAX))?,
+            ),
             None => (random()?, throwaway(session)?),
         };
         let mut sessions = || token.session(module);

@@ -40,6 +40,8 @@ pub(super) enum Known {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KnownKey {
     pub(super) key: KeyObject,
+    /// Whether what unwraps is a private object.
+    pub(super) private: bool,
     /// Whether the proof record has shown that it is the key of before.
     pub(super) proven: bool,
 }

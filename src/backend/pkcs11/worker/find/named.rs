@@ -22,10 +22,11 @@ pub(super) fn all(
     session: &Session,
     name: &ObjectName,
     admission: &Admission,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<Vec<(Place, Candidate)>, TokenError> {
-    let mut found = private(session, name, admission)?;
+    let mut found = private(session, name, admission, goes_on)?;
     let known: HashSet<u64> = found.iter().map(|(place, _)| place.handle.handle()).collect();
-    let mut others = match search::keys(session, &[template(name)], &|| true) {
+    let mut others = match search::keys(session, &[template(name)], goes_on) {
         Ok(others) => others,
         // More than can be looked at: they do not count.
         Err(TokenError::Refused(_)) if !found.is_empty() => Vec::new(),
@@ -35,7 +36,7 @@ pub(super) fn all(
     if !found.is_empty() {
         others.truncate(MOST_BESIDE);
     }
-    found.extend(read(session, name, others)?);
+    found.extend(read(session, name, others, goes_on)?);
     Ok(found)
 }
 
@@ -44,14 +45,15 @@ pub(super) fn private(
     session: &Session,
     name: &ObjectName,
     admission: &Admission,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<Vec<(Place, Candidate)>, TokenError> {
     if !admission.prefers_private() {
         return Ok(Vec::new());
     }
     let with = [template(name)];
-    let places = match search::private_keys(session, &with, &|| true)? {
+    let places = match search::private_keys(session, &with, goes_on)? {
         Some(places) => places,
-        None => search::keys(session, &with, &|| true)?,
+        None => search::keys(session, &with, goes_on)?,
     };
     let mut private = Vec::new();
     for place in places {
@@ -59,8 +61,9 @@ pub(super) fn private(
         if search::unless_gone(attribute::is_private(session, place.handle))? != Some(false) {
             private.push(place);
         }
+        goes_on();
     }
-    read(session, name, private)
+    read(session, name, private, goes_on)
 }
 
 /// Whether an object has this name. A token that looks only at a part of what it is asked for must not choose for us.
@@ -82,6 +85,7 @@ pub(super) fn read(
     session: &Session,
     name: &ObjectName,
     places: Vec<Place>,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<Vec<(Place, Candidate)>, TokenError> {
     let mut found = Vec::new();
     let mut gone = Vec::new();
@@ -94,12 +98,13 @@ pub(super) fn read(
             Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => gone.push((place, error)),
             Err(error) => return Err(error),
         }
+        goes_on();
     }
     if gone.is_empty() {
         return Ok(found);
     }
     // Destroyed by another process while we looked; or a token that says so when it has lost the login.
-    let left = search::keys(session, &[template(name)], &|| true)?;
+    let left = search::keys(session, &[template(name)], goes_on)?;
     let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
     match gone
         .into_iter()

@@ -24,7 +24,12 @@ const LONGEST_MODULUS: usize = 4096 / 8 + 1;
 const MOST_HALVES: usize = 100;
 
 /// The objects of the version whose secret or private key is at `place`. An RSA key without its public half only unwraps.
-pub(super) fn of(session: &Session, id: &KeyId, place: Place) -> Result<KeyObject, TokenError> {
+pub(super) fn of(
+    session: &Session,
+    id: &KeyId,
+    place: Place,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<KeyObject, TokenError> {
     let Place { class, handle } = place;
     match class {
         Class::Secret => Ok(KeyObject {
@@ -33,7 +38,7 @@ pub(super) fn of(session: &Session, id: &KeyId, place: Place) -> Result<KeyObjec
             unwraps: handle,
         }),
         Class::Private => {
-            let half = public_half(session, id, handle)?;
+            let half = public_half(session, id, handle, goes_on)?;
             let kind = kind(session, id, half.unwrap_or(handle), handle)?;
             Ok(KeyObject {
                 kind,
@@ -46,7 +51,12 @@ pub(super) fn of(session: &Session, id: &KeyId, place: Place) -> Result<KeyObjec
 
 /// The public key of the same id that has the private key's modulus, if the token has it. Anybody can put others beside it,
 /// any number of them, so what is its own is searched for first.
-fn public_half(session: &Session, id: &KeyId, private: ObjectHandle) -> Result<Option<ObjectHandle>, TokenError> {
+fn public_half(
+    session: &Session,
+    id: &KeyId,
+    private: ObjectHandle,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Option<ObjectHandle>, TokenError> {
     let search = |with: &[Attribute]| search::first(session, ObjectClass::PUBLIC_KEY, with, MOST_HALVES);
     let with_id = Attribute::Id(id.as_bytes().to_vec());
     let told = attribute::bytes(session, private, AttributeType::Modulus, LONGEST_MODULUS)?;
@@ -83,6 +93,7 @@ fn public_half(session: &Session, id: &KeyId, private: ObjectHandle) -> Result<O
     let mut other = None;
     for with in [encrypts, own, with_modulus, vec![with_id]] {
         for public in search(&with)? {
+            goes_on();
             if search::unless_gone(is_half(public))? != Some(true) {
                 continue;
             }

@@ -30,6 +30,17 @@ impl Finder {
     }
 }
 
+impl Finder {
+    /// The objects of a version, at a token that is quick.
+    pub(in crate::backend::pkcs11::worker) fn key_at_once(
+        &self,
+        session: &Session,
+        id: &KeyId,
+    ) -> Result<KeyObject, TokenError> {
+        self.key(session, id, &|| true)
+    }
+}
+
 fn aes(session: &Session, label: &str, id: &[u8]) -> ObjectHandle {
     plant(session, label, id, KeyType::AES, 32)
 }
@@ -165,9 +176,9 @@ fn two_objects_with_one_id_are_no_version() {
         let finder = finder();
         let found = finder.all(&session).unwrap();
         assert_eq!((numbers(&found), found.warnings.len()), (vec![3], 1));
-        let error = finder.key(&session, &id(&[1; 16])).unwrap_err();
+        let error = finder.key_at_once(&session, &id(&[1; 16])).unwrap_err();
         assert!(matches!(error, TokenError::Refused(_)), "{error}");
-        assert!(finder.key(&session, &id(&[3; 16])).is_ok());
+        assert!(finder.key_at_once(&session, &id(&[3; 16])).is_ok());
     });
 }
 
@@ -179,15 +190,15 @@ fn a_key_is_looked_for_once_and_only_among_ours() {
         aes(&session, "tls", &[2; 16]);
         plant(&session, "kube.v3", &[3; 16], KeyType::AES, 16);
         let finder = finder();
-        assert_eq!(finder.key(&session, &id(&[1; 16])).unwrap().wraps, object);
+        assert_eq!(finder.key_at_once(&session, &id(&[1; 16])).unwrap().wraps, object);
         token.forget_calls();
-        finder.key(&session, &id(&[1; 16])).unwrap();
+        finder.key_at_once(&session, &id(&[1; 16])).unwrap();
         assert!(token.record().is_empty());
         for missing in [[2; 16], [9; 16]] {
-            let error = finder.key(&session, &id(&missing)).unwrap_err();
+            let error = finder.key_at_once(&session, &id(&missing)).unwrap_err();
             assert!(matches!(error, TokenError::NotFound(_)), "{error}");
         }
-        let error = finder.key(&session, &id(&[3; 16])).unwrap_err();
+        let error = finder.key_at_once(&session, &id(&[3; 16])).unwrap_err();
         assert!(error.to_string().contains("128 bits"), "{error}");
     });
 }
@@ -198,14 +209,14 @@ fn a_key_that_has_gone_is_forgotten_with_the_next_discovery() {
         let session = session();
         let object = aes(&session, "kube.v1", &[1; 16]);
         let finder = finder();
-        finder.key(&session, &id(&[1; 16])).unwrap();
+        finder.key_at_once(&session, &id(&[1; 16])).unwrap();
         session.destroy_object(object).unwrap();
         finder.all(&session).unwrap();
-        assert!(finder.key(&session, &id(&[1; 16])).is_err());
+        assert!(finder.key_at_once(&session, &id(&[1; 16])).is_err());
         let again = aes(&session, "kube.v1", &[1; 16]);
-        assert_eq!(finder.key(&session, &id(&[1; 16])).unwrap().wraps, again);
+        assert_eq!(finder.key_at_once(&session, &id(&[1; 16])).unwrap().wraps, again);
         finder.forget_key(&id(&[1; 16]));
-        assert_eq!(finder.key(&session, &id(&[1; 16])).unwrap().wraps, again);
+        assert_eq!(finder.key_at_once(&session, &id(&[1; 16])).unwrap().wraps, again);
     });
 }
 
@@ -237,9 +248,9 @@ fn a_list_replaces_labels_and_only_listed_objects_count() {
             "{:?}",
             found.warnings
         );
-        assert!(finder.key(&session, &id(&[2; 16])).is_ok());
-        assert!(finder.key(&session, &id(&[3; 16])).is_ok());
-        assert!(finder.key(&session, &id(&[1; 16])).is_err());
+        assert!(finder.key_at_once(&session, &id(&[2; 16])).is_ok());
+        assert!(finder.key_at_once(&session, &id(&[3; 16])).is_ok());
+        assert!(finder.key_at_once(&session, &id(&[1; 16])).is_err());
     });
 }
 
@@ -262,21 +273,21 @@ fn an_rsa_key_without_its_own_public_key_only_unwraps_and_one_that_is_too_short_
         let finder = finder();
         let (public, own) = rsa(&session, "kube.v1", &[1; 16], 2048);
         session.destroy_object(public).unwrap();
-        let key = finder.key(&session, &id(&[1; 16])).unwrap();
+        let key = finder.key_at_once(&session, &id(&[1; 16])).unwrap();
         assert!(key.only_unwraps() && key.unwraps == own);
         let (other, private) = rsa(&session, "tls", &[2; 16], 2048);
         session.destroy_object(private).unwrap();
         session.update_attributes(other, &[Attribute::Id(vec![1; 16])]).unwrap();
         // With each discovery it is looked for again.
         finder.all(&session).unwrap();
-        let key = finder.key(&session, &id(&[1; 16])).unwrap();
+        let key = finder.key_at_once(&session, &id(&[1; 16])).unwrap();
         assert!(key.only_unwraps() && key.unwraps == own);
         rsa(&session, "kube.v3", &[3; 16], 1024);
-        let error = finder.key(&session, &id(&[3; 16])).unwrap_err();
+        let error = finder.key_at_once(&session, &id(&[3; 16])).unwrap_err();
         assert!(matches!(error, TokenError::Refused(_)), "{error}");
         assert!(error.to_string().contains("has 1024 bits"), "{error}");
         let (public, private) = rsa(&session, "kube.v4", &[4; 16], 2048);
-        let key = finder.key(&session, &id(&[4; 16])).unwrap();
+        let key = finder.key_at_once(&session, &id(&[4; 16])).unwrap();
         assert_eq!((key.wraps, key.unwraps), (public, private));
         assert!(!key.only_unwraps());
     });

@@ -65,7 +65,7 @@ fn a_generated_key_is_found_works_and_has_no_weakness() {
         let session = session();
         let version = generate(&session, &options(), &name(), Number::FIRST, at("2026-03-01T12:00:00Z")).unwrap();
         assert_eq!(found(&session), std::slice::from_ref(&version));
-        let key = finder().key(&session, &version.id).unwrap();
+        let key = finder().key_at_once(&session, &version.id).unwrap();
         assert_eq!(key.kind, KeyKind::Aes256);
         let sealed = session.encrypt(&Mechanism::AesEcb, key.wraps, &[5; 32]).unwrap();
         assert_eq!(
@@ -100,7 +100,7 @@ fn an_imported_key_is_the_very_key_and_its_origin_is_a_warning() {
         let bytes = Key::random().unwrap();
         let version = import(&session, &options(), &name(), Number::FIRST, State::Pending, &bytes).unwrap();
         assert_eq!(found(&session), std::slice::from_ref(&version));
-        let key = finder().key(&session, &version.id).unwrap();
+        let key = finder().key_at_once(&session, &version.id).unwrap();
         let sealed = session.encrypt(&Mechanism::AesEcb, key.wraps, &[0; 16]).unwrap();
         let mut expected = aes::Block::default();
         let cipher = <aes::Aes256 as aes::cipher::KeyInit>::new(bytes.expose().into());
@@ -132,7 +132,7 @@ fn an_rsa_pair_is_found_by_its_private_half() {
         options.mechanism = MechanismChoice::RsaOaepSha256;
         let version = make(&session, &options).unwrap();
         assert_eq!(found(&session), std::slice::from_ref(&version));
-        let key = finder().key(&session, &version.id).unwrap();
+        let key = finder().key_at_once(&session, &version.id).unwrap();
         assert_eq!(key.kind, KeyKind::Rsa { bits: 3072 });
         let sealed = session.encrypt(&Mechanism::RsaPkcs, key.wraps, &[5; 32]).unwrap();
         assert_eq!(
@@ -157,7 +157,7 @@ fn a_label_is_changed_and_a_key_destroyed() {
     alone::run(|token| {
         let session = session();
         let version = make(&session, &options()).unwrap();
-        let key = finder().key(&session, &version.id).unwrap();
+        let key = finder().key_at_once(&session, &version.id).unwrap();
         let asked = Timestamp::from_unix(Clock::system().now().unix() / 60 * 60 + 601);
         change(&session, &key, State::ActiveFrom(asked)).unwrap();
         assert_eq!(found(&session)[0].state.moment().unwrap().unix(), asked.unix() + 59);
@@ -186,7 +186,7 @@ fn a_listed_versions_label_is_not_touched() {
     alone::run(|token| {
         let session = session();
         let version = make(&session, &options()).unwrap();
-        let key = finder().key(&session, &version.id).unwrap();
+        let key = finder().key_at_once(&session, &version.id).unwrap();
         let mut options = options();
         options.versions = vec![ListedVersion {
             object: ObjectName::Label("kube.v1".to_owned()),
@@ -221,7 +221,7 @@ fn a_key_that_does_not_show_itself_as_private_is_destroyed_again() {
             public.private = false;
             let made = make(&session, &public).unwrap();
             token.set("");
-            destroy(&session, &finder().key(&session, &made.id).unwrap()).unwrap();
+            destroy(&session, &finder().key_at_once(&session, &made.id).unwrap()).unwrap();
         }
     });
 }
@@ -283,7 +283,7 @@ fn an_attribute_that_a_token_does_not_know_is_left_out_if_it_says_the_default() 
         token.set("");
         let versions = found(&session);
         assert_eq!(versions.len(), 3);
-        let key = finder().key(&session, &version.id).unwrap();
+        let key = finder().key_at_once(&session, &version.id).unwrap();
         let report = report::attributes(&session, &key, false).unwrap();
         assert!(
             report.attributes.contains(&("WRAP".to_owned(), Some(false))),
@@ -361,7 +361,7 @@ fn a_report_says_none_where_the_token_does_not_say() {
     alone::run(|token| {
         let session = session();
         let version = make(&session, &options()).unwrap();
-        let key = finder().key(&session, &version.id).unwrap();
+        let key = finder().key_at_once(&session, &version.id).unwrap();
         token.set("hide-attribute CKA_NEVER_EXTRACTABLE");
         let report = report::attributes(&session, &key, false).unwrap();
         assert!(

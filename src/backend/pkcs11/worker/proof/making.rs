@@ -14,6 +14,7 @@ use crate::backend::pkcs11::worker::mechanism;
 use crate::backend::pkcs11::worker::mechanism::Method;
 use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
+use crate::backend::pkcs11::worker::proof::pending::Entry;
 use crate::backend::pkcs11::worker::proof::pending::Source;
 use crate::backend::pkcs11::worker::proof::pending::Wanted;
 use crate::backend::pkcs11::worker::proof::unwritable;
@@ -40,8 +41,17 @@ impl Service {
         };
         self.goes_on(job);
         let proof = make(connection, token, id, key, method)?;
-        self.at_the_disk(job, || self.add(record, id, proof))
-            .map_err(unwritable)?;
+        let is_first = self.at_the_disk(job, || self.add(record, id, &proof, Entry::First));
+        if !is_first.map_err(unwritable)? {
+            // Another worker of this node has recorded the version meanwhile, and may have met another key.
+            let session = token.session(connection.module())?;
+            if self.check(job, connection, token, &session, (id, key))? {
+                return Err(Problem::outage(format!(
+                    "the proof record of version {id} was changed while it was made"
+                )));
+            }
+            return Ok(());
+        }
         token.finder().note_proven(id, key);
         self.want_other_mechanisms(id, key);
         Ok(())
@@ -71,7 +81,7 @@ impl Service {
             .into_iter()
             .filter(|mechanism| trial::is_of_kind(*mechanism, key.kind) && !known.contains(mechanism));
         for mechanism in wanted {
-            self.want(id, key, Source::Token(mechanism));
+            self.want(id, key, Source::Token(mechanism), Entry::Beside);
         }
     }
 
@@ -93,62 +103,116 @@ impl Service {
         } else {
             Source::Opened(Proof::new(wrapped.clone(), data_key))
         };
-        self.want(id, key, source);
+        self.want(id, key, source, Entry::First);
     }
 
     /// Makes the proofs for which no call waits, until the daemon is gone.
     pub(in crate::backend::pkcs11::worker) fn make_proofs(&self) {
-        while let Some(wanted) = self.pending.next() {
-            self.make_proof(wanted);
+        while let (Some(wanted), Some(record)) = (self.pending.next(), self.recorder()) {
+            let id = wanted.id.clone();
+            if let Err(error) = self.make_proof(record, wanted) {
+                let told = format!("a proof of version {id} is not written down: {error}");
+                self.outlet.say(Level::Warn, told);
+            }
         }
     }
 
-    fn want(&self, id: &KeyId, key: &KeyObject, source: Source) {
+    fn want(&self, id: &KeyId, key: &KeyObject, source: Source, entry: Entry) {
         let (id, key) = (id.clone(), *key);
-        self.pending.push(Wanted { id, key, source });
+        self.pending.push(Wanted { id, key, source, entry });
     }
 
-    fn make_proof(&self, Wanted { id, key, source }: Wanted) {
+    fn make_proof(&self, record: &ProofRecord, wanted: Wanted) -> Result<(), ProofRecordError> {
+        let Wanted { id, key, source, entry } = wanted;
         let proof = match source {
-            Source::Opened(proof) => Some(proof),
-            Source::Token(mechanism) => self.with_open_token(|connection, token| {
-                // Handles of a connection before this one are other objects'.
-                if !token.finder().is_proven(&id, &key) {
-                    return None;
-                }
-                let chosen = self.method(&id).filter(|method| method.mechanism() == mechanism);
-                let method = chosen.or_else(|| {
-                    let mut sessions = || token.session(connection.module());
-                    let tried = trial::one(connection.module(), &mut sessions, &key, &id, mechanism);
-                    tried.ok().flatten()
-                });
-                let made = method.and_then(|method| make(connection, token, &id, &key, method).ok());
-                // A token that does one thing at a time has kept calls waiting.
-                self.everybody_goes_on();
-                made
-            }),
+            Source::Opened(proof) => proof,
+            Source::Token(mechanism) => match self.try_proof(record, &id, &key, mechanism)? {
+                Some(proof) => proof,
+                None => return Ok(()),
+            },
         };
-        if let (Some(proof), Some(record)) = (proof, self.recorder())
-            && let Err(error) = self.add(record, &id, proof)
-        {
-            let told = format!("a proof of version {id} is not written down: {error}");
-            self.outlet.say(Level::Warn, told);
+        if !self.add(record, &id, &proof, entry)? {
+            // By what is recorded now it is to be shown what this key is.
+            self.with_token(|token| token.finder().forget_key(&id));
         }
+        Ok(())
     }
 
-    fn add(&self, record: &ProofRecord, id: &KeyId, proof: Proof) -> Result<(), ProofRecordError> {
+    /// `None`: the token does not do this mechanism with the key, or what it did is worth nothing.
+    fn try_proof(
+        &self,
+        record: &ProofRecord,
+        id: &KeyId,
+        key: &KeyObject,
+        mechanism: Mechanism,
+    ) -> Result<Option<Proof>, ProofRecordError> {
+        let name = &self.assignment.root_key;
+        let begin = || record.begin_proof(name, id, mechanism, self.clock.now());
+        if let Some(since) = self.in_begun_records(record, begin)? {
+            let told = format!(
+                "the token has not ended a wrap by {mechanism} under version {id} that was begun at {since}: it is tried \
+                 again a day later"
+            );
+            self.outlet.say(Level::Warn, told);
+            return Ok(None);
+        }
+        let proof = self.with_open_token(|connection, token| {
+            // What was looked for anew is another object, maybe under the same handle.
+            if !token.finder().is_proven(id, key) {
+                return None;
+            }
+            let chosen = self.method(id).filter(|method| method.mechanism() == mechanism);
+            let method = chosen.or_else(|| {
+                let mut sessions = || token.session(connection.module());
+                let tried = trial::one(connection.module(), &mut sessions, key, id, mechanism);
+                tried.ok().flatten()
+            });
+            let made = method.and_then(|method| make(connection, token, id, key, method).ok());
+            // A token that does one thing at a time has kept calls waiting.
+            self.everybody_goes_on();
+            Some(made)
+        });
+        match proof {
+            Some(Some(proof)) => return Ok(Some(proof)),
+            Some(None) => {}
+            // It is wanted again when the objects are used again.
+            None => drop(
+                lock(&self.recorded)
+                    .get_mut(id)
+                    .map(|recorded| recorded.remove(&mechanism)),
+            ),
+        }
+        record.end_proof(name, id, mechanism)?;
+        Ok(None)
+    }
+
+    /// `false`: what is recorded now speaks against it.
+    fn add(&self, record: &ProofRecord, id: &KeyId, proof: &Proof, entry: Entry) -> Result<bool, ProofRecordError> {
         let name = &self.assignment.root_key;
         let mechanism = proof.mechanism();
-        match record.add(name, id, proof.clone()) {
-            // Before the first list, and there is nothing that the records of an older release would begin with.
-            Err(ProofRecordError::NotBegun(_)) if !self.is_reported() => {
-                record.begin(name, Vec::new())?;
-                record.add(name, id, proof)?;
-            }
-            added => added?,
+        let added = self.in_begun_records(record, || match entry {
+            Entry::First => record.add_first(name, id, proof.clone()),
+            Entry::Beside => record.add_beside(name, id, proof.clone()),
+        })?;
+        if added {
+            lock(&self.recorded).entry(id.clone()).or_default().insert(mechanism);
         }
-        lock(&self.recorded).entry(id.clone()).or_default().insert(mechanism);
-        Ok(())
+        Ok(added)
+    }
+
+    /// Begins the records before the first list, if there is nothing that those of an older release would begin with.
+    fn in_begun_records<T>(
+        &self,
+        record: &ProofRecord,
+        work: impl Fn() -> Result<T, ProofRecordError>,
+    ) -> Result<T, ProofRecordError> {
+        match work() {
+            Err(ProofRecordError::NotBegun(_)) if !self.is_reported() => {
+                record.begin(&self.assignment.root_key, Vec::new())?;
+                work()
+            }
+            done => done,
+        }
     }
 
     fn method(&self, id: &KeyId) -> Option<Method> {

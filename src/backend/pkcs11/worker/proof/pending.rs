@@ -15,6 +15,16 @@ pub(super) struct Wanted {
     pub(super) id: KeyId,
     pub(super) key: KeyObject,
     pub(super) source: Source,
+    pub(super) entry: Entry,
+}
+
+/// Which proof of its version it is.
+#[derive(Clone, Copy)]
+pub(super) enum Entry {
+    /// The one that says which key the version is.
+    First,
+    /// One by another mechanism, of a key that was shown to be the version's.
+    Beside,
 }
 
 /// Where a proof comes from.

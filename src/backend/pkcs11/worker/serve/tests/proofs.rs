@@ -6,6 +6,7 @@ use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::mechanism::Mechanism;
+use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
 
 const LABEL: &str = "kube.v1@20260301T1200Z";
@@ -76,6 +77,57 @@ fn another_key_under_the_id_wraps_and_unwraps_nothing_until_the_right_one_is_bac
             first.wrap(8).unwrap();
             drop(first);
             token.uproot(ID);
+        }
+    });
+}
+
+#[test]
+fn a_public_key_that_is_exchanged_under_its_handle_wraps_nothing_and_unwraps_nothing_after_the_next_list() {
+    const OTHER: &str = "02020202020202020202020202020202";
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        token.plant("another one", OTHER, 2);
+        let mut worker = worker(token);
+        let wrapped = worker.wrap(7).unwrap();
+        token.set(&format!("exchanged {ID} {OTHER}"));
+        assert_eq!(kind(worker.wrap(8)), Kind::Corruption);
+        token.set("");
+        let since = std::time::Instant::now();
+        while worker.wrap(8).is_err() {
+            assert!(since.elapsed() < LONGEST);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        worker.unwrap(&wrapped).unwrap();
+        token.set(&format!("exchanged {ID} {OTHER}"));
+        worker.find(&[]).unwrap();
+        assert_eq!(kind(worker.unwrap(&wrapped)), Kind::Corruption);
+    });
+}
+
+#[test]
+fn a_first_wrap_that_another_worker_has_recorded_meanwhile_is_judged_by_that_record() {
+    alone::run(|token| {
+        let name: RootKeyName = "kube".parse().unwrap();
+        token.plant(LABEL, ID, 1);
+        worker(token).wrap(7).unwrap();
+        let of_key_1 = record(token).read(&name).unwrap().unwrap().proofs(&v1())[0].clone();
+        for (byte, expected) in [(1, Ok(())), (2, Err(Kind::Corruption))] {
+            assert!(record(token).forget(&name, &v1()).unwrap());
+            token.exchange(LABEL, ID, byte);
+            let mut slow = worker(token);
+            slow.wrap(8).unwrap();
+            // As if another worker had been quicker.
+            assert!(record(token).forget(&name, &v1()).unwrap());
+            assert!(record(token).add_first(&name, &v1(), of_key_1.clone()).unwrap());
+            let first = slow.service.with_session(0, 1, |connection, opened, session| {
+                let object = opened.finder().key_at_once(session, &v1())?;
+                slow.service.record_first_wrap(1, connection, opened, &v1(), &object)
+            });
+            let failed = first.map_err(|problem| match problem {
+                Problem::Final(failure) => failure.error.kind(),
+                Problem::Token(error) => panic!("{error}"),
+            });
+            assert_eq!(failed, expected, "{byte}");
         }
     });
 }

@@ -52,6 +52,12 @@ fn a_first_wrap_is_answered_before_other_mechanisms_are_tried() {
         let (id, data_key) = (v1(), key(7));
         worker.call(Call::Wrap { id, data_key }).unwrap();
         assert_eq!(mechanisms(token), [Mechanism::AesGcm]);
+        // Not before it hangs may this process end: SoftHSM does not survive that in the middle of a call.
+        let since = std::time::Instant::now();
+        while token.calls("C_Encrypt") <= of_gcm {
+            assert!(since.elapsed() < LONGEST, "no other mechanism is tried");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     });
 }
 
@@ -80,7 +86,8 @@ fn a_disk_that_hangs_holds_up_no_first_unwrap() {
 #[test]
 fn a_call_says_when_it_waits_for_the_disk_and_between_the_steps_of_a_proof() {
     alone::run(|token| {
-        token.plant(LABEL, ID, 1);
+        // A private key: a public one is shown by its record before each wrap.
+        plant(token);
         let signs = |worker: &mut Worker, call: Call| {
             let number = worker.begin(call);
             worker.answer(number).unwrap();
@@ -100,5 +107,46 @@ fn a_call_says_when_it_waits_for_the_disk_and_between_the_steps_of_a_proof() {
         let mut next = worker(token);
         assert!(signs(&mut next, unwrap(&wrapped)) >= 3);
         assert_eq!(signs(&mut next, unwrap(&wrapped)), 0);
+    });
+}
+
+#[test]
+fn a_search_among_many_public_objects_of_the_id_tells_that_it_goes_on() {
+    alone::run(|token| {
+        let session = test_token::session();
+        test_token::plant(&session, LABEL, v1().as_bytes(), KeyType::AES, 32);
+        for _ in 0..60 {
+            test_token::plant_public(&session, LABEL, v1().as_bytes());
+        }
+        drop(session);
+        Pkcs11::new(token_shim::path()).unwrap().finalize().unwrap();
+        token.set("search-ignores CKA_PRIVATE\nC_GetAttributeValue delay 20ms");
+        let mut worker = Worker::start(token);
+        let (id, data_key) = (v1(), key(7));
+        let number = worker.begin(Call::Wrap { id, data_key });
+        worker.answer(number).unwrap();
+        let signs = worker.waited.iter().filter(|waiting| **waiting == number).count();
+        // At least 1.2 s, and a sign each tenth of a second but for what a step takes.
+        assert!(signs >= 14, "{signs}");
+    });
+}
+
+#[test]
+fn proofs_of_objects_that_are_looked_for_anew_are_wanted_again() {
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        let mut worker = worker(token);
+        worker.wrap(7).unwrap();
+        lock(&worker.service.recorded).clear();
+        let found = worker.service.with_session(0, 1, |_, opened, session| {
+            let object = opened.finder().key_at_once(session, &v1())?;
+            opened.finder().forget_key(&v1());
+            worker.service.want_other_mechanisms(&v1(), &object);
+            Ok(())
+        });
+        assert!(found.is_ok());
+        worker.service.pending.until_made();
+        let recorded = lock(&worker.service.recorded)[&v1()].clone();
+        assert!(!recorded.contains(&Mechanism::AesCbc), "{recorded:?}");
     });
 }
