@@ -46,7 +46,9 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         tokens::remember_pins(&config.state, out);
     }
     // Before the hardening, which workers would inherit, and before any thread.
-    let workers = Workers::start(command, &targets, &config)?;
+    let about = target::about(&targets, command)?;
+    let of_target = |target: &&Target| target.assignment(command.role(), &config);
+    let workers = Workers::start(about.iter().filter_map(of_target).collect()).map_err(KeysError::Runtime)?;
     // Root keys will be in this memory.
     hardening::apply_to_command();
     let mut console = Console {
@@ -116,7 +118,7 @@ pub fn execute(command: &KeysCommand, targets: &[Target], console: &mut Console<
         } else {
             execute_one(command, target, console).await
         };
-        done.map_err(|error| error.about(target))
+        done.map_err(|error| target.explain(error))
     })
 }
 

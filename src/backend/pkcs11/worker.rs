@@ -1,6 +1,6 @@
 //! The token worker: the one process that loads the vendor's module, holds the PIN and the sessions.
 //!
-//! Calls come in through `channel` and wait in `queue`; `serve` does each by one `attempt` after the other, with the
+//! Calls come in through `channel` and wait in `queue`; `dispatch` does each by one `attempt` after the other, with the
 //! rungs of the `ladder` in between. What it works on is the `connection`: module, login and sessions.
 
 mod access;
@@ -12,9 +12,11 @@ mod canary;
 mod channel;
 mod connection;
 mod discover;
+mod dispatch;
 mod doubt;
 pub(super) mod error;
 mod find;
+mod job;
 pub(super) mod key_object;
 pub(super) mod keys;
 mod ladder;
@@ -28,7 +30,7 @@ mod problem;
 mod proof;
 mod queue;
 pub(super) mod return_value;
-mod serve;
+mod service;
 mod show;
 #[cfg(test)]
 mod test_token;
@@ -55,8 +57,8 @@ use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::worker::channel::Outlet;
-use crate::backend::pkcs11::worker::queue::Job;
-use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::job::Job;
+use crate::backend::pkcs11::worker::service::Service;
 use crate::clock::Clock;
 use crate::hardening::HardeningError;
 use crate::hardening::memory::keep;

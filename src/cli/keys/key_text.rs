@@ -1,8 +1,6 @@
 //! Keys of other systems, in the forms in which those write them. No word of them ever stands in an error.
 
 use std::fmt;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -11,13 +9,10 @@ use base64::engine::GeneralPurpose;
 use base64::engine::GeneralPurposeConfig;
 use zeroize::Zeroizing;
 
-use crate::cli::keys::error::KeysError;
-use crate::cli::keys::input::Input;
-use crate::files;
 use crate::secret::Key;
 
 /// No form of a key takes more bytes, far from it.
-const LIMIT: usize = 4096;
+pub(super) const LIMIT: usize = 4096;
 const KEY: usize = 32;
 
 const PADDING_OR_NOT: GeneralPurposeConfig =
@@ -62,6 +57,16 @@ pub struct NotAKey {
     hint: Option<String>,
 }
 
+impl NotAKey {
+    /// For a key that was typed where a file should be named.
+    pub(super) fn on_the_command_line() -> Self {
+        Self {
+            what: "FILE is not there, and looks like a key itself: keys are never typed on a command line".into(),
+            hint: Some("it is in the history of your shell now, so make a new one, in a file".into()),
+        }
+    }
+}
+
 impl fmt::Display for NotAKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, hint } = self;
@@ -73,31 +78,8 @@ impl fmt::Display for NotAKey {
     }
 }
 
-/// Reads the key in a file that only its owner may read, or, for `-`, on stdin.
-///
-/// # Errors
-/// There is none.
-pub(super) fn read(form: Form, file: &Path, input: &mut Input) -> Result<Key, KeysError> {
-    let bytes = if file == Path::new("-") {
-        input.read_all(LIMIT)?
-    } else {
-        let read = files::read_private(file, u64::try_from(LIMIT).unwrap_or(u64::MAX));
-        match read {
-            // The error would quote the "path".
-            Err(error) if error.is_not_found() && is_key(file.as_os_str().as_bytes()) => {
-                return Err(KeysError::NotAKey(NotAKey {
-                    what: "FILE is not there, and looks like a key itself: keys are never typed on a command line"
-                        .into(),
-                    hint: Some("it is in the history of your shell now, so make a new one, in a file".into()),
-                }));
-            }
-            read => read?,
-        }
-    };
-    Ok(parse(form, &bytes)?)
-}
-
-fn is_key(bytes: &[u8]) -> bool {
+/// Whether these bytes are a key in any form.
+pub(super) fn is_key(bytes: &[u8]) -> bool {
     Form::ALL.iter().any(|form| decode(*form, bytes).is_ok())
 }
 

@@ -1,5 +1,6 @@
 //! `keys create`, `keys rotate` and `keys import`.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,18 +9,22 @@ use serde::Serialize;
 use crate::cli::keys::Console;
 use crate::cli::keys::advice;
 use crate::cli::keys::error::KeysError;
+use crate::cli::keys::input::Input;
 use crate::cli::keys::key_text;
 use crate::cli::keys::key_text::Form;
+use crate::cli::keys::key_text::NotAKey;
 use crate::cli::keys::opened::Opened;
 use crate::cli::keys::opened::Purpose;
 use crate::cli::keys::show;
 use crate::cli::keys::show::ShownKey;
 use crate::cli::keys::target::Target;
+use crate::files;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::check_recorded;
 use crate::root_key::rotation::make::Made;
 use crate::root_key::version::State;
+use crate::secret::Key;
 
 #[derive(Debug, Serialize)]
 struct More {
@@ -60,12 +65,28 @@ pub(super) async fn import(
     file: &Path,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let key = key_text::read(form, file, console.input)?;
+    let key = read_key(form, file, console.input)?;
     let recorded = target.recorded()?;
     let store = target.open(Purpose::Change, console)?;
     prepare(&store, recorded.as_ref())?;
     let made = target.rules(&store, console).import(key, recorded.as_ref()).await?;
     show(target, &store, made, console).await
+}
+
+/// Reads the key in a file that only its owner may read, or, for `-`, on stdin.
+fn read_key(form: Form, file: &Path, input: &mut Input) -> Result<Key, KeysError> {
+    let bytes = if file == Path::new("-") {
+        input.read_all(key_text::LIMIT)?
+    } else {
+        match files::read_private(file, u64::try_from(key_text::LIMIT).unwrap_or(u64::MAX)) {
+            // The error would quote the "path".
+            Err(error) if error.is_not_found() && key_text::is_key(file.as_os_str().as_bytes()) => {
+                return Err(NotAKey::on_the_command_line().into());
+            }
+            read => read?,
+        }
+    };
+    Ok(key_text::parse(form, &bytes)?)
 }
 
 /// Makes the keyring if there is none, and none was lost. A token is made by its vendor's tools.

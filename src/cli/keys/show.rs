@@ -200,7 +200,7 @@ pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Resu
     let mut root_keys = Vec::new();
     for target in targets {
         let shown = root_key(target, console).await;
-        root_keys.push(shown.map_err(|error| error.about(target))?);
+        root_keys.push(shown.map_err(|error| target.explain(error))?);
     }
     match console.out.format() {
         Format::Json => console.out.json(&ShownList { root_keys }),

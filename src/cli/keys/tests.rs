@@ -31,6 +31,7 @@ use crate::root_key::fake_admin::version;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
@@ -63,7 +64,7 @@ struct Worker {
 }
 
 impl Tokens for Token {
-    fn keys(&self, _: &Target, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
+    fn keys(&self, _: &RootKeyName, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
         self.roles.lock().unwrap().push(role);
         Ok(Box::new(Worker {
             admin: self.admin.clone(),
@@ -72,7 +73,7 @@ impl Tokens for Token {
         }))
     }
 
-    fn root_key(&self, _: &Target) -> Result<Box<dyn RootKey>, Error> {
+    fn root_key(&self, _: &RootKeyName) -> Result<Box<dyn RootKey>, Error> {
         Err(Error::new(Kind::Outage, "this token has no keys"))
     }
 }

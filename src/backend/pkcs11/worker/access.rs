@@ -12,8 +12,8 @@ use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::login;
 use crate::backend::pkcs11::worker::module::TokenInfo;
 use crate::backend::pkcs11::worker::problem::Problem;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::lock;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
 
 impl Service {
     /// Looks at the token, if it is open.

@@ -15,12 +15,12 @@ use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::find::Discovery;
 use crate::backend::pkcs11::worker::find::Found;
+use crate::backend::pkcs11::worker::job::Job;
+use crate::backend::pkcs11::worker::job::Stretches;
 use crate::backend::pkcs11::worker::ladder::Ladder;
 use crate::backend::pkcs11::worker::login::Proof;
 use crate::backend::pkcs11::worker::problem::Problem;
-use crate::backend::pkcs11::worker::queue::Job;
-use crate::backend::pkcs11::worker::queue::Stretches;
-use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 

@@ -10,16 +10,15 @@ use crate::backend::pkcs11::worker::canary::Canary;
 use crate::backend::pkcs11::worker::canary::Shown;
 use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::connection::OpenToken;
+use crate::backend::pkcs11::worker::dispatch::Step;
+use crate::backend::pkcs11::worker::job::Doubt;
+use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::ladder::Ladder;
 use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
-use crate::backend::pkcs11::worker::queue::Doubt;
-use crate::backend::pkcs11::worker::queue::Job;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::Step;
-use crate::backend::pkcs11::worker::serve::lock;
-use crate::backend::pkcs11::worker::serve::may_be_the_ciphertext;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
@@ -154,7 +153,7 @@ impl Service {
             return self.prove_one(job, connection, token, session, id, chosen);
         }
         let error = match self.prove_one(job, connection, token, session, id, *mechanism) {
-            Err(Problem::Token(error)) if may_be_the_ciphertext(&error) && !self.is_throttled(&error) => error,
+            Err(Problem::Token(error)) if error.may_be_the_ciphertext() && !self.is_throttled(&error) => error,
             shown => return shown,
         };
         // One in which something has just failed may be unusable.

@@ -52,6 +52,21 @@ pub(in crate::backend::pkcs11) enum TokenError {
 }
 
 impl TokenError {
+    /// Whether an unwrap may have failed for what it was given. A value in etcd can name any mechanism and hold any bytes:
+    /// that a token refuses those says nothing about the token.
+    pub(super) fn may_be_the_ciphertext(&self) -> bool {
+        match self {
+            Self::Call { value, .. } => value.may_mean_bad_ciphertext(),
+            Self::Lie(_) | Self::Refused(_) => true,
+            Self::Load { .. }
+            | Self::Module(_)
+            | Self::NoToken { .. }
+            | Self::NotFound(_)
+            | Self::Incomplete(_)
+            | Self::Unproven(_) => false,
+        }
+    }
+
     /// Of a return value.
     pub(in crate::backend::pkcs11) fn call(function: &str, value: ReturnValue) -> Self {
         Self::Call {

@@ -1,7 +1,7 @@
 //! The recovery ladder: what is tried after a failed call, from the cheapest rung up, each rung once for a call.
 
 use crate::backend::pkcs11::worker::return_value::Cure;
-use crate::backend::pkcs11::worker::throttle::Pauses;
+use crate::backoff::Backoff;
 
 /// What can be done about a failed call. Whatever failed, its session is dropped first: the next one is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,13 @@ pub(super) struct Ladder {
     climbed: Option<Rung>,
     /// Those before the first rung, for a token that may only have too much to do.
     pub(super) pauses: Pauses,
+}
+
+/// The pauses that one call has made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pauses {
+    pub(super) made: u32,
+    pub(super) backoff: Option<Backoff>,
 }
 
 impl Ladder {

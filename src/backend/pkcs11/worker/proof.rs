@@ -5,7 +5,7 @@
 
 mod examination;
 mod making;
-mod pending;
+pub(super) mod pending;
 
 use std::time::Duration;
 
@@ -22,13 +22,11 @@ use crate::backend::pkcs11::worker::key_object::KeyObject;
 use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::examination::Examination;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::lock;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-
-pub(super) use pending::Pending;
 
 /// So long the daemon is told that a call may wait for the disk.
 const LONGEST_AT_THE_DISK: Duration = Duration::from_secs(30);

@@ -20,7 +20,7 @@ use crate::backend::pkcs11::worker::mechanism::trial;
 use crate::backend::pkcs11::worker::module::Module;
 use crate::backend::pkcs11::worker::module::TokenInfo;
 use crate::backend::pkcs11::worker::problem::Problem;
-use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;

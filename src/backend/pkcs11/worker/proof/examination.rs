@@ -13,8 +13,7 @@ use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::Shown;
 use crate::backend::pkcs11::worker::proof::making::make;
 use crate::backend::pkcs11::worker::return_value::Cure;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::may_be_the_ciphertext;
+use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::id::KeyId;
 
 /// One look at a version's objects.
@@ -67,7 +66,7 @@ impl Examination<'_> {
         match opened {
             Ok(opened) if proof.is_of(&opened) => Ok(None),
             Ok(_) => Ok(Some(Doubt::Differs)),
-            Err(error) if may_be_the_ciphertext(&error) && !self.service.is_throttled(&error) => {
+            Err(error) if error.may_be_the_ciphertext() && !self.service.is_throttled(&error) => {
                 Ok(Some(Doubt::Fails(error)))
             }
             Err(error) => Err(error.into()),

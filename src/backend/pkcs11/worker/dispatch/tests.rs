@@ -15,24 +15,31 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cryptoki::context::Pkcs11;
 use cryptoki::object::KeyType;
 use token_shim::alone;
 use token_shim::token::PIN;
 use token_shim::token::Token;
 
 use super::*;
+use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::pin::PinSource;
 use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::protocol::outcome::Failure;
+use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::backend::pkcs11::worker::connection::find_token;
 use crate::backend::pkcs11::worker::module::Module;
+use crate::backend::pkcs11::worker::pin_record::PinRecord;
 use crate::backend::pkcs11::worker::test_token;
+use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::files;
 use crate::hardening::LockMemory;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::from_worker::What;
 use crate::root_key::Wrapped;
+use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 

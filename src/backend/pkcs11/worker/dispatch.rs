@@ -1,99 +1,28 @@
-//! Serves calls: each on a session of its thread, with the recovery ladder behind it.
+//! Does calls: each on a session of its thread, with the recovery ladder behind it.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::OnceLock;
-use std::sync::PoisonError;
-use std::sync::RwLock;
 use std::time::Duration;
 
-use cryptoki::context::Pkcs11;
-
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Answer;
 use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::worker::attempt::Progress;
-use crate::backend::pkcs11::worker::canary::Canaries;
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::channel::Outlet;
-use crate::backend::pkcs11::worker::connection::Connection;
 use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::job::Doubt;
+use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::ladder::Ladder;
 use crate::backend::pkcs11::worker::ladder::Rung;
 use crate::backend::pkcs11::worker::login;
-use crate::backend::pkcs11::worker::mechanism::Method;
-use crate::backend::pkcs11::worker::missing::Sightings;
 use crate::backend::pkcs11::worker::missing::Verdict;
-use crate::backend::pkcs11::worker::pin_record::PinRecord;
 use crate::backend::pkcs11::worker::problem::Problem;
-use crate::backend::pkcs11::worker::proof::Pending;
-use crate::backend::pkcs11::worker::queue::Doubt;
-use crate::backend::pkcs11::worker::queue::Job;
-use crate::backend::pkcs11::worker::queue::Queue;
 use crate::backend::pkcs11::worker::queue::Work;
 use crate::backend::pkcs11::worker::return_value::Cure;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
 use crate::backend::pkcs11::worker::throttle::Throttled;
-use crate::clock::Clock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
-use crate::root_key::id::KeyId;
-use crate::root_key::mechanism::Mechanism;
-
-/// What all threads of this process share.
-pub(super) struct Service {
-    pub(super) assignment: Assignment,
-    pub(super) outlet: Outlet,
-    pub(super) queue: Queue,
-    /// For a thread of their own.
-    pub(super) pending: Pending,
-    pub(super) records: Option<PinRecord>,
-    pub(super) proof_record: Option<ProofRecord>,
-    /// Calls hold it for reading; whoever changes it waits for the last of them: `C_Finalize` around a call in flight
-    /// kills or hangs the process.
-    pub(super) connection: RwLock<Option<Connection>>,
-    /// Counts connections, so that of several threads that saw one fail only the first replaces it.
-    pub(super) generation: Mutex<u64>,
-    /// The vendor's code stays where it is when the module is finalised.
-    pub(super) library: OnceLock<Pkcs11>,
-    /// How to wrap under a version, as its trial showed.
-    pub(super) methods: Mutex<HashMap<KeyId, Settled>>,
-    pub(super) canaries: Canaries,
-    /// By which mechanisms the versions are recorded, as far as this process has looked.
-    pub(super) recorded: Mutex<HashMap<KeyId, HashSet<Mechanism>>>,
-    /// Versions whose objects were found to be another key than before, and when.
-    pub(super) other_keys: Mutex<HashMap<KeyId, Duration>>,
-    /// What was told once and is not told again.
-    pub(super) told: Mutex<HashSet<String>>,
-    sightings: Mutex<Sightings>,
-    /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
-    pub(super) opened_again: Mutex<Option<Duration>>,
-    /// When any unwrap has.
-    pub(super) opened: Mutex<Option<Duration>>,
-    /// When any wrap or unwrap has last succeeded.
-    pub(super) worked: Mutex<Option<Duration>>,
-    pub(super) clock: Clock,
-}
-
-/// How to wrap under a version.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settled {
-    pub(super) method: Method,
-    pub(super) again: Option<AnotherTrial>,
-}
-
-/// A trial that may choose better.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AnotherTrial {
-    /// When it is due ([`Clock::boottime`]).
-    pub(super) at: Duration,
-    /// How long after the one before.
-    pub(super) pause: Duration,
-}
 
 /// What came of one job.
 pub(super) enum Step {
@@ -112,32 +41,6 @@ pub(super) enum Step {
 }
 
 impl Service {
-    pub(super) fn new(assignment: Assignment, outlet: Outlet, clock: Clock) -> Self {
-        let records = assignment.state.as_deref().map(PinRecord::of);
-        let proof_record = assignment.state.as_deref().map(ProofRecord::of);
-        Self {
-            assignment,
-            outlet,
-            queue: Queue::default(),
-            pending: Pending::default(),
-            records,
-            proof_record,
-            connection: RwLock::default(),
-            generation: Mutex::default(),
-            library: OnceLock::new(),
-            methods: Mutex::default(),
-            canaries: Canaries::default(),
-            recorded: Mutex::default(),
-            other_keys: Mutex::default(),
-            told: Mutex::default(),
-            sightings: Mutex::default(),
-            opened_again: Mutex::default(),
-            opened: Mutex::default(),
-            worked: Mutex::default(),
-            clock,
-        }
-    }
-
     /// Does work on the session of this number until there is no more.
     pub(super) fn run(&self, seat: usize) {
         while let Some(work) = self.queue.next() {
@@ -180,7 +83,7 @@ impl Service {
                 Err(problem) => problem,
             };
             if let (Call::Unwrap { id, wrapped }, Problem::Token(error)) = (&job.call, &problem)
-                && may_be_the_ciphertext(error)
+                && error.may_be_the_ciphertext()
                 && (doubts || generation == *lock(&self.generation))
             {
                 self.leave(seat);
@@ -297,15 +200,6 @@ impl Service {
         }
     }
 
-    /// Something was found.
-    pub(super) fn saw(&self, what: Option<KeyId>) {
-        lock(&self.sightings).saw(what);
-    }
-
-    pub(super) fn is_proven_missing(&self, what: Option<&KeyId>) -> bool {
-        lock(&self.sightings).is_gone(what)
-    }
-
     pub(super) fn answer(&self, number: u64, result: Result<Outcome, Failure>) {
         let ends = result.as_ref().is_err_and(|failure| failure.ends_worker);
         self.outlet.answer(&Answer {
@@ -316,25 +210,6 @@ impl Service {
         if ends {
             super::end();
         }
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether an unwrap may have failed for what it was given. A value in etcd can name any mechanism and hold any bytes:
-/// that a token refuses those says nothing about the token.
-pub(super) fn may_be_the_ciphertext(error: &TokenError) -> bool {
-    match error {
-        TokenError::Call { value, .. } => value.may_mean_bad_ciphertext(),
-        TokenError::Lie(_) | TokenError::Refused(_) => true,
-        TokenError::Load { .. }
-        | TokenError::Module(_)
-        | TokenError::NoToken { .. }
-        | TokenError::NotFound(_)
-        | TokenError::Incomplete(_)
-        | TokenError::Unproven(_) => false,
     }
 }
 
