@@ -16,8 +16,6 @@ use tokio::task::JoinSet;
 use crate::app::parts::Parts;
 use crate::app::reload::Reload;
 use crate::app::signals::Signals;
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::config::Config;
@@ -34,6 +32,8 @@ use crate::hardening::HardeningError;
 use crate::listener::socket::SocketError;
 use crate::telemetry::log::Log;
 use crate::telemetry::log::log_panics_by_place;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
 
 /// The gRPC runtime shows so often that it turns.
 const HEARTBEAT: Duration = Duration::from_secs(5);

@@ -6,11 +6,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::backend::keyring::KeyringOptions;
-use crate::backend::pkcs11::options::EnvironmentVariable;
-use crate::backend::pkcs11::options::ListedVersion;
-use crate::backend::pkcs11::options::ObjectName;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::pin::PinSource;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::name::DaemonName;
@@ -31,6 +26,11 @@ use crate::listener::options::SocketAddress;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
 use crate::telemetry::log::LogOptions;
+use crate::token::options::EnvironmentVariable;
+use crate::token::options::ListedVersion;
+use crate::token::options::ObjectName;
+use crate::token::options::Pkcs11Options;
+use crate::token::pin::PinSource;
 
 /// A setting with its value.
 #[derive(Clone, Debug, PartialEq)]

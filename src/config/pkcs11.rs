@@ -6,14 +6,6 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::backend::pkcs11::options::EnvironmentVariable;
-use crate::backend::pkcs11::options::ListedVersion;
-use crate::backend::pkcs11::options::Login;
-use crate::backend::pkcs11::options::MechanismChoice;
-use crate::backend::pkcs11::options::ObjectName;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::pin::PinSource;
-use crate::backend::pkcs11::token_name::TokenName;
 use crate::clock::Timestamp;
 use crate::config::error::Refusal;
 use crate::config::pkcs11::setting::ObjectLabel;
@@ -29,6 +21,14 @@ use crate::config::value::Required;
 use crate::config::value::Section;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
+use crate::token::options::EnvironmentVariable;
+use crate::token::options::ListedVersion;
+use crate::token::options::Login;
+use crate::token::options::MechanismChoice;
+use crate::token::options::ObjectName;
+use crate::token::options::Pkcs11Options;
+use crate::token::pin::PinSource;
+use crate::token::uri::TokenName;
 
 /// No module reads more variables than that.
 const MOST_VARIABLES: usize = 32;

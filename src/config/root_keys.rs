@@ -3,7 +3,6 @@
 use std::iter;
 
 use crate::backend::keyring::KeyringOptions;
-use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::config::error::Refusal;
 use crate::config::error::Refused;
 use crate::config::pkcs11;
@@ -18,6 +17,7 @@ use crate::config::value::Section;
 use crate::config::written::KeyringSection;
 use crate::config::written::RootKeySection;
 use crate::root_key::name::RootKeyName;
+use crate::token::options::Pkcs11Options;
 
 /// An entry of `root_keys:`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,14 @@ use crate::backend::pkcs11::admin::report;
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::report::MechanismReport;
-use crate::backend::pkcs11::report::TokenReport;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::telemetry::metrics::Metrics;
+use crate::token::report::MechanismReport;
+use crate::token::report::TokenReport;
 
 /// The tokens of the assignment's module; no login is tried.
 ///

@@ -23,7 +23,6 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::WorkerNumber;
@@ -35,6 +34,7 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
+use crate::token::assignment::Assignment;
 
 /// Calls on their way to the task, which takes each at once: there is room for all that callers may have under way.
 const MOST_ON_THE_WAY: usize = 4096;

@@ -6,36 +6,19 @@
 mod access;
 mod admission;
 mod attempt;
-mod attribute;
-mod calls;
 mod canary;
 mod channel;
-mod connection;
 mod discover;
 mod dispatch;
 mod doubt;
-pub(super) mod error;
-mod find;
 mod job;
-pub(super) mod key_object;
-pub(super) mod keys;
 mod ladder;
-mod login;
-pub(super) mod mechanism;
 mod missing;
-pub(super) mod module;
-mod operation;
-mod pin_record;
-mod problem;
 mod proof;
 mod queue;
-pub(super) mod return_value;
 mod service;
 mod show;
-#[cfg(test)]
-mod test_token;
 mod throttle;
-mod token_info;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -48,7 +31,6 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::handover;
 use crate::backend::pkcs11::handover::HandoverError;
 use crate::backend::pkcs11::own_process;
@@ -64,6 +46,7 @@ use crate::hardening::HardeningError;
 use crate::hardening::memory::keep;
 use crate::proto::token_worker as wire;
 use crate::telemetry::log::chain;
+use crate::token::assignment::Assignment;
 
 /// So long a module may take to say goodbye to its token.
 const GOODBYE: Duration = Duration::from_secs(2);

@@ -3,7 +3,6 @@
 use std::io;
 
 use crate::backend::keyring::error::KeyringError;
-use crate::backend::pkcs11::proof_record::ProofRecordError;
 use crate::cli::keys::key_text::NotAKey;
 use crate::files::FileError;
 use crate::root_key::error::Error;
@@ -14,6 +13,7 @@ use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::rotation::verify::VerifyError;
 use crate::secret::NoRandomness;
+use crate::token::proof_record::ProofRecordError;
 
 /// A command on root keys failed.
 #[derive(Debug, thiserror::Error)]

@@ -2,13 +2,13 @@
 
 use crate::backend::keyring::admin::KeyringAdmin;
 use crate::backend::pkcs11::notices::Noted;
-use crate::backend::pkcs11::report::KeyReport;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::tokens::TokenKeys;
 use crate::root_key::Admin;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
+use crate::token::report::KeyReport;
 
 /// What a command opens a store for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,6 @@
 mod entry;
 mod sheet;
 
-use crate::backend::pkcs11::ceremony;
-use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::cli::keys::Console;
 use crate::cli::keys::arguments::DestroyArgs;
 use crate::cli::keys::arguments::KeysCommand;
@@ -23,6 +21,8 @@ use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::make::Next;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
+use crate::token::ceremony;
+use crate::token::options::Pkcs11Options;
 
 /// Shows what `command` would have done. Nothing is changed; the token is read as the daemon reads it.
 pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut Console<'_>) -> Result<(), KeysError> {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::backend::pkcs11::notices::Noted;
-use crate::backend::pkcs11::report::KeyReport;
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::opened::Opened;
@@ -22,6 +21,7 @@ use crate::root_key::rotation::is_pending;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
+use crate::token::report::KeyReport;
 
 /// A version, as `--output json` shows it.
 #[derive(Clone, Debug, Serialize)]

@@ -6,10 +6,6 @@ use std::time::Duration;
 
 use crate::backend::keyring::Keyring;
 use crate::backend::keyring::admin::KeyringAdmin;
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::cli::keys::Console;
 use crate::cli::keys::arguments::KeysCommand;
 use crate::cli::keys::error::FailureKind;
@@ -25,6 +21,10 @@ use crate::root_key::high_water::HighWater;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::Rotation;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::options::Pkcs11Options;
+use crate::token::proof_record::ProofRecord;
 
 /// One root key of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,11 +10,6 @@ use clap::Parser;
 use serde_json::Value;
 
 use super::*;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::options::ListedVersion;
-use crate::backend::pkcs11::options::ObjectName;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::report::KeyReport;
 use crate::cli::keys::error::FailureKind;
 use crate::cli::keys::tokens::TokenKeys;
 use crate::cli::output::Format;
@@ -36,6 +31,11 @@ use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
+use crate::token::assignment::Role;
+use crate::token::options::ListedVersion;
+use crate::token::options::ObjectName;
+use crate::token::options::Pkcs11Options;
+use crate::token::report::KeyReport;
 
 const NOW: u64 = 1_772_366_430; // 2026-03-01T12:00:30Z
 const DAY: u64 = 86_400;

@@ -11,11 +11,8 @@ use async_trait::async_trait;
 
 use crate::backend::pkcs11::Pkcs11;
 use crate::backend::pkcs11::admin::TokenAdmin;
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::notices::Notices;
-use crate::backend::pkcs11::report::KeyReport;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::backend::pkcs11::spawner::WorkerSource;
@@ -30,6 +27,9 @@ use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::telemetry::log::chain;
 use crate::telemetry::metrics::Metrics;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::report::KeyReport;
 
 /// Makes the place where workers write down which PINs worked and which were rejected. Commands often come before the
 /// daemon's first start, and without that memory each of them could spend one of the token's tries.

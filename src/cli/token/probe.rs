@@ -5,9 +5,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::backend::pkcs11::look;
-use crate::backend::pkcs11::options::MechanismChoice;
-use crate::backend::pkcs11::report::MechanismReport;
-use crate::backend::pkcs11::report::Verdict;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::cli::keys::tokens;
 use crate::cli::output::Format;
@@ -19,6 +16,9 @@ use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::primary;
 use crate::root_key::version::Version;
+use crate::token::options::MechanismChoice;
+use crate::token::report::MechanismReport;
+use crate::token::report::Verdict;
 
 #[derive(Debug, Serialize)]
 struct ShownProbe {

@@ -4,10 +4,6 @@ use serde::Deserialize;
 use serde::de::Error;
 use serde::de::MapAccess;
 
-use crate::backend::pkcs11::options::EnvironmentVariable;
-use crate::backend::pkcs11::options::Login;
-use crate::backend::pkcs11::pin::PinSource;
-use crate::backend::pkcs11::token_name::TokenName;
 use crate::clock::Timestamp;
 use crate::config::error::Refusal;
 use crate::config::setting::AbsolutePath;
@@ -20,6 +16,10 @@ use crate::config::value::Section;
 use crate::config::value::Wrong;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
+use crate::token::options::EnvironmentVariable;
+use crate::token::options::Login;
+use crate::token::pin::PinSource;
+use crate::token::uri::TokenName;
 
 impl FromYaml for TokenName {
     fn expected() -> String {

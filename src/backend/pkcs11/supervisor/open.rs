@@ -8,13 +8,11 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::protocol::BUILD;
 use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::Channel;
@@ -24,6 +22,8 @@ use crate::proto::token_worker as wire;
 use crate::proto::token_worker::from_worker::What;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
+use crate::token::assignment::Assignment;
+use crate::token::problem::Failure;
 
 /// A process that has not said hello for so long never will.
 const HELLO: Duration = Duration::from_secs(5);

@@ -9,9 +9,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::GRACE;
 use crate::backend::pkcs11::supervisor::StartWorkers;
@@ -29,6 +26,9 @@ use crate::backend::pkcs11::supervisor::queue::Request;
 use crate::backend::pkcs11::supervisor::queue::too_late;
 use crate::root_key::error::Error;
 use crate::telemetry::metrics::Metrics;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::problem::Failure;
 
 type Attempt = Pin<Box<dyn Future<Output = Result<Opened, NotOpened>> + Send>>;
 

@@ -6,14 +6,14 @@ use std::sync::RwLockReadGuard;
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::login;
-use crate::backend::pkcs11::worker::module::TokenInfo;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;
+use crate::token::error::TokenError;
+use crate::token::login;
+use crate::token::module::TokenInfo;
+use crate::token::problem::Problem;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
 
 impl Service {
     /// Looks at the token, if it is open.

@@ -4,23 +4,12 @@ use std::time::Duration;
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::report::Verdict;
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::job::Job;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::keys;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::mechanism::trial;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::Shown;
 use crate::backend::pkcs11::worker::proof::Usable;
-use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backend::pkcs11::worker::service::AnotherTrial;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::Settled;
@@ -31,6 +20,17 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::secret::Key;
+use crate::token::assignment::Role;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyObject;
+use crate::token::keygen;
+use crate::token::problem::Problem;
+use crate::token::report::Verdict;
+use crate::token::return_value::Cure;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap;
+use crate::token::wrap::select;
 
 /// A choice that a token in trouble may have forced is made again after so long, then after twice as long, and so on:
 /// some tokens refuse what they don't know with the values of a device in trouble.
@@ -87,7 +87,7 @@ impl Service {
             }
             Call::Unwrap { id, wrapped } => {
                 let Usable { key, unrecorded } = self.usable_key(job, connection, token, session, id)?;
-                let data_key = mechanism::unwrap(module, session, &key, id, wrapped)?;
+                let data_key = wrap::unwrap(module, session, &key, id, wrapped)?;
                 self.saw(Some(id.clone()));
                 if unrecorded {
                     self.record_first_unwrap(token, id, &key, (wrapped, &data_key));
@@ -98,7 +98,7 @@ impl Service {
             Call::Probe { id } => report(&self.probe(job, connection, token, session, id.as_ref())?)?,
             Call::Attributes { id } => {
                 let key = token.finder().key(session, id, &goes_on)?;
-                let mut of_key = keys::report::attributes(session, &key, options.exportable)?;
+                let mut of_key = keygen::report::attributes(session, &key, options.exportable)?;
                 match self.show(job, connection, token, session, id, &key)? {
                     Shown::Proven | Shown::Unrecorded => {}
                     Shown::Another => of_key.is_another(),
@@ -107,22 +107,22 @@ impl Service {
                 report(&of_key)?
             }
             Call::Generate { number, state } => {
-                Outcome::Versions(vec![keys::generate(session, options, root_key, *number, *state)?])
+                Outcome::Versions(vec![keygen::generate(session, options, root_key, *number, *state)?])
             }
             Call::Import { number, state, key } => {
-                Outcome::Versions(vec![keys::import(session, options, root_key, *number, *state, key)?])
+                Outcome::Versions(vec![keygen::import(session, options, root_key, *number, *state, key)?])
             }
             Call::Relabel { id, state } => {
                 let versions = self.find_at_once(job, connection, token, session)?;
                 let version = versions.iter().find(|version| version.id == *id);
                 let number = version.ok_or_else(|| TokenError::NotFound(id.clone()))?.number;
                 let key = token.finder().key(session, id, &goes_on)?;
-                keys::relabel(session, options, &key, root_key, number, *state)?;
+                keygen::relabel(session, options, &key, root_key, number, *state)?;
                 Outcome::Done
             }
             Call::Destroy { id } => {
                 let key = token.finder().key(session, id, &goes_on)?;
-                keys::destroy(session, &key)?;
+                keygen::destroy(session, &key)?;
                 token.finder().forget_key(id);
                 Outcome::Done
             }
@@ -173,7 +173,7 @@ impl Service {
             };
         }
         let mut sessions = || token.session(module);
-        let tried = trial::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism);
+        let tried = select::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism);
         let before = settled.and_then(|settled| Some((settled.method, settled.again?.pause)));
         let pause = before.map_or(UNTIL_ANOTHER_TRIAL, |(_, pause)| pause.saturating_mul(2));
         let again = Some(AnotherTrial {

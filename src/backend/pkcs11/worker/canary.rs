@@ -11,15 +11,15 @@ use cryptoki::session::Session;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
+use crate::token::error::TokenError;
+use crate::token::problem::Problem;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap;
 
 /// Where no canary can be made, that is believed for so long.
 const UNPROVABLE_FOR: Duration = Duration::from_secs(60);
@@ -110,7 +110,7 @@ impl Canaries {
         };
         let opens = |id: &KeyId, canary: &Canary| {
             let key = token.finder().key(session, id, goes_on)?;
-            mechanism::unwrap(connection.module(), session, &key, id, &canary.wrapped)
+            wrap::unwrap(connection.module(), session, &key, id, &canary.wrapped)
         };
         if let Some(canary) = canary {
             canary.compare(id, &opens(id, &canary)?)?;

@@ -6,23 +6,23 @@ use std::time::Instant;
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::worker::attempt::Progress;
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::find::Discovery;
-use crate::backend::pkcs11::worker::find::Found;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::job::Stretches;
 use crate::backend::pkcs11::worker::ladder::Ladder;
-use crate::backend::pkcs11::worker::login::Proof;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
+use crate::token::assignment::Role;
+use crate::token::error::TokenError;
+use crate::token::login::Proof;
+use crate::token::objects::Discovery;
+use crate::token::objects::Found;
+use crate::token::problem::Problem;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
 
 /// So long a discovery goes on before others have their turn; whoever must log in again has it too.
 const STRETCH: Duration = Duration::from_millis(50);

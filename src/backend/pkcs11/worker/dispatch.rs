@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::worker::attempt::Progress;
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::ladder::Ladder;
 use crate::backend::pkcs11::worker::ladder::Rung;
-use crate::backend::pkcs11::worker::login;
 use crate::backend::pkcs11::worker::missing::Verdict;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::queue::Work;
-use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;
 use crate::backend::pkcs11::worker::throttle::Throttled;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
+use crate::token::error::TokenError;
+use crate::token::login;
+use crate::token::problem::Failure;
+use crate::token::problem::Problem;
+use crate::token::return_value::Cure;
 
 /// What came of one job.
 pub(super) enum Step {

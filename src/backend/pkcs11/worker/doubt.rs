@@ -5,17 +5,12 @@ use std::time::Duration;
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::worker::canary::Canary;
 use crate::backend::pkcs11::worker::canary::Shown;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
 use crate::backend::pkcs11::worker::dispatch::Step;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::ladder::Ladder;
-use crate::backend::pkcs11::worker::mechanism::trial;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;
@@ -24,6 +19,11 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
+use crate::token::problem::Failure;
+use crate::token::problem::Problem;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap::select;
 
 /// So long the daemon is told that an unwrap in doubt may wait. The queue gives it up before that.
 const WAIT_AS_TOLD: Duration = Duration::from_secs(60);
@@ -148,7 +148,7 @@ impl Service {
         Doubt { id, mechanism }: &Doubt,
     ) -> Result<Shown, Problem> {
         let key = token.finder().key(session, id, &self.signs(job, Duration::MAX))?;
-        if !trial::is_of_kind(*mechanism, key.kind) {
+        if !select::is_of_kind(*mechanism, key.kind) {
             let chosen = self.choose(job, connection, token, session, id)?;
             return self.prove_one(job, connection, token, session, id, chosen);
         }
@@ -187,7 +187,7 @@ impl Service {
             let mut sessions = || token.session(module);
             let method = match settled.filter(|method| method.mechanism() == mechanism) {
                 Some(method) => Some(method),
-                None => trial::one(module, &mut sessions, &key, id, mechanism)?,
+                None => select::one(module, &mut sessions, &key, id, mechanism)?,
             };
             let data_key = random_key()?;
             let wrapped = method.map(|method| method.wrap(module, session, &key, id, &data_key));

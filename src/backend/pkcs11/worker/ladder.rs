@@ -1,7 +1,7 @@
 //! The recovery ladder: what is tried after a failed call, from the cheapest rung up, each rung once for a call.
 
-use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backoff::Backoff;
+use crate::token::return_value::Cure;
 
 /// What can be done about a failed call. Whatever failed, its session is dropped first: the next one is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

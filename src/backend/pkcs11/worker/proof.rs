@@ -11,15 +11,6 @@ use std::time::Duration;
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::proof_record::ProofRecord;
-use crate::backend::pkcs11::proof_record::ProofRecordError;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::examination::Examination;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
 use crate::backend::pkcs11::worker::service::Service;
@@ -27,6 +18,15 @@ use crate::backend::pkcs11::worker::service::lock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::token::assignment::Role;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyObject;
+use crate::token::problem::Problem;
+use crate::token::proof_record::Proof;
+use crate::token::proof_record::ProofRecord;
+use crate::token::proof_record::ProofRecordError;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
 
 /// So long the daemon is told that a call may wait for the disk.
 const LONGEST_AT_THE_DISK: Duration = Duration::from_secs(30);

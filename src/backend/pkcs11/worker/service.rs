@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use cryptoki::context::Pkcs11;
 
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::backend::pkcs11::worker::canary::Canaries;
 use crate::backend::pkcs11::worker::channel::Outlet;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::mechanism::Method;
 use crate::backend::pkcs11::worker::missing::Sightings;
-use crate::backend::pkcs11::worker::pin_record::PinRecord;
 use crate::backend::pkcs11::worker::proof::pending::Pending;
 use crate::backend::pkcs11::worker::queue::Queue;
 use crate::clock::Clock;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
+use crate::token::assignment::Assignment;
+use crate::token::pin_history::PinRecord;
+use crate::token::proof_record::ProofRecord;
+use crate::token::session::Connection;
+use crate::token::wrap::Method;
 
 /// What all threads of this process share.
 pub(super) struct Service {

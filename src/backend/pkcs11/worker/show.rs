@@ -6,24 +6,24 @@ use cryptoki::mechanism::Mechanism as CryptokiMechanism;
 use cryptoki::object::Attribute;
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::report::MechanismReport;
-use crate::backend::pkcs11::report::TokenReport;
-use crate::backend::pkcs11::token_name::TokenName;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::connection::find_token;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::key_object::KeyKind;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::mechanism::trial;
-use crate::backend::pkcs11::worker::module::Module;
-use crate::backend::pkcs11::worker::module::TokenInfo;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyKind;
+use crate::token::key_object::KeyObject;
+use crate::token::module::Module;
+use crate::token::module::TokenInfo;
+use crate::token::problem::Problem;
+use crate::token::report::MechanismReport;
+use crate::token::report::TokenReport;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::session::find_token;
+use crate::token::uri::TokenName;
+use crate::token::wrap;
+use crate::token::wrap::select;
 
 /// The tokens of a module. One that can't be asked is shown with nothing but its slot.
 pub(super) fn tokens(module: &Module) -> Result<Vec<TokenReport>, TokenError> {
@@ -47,7 +47,7 @@ pub(super) fn token(module: &Module, name: &TokenName) -> Result<TokenReport, To
     let description = module.slot_description(slot).unwrap_or_default();
     let listed = module.mechanisms(slot)?;
     Ok(TokenReport {
-        mechanisms: mechanism::listed(&listed),
+        mechanisms: wrap::listed(&listed),
         ..report(slot.id(), description, &info)
     })
 }
@@ -72,7 +72,7 @@ impl Service {
             None => (random()?, throwaway(session)?),
         };
         let mut sessions = || token.session(module);
-        Ok(trial::try_all(
+        Ok(select::try_all(
             module,
             &mut sessions,
             &key,

@@ -4,14 +4,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::error::TokenError;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::ladder::Pauses;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
-use crate::backend::pkcs11::worker::return_value::ReturnValue;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;
 use crate::backoff::Backoff;
+use crate::token::error::TokenError;
+use crate::token::return_value::ReturnValue;
 
 /// So often a call is repeated.
 const REPEATS: u32 = 4;

@@ -6,10 +6,8 @@ use tokio::time::Instant;
 
 use super::Next;
 use super::Supervision;
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::GRACE;
 use crate::backend::pkcs11::supervisor::journal::Reason;
@@ -17,6 +15,8 @@ use crate::backend::pkcs11::supervisor::link::Heard;
 use crate::backend::pkcs11::supervisor::open::pause;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
+use crate::token::assignment::Role;
+use crate::token::problem::Failure;
 
 impl Supervision {
     pub(super) fn hear(&mut self, worker: WorkerNumber, heard: Heard) {

@@ -22,16 +22,8 @@ use token_shim::token::PIN;
 use token_shim::token::Token;
 
 use super::*;
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::pin::PinSource;
 use crate::backend::pkcs11::protocol::frame;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::worker::channel::Outlet;
-use crate::backend::pkcs11::worker::connection::find_token;
-use crate::backend::pkcs11::worker::module::Module;
-use crate::backend::pkcs11::worker::pin_record::PinRecord;
-use crate::backend::pkcs11::worker::test_token;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::files;
@@ -42,6 +34,13 @@ use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::secret::Key;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::module::Module;
+use crate::token::pin::PinSource;
+use crate::token::pin_history::PinRecord;
+use crate::token::session::find_token;
+use crate::token::test_token;
 
 /// What a worker does not answer within that it never does.
 const LONGEST: Duration = Duration::from_secs(60);

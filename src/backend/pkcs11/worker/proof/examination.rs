@@ -2,19 +2,19 @@
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::mechanism::trial;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::Shown;
 use crate::backend::pkcs11::worker::proof::making::make;
-use crate::backend::pkcs11::worker::return_value::Cure;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::id::KeyId;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyObject;
+use crate::token::problem::Problem;
+use crate::token::proof_record::Proof;
+use crate::token::return_value::Cure;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap;
+use crate::token::wrap::select;
 
 /// One look at a version's objects.
 pub(super) struct Examination<'a> {
@@ -37,7 +37,7 @@ enum Doubt {
 
 impl Examination<'_> {
     pub(super) fn examine(&self, session: &Session, proofs: &[Proof]) -> Result<Shown, Problem> {
-        let of_kind = |proof: &&Proof| trial::is_of_kind(proof.mechanism(), self.key.kind);
+        let of_kind = |proof: &&Proof| select::is_of_kind(proof.mechanism(), self.key.kind);
         let proofs: Vec<&Proof> = proofs.iter().filter(of_kind).collect();
         if proofs.is_empty() {
             // An RSA key where an AES key was, or the other way round.
@@ -62,7 +62,7 @@ impl Examination<'_> {
 
     /// `None`: it shows the key of before.
     fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, Problem> {
-        let opened = mechanism::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
+        let opened = wrap::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
         match opened {
             Ok(opened) if proof.is_of(&opened) => Ok(None),
             Ok(_) => Ok(Some(Doubt::Differs)),
@@ -81,7 +81,7 @@ impl Examination<'_> {
         for proof in proofs {
             self.service.goes_on(self.job);
             let mut sessions = || self.token.session(module);
-            match trial::one(module, &mut sessions, self.key, self.id, proof.mechanism()) {
+            match select::one(module, &mut sessions, self.key, self.id, proof.mechanism()) {
                 Ok(Some(method)) => {
                     self.service.goes_on(self.job);
                     let session = self.token.session(module)?;

@@ -2,18 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::proof_record::ProofRecord;
-use crate::backend::pkcs11::proof_record::ProofRecordError;
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::mechanism::Method;
-use crate::backend::pkcs11::worker::mechanism::trial;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::pending::Entry;
 use crate::backend::pkcs11::worker::proof::pending::Source;
 use crate::backend::pkcs11::worker::proof::pending::Wanted;
@@ -24,6 +13,17 @@ use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyObject;
+use crate::token::problem::Problem;
+use crate::token::proof_record::Proof;
+use crate::token::proof_record::ProofRecord;
+use crate::token::proof_record::ProofRecordError;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap;
+use crate::token::wrap::Method;
+use crate::token::wrap::select;
 
 impl Service {
     /// Records a version by a wrap of a random key, as it has just wrapped for the first time. What it wrapped is not used
@@ -79,7 +79,7 @@ impl Service {
             .unwrap_or_default();
         let wanted = Mechanism::ALL
             .into_iter()
-            .filter(|mechanism| trial::is_of_kind(*mechanism, key.kind) && !known.contains(mechanism));
+            .filter(|mechanism| select::is_of_kind(*mechanism, key.kind) && !known.contains(mechanism));
         for mechanism in wanted {
             self.want(id, key, Source::Token(mechanism), Entry::Beside);
         }
@@ -164,7 +164,7 @@ impl Service {
             let chosen = self.method(id).filter(|method| method.mechanism() == mechanism);
             let method = chosen.or_else(|| {
                 let mut sessions = || token.session(connection.module());
-                let tried = trial::one(connection.module(), &mut sessions, key, id, mechanism);
+                let tried = select::one(connection.module(), &mut sessions, key, id, mechanism);
                 tried.ok().flatten()
             });
             let made = method.and_then(|method| make(connection, token, id, key, method).ok());
@@ -232,7 +232,7 @@ pub(super) fn make(
     let session = token.session(module)?;
     let random = Key::random().map_err(|error| TokenError::Refused(error.to_string()))?;
     let wrapped = method.wrap(module, &session, key, id, &random)?;
-    let opened = mechanism::unwrap(module, &session, key, id, &wrapped)?;
+    let opened = wrap::unwrap(module, &session, key, id, &wrapped)?;
     if opened.same_as(&random) {
         Ok(Proof::new(wrapped, &random))
     } else {

@@ -1,13 +1,13 @@
 //! Keys that are exchanged under their id, and a token that only seems to have exchanged one.
 
 use super::*;
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
+use crate::token::proof_record::Proof;
+use crate::token::proof_record::ProofRecord;
 
 const LABEL: &str = "kube.v1@20260301T1200Z";
 const ID: &str = "01010101010101010101010101010101";

@@ -1,9 +1,9 @@
 //! What of the proof record no call waits for, and how a worker tells that it is the disk that it waits for.
 
 use super::*;
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::root_key::mechanism::Mechanism;
+use crate::token::proof_record::Proof;
+use crate::token::proof_record::ProofRecord;
 
 const LABEL: &str = "kube.v1@20260301T1200Z";
 const ID: &str = "01010101010101010101010101010101";
