@@ -6,6 +6,8 @@ mod circles;
 mod form;
 #[path = "floors/paths.rs"]
 mod paths;
+#[path = "floors/quotes.rs"]
+mod quotes;
 #[path = "floors/tokens.rs"]
 mod tokens;
 
