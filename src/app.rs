@@ -25,8 +25,8 @@ use crate::config::RootKeyEntry;
 use crate::config::Store;
 use crate::files;
 use crate::files::FileError;
-use crate::files::owner;
-use crate::files::owner::OwnerError;
+use crate::files::instance_lock;
+use crate::files::instance_lock::OwnerError;
 use crate::hardening;
 use crate::hardening::HardeningError;
 use crate::listener::socket::SocketError;
@@ -111,7 +111,7 @@ impl AppError {
 pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
     let Start { config, source } = start;
     // The state of this process: inherited sockets are taken before anything else can take their descriptors.
-    let adopted = crate::listener::socket::adopted::take()?;
+    let adopted = crate::listener::socket::activation::take()?;
 
     // Before hardening, whose filter it would inherit and which denies what it is for, and before the first thread. What
     // workers may be is said here, once, when nobody has called yet.
@@ -165,7 +165,7 @@ fn spawner(config: &Config) -> io::Result<Option<Spawner>> {
 /// One daemon for a state directory: two would write down different primaries.
 fn own_state(config: &Config) -> Result<files::Lock, AppError> {
     files::private_directory(&config.state)?;
-    owner::take(&config.state.join("lock"), config.name.as_str()).map_err(|error| match error {
+    instance_lock::take(&config.state.join("lock"), config.name.as_str()).map_err(|error| match error {
         OwnerError::Held(holder) => AppError::Running {
             state: config.state.clone(),
             holder,

@@ -17,7 +17,7 @@ use crate::config::RootKeyEntry;
 use crate::config::Store;
 use crate::envelope;
 use crate::envelope::Envelope;
-use crate::files::thread::FileThread;
+use crate::files::io_thread::FileThread;
 use crate::health::Health;
 use crate::http::Http;
 use crate::kms;

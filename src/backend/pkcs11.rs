@@ -2,7 +2,7 @@
 
 pub mod admin;
 mod handover;
-pub mod look;
+pub mod inspect;
 pub mod notices;
 mod own_process;
 mod protocol;

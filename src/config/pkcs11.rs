@@ -1,6 +1,6 @@
 //! A root key in a PKCS#11 token: its section as it is written, and the options that it makes.
 
-pub(super) mod setting;
+pub(super) mod values;
 
 use std::path::PathBuf;
 
@@ -8,17 +8,17 @@ use serde::Deserialize;
 
 use crate::clock::Timestamp;
 use crate::config::error::Refusal;
-use crate::config::pkcs11::setting::ObjectLabel;
-use crate::config::pkcs11::setting::login_text;
-use crate::config::setting::AbsolutePath;
-use crate::config::setting::Flag;
-use crate::config::setting::Span;
-use crate::config::setting::Whole;
-use crate::config::setting::Word;
-use crate::config::value::List;
-use crate::config::value::Optional;
-use crate::config::value::Required;
-use crate::config::value::Section;
+use crate::config::pkcs11::values::ObjectLabel;
+use crate::config::pkcs11::values::login_text;
+use crate::config::values::AbsolutePath;
+use crate::config::values::Flag;
+use crate::config::values::Span;
+use crate::config::values::Whole;
+use crate::config::values::Word;
+use crate::config::yaml::List;
+use crate::config::yaml::Optional;
+use crate::config::yaml::Required;
+use crate::config::yaml::Section;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
 use crate::token::options::EnvironmentVariable;

@@ -11,7 +11,7 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
 use crate::token::error::TokenError;
-use crate::token::return_value::Cure;
+use crate::token::return_value::Remedy;
 use crate::token::return_value::ReturnValue;
 
 /// An attribute of bytes that may be there or not.
@@ -95,7 +95,7 @@ pub(crate) fn is_private(session: &Session, object: ObjectHandle) -> Result<bool
     match read {
         Ok(read) => Ok(read == Some(Attribute::Private(true))),
         Err(error)
-            if error.cure() == Cure::Nothing
+            if error.cure() == Remedy::Nothing
                 || matches!(
                     error.value(),
                     Some(ReturnValue::ATTRIBUTE_SENSITIVE | ReturnValue::ATTRIBUTE_TYPE_INVALID)

@@ -1,7 +1,7 @@
 //! What can go wrong with a token, before the recovery ladder has judged it.
 
 use crate::root_key::id::KeyId;
-use crate::token::return_value::Cure;
+use crate::token::return_value::Remedy;
 use crate::token::return_value::ReturnValue;
 
 /// A call to a token failed.
@@ -28,7 +28,7 @@ pub(crate) enum TokenError {
     Module(String),
     /// A token answered what it must not: a constant IV, a wrong length, a forged ciphertext that opens.
     #[error("the token {0}")]
-    Lie(String),
+    Misbehaved(String),
     /// The module knows no token of this name: it is gone, or the name is wrong.
     #[error("the module shows no token {name}; it shows: {seen}")]
     NoToken {
@@ -57,7 +57,7 @@ impl TokenError {
     pub(crate) fn may_be_the_ciphertext(&self) -> bool {
         match self {
             Self::Call { value, .. } => value.may_mean_bad_ciphertext(),
-            Self::Lie(_) | Self::Refused(_) => true,
+            Self::Misbehaved(_) | Self::Refused(_) => true,
             Self::Load { .. }
             | Self::Module(_)
             | Self::NoToken { .. }
@@ -85,14 +85,14 @@ impl TokenError {
     }
 
     /// What helps.
-    pub(crate) fn cure(&self) -> Cure {
+    pub(crate) fn cure(&self) -> Remedy {
         match self {
             Self::Call { value, .. } => value.cure(),
             Self::Unproven(error) => error.cure(),
-            Self::Module(_) | Self::NoToken { .. } => Cure::Module,
+            Self::Module(_) | Self::NoToken { .. } => Remedy::Module,
             // A lost login finds nothing.
-            Self::NotFound(_) | Self::Incomplete(_) => Cure::Login,
-            Self::Load { .. } | Self::Lie(_) | Self::Refused(_) => Cure::Nothing,
+            Self::NotFound(_) | Self::Incomplete(_) => Remedy::Login,
+            Self::Load { .. } | Self::Misbehaved(_) | Self::Refused(_) => Remedy::Nothing,
         }
     }
 }

@@ -18,10 +18,10 @@ use crate::token::pin::Pin;
 use crate::token::pin::PinSource;
 use crate::token::pin_history::PinRecord;
 use crate::token::pin_history::PinRecordError;
-use crate::token::pin_history::PinStanding;
+use crate::token::pin_history::PinStatus;
 use crate::token::pin_history::unanswered::Turn;
-use crate::token::problem::Problem;
-use crate::token::return_value::Cure;
+use crate::token::problem::CallError;
+use crate::token::return_value::Remedy;
 use crate::token::return_value::ReturnValue;
 
 /// Several nodes start at once; so long they wait at most, each its own time, before a PIN that nobody has tried.
@@ -64,7 +64,7 @@ pub(crate) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Logs a session, and so the whole process, in.
-    pub(crate) fn log_in(&self, session: &Session) -> Result<Proof, Problem> {
+    pub(crate) fn log_in(&self, session: &Session) -> Result<Proof, CallError> {
         let Assignment { role, options, .. } = self.assignment;
         let user = match options.login {
             Login::None => return Ok(Proof::Confirmed),
@@ -80,27 +80,25 @@ impl Attempt<'_> {
             (Some(source), _) => self.log_in_with(session, user, source),
             // It sees what the token shows to everybody.
             (None, Role::Look) => Ok(Proof::Assumed),
-            (None, Role::Daemon | Role::Admin) => Err(Problem::outage("no PIN is configured: the token wants a login")),
+            (None, Role::Daemon | Role::Admin) => {
+                Err(CallError::outage("no PIN is configured: the token wants a login"))
+            }
         }
     }
 
     /// Lets the token ask for its PIN. Nobody here knows what was typed, so what is written down is that a PIN from there
     /// was rejected: a daemon that asked again and again would lock the token by itself where a device answers for an
     /// absent human. A command is started by somebody who is there; when it logs in, the daemon may ask again.
-    fn log_in_at_the_device(&self, session: &Session) -> Result<Proof, Problem> {
+    fn log_in_at_the_device(&self, session: &Session) -> Result<Proof, CallError> {
         let by_itself = self.assignment.role == Role::Daemon;
         let token = (self.flags)()?;
         let pin = Pin::typed_elsewhere();
-        if by_itself && self.standing(&token, &pin)? == PinStanding::Rejected {
+        if by_itself && self.standing(&token, &pin)? == PinStatus::Rejected {
             let reason = "the token has rejected the PIN from its own device before";
-            return Err(Problem::pin_rejected(format!("{reason}; {ASKED_AGAIN}")));
+            return Err(CallError::pin_rejected(format!("{reason}; {ASKED_AGAIN}")));
         }
         // What will be typed for a daemon is new each time; who starts a command knows what he will type.
-        let trusted = if by_itself {
-            PinStanding::New
-        } else {
-            PinStanding::Worked
-        };
+        let trusted = if by_itself { PinStatus::New } else { PinStatus::Worked };
         check_flags(&token, trusted)?;
         (self.warn)(format!(
             "type the PIN at the device of the token {}: it waits for it, {} s at most",
@@ -115,16 +113,16 @@ impl Attempt<'_> {
             self.write_down(&token, &pin, &outcome);
         }
         match outcome {
-            Err(error) if error.cure() == Cure::Pin => {
+            Err(error) if error.cure() == Remedy::Pin => {
                 let reason = format!("the token rejected the PIN from its own device ({error})");
-                Err(Problem::pin_rejected(format!("{reason}; {ASKED_AGAIN}")))
+                Err(CallError::pin_rejected(format!("{reason}; {ASKED_AGAIN}")))
             }
             other => judge(other),
         }
     }
 
-    fn log_in_with(&self, session: &Session, user: UserType, source: &PinSource) -> Result<Proof, Problem> {
-        let read = || source.read().map_err(|error| Problem::outage(chain(&error)));
+    fn log_in_with(&self, session: &Session, user: UserType, source: &PinSource) -> Result<Proof, CallError> {
+        let read = || source.read().map_err(|error| CallError::outage(chain(&error)));
         let mut pin = read()?;
         let token = (self.flags)()?;
         let mut standing = self.standing(&token, &pin)?;
@@ -145,20 +143,20 @@ impl Attempt<'_> {
             standing = self.begin(&token, &pin, source)?;
         }
         match standing {
-            PinStanding::Rejected => return Err(self.rejected_before(source)),
-            PinStanding::Unanswered => return Err(self.never_answered(source)),
-            PinStanding::New | PinStanding::Corrected | PinStanding::Worked => {}
+            PinStatus::Rejected => return Err(self.rejected_before(source)),
+            PinStatus::Unanswered => return Err(self.never_answered(source)),
+            PinStatus::New | PinStatus::Corrected | PinStatus::Worked => {}
         }
         let secret = RawAuthPin::new(Box::new(pin.bytes.expose().to_vec()));
         let outcome = session.login_with_raw(user, &secret).map_err(TokenError::from);
         self.write_down(&token, &pin, &outcome);
         drop(turn);
         match outcome {
-            Err(error) if error.cure() == Cure::Pin => {
+            Err(error) if error.cure() == Remedy::Pin => {
                 let reason = format!(
                     "the token rejected the PIN from {source} ({error}); it is not tried again before that source changes"
                 );
-                Err(Problem::pin_rejected(reason))
+                Err(CallError::pin_rejected(reason))
             }
             other => judge(other),
         }
@@ -166,24 +164,24 @@ impl Attempt<'_> {
 
     /// What is known of the PIN. A damaged memory is set aside: it must not keep out a PIN that works for ever, and a
     /// PIN of which nothing is known is tried once, with care.
-    fn standing(&self, token: &TokenInfo, pin: &Pin) -> Result<PinStanding, Problem> {
+    fn standing(&self, token: &TokenInfo, pin: &Pin) -> Result<PinStatus, CallError> {
         let Some(records) = self.records else {
-            return Ok(PinStanding::New);
+            return Ok(PinStatus::New);
         };
         match self.remember(|| records.standing(&token.name(), pin)) {
             Ok(standing) => Ok(standing),
             Err(error) if error.is_the_content() => {
-                let aside = records.set_aside().map_err(|error| Problem::outage(chain(&error)))?;
+                let aside = records.set_aside().map_err(|error| CallError::outage(chain(&error)))?;
                 (self.warn)(format!("{}; it is now {}", chain(&error), aside.display()));
-                Ok(PinStanding::New)
+                Ok(PinStatus::New)
             }
-            Err(error) => Err(Problem::outage(chain(&error))),
+            Err(error) => Err(CallError::outage(chain(&error))),
         }
     }
 
     /// Waits for the logins of other processes with a PIN that has not worked on this token: eight commands with one wrong
     /// PIN spend one try of it, and with the right one they all log in.
-    fn turn(&self, token: &TokenInfo, source: &PinSource) -> Result<Option<Turn>, Problem> {
+    fn turn(&self, token: &TokenInfo, source: &PinSource) -> Result<Option<Turn>, CallError> {
         let Some(records) = self.records else {
             return Ok(None);
         };
@@ -194,7 +192,7 @@ impl Attempt<'_> {
         (self.busy)(Duration::ZERO);
         match turn {
             Ok(Some(turn)) => Ok(Some(turn)),
-            Ok(None) => Err(Problem::outage(format!(
+            Ok(None) => Err(CallError::outage(format!(
                 "the PIN from {source} is not tried: another process is trying a PIN that has never worked on the token \
                  {}, and has had no answer for {} s; wait until it ends, then try again",
                 token.name(),
@@ -205,29 +203,29 @@ impl Attempt<'_> {
     }
 
     /// Asks whether a PIN that has not worked may be tried, and counts the login if so.
-    fn begin(&self, token: &TokenInfo, pin: &Pin, source: &PinSource) -> Result<PinStanding, Problem> {
+    fn begin(&self, token: &TokenInfo, pin: &Pin, source: &PinSource) -> Result<PinStatus, CallError> {
         let Some(records) = self.records else {
-            return Ok(PinStanding::New);
+            return Ok(PinStatus::New);
         };
         let begun = self.remember(|| records.begin(&token.name(), pin));
         begun.map_err(|error| not_remembered(source, &error))
     }
 
-    fn rejected_before(&self, source: &PinSource) -> Problem {
+    fn rejected_before(&self, source: &PinSource) -> CallError {
         let record = self.records.map_or(Path::new("pins.json"), PinRecord::path).display();
-        Problem::pin_rejected(format!(
+        CallError::pin_rejected(format!(
             "the token has rejected the PIN from {source} before; it is not tried again until another stands there (if \
              the token was changed to have this PIN, remove {record})"
         ))
     }
 
-    fn never_answered(&self, source: &PinSource) -> Problem {
+    fn never_answered(&self, source: &PinSource) -> CallError {
         let record = self.records.map_or(Path::new("pins.json"), PinRecord::path).display();
         let way_on = match source {
             PinSource::File(file) => format!("`touch {}`", file.display()),
             PinSource::Credential(_) | PinSource::Descriptor(_) => format!("remove {record}"),
         };
-        Problem::pin_rejected(format!(
+        CallError::pin_rejected(format!(
             "the PIN from {source} was tried twice, and the token has not said whether it is right: the login hung, or \
              failed for another reason, or was cut short; as the token may count that as wrong PINs, it is not tried \
              again: mend the token, make sure that the PIN is right, and then {way_on}"
@@ -263,7 +261,7 @@ impl Attempt<'_> {
                     self.warn_of_memory(&error);
                 }
             }
-            Err(error) if error.cure() == Cure::Pin => {
+            Err(error) if error.cure() == Remedy::Pin => {
                 while let Err(error) = records.note_rejected(&token.name(), pin) {
                     self.warn_of_memory(&error);
                     if self.assignment.role != Role::Daemon {
@@ -290,8 +288,8 @@ impl Attempt<'_> {
     }
 }
 
-fn not_remembered(source: &PinSource, error: &PinRecordError) -> Problem {
-    Problem::outage(format!(
+fn not_remembered(source: &PinSource, error: &PinRecordError) -> CallError {
+    CallError::outage(format!(
         "the PIN from {source} is not tried, since it could not be remembered if it is rejected: {}",
         chain(error)
     ))
@@ -306,19 +304,19 @@ fn patience() -> Duration {
 /// Tokens lock after a few wrong PINs. One that has worked may be tried while the count is low, and one that somebody has
 /// corrected here, since the wrong one before it is why the count is low; one of which nothing is known may not, and
 /// nothing is tried when the next wrong one locks.
-fn check_flags(token: &TokenInfo, standing: PinStanding) -> Result<(), Problem> {
+fn check_flags(token: &TokenInfo, standing: PinStatus) -> Result<(), CallError> {
     let state = if token.pin_locked {
         "is locked: no PIN is tried before an administrator has reset that"
     } else if token.pin_final_try {
         "would be locked by one more wrong PIN: no PIN is tried before an administrator has reset that"
-    } else if token.pin_count_low && standing == PinStanding::New {
+    } else if token.pin_count_low && standing == PinStatus::New {
         "has seen a wrong PIN since the last login, and this one has never worked, so it is not tried: a login by \
          another program (such as pkcs11-tool --login) shows that it is right, and resets that"
     } else {
         return Ok(());
     };
     let name = token.name();
-    Err(Problem::pin_rejected(format!("the token {name} {state}")))
+    Err(CallError::pin_rejected(format!("the token {name} {state}")))
 }
 
 /// Whether the module has answered before any PIN could be counted. A device that was removed, or has trouble, may have
@@ -338,7 +336,7 @@ fn says_nothing_of_the_pin(error: &TokenError) -> bool {
     )
 }
 
-fn judge(outcome: Result<(), TokenError>) -> Result<Proof, Problem> {
+fn judge(outcome: Result<(), TokenError>) -> Result<Proof, CallError> {
     match outcome {
         Ok(()) => Ok(Proof::Confirmed),
         Err(error) if error.value() == Some(ReturnValue::USER_ALREADY_LOGGED_IN) => Ok(Proof::Assumed),

@@ -34,7 +34,7 @@ use crate::token::key_object::KeyObject;
 use crate::token::label;
 use crate::token::objects::candidate::Candidate;
 use crate::token::objects::classify::Judgement;
-use crate::token::objects::classify::Kinship;
+use crate::token::objects::classify::Ownership;
 use crate::token::objects::memory::Known;
 use crate::token::objects::memory::KnownKey;
 use crate::token::objects::memory::Memory;
@@ -309,7 +309,7 @@ impl Finder {
     ) -> Result<(), TokenError> {
         let handle = place.handle.handle();
         let label = search::label_at_once(calls, session, place)?;
-        if classify::kinship(&self.root_key, label.as_deref()) == Kinship::Foreign {
+        if classify::kinship(&self.root_key, label.as_deref()) == Ownership::Foreign {
             self.memory().note_foreign(handle);
             return Ok(());
         }

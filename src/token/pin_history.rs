@@ -39,7 +39,7 @@ const MOST_REJECTED: usize = 8;
 
 /// What is known of a PIN on a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PinStanding {
+pub(crate) enum PinStatus {
     /// Nothing.
     New,
     /// Nothing, but the token has rejected another one: somebody has corrected it.
@@ -52,7 +52,7 @@ pub(crate) enum PinStanding {
     Unanswered,
 }
 
-impl PinStanding {
+impl PinStatus {
     /// Whether it would be tried for the first time.
     pub(crate) fn is_untried(self) -> bool {
         matches!(self, Self::New | Self::Corrected)
@@ -139,43 +139,43 @@ impl PinRecord {
     ///
     /// # Errors
     /// The file can't be read or is damaged. That is never "new": the next try could be the one that locks the token.
-    pub(crate) fn standing(&self, token: &str, pin: &Pin) -> Result<PinStanding, PinRecordError> {
+    pub(crate) fn standing(&self, token: &str, pin: &Pin) -> Result<PinStatus, PinRecordError> {
         Ok(self.judge(&self.read()?, token, pin))
     }
 
-    fn judge(&self, content: &Content, token: &str, pin: &Pin) -> PinStanding {
+    fn judge(&self, content: &Content, token: &str, pin: &Pin) -> PinStatus {
         let Some(line) = content.line(token) else {
-            return PinStanding::New;
+            return PinStatus::New;
         };
         // What was rejected stays rejected, whatever else stands there.
         if line.rejected.iter().any(|rejected| rejected.stamp == pin.stamp) {
-            return PinStanding::Rejected;
+            return PinStatus::Rejected;
         }
         if line.worked.iter().any(|worked| worked.stamp == pin.stamp) {
-            return PinStanding::Worked;
+            return PinStatus::Worked;
         }
         if line
             .begun
             .iter()
             .any(|begun| begun.stamp == pin.stamp && begun.is_enough())
         {
-            return PinStanding::Unanswered;
+            return PinStatus::Unanswered;
         }
         let hash = self.hash(&line.salt, pin);
         if line.rejected.iter().any(|rejected| is_of(rejected, &hash)) {
-            PinStanding::Rejected
+            PinStatus::Rejected
         } else if line.worked.iter().any(|worked| worked.bits == first_bits(&hash)) {
-            PinStanding::Worked
+            PinStatus::Worked
         } else if line
             .begun
             .iter()
             .any(|begun| begun.is_of(pin, &hash) && begun.is_enough())
         {
-            PinStanding::Unanswered
+            PinStatus::Unanswered
         } else if line.rejected.is_empty() {
-            PinStanding::New
+            PinStatus::New
         } else {
-            PinStanding::Corrected
+            PinStatus::Corrected
         }
     }
 

@@ -6,14 +6,14 @@ use crate::token::error::TokenError;
 
 /// Why a call failed.
 #[derive(Debug)]
-pub(crate) enum Problem {
+pub(crate) enum CallError {
     /// The token or its module; something may help.
     Token(TokenError),
     /// Nothing that this process can do helps.
     Final(Failure),
 }
 
-impl Problem {
+impl CallError {
     /// An outage that this process does not heal: somebody changes something, and another try finds it.
     pub(crate) fn outage(message: impl Into<String>) -> Self {
         Self::Final(Error::new(Kind::Outage, message).into())
@@ -30,19 +30,19 @@ impl Problem {
     }
 }
 
-impl From<TokenError> for Problem {
+impl From<TokenError> for CallError {
     fn from(error: TokenError) -> Self {
         Self::Token(error)
     }
 }
 
-impl From<cryptoki::error::Error> for Problem {
+impl From<cryptoki::error::Error> for CallError {
     fn from(error: cryptoki::error::Error) -> Self {
         Self::Token(error.into())
     }
 }
 
-impl From<Error> for Problem {
+impl From<Error> for CallError {
     fn from(error: Error) -> Self {
         Self::Final(error.into())
     }

@@ -11,7 +11,7 @@ pub(crate) struct ReturnValue(pub(crate) u64);
 /// What helps against a failed call. The table is the recovery ladder's; a value of a bad ciphertext can be that of a
 /// bad device, so the ladder also looks at what was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Cure {
+pub(crate) enum Remedy {
     /// A new session, and the key looked for again: its handle has changed.
     Session,
     /// `C_Login`.
@@ -114,22 +114,22 @@ impl ReturnValue {
         clippy::match_same_arms,
         reason = "the ladder's table says these, and nothing of all the others"
     )]
-    pub(crate) fn cure(self) -> Cure {
+    pub(crate) fn cure(self) -> Remedy {
         match self {
             Self::SESSION_CLOSED
             | Self::SESSION_HANDLE_INVALID
             | Self::OPERATION_ACTIVE
             | Self::OBJECT_HANDLE_INVALID
-            | Self::KEY_HANDLE_INVALID => Cure::Session,
-            Self::USER_NOT_LOGGED_IN => Cure::Login,
+            | Self::KEY_HANDLE_INVALID => Remedy::Session,
+            Self::USER_NOT_LOGGED_IN => Remedy::Login,
             Self::DEVICE_ERROR
             | Self::DEVICE_REMOVED
             | Self::CRYPTOKI_NOT_INITIALIZED
             | Self::TOKEN_NOT_PRESENT
             | Self::TOKEN_NOT_RECOGNIZED
-            | Self::GENERAL_ERROR => Cure::Module,
+            | Self::GENERAL_ERROR => Remedy::Module,
             Self::PIN_INCORRECT | Self::PIN_INVALID | Self::PIN_LEN_RANGE | Self::PIN_EXPIRED | Self::PIN_LOCKED => {
-                Cure::Pin
+                Remedy::Pin
             }
             Self::MECHANISM_INVALID
             | Self::MECHANISM_PARAM_INVALID
@@ -139,9 +139,9 @@ impl ReturnValue {
             | Self::KEY_SIZE_RANGE
             | Self::ACTION_PROHIBITED
             | Self::USER_TYPE_INVALID
-            | Self::USER_PIN_NOT_INITIALIZED => Cure::Nothing,
+            | Self::USER_PIN_NOT_INITIALIZED => Remedy::Nothing,
             // What nobody has documented is taken for a device in trouble: it heals, or goes on being an outage.
-            _ => Cure::Module,
+            _ => Remedy::Module,
         }
     }
 
@@ -153,7 +153,7 @@ impl ReturnValue {
             | Self::CRYPTOKI_NOT_INITIALIZED
             | Self::TOKEN_NOT_PRESENT
             | Self::TOKEN_NOT_RECOGNIZED => false,
-            other => matches!(other.cure(), Cure::Module | Cure::Nothing),
+            other => matches!(other.cure(), Remedy::Module | Remedy::Nothing),
         }
     }
 }

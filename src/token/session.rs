@@ -14,7 +14,7 @@ use crate::token::login::Proof;
 use crate::token::module::Module;
 use crate::token::module::TokenInfo;
 use crate::token::objects::Finder;
-use crate::token::problem::Problem;
+use crate::token::problem::CallError;
 use crate::token::uri::TokenName;
 
 /// An initialised module, and the token once it is open. The fields are dropped in this order: a session that outlived
@@ -39,7 +39,8 @@ pub(crate) struct OpenToken {
 }
 
 /// How to log in to a token that a session was opened on.
-pub(crate) type LogIn<'a> = &'a dyn Fn(&Session, &dyn Fn() -> Result<TokenInfo, TokenError>) -> Result<Proof, Problem>;
+pub(crate) type LogIn<'a> =
+    &'a dyn Fn(&Session, &dyn Fn() -> Result<TokenInfo, TokenError>) -> Result<Proof, CallError>;
 
 impl Connection {
     /// Loads and initialises the module.
@@ -58,7 +59,7 @@ impl Connection {
     }
 
     /// Finds the token and logs in.
-    pub(crate) fn open(&mut self, assignment: &Assignment, enter: LogIn<'_>) -> Result<(), Problem> {
+    pub(crate) fn open(&mut self, assignment: &Assignment, enter: LogIn<'_>) -> Result<(), CallError> {
         let (slot, _) = find_token(&self.module, &assignment.options.token)?;
         // Who changes nothing asks for no more than that; some tokens have no read-only sessions.
         let (holder, read_write) = match assignment.role {
@@ -86,7 +87,7 @@ impl Connection {
 
     /// Logs in again. Every session is closed for that: the one that held the login may be lost as well, and a token that
     /// is logged in without a session would say that it was already, and check nothing.
-    pub(crate) fn log_in_again(&mut self, assignment: &Assignment, log_in: LogIn<'_>) -> Result<(), Problem> {
+    pub(crate) fn log_in_again(&mut self, assignment: &Assignment, log_in: LogIn<'_>) -> Result<(), CallError> {
         self.open = None;
         self.open(assignment, log_in)
     }

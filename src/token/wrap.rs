@@ -33,7 +33,7 @@ pub(crate) use crate::token::wrap::gcm::IvMode;
 
 /// A way to wrap: what the start-up trial chooses once for a token and its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
+pub(crate) enum WrapMethod {
     /// AES-GCM, with an IV from there.
     AesGcm(IvMode),
     /// AES key wrap with padding (RFC 5649).
@@ -46,7 +46,7 @@ pub(crate) enum Method {
     RsaOaepSha1,
 }
 
-impl Method {
+impl WrapMethod {
     /// Wraps a data key under a version.
     pub(crate) fn wrap(
         self,
@@ -135,7 +135,7 @@ fn bad_ciphertext() -> TokenError {
 }
 
 fn wrong_length(what: &str, length: usize) -> TokenError {
-    TokenError::Lie(format!("made {what} of {length} bytes, which can't be"))
+    TokenError::Misbehaved(format!("made {what} of {length} bytes, which can't be"))
 }
 
 /// Random bytes that are no secret. Without randomness nothing goes on, and no token is to blame.

@@ -1,23 +1,23 @@
 //! The token worker: the one process that loads the vendor's module, holds the PIN and the sessions.
 //!
-//! Calls come in through `channel` and wait in `queue`; `dispatch` does each by one `attempt` after the other, with the
-//! rungs of the `ladder` in between. What it works on is the `connection`: module, login and sessions.
+//! Calls arrive through `channel` and wait in `queue`. `dispatch` takes each and has it tried by `execute`, again and again
+//! with the steps of `recovery` in between. `sessions` opens the module, the login and the session of each thread.
 
-mod access;
+mod absence;
 mod admission;
-mod attempt;
 mod canary;
 mod channel;
-mod discover;
+mod describe;
+mod discovery;
 mod dispatch;
-mod doubt;
+mod execute;
 mod job;
-mod ladder;
-mod missing;
 mod proof;
 mod queue;
+mod recovery;
 mod service;
-mod show;
+mod sessions;
+mod suspects;
 mod throttle;
 
 use std::io;

@@ -9,12 +9,12 @@ use clap::Args;
 use clap::Subcommand;
 
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::key_text::Form;
+use crate::cli::keys::key_encoding::Form;
 use crate::clock::Timestamp;
 use crate::config::DEFAULT_FILE;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::rotation::date::When;
+use crate::root_key::rotation::activate::When;
 use crate::root_key::version::Selector;
 use crate::token::assignment::Role;
 

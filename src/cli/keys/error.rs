@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::backend::keyring::error::KeyringError;
-use crate::cli::keys::key_text::NotAKey;
+use crate::cli::keys::key_encoding::NotAKey;
 use crate::files::FileError;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;

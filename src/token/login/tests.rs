@@ -70,12 +70,12 @@ impl Node {
     /// Logs in as a process of its own would; `pause` happens while it waits.
     fn log_in_while(&self, pause: &dyn Fn()) -> Result<Proof, Failure> {
         self.log_in_once(pause).map_err(|problem| match problem {
-            Problem::Final(failure) => failure,
-            Problem::Token(error) => panic!("{error}"),
+            CallError::Final(failure) => failure,
+            CallError::Token(error) => panic!("{error}"),
         })
     }
 
-    fn log_in_once(&self, pause: &dyn Fn()) -> Result<Proof, Problem> {
+    fn log_in_once(&self, pause: &dyn Fn()) -> Result<Proof, CallError> {
         let module = Module::load(&self.assignment.options.module).unwrap();
         let (slot, _) = find_token(&module, &self.assignment.options.token).unwrap();
         let session = module.open(slot, false).unwrap();
@@ -85,7 +85,7 @@ impl Node {
         outcome
     }
 
-    fn attempt(&self, module: &Module, slot: Slot, session: &Session, pause: &dyn Fn()) -> Result<Proof, Problem> {
+    fn attempt(&self, module: &Module, slot: Slot, session: &Session, pause: &dyn Fn()) -> Result<Proof, CallError> {
         let record = PinRecord::quick(&self.state);
         let logins = || {
             let calls = std::fs::read_to_string(std::env::var_os("DEKHAND_SHIM_CALLS").unwrap()).unwrap();
@@ -107,7 +107,7 @@ impl Node {
             },
             warn: &|told| self.told.borrow_mut().push(told),
         };
-        catch_unwind(AssertUnwindSafe(|| attempt.log_in(session))).unwrap_or_else(|_| Err(Problem::outage("killed")))
+        catch_unwind(AssertUnwindSafe(|| attempt.log_in(session))).unwrap_or_else(|_| Err(CallError::outage("killed")))
     }
 
     fn log_in(&self) -> Result<Proof, Failure> {

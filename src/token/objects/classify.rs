@@ -27,7 +27,7 @@ pub(super) struct Judgement {
 
 /// What an object's label makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kinship {
+pub(super) enum Ownership {
     /// A version of this root key.
     Ours,
     /// It was meant to be one, and has a mistake in it.
@@ -37,14 +37,14 @@ pub(super) enum Kinship {
 }
 
 /// What an object's label makes of it.
-pub(super) fn kinship(root_key: &RootKeyName, label: Option<&[u8]>) -> Kinship {
+pub(super) fn kinship(root_key: &RootKeyName, label: Option<&[u8]>) -> Ownership {
     let label = label.map(String::from_utf8_lossy).unwrap_or_default();
     if label::parse(root_key, &label).is_some() {
-        Kinship::Ours
+        Ownership::Ours
     } else if label::resembles(root_key, &label) {
-        Kinship::Misspelt
+        Ownership::Misspelt
     } else {
-        Kinship::Foreign
+        Ownership::Foreign
     }
 }
 

@@ -8,7 +8,7 @@ use super::Finder;
 use crate::token::error::TokenError;
 use crate::token::objects::candidate::Candidate;
 use crate::token::objects::classify;
-use crate::token::objects::classify::Kinship;
+use crate::token::objects::classify::Ownership;
 use crate::token::objects::memory::Known;
 use crate::token::objects::search;
 use crate::token::objects::search::Place;
@@ -57,7 +57,7 @@ impl Finder {
             None => None,
         };
         let label = search::label(session, place, search::LONGEST_OF_OURS)?;
-        if classify::kinship(&self.root_key, label.as_deref()) == Kinship::Foreign {
+        if classify::kinship(&self.root_key, label.as_deref()) == Ownership::Foreign {
             self.memory().note_foreign(handle);
             return Ok(Seen::Foreign);
         }

@@ -16,7 +16,7 @@ use crate::token::objects::candidate::Candidate;
 use crate::token::objects::candidate::Class;
 use crate::token::objects::candidate::Makeup;
 use crate::token::raw::Calls;
-use crate::token::return_value::Cure;
+use crate::token::return_value::Remedy;
 use crate::token::return_value::ReturnValue;
 
 /// More keys than any partition is sold with.
@@ -68,7 +68,7 @@ pub(super) fn private_keys(
 
 fn refuses_a_template(error: &TokenError) -> bool {
     let value = error.value();
-    value.is_some() && error.cure() == Cure::Nothing
+    value.is_some() && error.cure() == Remedy::Nothing
         || matches!(
             value,
             Some(

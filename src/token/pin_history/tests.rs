@@ -61,10 +61,10 @@ fn credential(text: &str, source: u64) -> Pin {
 #[test]
 fn a_pin_is_new_until_a_token_has_judged_it() {
     let (_state, record) = record();
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::New);
+    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::New);
     record.note_worked("kube", &pin("1234", 1)).unwrap();
-    assert_eq!(record.standing("other", &pin("1234", 1)).unwrap(), PinStanding::New);
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::Worked);
+    assert_eq!(record.standing("other", &pin("1234", 1)).unwrap(), PinStatus::New);
+    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
 }
 
 #[test]
@@ -72,10 +72,10 @@ fn a_rejected_pin_is_known_again_after_a_restart_also_from_another_source() {
     let (state, record) = record();
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
     let after = PinRecord::quick(state.path());
-    assert_eq!(after.standing("kube", &pin("9999", 1)).unwrap(), PinStanding::Rejected);
+    assert_eq!(after.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
     // systemd writes the credential anew at each start.
-    assert_eq!(after.standing("kube", &pin("9999", 2)).unwrap(), PinStanding::Rejected);
-    assert_eq!(after.standing("kube", &pin("1234", 3)).unwrap(), PinStanding::Corrected);
+    assert_eq!(after.standing("kube", &pin("9999", 2)).unwrap(), PinStatus::Rejected);
+    assert_eq!(after.standing("kube", &pin("1234", 3)).unwrap(), PinStatus::Corrected);
 }
 
 #[test]
@@ -83,10 +83,10 @@ fn a_locked_tokens_pin_is_not_tried_before_its_source_is_touched_and_works_then(
     let (_state, record) = record();
     record.note_worked("kube", &pin("1234", 1)).unwrap();
     record.note_locked("kube", &pin("1234", 1)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::Rejected);
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::Worked);
+    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::Rejected);
+    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
     record.note_worked("kube", &pin("1234", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::Worked);
+    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
 }
 
 #[test]
@@ -95,22 +95,19 @@ fn an_unchanged_source_needs_no_hash() {
     record.note_worked("kube", &pin("1234", 1)).unwrap();
     record.note_rejected("kube", &pin("9999", 2)).unwrap();
     let stamps = without_hashes(&record);
-    assert_eq!(stamps.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::Worked);
-    assert_eq!(stamps.standing("kube", &pin("9999", 2)).unwrap(), PinStanding::Rejected);
-    assert_eq!(
-        stamps.standing("kube", &pin("9999", 3)).unwrap(),
-        PinStanding::Corrected
-    );
+    assert_eq!(stamps.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
+    assert_eq!(stamps.standing("kube", &pin("9999", 2)).unwrap(), PinStatus::Rejected);
+    assert_eq!(stamps.standing("kube", &pin("9999", 3)).unwrap(), PinStatus::Corrected);
 }
 
 #[test]
 fn a_rewritten_source_with_the_same_pin_has_worked_still() {
     let (_state, record) = record();
     record.note_worked("kube", &pin("1234", 1)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::Worked);
+    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
     record.note_worked("kube", &pin("1234", 2)).unwrap();
     let stamps = without_hashes(&record);
-    assert_eq!(stamps.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::Worked);
+    assert_eq!(stamps.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
 }
 
 #[test]
@@ -118,9 +115,9 @@ fn the_last_judgement_counts() {
     let (_state, record) = record();
     let pin = pin("1234", 1);
     for (note, standing) in [
-        (PinRecord::note_worked as fn(&_, &_, &_) -> _, PinStanding::Worked),
-        (PinRecord::note_rejected, PinStanding::Rejected),
-        (PinRecord::note_worked, PinStanding::Worked),
+        (PinRecord::note_worked as fn(&_, &_, &_) -> _, PinStatus::Worked),
+        (PinRecord::note_rejected, PinStatus::Rejected),
+        (PinRecord::note_worked, PinStatus::Worked),
     ] {
         note(&record, "kube", &pin).unwrap();
         assert_eq!(record.standing("kube", &pin).unwrap(), standing);
@@ -133,11 +130,11 @@ fn the_commands_pin_does_not_displace_the_daemons() {
     record.note_worked("kube", &pin("daemon", 1)).unwrap();
     record.note_worked("kube", &pin("admin", 2)).unwrap();
     record.note_rejected("kube", &pin("typo", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("daemon", 1)).unwrap(), PinStanding::Worked);
-    assert_eq!(record.standing("kube", &pin("typo", 2)).unwrap(), PinStanding::Rejected);
+    assert_eq!(record.standing("kube", &pin("daemon", 1)).unwrap(), PinStatus::Worked);
+    assert_eq!(record.standing("kube", &pin("typo", 2)).unwrap(), PinStatus::Rejected);
     // Another PIN that works does not make a wrong one right.
     record.note_worked("kube", &pin("admin", 3)).unwrap();
-    assert_eq!(record.standing("kube", &pin("typo", 4)).unwrap(), PinStanding::Rejected);
+    assert_eq!(record.standing("kube", &pin("typo", 4)).unwrap(), PinStatus::Rejected);
 }
 
 #[test]
@@ -223,7 +220,7 @@ fn writers_at_one_time_lose_nothing() {
     });
     for token in 0..8 {
         let standing = record.standing(&token.to_string(), &pin("9999", 1)).unwrap();
-        assert_eq!(standing, PinStanding::Rejected, "token {token}");
+        assert_eq!(standing, PinStatus::Rejected, "token {token}");
     }
 }
 
@@ -260,11 +257,11 @@ fn a_damaged_file_set_aside_costs_one_try_and_no_more() {
     files::replace(record.path(), b"{").unwrap();
     let aside = record.set_aside().unwrap();
     assert_eq!(std::fs::read(&aside).unwrap(), b"{");
-    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStanding::New);
+    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::New);
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
     // A second call finds a good file and does not touch it.
     record.set_aside().unwrap();
-    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStanding::Rejected);
+    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
 }
 
 #[test]
@@ -289,7 +286,7 @@ fn what_roots_command_notes_is_the_daemons_to_read() {
     std::os::unix::fs::chown(state.path(), Some(4321), Some(4321)).unwrap();
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
     record.note_worked("kube", &pin("1234", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStanding::Rejected);
+    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
     for name in ["pins.json", "pins.json.lock"] {
         let metadata = std::fs::metadata(state.path().join(name)).unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), (4321, 4321), "{name}");

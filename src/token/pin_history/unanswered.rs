@@ -15,7 +15,7 @@ use crate::files::Lock;
 use crate::token::pin::Pin;
 use crate::token::pin_history::PinRecord;
 use crate::token::pin_history::PinRecordError;
-use crate::token::pin_history::PinStanding;
+use crate::token::pin_history::PinStatus;
 use crate::token::pin_history::content;
 use crate::token::pin_history::content::Begun;
 use crate::token::pin_history::first_bits;
@@ -62,7 +62,7 @@ impl PinRecord {
     ///
     /// # Errors
     /// The login can't be counted. The PIN must not be tried then, since every restart would try it.
-    pub(crate) fn begin(&self, token: &str, pin: &Pin) -> Result<PinStanding, PinRecordError> {
+    pub(crate) fn begin(&self, token: &str, pin: &Pin) -> Result<PinStatus, PinRecordError> {
         let _lock = self.lock()?;
         let mut content = self.read()?;
         let standing = self.judge(&content, token, pin);

@@ -141,7 +141,7 @@ pub(super) fn wrap(mode: IvMode, cipher: &dyn Cipher, id: &KeyId, data_key: &Key
             let mut buffer = iv;
             let sealed = exactly(SEALED, encrypt(GcmIv::Buffer(&mut buffer))?)?;
             if buffer != iv {
-                return Err(TokenError::Lie("changed the IV that it was given".to_owned()));
+                return Err(TokenError::Misbehaved("changed the IV that it was given".to_owned()));
             }
             Ok([&iv, sealed.as_slice()].concat())
         }
@@ -182,7 +182,7 @@ fn wrap_message(
     let length = cipher.encrypt_message(message, data_key.expose(), &mut output)?;
     output.truncate(length);
     if !by_token && iv != given {
-        return Err(TokenError::Lie("changed the IV that it was given".to_owned()));
+        return Err(TokenError::Misbehaved("changed the IV that it was given".to_owned()));
     }
     Ok([made(&iv)?, &exactly(32, output)?, &tag].concat())
 }
@@ -223,7 +223,7 @@ fn exactly(length: usize, output: Vec<u8>) -> Result<Vec<u8>, TokenError> {
 /// An IV that somebody made: zeros are a buffer that nobody has written.
 fn made(iv: &[u8]) -> Result<&[u8], TokenError> {
     if iv.iter().all(|byte| *byte == 0) {
-        Err(TokenError::Lie("used an IV of zeros".to_owned()))
+        Err(TokenError::Misbehaved("used an IV of zeros".to_owned()))
     } else {
         Ok(iv)
     }

@@ -20,9 +20,9 @@ use crate::token::module::Module;
 use crate::token::options::MechanismChoice;
 use crate::token::report::PinState;
 use crate::token::report::Verdict;
-use crate::token::return_value::Cure;
+use crate::token::return_value::Remedy;
 use crate::token::wrap::IvMode;
-use crate::token::wrap::Method;
+use crate::token::wrap::WrapMethod;
 use crate::token::wrap::gcm::IvLength;
 use crate::token::wrap::listed;
 use crate::token::wrap::select;
@@ -85,7 +85,7 @@ impl Ready {
     }
 
     /// Wraps, unwraps, and fails to unwrap what was changed.
-    fn round_trip(&self, method: Method) -> Wrapped {
+    fn round_trip(&self, method: WrapMethod) -> Wrapped {
         let session = self.module.open(self.slot, true).unwrap();
         let data_key = Key::random().unwrap();
         let wrapped = method
@@ -103,7 +103,7 @@ impl Ready {
 }
 
 /// What is chosen with a token that is so, and that it works.
-fn chooses(token: &Token, control: &str, expected: Method) -> Wrapped {
+fn chooses(token: &Token, control: &str, expected: WrapMethod) -> Wrapped {
     let ready = Ready::new(token, control, KeyKind::Aes256);
     let chosen = ready.choose(MechanismChoice::Auto).unwrap();
     assert_eq!(chosen.method, expected, "{control}: {:#?}", chosen.reports);
@@ -116,7 +116,7 @@ fn chooses(token: &Token, control: &str, expected: Method) -> Wrapped {
 #[test]
 fn softhsm_wraps_with_our_iv_and_its_null_iv_is_never_used() {
     alone::run(|token| {
-        let wrapped = chooses(token, "", Method::AesGcm(IvMode::Caller));
+        let wrapped = chooses(token, "", WrapMethod::AesGcm(IvMode::Caller));
         assert_eq!(wrapped.mechanism, Mechanism::AesGcm);
     });
 }
@@ -125,7 +125,7 @@ fn softhsm_wraps_with_our_iv_and_its_null_iv_is_never_used() {
 fn a_luna_in_fips_mode_makes_its_ivs_of_16_bytes() {
     alone::run(|token| {
         let length = IvLength::Sixteen;
-        let wrapped = chooses(token, "like luna", Method::AesGcm(IvMode::Appended { length }));
+        let wrapped = chooses(token, "like luna", WrapMethod::AesGcm(IvMode::Appended { length }));
         assert_eq!((wrapped.mechanism, wrapped.bytes.len()), (Mechanism::AesGcmTokenIv, 64));
     });
 }
@@ -133,7 +133,7 @@ fn a_luna_in_fips_mode_makes_its_ivs_of_16_bytes() {
 #[test]
 fn a_cloudhsm_writes_its_iv_over_zeros() {
     alone::run(|token| {
-        chooses(token, "like cloudhsm", Method::AesGcm(IvMode::Buffer));
+        chooses(token, "like cloudhsm", WrapMethod::AesGcm(IvMode::Buffer));
     });
 }
 
@@ -144,7 +144,7 @@ fn a_protectserver_replaces_the_iv() {
         chooses(
             token,
             "like protectserver",
-            Method::AesGcm(IvMode::Replaced { given, length }),
+            WrapMethod::AesGcm(IvMode::Replaced { given, length }),
         );
     });
 }
@@ -152,15 +152,15 @@ fn a_protectserver_replaces_the_iv() {
 #[test]
 fn a_token_with_messages_alone_encrypts_messages() {
     alone::run(|token| {
-        chooses(token, "like v3", Method::AesGcm(IvMode::Message { by_token: true }));
+        chooses(token, "like v3", WrapMethod::AesGcm(IvMode::Message { by_token: true }));
     });
 }
 
 #[test]
 fn without_gcm_comes_key_wrap_and_without_that_cbc() {
     alone::run(|token| {
-        assert_eq!(chooses(token, "kwp\nno gcm", Method::AesKwp).bytes.len(), 40);
-        assert_eq!(chooses(token, "no gcm", Method::AesCbc).bytes.len(), 48);
+        assert_eq!(chooses(token, "kwp\nno gcm", WrapMethod::AesKwp).bytes.len(), 40);
+        assert_eq!(chooses(token, "no gcm", WrapMethod::AesCbc).bytes.len(), 48);
     });
 }
 
@@ -174,9 +174,9 @@ fn a_token_that_lies_about_ivs_or_tags_is_not_believed() {
             "like cloudhsm\n",
             "like protectserver\n",
         ] {
-            chooses(token, &format!("{like}constant-iv"), Method::AesCbc);
+            chooses(token, &format!("{like}constant-iv"), WrapMethod::AesCbc);
         }
-        chooses(token, "kwp\nno-tamper-detection", Method::AesCbc);
+        chooses(token, "kwp\nno-tamper-detection", WrapMethod::AesCbc);
     });
 }
 
@@ -186,7 +186,7 @@ fn one_failure_that_passes_changes_nothing() {
         for function in ["C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt"] {
             for value in ["0x30", "0x5", "0xB3"] {
                 let control = format!("{function} fail {value} times 1");
-                chooses(token, &control, Method::AesGcm(IvMode::Caller));
+                chooses(token, &control, WrapMethod::AesGcm(IvMode::Caller));
             }
         }
     });
@@ -198,10 +198,10 @@ fn a_token_that_fails_altogether_is_an_outage_and_no_refusal() {
         let ready = Ready::new(token, "", KeyKind::Aes256);
         token.set("C_EncryptInit fail 0x30");
         let error = ready.choose(MechanismChoice::Auto).unwrap_err();
-        assert_eq!(error.cure(), Cure::Module);
+        assert_eq!(error.cure(), Remedy::Module);
         token.set("sessions lost");
         // A new session would do, but the key went with the old one.
-        assert_ne!(ready.choose(MechanismChoice::Auto).unwrap_err().cure(), Cure::Nothing);
+        assert_ne!(ready.choose(MechanismChoice::Auto).unwrap_err().cure(), Remedy::Nothing);
     });
 }
 
@@ -212,11 +212,14 @@ fn an_answer_too_long_or_too_short_is_noticed() {
         let session = ready.module.open(ready.slot, true).unwrap();
         for change in ["longer", "shorter"] {
             token.set(&format!("C_Encrypt {change}"));
-            for method in [Method::AesGcm(IvMode::Caller), Method::AesCbc] {
+            for method in [WrapMethod::AesGcm(IvMode::Caller), WrapMethod::AesCbc] {
                 let data_key = Key::random().unwrap();
                 let error = method.wrap(&ready.module, &session, &ready.key, &ready.id, &data_key);
                 let error = error.unwrap_err();
-                assert!(matches!(error, TokenError::Lie(_)), "{change} {method:?}: {error}");
+                assert!(
+                    matches!(error, TokenError::Misbehaved(_)),
+                    "{change} {method:?}: {error}"
+                );
             }
         }
     });
@@ -227,7 +230,7 @@ fn an_rsa_key_wraps_with_sha_1_where_sha_256_is_missing() {
     alone::run(|token| {
         let ready = Ready::new(token, "", KeyKind::Rsa { bits: 2048 });
         let chosen = ready.choose(MechanismChoice::Auto).unwrap();
-        assert_eq!(chosen.method, Method::RsaOaepSha1, "{:#?}", chosen.reports);
+        assert_eq!(chosen.method, WrapMethod::RsaOaepSha1, "{:#?}", chosen.reports);
         assert_eq!(ready.round_trip(chosen.method).bytes.len(), 256);
         let error = ready.choose(MechanismChoice::RsaOaepSha256).unwrap_err().to_string();
         assert!(error.contains("`mechanism: auto` would use rsa-oaep-sha1"), "{error}");
@@ -242,8 +245,8 @@ fn old_payloads_open_after_the_token_has_learnt_something_better() {
         let old = ready.round_trip(chosen.method);
         token.set("kwp");
         let now = ready.choose(MechanismChoice::Auto).unwrap().method;
-        assert_eq!(now, Method::AesGcm(IvMode::Caller));
-        let older = ready.round_trip(Method::AesKwp);
+        assert_eq!(now, WrapMethod::AesGcm(IvMode::Caller));
+        let older = ready.round_trip(WrapMethod::AesKwp);
         assert!(ready.unwrap(&old).is_ok() && ready.unwrap(&older).is_ok());
     });
 }
@@ -253,7 +256,7 @@ fn one_encryption_is_one_call() {
     alone::run(|token| {
         let ready = Ready::new(token, "", KeyKind::Aes256);
         token.forget_calls();
-        ready.round_trip(Method::AesGcm(IvMode::Caller));
+        ready.round_trip(WrapMethod::AesGcm(IvMode::Caller));
         assert_eq!(token.calls("C_Encrypt"), 1);
         assert_eq!(token.calls("C_Decrypt"), 2);
     });

@@ -11,8 +11,8 @@ use crate::token::module::Module;
 use crate::token::options::MechanismChoice;
 use crate::token::report::MechanismReport;
 use crate::token::report::Verdict;
-use crate::token::return_value::Cure;
-use crate::token::wrap::Method;
+use crate::token::return_value::Remedy;
+use crate::token::wrap::WrapMethod;
 use crate::token::wrap::cipher::Cipher;
 use crate::token::wrap::cipher::InSession;
 use crate::token::wrap::gcm::IvMode;
@@ -24,7 +24,7 @@ use crate::token::wrap::self_test::check;
 #[derive(Debug)]
 pub(crate) struct Chosen {
     /// How data keys are wrapped from now on.
-    pub(crate) method: Method,
+    pub(crate) method: WrapMethod,
     /// What was found out on the way.
     pub(crate) reports: Vec<MechanismReport>,
     /// A better mechanism, and how it failed: a token in trouble can be the reason, so another trial may choose it.
@@ -57,7 +57,7 @@ pub(crate) fn one(
     key: &KeyObject,
     id: &KeyId,
     mechanism: Mechanism,
-) -> Result<Option<Method>, TokenError> {
+) -> Result<Option<WrapMethod>, TokenError> {
     let mut open = opener(module, sessions, *key);
     let mut methods = methods(mechanism.into());
     methods.retain(|method| method.mechanism() == mechanism);
@@ -162,14 +162,14 @@ fn of_kind(kind: KeyKind) -> &'static [MechanismChoice] {
 }
 
 /// The ways to wrap by a mechanism.
-fn methods(mechanism: MechanismChoice) -> Vec<Method> {
+fn methods(mechanism: MechanismChoice) -> Vec<WrapMethod> {
     match mechanism {
         MechanismChoice::Auto => Vec::new(),
-        MechanismChoice::AesGcm => IvMode::ALL.map(Method::AesGcm).to_vec(),
-        MechanismChoice::AesKwp => vec![Method::AesKwp],
-        MechanismChoice::AesCbc => vec![Method::AesCbc],
-        MechanismChoice::RsaOaepSha256 => vec![Method::RsaOaepSha256],
-        MechanismChoice::RsaOaepSha1 => vec![Method::RsaOaepSha1],
+        MechanismChoice::AesGcm => IvMode::ALL.map(WrapMethod::AesGcm).to_vec(),
+        MechanismChoice::AesKwp => vec![WrapMethod::AesKwp],
+        MechanismChoice::AesCbc => vec![WrapMethod::AesCbc],
+        MechanismChoice::RsaOaepSha256 => vec![WrapMethod::RsaOaepSha256],
+        MechanismChoice::RsaOaepSha1 => vec![WrapMethod::RsaOaepSha1],
     }
 }
 
@@ -178,7 +178,7 @@ fn methods(mechanism: MechanismChoice) -> Vec<Method> {
 struct Tried {
     mechanism: MechanismChoice,
     /// How it is used, if it is good.
-    method: Option<Method>,
+    method: Option<WrapMethod>,
     verdict: Verdict,
     /// The first failure that a token in trouble may be the reason of, where the mechanism is not good.
     trouble: Option<TokenError>,
@@ -192,14 +192,14 @@ impl Tried {
 
     fn methods(
         mechanism: MechanismChoice,
-        methods: Vec<Method>,
+        methods: Vec<WrapMethod>,
         open: &mut Opener<'_>,
         id: &KeyId,
     ) -> Result<Self, TokenError> {
         let (mut wrong, mut reasons, mut trouble) = (false, Reasons::default(), None);
         for method in methods {
             let iv = match method {
-                Method::AesGcm(mode) => Some(mode),
+                WrapMethod::AesGcm(mode) => Some(mode),
                 _ => None,
             };
             match check(method, open, id) {
@@ -223,7 +223,7 @@ impl Tried {
                 Err(Flaw::Refused(error)) => {
                     // Whatever it is, another source of IVs may help: tokens refuse an IV with many return values.
                     reasons.add(iv, error.to_string());
-                    if error.cure() != Cure::Nothing {
+                    if error.cure() != Remedy::Nothing {
                         trouble.get_or_insert(error);
                     }
                 }
@@ -276,7 +276,7 @@ fn again(tried: &mut [Tried], open: &mut Opener<'_>, id: &KeyId) -> Result<(), T
 }
 
 /// The demanded one if it is good; else the best that is.
-fn chosen(tried: &[Tried], choice: MechanismChoice) -> Option<Method> {
+fn chosen(tried: &[Tried], choice: MechanismChoice) -> Option<WrapMethod> {
     tried
         .iter()
         .filter(|one| choice == MechanismChoice::Auto || one.mechanism == choice)
@@ -320,8 +320,13 @@ fn nothing(tried: Vec<Tried>, kind: KeyKind, choice: MechanismChoice) -> TokenEr
 }
 
 /// Every mechanism that there is, with its verdict.
-fn reports(tried: &[Tried], kind: KeyKind, method: Option<Method>, choice: MechanismChoice) -> Vec<MechanismReport> {
-    let used = method.map(Method::choice);
+fn reports(
+    tried: &[Tried],
+    kind: KeyKind,
+    method: Option<WrapMethod>,
+    choice: MechanismChoice,
+) -> Vec<MechanismReport> {
+    let used = method.map(WrapMethod::choice);
     let report = |mechanism: MechanismChoice| MechanismReport {
         mechanism: mechanism.to_string(),
         chosen: used == Some(mechanism),

@@ -8,7 +8,7 @@ use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
 use crate::token::error::TokenError;
-use crate::token::wrap::Method;
+use crate::token::wrap::WrapMethod;
 use crate::token::wrap::cipher::Cipher;
 use crate::token::wrap::unwrap_with;
 
@@ -36,7 +36,7 @@ pub(super) enum Flaw {
 pub(super) type Opener<'a> = dyn FnMut() -> Result<Box<dyn Cipher + 'a>, TokenError> + 'a;
 
 /// Wraps and unwraps, and tries what must fail.
-pub(super) fn check(method: Method, open: &mut Opener<'_>, id: &KeyId) -> Result<Good, Flaw> {
+pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Result<Good, Flaw> {
     let mut bench = Bench { open, cipher: None };
     let data_key = Key::random().map_err(|error| Flaw::Unopened(TokenError::Refused(error.to_string())))?;
     let wrap = |cipher: &dyn Cipher| method.wrap_with(cipher, id, &data_key);
@@ -53,7 +53,7 @@ pub(super) fn check(method: Method, open: &mut Opener<'_>, id: &KeyId) -> Result
     for (what, forged) in &forgeries {
         bench.refuses(what, forged, id)?;
     }
-    if matches!(method, Method::AesGcm(_)) {
+    if matches!(method, WrapMethod::AesGcm(_)) {
         bench.refuses("other associated data", &first, &other(id))?;
     }
     if !forgeries.is_empty() {
@@ -80,7 +80,7 @@ impl Bench<'_, '_> {
             None => (self.open)().map_err(Flaw::Unopened)?,
         };
         let done = operation(&*cipher).map_err(|error| match error {
-            TokenError::Lie(what) => Flaw::Wrong(what),
+            TokenError::Misbehaved(what) => Flaw::Wrong(what),
             other => Flaw::Refused(other),
         })?;
         self.cipher = Some(cipher);

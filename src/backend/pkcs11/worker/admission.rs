@@ -15,13 +15,13 @@ use crate::root_key::version::Version;
 use crate::token::objects::Admission;
 use crate::token::objects::Found;
 use crate::token::objects::UpTo;
-use crate::token::problem::Problem;
+use crate::token::problem::CallError;
 use crate::token::proof_record::ProofRecordError;
 use crate::token::session::OpenToken;
 
 impl Service {
     /// Which public objects count now.
-    pub(super) fn admission(&self) -> Result<Admission, Problem> {
+    pub(super) fn admission(&self) -> Result<Admission, CallError> {
         if !self.assignment.options.private {
             return Ok(Admission::All);
         }

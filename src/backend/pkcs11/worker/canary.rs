@@ -16,7 +16,7 @@ use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
 use crate::token::error::TokenError;
-use crate::token::problem::Problem;
+use crate::token::problem::CallError;
 use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 use crate::token::wrap;
@@ -61,7 +61,7 @@ pub(super) enum Shown {
 }
 
 /// Makes a canary; `None` if the token does not wrap so.
-pub(super) type Make<'a> = &'a dyn Fn() -> Result<Option<Canary>, Problem>;
+pub(super) type Make<'a> = &'a dyn Fn() -> Result<Option<Canary>, CallError>;
 
 impl Canary {
     pub(super) fn new(wrapped: Wrapped, data_key: &Key) -> Self {
@@ -69,11 +69,11 @@ impl Canary {
         Self { wrapped, digest }
     }
 
-    fn compare(&self, id: &KeyId, opened: &Key) -> Result<(), Problem> {
+    fn compare(&self, id: &KeyId, opened: &Key) -> Result<(), CallError> {
         if digest(opened) == self.digest {
             return Ok(());
         }
-        Err(TokenError::Lie(format!("opens a data key under {id} as another one than before")).into())
+        Err(TokenError::Misbehaved(format!("opens a data key under {id} as another one than before")).into())
     }
 }
 
@@ -101,7 +101,7 @@ impl Canaries {
         (id, mechanism): (&KeyId, Mechanism),
         make: Make<'_>,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<Shown, Problem> {
+    ) -> Result<Shown, CallError> {
         let known = self.lock().get(&(id.clone(), mechanism)).cloned();
         let canary = match known {
             Some(Known::Canary(canary)) => Some(canary),

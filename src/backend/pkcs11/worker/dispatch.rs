@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Answer;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::worker::attempt::Progress;
+use crate::backend::pkcs11::worker::absence::Verdict;
 use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::worker::execute::Progress;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
-use crate::backend::pkcs11::worker::ladder::Ladder;
-use crate::backend::pkcs11::worker::ladder::Rung;
-use crate::backend::pkcs11::worker::missing::Verdict;
 use crate::backend::pkcs11::worker::queue::Work;
+use crate::backend::pkcs11::worker::recovery::Ladder;
+use crate::backend::pkcs11::worker::recovery::Rung;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;
 use crate::backend::pkcs11::worker::throttle::Throttled;
@@ -20,9 +20,9 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::token::error::TokenError;
 use crate::token::login;
+use crate::token::problem::CallError;
 use crate::token::problem::Failure;
-use crate::token::problem::Problem;
-use crate::token::return_value::Cure;
+use crate::token::return_value::Remedy;
 
 /// What came of one job.
 pub(super) enum Step {
@@ -82,7 +82,7 @@ impl Service {
                 }
                 Err(problem) => problem,
             };
-            if let (Call::Unwrap { id, wrapped }, Problem::Token(error)) = (&job.call, &problem)
+            if let (Call::Unwrap { id, wrapped }, CallError::Token(error)) = (&job.call, &problem)
                 && error.may_be_the_ciphertext()
                 && (doubts || generation == *lock(&self.generation))
             {
@@ -92,7 +92,7 @@ impl Service {
                         id: id.clone(),
                         mechanism: wrapped.mechanism,
                     },
-                    refused: error.cure() == Cure::Nothing,
+                    refused: error.cure() == Remedy::Nothing,
                 };
             }
             if let Err(failure) = self.recover(seat, job, problem, &mut ladder, generation) {
@@ -120,16 +120,16 @@ impl Service {
         &self,
         seat: usize,
         job: &Job,
-        problem: Problem,
+        problem: CallError,
         ladder: &mut Ladder,
         generation: u64,
     ) -> Result<(), Failure> {
         self.leave(seat);
         let error = match problem {
-            Problem::Final(failure) => return Err(failure),
-            Problem::Token(error) => error,
+            CallError::Final(failure) => return Err(failure),
+            CallError::Token(error) => error,
         };
-        if !job.call.can_be_repeated() && !matches!(error.cure(), Cure::Session | Cure::Login) {
+        if !job.call.can_be_repeated() && !matches!(error.cure(), Remedy::Session | Remedy::Login) {
             // Whether it was done is not known.
             return Err(explain(&job.call, error, true));
         }
@@ -159,9 +159,9 @@ impl Service {
             }
         };
         match climbed {
-            Err(Problem::Final(failure)) => Err(failure),
+            Err(CallError::Final(failure)) => Err(failure),
             // If it failed, the next attempt fails for the same reason, and climbs on.
-            Ok(()) | Err(Problem::Token(_)) => Ok(()),
+            Ok(()) | Err(CallError::Token(_)) => Ok(()),
         }
     }
 
@@ -216,15 +216,15 @@ impl Service {
 /// The last word on a failure.
 fn explain(call: &Call, error: TokenError, ends_worker: bool) -> Failure {
     let kind = match &error {
-        TokenError::Lie(_) => Kind::Corruption,
+        TokenError::Misbehaved(_) => Kind::Corruption,
         TokenError::Refused(_) => Kind::Refusal,
-        _ if error.cure() == Cure::Nothing && error.value().is_some() => Kind::Refusal,
+        _ if error.cure() == Remedy::Nothing && error.value().is_some() => Kind::Refusal,
         _ => Kind::Outage,
     };
     Failure {
         // A library that was missing may be installed by now; the dynamic linker of this process has made up its mind.
         ends_worker: ends_worker || matches!(error, TokenError::Load { .. }),
-        pin_rejected: error.cure() == Cure::Pin,
+        pin_rejected: error.cure() == Remedy::Pin,
         error: Error::new(kind, call.doing()).because(error),
     }
 }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use cryptoki::context::Pkcs11;
 
+use crate::backend::pkcs11::worker::absence::AbsenceProof;
 use crate::backend::pkcs11::worker::canary::Canaries;
 use crate::backend::pkcs11::worker::channel::Outlet;
-use crate::backend::pkcs11::worker::missing::Sightings;
 use crate::backend::pkcs11::worker::proof::pending::Pending;
 use crate::backend::pkcs11::worker::queue::Queue;
 use crate::clock::Clock;
@@ -23,7 +23,7 @@ use crate::token::assignment::Assignment;
 use crate::token::pin_history::PinRecord;
 use crate::token::proof_record::ProofRecord;
 use crate::token::session::Connection;
-use crate::token::wrap::Method;
+use crate::token::wrap::WrapMethod;
 
 /// What all threads of this process share.
 pub(super) struct Service {
@@ -50,7 +50,7 @@ pub(super) struct Service {
     pub(super) other_keys: Mutex<HashMap<KeyId, Duration>>,
     /// What was told once and is not told again.
     pub(super) told: Mutex<HashSet<String>>,
-    pub(super) sightings: Mutex<Sightings>,
+    pub(super) sightings: Mutex<AbsenceProof>,
     /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
     pub(super) opened_again: Mutex<Option<Duration>>,
     /// When any unwrap has.
@@ -63,7 +63,7 @@ pub(super) struct Service {
 /// How to wrap under a version.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settled {
-    pub(super) method: Method,
+    pub(super) method: WrapMethod,
     pub(super) again: Option<AnotherTrial>,
 }
 

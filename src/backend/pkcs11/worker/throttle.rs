@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::job::Job;
-use crate::backend::pkcs11::worker::ladder::Pauses;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
+use crate::backend::pkcs11::worker::recovery::Pauses;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;
 use crate::backoff::Backoff;

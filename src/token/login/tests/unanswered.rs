@@ -6,8 +6,8 @@ impl Node {
     /// A login that fails without a word about the PIN.
     fn fails(&self) {
         match self.log_in_once(&|| {}).unwrap_err() {
-            Problem::Final(failure) => assert!(!failure.pin_rejected, "{failure:?}"),
-            Problem::Token(error) => assert_ne!(error.cure(), Cure::Pin, "{error}"),
+            CallError::Final(failure) => assert!(!failure.pin_rejected, "{failure:?}"),
+            CallError::Token(error) => assert_ne!(error.cure(), Remedy::Pin, "{error}"),
         }
     }
 }

@@ -145,17 +145,17 @@ fn a_token_that_does_not_say_type_and_length_is_believed() {
 #[test]
 fn strangers_are_no_kin_and_misspelt_labels_are() {
     for (label, expected) in [
-        ("kube.v1", Kinship::Ours),
-        ("kube.v1@20260230T0000Z", Kinship::Misspelt),
-        ("kube.vault", Kinship::Foreign),
-        ("kube2.v1", Kinship::Foreign),
-        ("", Kinship::Foreign),
+        ("kube.v1", Ownership::Ours),
+        ("kube.v1@20260230T0000Z", Ownership::Misspelt),
+        ("kube.vault", Ownership::Foreign),
+        ("kube2.v1", Ownership::Foreign),
+        ("", Ownership::Foreign),
     ] {
         assert_eq!(kinship(&name(), Some(label.as_bytes())), expected, "{label}");
     }
-    assert_eq!(kinship(&name(), None), Kinship::Foreign);
-    assert_eq!(kinship(&name(), Some(b"\xff\xfe")), Kinship::Foreign);
-    assert_eq!(kinship(&name(), Some(b"kube.v1\xff")), Kinship::Misspelt);
+    assert_eq!(kinship(&name(), None), Ownership::Foreign);
+    assert_eq!(kinship(&name(), Some(b"\xff\xfe")), Ownership::Foreign);
+    assert_eq!(kinship(&name(), Some(b"kube.v1\xff")), Ownership::Misspelt);
 }
 
 #[test]

@@ -8,26 +8,23 @@ use super::*;
 fn two_logins_without_an_outcome_are_all_until_the_source_is_touched() {
     let (_state, record) = record_of_kube();
     for _ in 0..2 {
-        assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::New);
-        assert_eq!(record.begin("kube", &pin("1234", 1)).unwrap(), PinStanding::New);
+        assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::New);
+        assert_eq!(record.begin("kube", &pin("1234", 1)).unwrap(), PinStatus::New);
     }
-    let unanswered = PinStanding::Unanswered;
+    let unanswered = PinStatus::Unanswered;
     assert_eq!(record.begin("kube", &pin("1234", 1)).unwrap(), unanswered);
     assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), unanswered);
     assert_eq!(
         without_hashes(&record).standing("kube", &pin("1234", 1)).unwrap(),
         unanswered
     );
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStanding::New);
+    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::New);
     // A credential is written anew at each start, and still the same.
     assert_eq!(record.standing("kube", &credential("1234", 3)).unwrap(), unanswered);
-    assert_eq!(
-        record.standing("kube", &credential("4321", 4)).unwrap(),
-        PinStanding::New
-    );
+    assert_eq!(record.standing("kube", &credential("4321", 4)).unwrap(), PinStatus::New);
     // It was the right one.
     record.note_worked("kube", &pin("1234", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStanding::Worked);
+    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
 }
 
 #[test]
@@ -35,11 +32,11 @@ fn a_credentials_logins_are_counted_over_restarts() {
     let (_state, record) = record();
     for start in 0..2 {
         let begun = record.begin("kube", &credential("1234", start)).unwrap();
-        assert_eq!(begun, PinStanding::New);
+        assert_eq!(begun, PinStatus::New);
     }
     assert_eq!(
         record.standing("kube", &credential("1234", 2)).unwrap(),
-        PinStanding::Unanswered
+        PinStatus::Unanswered
     );
 }
 
@@ -48,9 +45,9 @@ fn an_outcome_ends_the_count_and_what_is_no_judgement_takes_one_back() {
     let (_state, record) = record();
     let pin = pin("1234", 1);
     for (note, standing) in [
-        (PinRecord::note_worked as fn(&_, &_, &_) -> _, PinStanding::Worked),
-        (PinRecord::note_locked, PinStanding::Rejected),
-        (PinRecord::note_rejected, PinStanding::Rejected),
+        (PinRecord::note_worked as fn(&_, &_, &_) -> _, PinStatus::Worked),
+        (PinRecord::note_locked, PinStatus::Rejected),
+        (PinRecord::note_rejected, PinStatus::Rejected),
     ] {
         record.begin("kube", &pin).unwrap();
         record.begin("kube", &pin).unwrap();
@@ -59,10 +56,10 @@ fn an_outcome_ends_the_count_and_what_is_no_judgement_takes_one_back() {
         assert!(record.read().unwrap().line("kube").unwrap().begun.is_empty());
     }
     for _ in 0..5 {
-        assert_eq!(record.begin("other", &pin).unwrap(), PinStanding::New);
+        assert_eq!(record.begin("other", &pin).unwrap(), PinStatus::New);
         record.note_not_judged("other", &pin).unwrap();
         record.note_not_judged("other", &pin).unwrap();
-        assert_eq!(record.standing("other", &pin).unwrap(), PinStanding::New);
+        assert_eq!(record.standing("other", &pin).unwrap(), PinStatus::New);
     }
 }
 
@@ -72,7 +69,7 @@ fn of_eight_who_begin_at_one_time_two_try_the_pin() {
     let barrier = std::sync::Barrier::new(8);
     let begin = || {
         // As processes do: each has asked before any of them begins.
-        assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStanding::New);
+        assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::New);
         barrier.wait();
         record.begin("kube", &pin("9999", 1)).unwrap()
     };
@@ -82,7 +79,7 @@ fn of_eight_who_begin_at_one_time_two_try_the_pin() {
     });
     let untried = standings.iter().filter(|standing| standing.is_untried()).count();
     assert_eq!(untried, 2, "{standings:?}");
-    let unanswered = |standing: &&PinStanding| **standing == PinStanding::Unanswered;
+    let unanswered = |standing: &&PinStatus| **standing == PinStatus::Unanswered;
     assert_eq!(standings.iter().filter(unanswered).count(), 6);
 }
 
@@ -92,8 +89,8 @@ fn a_pin_that_has_worked_or_was_rejected_is_not_counted() {
     record.note_worked("kube", &pin("1234", 1)).unwrap();
     record.note_rejected("kube", &pin("9999", 2)).unwrap();
     for _ in 0..3 {
-        assert_eq!(record.begin("kube", &pin("1234", 1)).unwrap(), PinStanding::Worked);
-        assert_eq!(record.begin("kube", &pin("9999", 2)).unwrap(), PinStanding::Rejected);
+        assert_eq!(record.begin("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
+        assert_eq!(record.begin("kube", &pin("9999", 2)).unwrap(), PinStatus::Rejected);
     }
     assert!(record.read().unwrap().line("kube").unwrap().begun.is_empty());
 }

@@ -55,7 +55,7 @@ fn every_makers_way_with_ivs_is_found() {
         (Gcm::CallerMessages, IvMode::Message { by_token: false }),
     ] {
         let chosen = chosen_by(with_gcm(gcm)).unwrap();
-        assert_eq!(chosen.method, Method::AesGcm(expected), "{gcm:?}");
+        assert_eq!(chosen.method, WrapMethod::AesGcm(expected), "{gcm:?}");
     }
 }
 
@@ -84,20 +84,23 @@ fn what_every_way_wraps_opens_with_the_iv_in_front_whatever_is_chosen_now() {
 #[test]
 fn a_constant_iv_is_never_chosen() {
     let chosen = chosen_by(with_gcm(Gcm::Zeros)).unwrap();
-    assert_eq!(chosen.method, Method::AesCbc);
+    assert_eq!(chosen.method, WrapMethod::AesCbc);
     assert!(matches!(verdict(&chosen, "aes-gcm"), Verdict::Wrong(_)));
 }
 
 #[test]
 fn an_iv_that_nobody_is_told_is_never_chosen() {
-    assert_eq!(chosen_by(with_gcm(Gcm::BufferUntold)).unwrap().method, Method::AesCbc);
+    assert_eq!(
+        chosen_by(with_gcm(Gcm::BufferUntold)).unwrap().method,
+        WrapMethod::AesCbc
+    );
 }
 
 #[test]
 fn a_token_that_opens_forgeries_is_not_used_so() {
     for gcm in [Gcm::AnyTag, Gcm::NoAssociatedData] {
         let chosen = chosen_by(with_gcm(gcm)).unwrap();
-        assert_eq!(chosen.method, Method::AesCbc, "{gcm:?}");
+        assert_eq!(chosen.method, WrapMethod::AesCbc, "{gcm:?}");
         assert!(matches!(verdict(&chosen, "aes-gcm"), Verdict::Wrong(_)), "{gcm:?}");
     }
 }
@@ -127,7 +130,7 @@ fn key_wrap_comes_before_cbc() {
         ..with_gcm(Gcm::None)
     });
     let chosen = chosen.unwrap();
-    assert_eq!(chosen.method, Method::AesKwp);
+    assert_eq!(chosen.method, WrapMethod::AesKwp);
     assert!(matches!(verdict(&chosen, "aes-gcm"), Verdict::Absent(_)));
     assert!(matches!(verdict(&chosen, "aes-cbc"), Verdict::Untried(_)));
     assert!(matches!(verdict(&chosen, "rsa-oaep-sha1"), Verdict::Untried(_)));
@@ -140,9 +143,9 @@ fn an_rsa_key_wraps_by_the_best_hash_that_the_token_has() {
         ..Fake::aes()
     };
     for (oaep_sha256, oaep_fills_room, expected) in [
-        (true, false, Method::RsaOaepSha256),
-        (true, true, Method::RsaOaepSha256),
-        (false, false, Method::RsaOaepSha1),
+        (true, false, WrapMethod::RsaOaepSha256),
+        (true, true, WrapMethod::RsaOaepSha256),
+        (false, false, WrapMethod::RsaOaepSha1),
     ] {
         let chosen = chosen_by(Quirks {
             oaep_sha256,
@@ -186,7 +189,7 @@ fn a_token_that_dies_at_any_moment_is_an_error_that_the_ladder_cures_and_no_wors
         };
         match chosen_by(dying) {
             Ok(chosen) => assert_eq!(chosen.method, expected.method),
-            Err(error) => assert_eq!(error.cure(), Cure::Module, "operation {number}: {error}"),
+            Err(error) => assert_eq!(error.cure(), Remedy::Module, "operation {number}: {error}"),
         }
     }
 }
@@ -209,7 +212,7 @@ fn a_demanded_mechanism_is_used_or_refused_with_what_auto_would_use() {
     let token = || Fake::new(Fake::aes());
     let demand = |choice| choose_on(&token(), KeyKind::Aes256, choice);
     let chosen = demand(MechanismChoice::AesCbc).unwrap();
-    assert_eq!(chosen.method, Method::AesCbc);
+    assert_eq!(chosen.method, WrapMethod::AesCbc);
     assert!(matches!(verdict(&chosen, "aes-gcm"), Verdict::Untried(_)));
     assert_eq!(chosen.reports.iter().filter(|report| report.chosen).count(), 1);
 

@@ -8,9 +8,9 @@ use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::id::KeyId;
 use crate::token::error::TokenError;
 use crate::token::key_object::KeyObject;
-use crate::token::problem::Problem;
+use crate::token::problem::CallError;
 use crate::token::proof_record::Proof;
-use crate::token::return_value::Cure;
+use crate::token::return_value::Remedy;
 use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 use crate::token::wrap;
@@ -36,7 +36,7 @@ enum Doubt {
 }
 
 impl Examination<'_> {
-    pub(super) fn examine(&self, session: &Session, proofs: &[Proof]) -> Result<Shown, Problem> {
+    pub(super) fn examine(&self, session: &Session, proofs: &[Proof]) -> Result<Shown, CallError> {
         let of_kind = |proof: &&Proof| select::is_of_kind(proof.mechanism(), self.key.kind);
         let proofs: Vec<&Proof> = proofs.iter().filter(of_kind).collect();
         if proofs.is_empty() {
@@ -61,7 +61,7 @@ impl Examination<'_> {
     }
 
     /// `None`: it shows the key of before.
-    fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, Problem> {
+    fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, CallError> {
         let opened = wrap::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
         match opened {
             Ok(opened) if proof.is_of(&opened) => Ok(None),
@@ -75,7 +75,7 @@ impl Examination<'_> {
 
     /// No proof has opened. If the token wraps and unwraps with these objects, before and after another try, they are
     /// another key; if it does not, it is in trouble.
-    fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, Problem> {
+    fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, CallError> {
         let module = self.connection.module();
         let mut trouble = None;
         for proof in proofs {
@@ -102,14 +102,14 @@ impl Examination<'_> {
         for doubt in doubts {
             match doubt {
                 Doubt::Differs => return Ok(Shown::Another),
-                Doubt::Fails(error) => not_done &= error.cure() == Cure::Nothing,
+                Doubt::Fails(error) => not_done &= error.cure() == Remedy::Nothing,
             }
         }
         if not_done {
             return Ok(Shown::NotDone);
         }
         // The key only unwraps, so nothing tells another key from a device in trouble; other calls look after the device.
-        Err(Problem::outage(format!(
+        Err(CallError::outage(format!(
             "the token does not open the proof record of version {}, and wraps nothing under it that would show why",
             self.id
         )))

@@ -15,14 +15,14 @@ use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
 use crate::token::error::TokenError;
 use crate::token::key_object::KeyObject;
-use crate::token::problem::Problem;
+use crate::token::problem::CallError;
 use crate::token::proof_record::Proof;
 use crate::token::proof_record::ProofRecord;
 use crate::token::proof_record::ProofRecordError;
 use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 use crate::token::wrap;
-use crate::token::wrap::Method;
+use crate::token::wrap::WrapMethod;
 use crate::token::wrap::select;
 
 impl Service {
@@ -35,7 +35,7 @@ impl Service {
         token: &OpenToken,
         id: &KeyId,
         key: &KeyObject,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), CallError> {
         let (Some(record), Some(method)) = (self.recorder(), self.method(id)) else {
             return Ok(());
         };
@@ -46,7 +46,7 @@ impl Service {
             // Another worker of this node has recorded the version meanwhile, and may have met another key.
             let session = token.session(connection.module())?;
             if self.check(job, connection, token, &session, (id, key))? {
-                return Err(Problem::outage(format!(
+                return Err(CallError::outage(format!(
                     "the proof record of version {id} was changed while it was made"
                 )));
             }
@@ -215,7 +215,7 @@ impl Service {
         }
     }
 
-    fn method(&self, id: &KeyId) -> Option<Method> {
+    fn method(&self, id: &KeyId) -> Option<WrapMethod> {
         lock(&self.methods).get(id).map(|settled| settled.method)
     }
 }
@@ -226,7 +226,7 @@ pub(super) fn make(
     token: &OpenToken,
     id: &KeyId,
     key: &KeyObject,
-    method: Method,
+    method: WrapMethod,
 ) -> Result<Proof, TokenError> {
     let module = connection.module();
     let session = token.session(module)?;
@@ -236,7 +236,7 @@ pub(super) fn make(
     if opened.same_as(&random) {
         Ok(Proof::new(wrapped, &random))
     } else {
-        Err(TokenError::Lie(format!(
+        Err(TokenError::Misbehaved(format!(
             "unwraps another key than it has wrapped under {id}"
         )))
     }

@@ -124,8 +124,8 @@ fn a_first_wrap_that_another_worker_has_recorded_meanwhile_is_judged_by_that_rec
                 slow.service.record_first_wrap(1, connection, opened, &v1(), &object)
             });
             let failed = first.map_err(|problem| match problem {
-                Problem::Final(failure) => failure.error.kind(),
-                Problem::Token(error) => panic!("{error}"),
+                CallError::Final(failure) => failure.error.kind(),
+                CallError::Token(error) => panic!("{error}"),
             });
             assert_eq!(failed, expected, "{byte}");
         }
