@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
 
-use dekhand::listener::authority::Mended;
+use dekhand::listener::authority::AuthorityRewriter;
 use dekhand::proto::channel::Channel;
 use dekhand::proto::v2::DecryptRequest;
 use dekhand::proto::v2::DecryptResponse;
@@ -87,7 +87,7 @@ fn serve(socket: &Path, mended: bool) {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 if mended {
-                    tokio::spawn(connection(|reader| Mended::over(reader).0, stream));
+                    tokio::spawn(connection(|reader| AuthorityRewriter::over(reader).0, stream));
                 } else {
                     tokio::spawn(connection(|reader| reader, stream));
                 }

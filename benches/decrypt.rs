@@ -24,7 +24,7 @@ use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
-use dekhand::files::thread::FileThread;
+use dekhand::files::io_thread::FileThread;
 use dekhand::kms;
 use dekhand::kms::options::KmsOptions;
 use dekhand::listener::Listener;

@@ -16,8 +16,6 @@ use tokio::task::JoinSet;
 use crate::app::parts::Parts;
 use crate::app::reload::Reload;
 use crate::app::signals::Signals;
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::config::Config;
@@ -27,13 +25,15 @@ use crate::config::RootKeyEntry;
 use crate::config::Store;
 use crate::files;
 use crate::files::FileError;
-use crate::files::owner;
-use crate::files::owner::OwnerError;
+use crate::files::instance_lock;
+use crate::files::instance_lock::OwnerError;
 use crate::hardening;
 use crate::hardening::HardeningError;
 use crate::listener::socket::SocketError;
 use crate::telemetry::log::Log;
 use crate::telemetry::log::log_panics_by_place;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
 
 /// The gRPC runtime shows so often that it turns.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -111,7 +111,7 @@ impl AppError {
 pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
     let Start { config, source } = start;
     // The state of this process: inherited sockets are taken before anything else can take their descriptors.
-    let adopted = crate::listener::socket::adopted::take()?;
+    let adopted = crate::listener::socket::activation::take()?;
 
     // Before hardening, whose filter it would inherit and which denies what it is for, and before the first thread. What
     // workers may be is said here, once, when nobody has called yet.
@@ -165,7 +165,7 @@ fn spawner(config: &Config) -> io::Result<Option<Spawner>> {
 /// One daemon for a state directory: two would write down different primaries.
 fn own_state(config: &Config) -> Result<files::Lock, AppError> {
     files::private_directory(&config.state)?;
-    owner::take(&config.state.join("lock"), config.name.as_str()).map_err(|error| match error {
+    instance_lock::take(&config.state.join("lock"), config.name.as_str()).map_err(|error| match error {
         OwnerError::Held(holder) => AppError::Running {
             state: config.state.clone(),
             holder,

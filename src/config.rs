@@ -1,29 +1,29 @@
 //! The configuration: from the file as it is written to the options of every part, valid by construction.
 //!
-//! The way: `text` looks at the bytes before the parser does, `written` is the schema, whose values (`setting`) know
-//! their bounds, `build` makes options of it, `explain` turns the parser's errors into ours, `effective` lists a
-//! configuration's settings with what can change while the daemon runs.
+//! `preflight` checks the bytes before the parser reads them, `schema` is the file as serde reads it, and its `values` know
+//! their bounds. `resolve` makes the options of the parts, `explain` turns the parser's errors into dekhand's, and
+//! `settings` lists the settings of a configuration, with those that can change while the daemon runs.
 
-mod build;
 mod dev;
 mod effective;
 mod error;
 mod explain;
 mod good_copy;
 mod http;
+mod location;
 mod name;
 mod overrides;
 mod pkcs11;
-mod place;
+mod preflight;
 mod reload;
+mod resolve;
 mod root_keys;
-mod setting;
-mod show;
+mod schema;
+mod settings;
 mod spelling;
-mod text;
 mod units;
-mod value;
-mod written;
+mod values;
+mod yaml;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,26 +38,26 @@ use crate::kms::options::KmsOptions;
 use crate::listener::options::ListenerOptions;
 use crate::telemetry::log::LogOptions;
 
-pub use crate::config::effective::known_settings;
+pub use crate::config::effective::Effective;
+pub use crate::config::effective::Setting;
+pub use crate::config::effective::Source;
 pub use crate::config::error::ConfigError;
 pub use crate::config::good_copy::Origin;
 pub use crate::config::good_copy::keep_good_copy;
 pub use crate::config::good_copy::load_or_good_copy;
 pub use crate::config::http::HttpChoice;
 pub use crate::config::http::NotAnHttpChoice;
+pub use crate::config::location::Place;
 pub use crate::config::name::DaemonName;
 pub use crate::config::name::NotADaemonName;
 pub use crate::config::overrides::Overrides;
-pub use crate::config::place::Place;
+pub use crate::config::preflight::LIMIT;
 pub use crate::config::reload::Changes;
 pub use crate::config::reload::changes;
 pub use crate::config::root_keys::RootKeyEntry;
 pub use crate::config::root_keys::RootKeys;
 pub use crate::config::root_keys::Store;
-pub use crate::config::show::Effective;
-pub use crate::config::show::Setting;
-pub use crate::config::show::Source;
-pub use crate::config::text::LIMIT;
+pub use crate::config::settings::known_settings;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/dekhand/config.yaml";
@@ -109,12 +109,12 @@ impl Config {
     /// # Errors
     /// It is no configuration.
     pub fn parse(file: &Path, content: &[u8], overrides: &Overrides) -> Result<Self, ConfigError> {
-        let text = text::check(content).map_err(|(refusal, place)| ConfigError::new(file, refusal).at(place))?;
+        let text = preflight::check(content).map_err(|(refusal, place)| ConfigError::new(file, refusal).at(place))?;
         let parser = serde_yaml::Deserializer::from_str(text);
-        let value::Section(written) = serde_path_to_error::deserialize(parser)
+        let yaml::Section(written) = serde_path_to_error::deserialize(parser)
             .map_err(|error| explain::explain(file, text, &known_settings(), error))?;
-        build::build(written, text, overrides).map_err(|(steps, refusal)| {
-            let place = place::of_value(text, &steps);
+        resolve::build(written, text, overrides).map_err(|(steps, refusal)| {
+            let place = location::of_value(text, &steps);
             ConfigError::new(file, refusal).at(place).under(&steps)
         })
     }

@@ -1,26 +1,25 @@
 //! Seals payloads under data keys of its own, and opens them.
 //!
-//! [`Envelope`] is what the doors call; it answers from memory wherever it can. Behind it the
-//! `keeper` talks to the root keys (lists versions, makes data keys, probes), the `switch` decides which version
-//! encrypts, and a timer wipes the data keys of `unopened`. `Encrypt` takes its data key in `sealing`; `Decrypt` asks a root key itself, once for each
-//! wrapped key, in `open`.
+//! [`Envelope`] serves the doors, from memory wherever possible. Behind it, `reconcile` talks to the root keys: it lists
+//! versions, makes data keys and probes. `promotion` decides which version encrypts, and a timer wipes the data keys of
+//! `unopened`. `encrypt` takes the live data key; `decrypt` asks a root key itself, once for each wrapped key.
 
 pub(crate) mod cache;
 pub(crate) mod data_key;
+pub(crate) mod decrypt;
+pub(crate) mod encrypt;
 pub mod error;
-pub(crate) mod keeper;
-pub(crate) mod open;
 pub mod policy;
 pub(crate) mod primary;
+pub(crate) mod promotion;
+pub(crate) mod reconcile;
+pub(crate) mod rollover;
 pub(crate) mod room;
-pub mod seal;
-pub(crate) mod sealing;
-pub(crate) mod standing;
+pub mod sealed_format;
 pub(crate) mod state;
-pub(crate) mod switch;
+pub(crate) mod store_health;
 #[cfg(test)]
 mod tests;
-pub(crate) mod truth;
 pub(crate) mod unopened;
 
 use std::sync::Arc;
@@ -42,7 +41,7 @@ use crate::envelope::policy::Policy;
 use crate::envelope::room::Room;
 use crate::envelope::state::ListingWanted;
 use crate::envelope::state::State;
-use crate::files::thread::FileThread;
+use crate::files::io_thread::FileThread;
 use crate::proto::asker::Asker;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
@@ -54,7 +53,7 @@ use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::VersionLabels;
 
-/// Backends end their calls themselves, each in its own time. One that does not must not stop the keeper for good.
+/// Backends end their calls themselves, each in its own time. One that does not must not stop the reconciler for good.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A sealed payload and the `key_id` under which it is stored.
@@ -109,7 +108,7 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     /// Something that callers wait for has changed: a data key, the listing, the primary.
     changes: watch::Sender<()>,
-    keeper_wanted: Notify,
+    reconcile_wanted: Notify,
     switch_wanted: Notify,
     /// Room for unwraps that callers wait for.
     flights: Room,
@@ -139,7 +138,7 @@ impl Envelope {
             metrics,
             state,
             changes: watch::Sender::default(),
-            keeper_wanted: Notify::new(),
+            reconcile_wanted: Notify::new(),
             switch_wanted: Notify::new(),
             flights: Room::default(),
             single_use: Room::default(),
@@ -148,7 +147,11 @@ impl Envelope {
 
     /// Keeps data keys, versions and health up to date, for ever.
     pub async fn run(&self) {
-        tokio::join!(keeper::run(&self.0), switch::run(&self.0), unopened::wipe(&self.0));
+        tokio::join!(
+            reconcile::run(&self.0),
+            promotion::run(&self.0),
+            unopened::wipe(&self.0)
+        );
     }
 
     /// The `key_id` that [`Envelope::encrypt`] would use now, from memory.
@@ -186,7 +189,7 @@ impl Envelope {
         payload: &[u8],
         asker: impl Into<Asker>,
     ) -> Result<SealedPayload, EnvelopeError> {
-        let data_key = sealing::data_key_for(&self.0, purpose, asker.into()).await?;
+        let data_key = encrypt::data_key_for(&self.0, purpose, asker.into()).await?;
         let bytes = data_key.seal(payload, LONGEST_SEALED)?;
         Ok(SealedPayload {
             bytes,
@@ -208,7 +211,7 @@ impl Envelope {
         key_id: Option<&str>,
         asker: impl Into<Asker>,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, EnvelopeError> {
-        open::open(&self.0, purpose, sealed, key_id, asker.into()).await
+        decrypt::open(&self.0, purpose, sealed, key_id, asker.into()).await
     }
 
     /// Changes what the operator chose, from now on.
@@ -218,13 +221,13 @@ impl Envelope {
         state.policy = policy;
         state.want_listing(ListingWanted::Soon);
         drop(state);
-        self.0.keeper_wanted.notify_one();
+        self.0.reconcile_wanted.notify_one();
     }
 
     /// Lists the versions again now, as the probe does.
     pub fn refresh(&self) {
         self.0.lock().want_listing(ListingWanted::Soon);
-        self.0.keeper_wanted.notify_one();
+        self.0.reconcile_wanted.notify_one();
     }
 }
 
@@ -284,7 +287,7 @@ impl Inner {
         if result.is_ok() && state.is_unlisted(store) {
             // It is back, if this was not answered from memory: the next listing tells.
             state.want_listing(ListingWanted::Soon);
-            self.keeper_wanted.notify_one();
+            self.reconcile_wanted.notify_one();
         }
         let news = match result {
             Ok(()) => state.truth.note_good(store, now),
@@ -307,7 +310,7 @@ impl Inner {
                     error = error.chain(),
                     "the root key is away; cached and live data keys go on"
                 );
-                self.keeper_wanted.notify_one();
+                self.reconcile_wanted.notify_one();
             }
         }
         // Suspended limits let a waiting Encrypt go on.

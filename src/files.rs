@@ -1,9 +1,9 @@
 //! Reads and writes the daemon's own files: owner-only, in one piece, from a thread of its own.
 
 mod error;
-pub mod owner;
+pub mod instance_lock;
+pub mod io_thread;
 mod read;
-pub mod thread;
 
 use std::fs::DirBuilder;
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! The gRPC services that kube-apiserver calls.
 
-mod journal;
 pub mod options;
-mod refusal;
+mod request_log;
+mod status;
 #[cfg(test)]
 mod test_plugin;
 mod v1beta1;
@@ -14,9 +14,9 @@ use std::sync::atomic::AtomicBool;
 use tonic::service::Routes;
 
 use crate::envelope::Envelope;
-use crate::kms::journal::Journal;
 use crate::kms::options::KmsOptions;
 use crate::kms::options::V1beta1;
+use crate::kms::request_log::Journal;
 use crate::kms::v1beta1::KmsV1beta1;
 use crate::kms::v2::KmsV2;
 use crate::proto::v1beta1::key_management_service_server::KeyManagementServiceServer as V1beta1Server;

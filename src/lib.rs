@@ -1,25 +1,39 @@
 //! dekhand: a Kubernetes KMS provider plugin whose root key stays in a PKCS#11 token.
 //!
-//! The crate is built in floors; a module imports only from floors below its own (`tests/floors.rs` holds that):
-//! ground (`secret`, `clock`, `backoff`, `files`, `health`, `telemetry`, `proto`), `crypto`, the seam `root_key`, the
-//! parts (`envelope`, `backend`, `hardening`), the doors (`listener`, `kms`, `http`), `config`, `app`, `cli`.
+//! The crate is built in floors, and the modules below stand in their order: a module imports only from floors below its
+//! own (`tests/floors.rs` holds that).
 
-pub mod app;
-pub mod backend;
+// Ground: what every floor may use.
 pub mod backoff;
-pub mod cli;
 pub mod clock;
-pub mod config;
-pub mod crypto;
-pub mod envelope;
 pub mod files;
 pub mod hardening;
 pub mod health;
-pub mod http;
-pub mod kms;
-pub mod listener;
 pub mod manual;
 pub mod proto;
-pub mod root_key;
 pub mod secret;
 pub mod telemetry;
+
+// Suites of encryption, and the derivation of their keys.
+pub mod crypto;
+
+// The seam between data keys and what wraps them: versions, wrap, unwrap, the rules of rotation.
+pub mod root_key;
+
+// PKCS#11.
+pub mod token;
+
+// Parts, which do not know each other.
+pub mod backend;
+pub mod envelope;
+pub mod listener;
+
+// Doors for callers and operators.
+pub mod http;
+pub mod kms;
+
+pub mod config;
+
+pub mod app;
+
+pub mod cli;

@@ -1,18 +1,18 @@
 //! The KMS socket: accepts connections, checks their peers and serves HTTP/2 on them.
 
 mod accept;
-mod answer;
 pub mod authority;
-mod call;
 mod connection;
+mod connection_table;
 mod limits;
-mod message;
 pub mod options;
 pub mod peers;
-mod seats;
+mod read_quota;
+mod request;
+mod request_body;
+mod response_permit;
 pub mod socket;
 mod timeout;
-mod turns;
 
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -26,7 +26,7 @@ use crate::listener::socket::Socket;
 use crate::listener::socket::SocketError;
 use crate::telemetry::metrics::Metrics;
 
-pub use call::Service;
+pub use request::Service;
 
 /// An open KMS socket. Callers can connect already; they are served once [`Self::serve`] runs.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes over the socket that [`socket::adopted::take`] found, or opens the one of the options. `name` is the
+    /// Takes over the socket that [`socket::activation::take`] found, or opens the one of the options. `name` is the
     /// daemon's: whoever finds the socket in use is told it.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ use dekhand::envelope::Parts;
 use dekhand::envelope::Purpose;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
-use dekhand::files::thread::FileThread;
+use dekhand::files::io_thread::FileThread;
 use dekhand::root_key::RootKey;
 use dekhand::root_key::Wrapped;
 use dekhand::root_key::error::Error;
@@ -191,7 +191,7 @@ fn envelope_of(vector: &Value, state: &TempDir) -> Envelope {
     let sealed = bytes(vector, "sealed");
     let rsa = matches!(mechanism, Mechanism::RsaOaepSha256 | Mechanism::RsaOaepSha1);
     let rsa_answer = rsa.then(|| {
-        let parsed = dekhand::envelope::seal::Sealed::parse(&sealed).unwrap();
+        let parsed = dekhand::envelope::sealed_format::Sealed::parse(&sealed).unwrap();
         (
             parsed.wrap.to_vec(),
             Key::copied_from(&bytes(vector, "data_key")).unwrap(),

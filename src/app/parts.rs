@@ -9,9 +9,7 @@ use crate::app::AppError;
 use crate::app::reload::Reloadable;
 use crate::backend::keyring::Keyring;
 use crate::backend::pkcs11::Pkcs11;
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::notices::Notices;
-use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -19,7 +17,7 @@ use crate::config::RootKeyEntry;
 use crate::config::Store;
 use crate::envelope;
 use crate::envelope::Envelope;
-use crate::files::thread::FileThread;
+use crate::files::io_thread::FileThread;
 use crate::health::Health;
 use crate::http::Http;
 use crate::kms;
@@ -30,6 +28,8 @@ use crate::root_key::name::RootKeyName;
 use crate::telemetry::log::Log;
 use crate::telemetry::log::chain;
 use crate::telemetry::metrics::Metrics;
+use crate::token::assignment::Role;
+use crate::token::proof_record::ProofRecord;
 
 /// What runs.
 pub(super) struct Parts {

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::config::changes;
 use crate::config::keep_good_copy;
 use crate::envelope::Envelope;
-use crate::files::thread::FileThread;
+use crate::files::io_thread::FileThread;
 use crate::listener::peers::Peers;
 use crate::telemetry::log::LevelSwitch;
 use crate::telemetry::log::chain;

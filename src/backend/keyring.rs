@@ -20,7 +20,7 @@ use crate::backend::keyring::content::Entry;
 use crate::backend::keyring::file::KeyringFile;
 use crate::crypto::aes_gcm::AesGcm;
 use crate::crypto::aes_gcm::NONCE;
-use crate::files::thread::FileThread;
+use crate::files::io_thread::FileThread;
 use crate::root_key::RootKey;
 use crate::root_key::Wrapped;
 use crate::root_key::error::Error;

@@ -1,22 +1,13 @@
 //! Root keys in a PKCS#11 token, which only a worker process ever touches.
 
 pub mod admin;
-pub mod assignment;
-pub mod ceremony;
 mod handover;
-mod label;
-pub mod look;
+pub mod inspect;
 pub mod notices;
-pub mod options;
 mod own_process;
-pub mod pin;
-pub mod proof_record;
 mod protocol;
-pub mod report;
 pub mod spawner;
-mod state_file;
 mod supervisor;
-pub mod token_name;
 pub(crate) mod worker;
 
 use std::sync::Mutex;

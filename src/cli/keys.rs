@@ -1,17 +1,17 @@
 //! `dekhand keys`: makes, lists, verifies, dates, retires and destroys versions of root keys.
 
-mod advice;
+mod accept_loss;
+mod activate;
 pub mod arguments;
-mod date;
-mod end;
+mod create;
 pub mod error;
 pub mod input;
-pub mod key_text;
-mod loss;
-mod make;
-mod opened;
+pub mod key_encoding;
+mod next_steps;
 mod print;
+mod retire;
 pub(in crate::cli) mod show;
+mod store;
 pub mod target;
 pub mod tokens;
 mod verify;
@@ -46,7 +46,9 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
         tokens::remember_pins(&config.state, out);
     }
     // Before the hardening, which workers would inherit, and before any thread.
-    let workers = Workers::start(command, &targets, &config)?;
+    let about = target::about(&targets, command)?;
+    let of_target = |target: &&Target| target.assignment(command.role(), &config);
+    let workers = Workers::start(about.iter().filter_map(of_target).collect()).map_err(KeysError::Runtime)?;
     // Root keys will be in this memory.
     hardening::apply_to_command();
     let mut console = Console {
@@ -116,7 +118,7 @@ pub fn execute(command: &KeysCommand, targets: &[Target], console: &mut Console<
         } else {
             execute_one(command, target, console).await
         };
-        done.map_err(|error| error.about(target))
+        done.map_err(|error| target.explain(error))
     })
 }
 
@@ -124,19 +126,19 @@ async fn execute_one(command: &KeysCommand, target: &Target, console: &mut Conso
     check_listed(target, command)?;
     match command {
         KeysCommand::List(_) => show::list(&[target], console).await,
-        KeysCommand::Create(_) => make::create(target, console).await,
-        KeysCommand::Rotate(args) => make::rotate(target, args.activate_in, console).await,
-        KeysCommand::Import(args) => make::import(target, args.form()?, args.file()?, console).await,
+        KeysCommand::Create(_) => create::create(target, console).await,
+        KeysCommand::Rotate(args) => create::rotate(target, args.activate_in, console).await,
+        KeysCommand::Import(args) => create::import(target, args.form()?, args.file()?, console).await,
         KeysCommand::Verify(args) => match (&args.record, &args.against) {
             (Some(version), _) => verify::record(target, version.as_ref(), console).await,
             (None, Some(file)) => verify::against(target, file, console).await,
             (None, None) => Err(KeysError::Usage("either --record or --against")),
         },
-        KeysCommand::Activate(args) => date::activate(target, args.version.as_ref(), args.when()?, console).await,
-        KeysCommand::Retire(args) => end::retire(target, &args.version, args.unaudited, console).await,
-        KeysCommand::Restore(args) => end::restore(target, &args.version, console).await,
-        KeysCommand::Destroy(args) => end::destroy(target, args, console).await,
-        KeysCommand::AcceptLoss(args) => loss::accept(target, &args.id, args.confirm.as_deref(), console).await,
+        KeysCommand::Activate(args) => activate::activate(target, args.version.as_ref(), args.when()?, console).await,
+        KeysCommand::Retire(args) => retire::retire(target, &args.version, args.unaudited, console).await,
+        KeysCommand::Restore(args) => retire::restore(target, &args.version, console).await,
+        KeysCommand::Destroy(args) => retire::destroy(target, args, console).await,
+        KeysCommand::AcceptLoss(args) => accept_loss::accept(target, &args.id, args.confirm.as_deref(), console).await,
     }
 }
 

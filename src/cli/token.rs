@@ -10,7 +10,7 @@ mod which;
 use clap::Args;
 use clap::Subcommand;
 
-use crate::backend::pkcs11::look;
+use crate::backend::pkcs11::inspect;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::cli::keys::tokens;
@@ -79,7 +79,7 @@ fn named(place: &Place) -> Result<Place, TokenError> {
         return Ok(place.clone());
     }
     let tokens = with_spawner(std::slice::from_ref(place), async |spawner| {
-        Ok(look::tokens(&place.workers(spawner)?).await?)
+        Ok(inspect::tokens(&place.workers(spawner)?).await?)
     });
     place.with_token(tokens?)
 }

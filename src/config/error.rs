@@ -5,9 +5,9 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::config::DEFAULT_FILE;
-use crate::config::place::Place;
-use crate::config::place::Step;
-use crate::config::place::path_of;
+use crate::config::location::Place;
+use crate::config::location::Step;
+use crate::config::location::path_of;
 use crate::files::FileError;
 
 /// A configuration that can't be used. It never quotes a value: a secret may have come to a wrong place.

@@ -6,14 +6,14 @@ use serde_path_to_error::Segment;
 
 use crate::config::error::ConfigError;
 use crate::config::error::Refusal;
-use crate::config::place;
-use crate::config::place::Place;
-use crate::config::place::Step;
+use crate::config::location;
+use crate::config::location::Place;
+use crate::config::location::Step;
+use crate::config::preflight::second_document;
 use crate::config::spelling::harmless;
 use crate::config::spelling::nearest;
 use crate::config::spelling::printable;
 use crate::config::spelling::quoted_words;
-use crate::config::text::second_document;
 
 /// The parser's error as ours, with the settings that there are for hints. Values that it quotes stay out.
 pub(super) fn explain(
@@ -47,7 +47,7 @@ pub(super) fn explain(
         if steps.last() == Some(&Step::Key(key.clone())) {
             steps.pop();
         }
-        place = place::of_key(text, &steps, &key, 1).or(place);
+        place = location::of_key(text, &steps, &key, 1).or(place);
         steps.push(Step::Key(key));
         Refusal::new("this key is given twice")
     } else if message.contains("more than one document") {

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::config::Config;
-use crate::config::build::default_state;
 use crate::config::error::ConfigError;
 use crate::config::error::Refusal;
 use crate::config::name::DaemonName;
 use crate::config::overrides::Overrides;
-use crate::config::text;
+use crate::config::preflight;
+use crate::config::resolve::default_state;
 use crate::files;
 use crate::files::FileError;
 
@@ -17,7 +17,7 @@ const NAME: &str = "config.good.yaml";
 /// The first line names the file that this is a copy of: another daemon's copy must not start this one.
 const HEAD: &str = "# the last good configuration that dekhand read from ";
 /// The text, and a first line with a path of 4096 bytes, each of them escaped.
-const LIMIT: u64 = text::LIMIT as u64 + 32 * 1024;
+const LIMIT: u64 = preflight::LIMIT as u64 + 32 * 1024;
 
 /// Where a configuration comes from.
 #[derive(Debug)]

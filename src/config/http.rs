@@ -7,11 +7,11 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::MapAccess;
 
-use crate::config::value::Found;
-use crate::config::value::FromYaml;
-use crate::config::value::Optional;
-use crate::config::value::Section;
-use crate::config::value::Wrong;
+use crate::config::yaml::Found;
+use crate::config::yaml::FromYaml;
+use crate::config::yaml::Optional;
+use crate::config::yaml::Section;
+use crate::config::yaml::Wrong;
 
 /// The port of the operators' HTTP, as liveness probes name it.
 const PORT: u16 = 20358;

@@ -1,34 +1,34 @@
 //! A root key in a PKCS#11 token: its section as it is written, and the options that it makes.
 
-pub(super) mod setting;
+pub(super) mod values;
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::backend::pkcs11::options::EnvironmentVariable;
-use crate::backend::pkcs11::options::ListedVersion;
-use crate::backend::pkcs11::options::Login;
-use crate::backend::pkcs11::options::MechanismChoice;
-use crate::backend::pkcs11::options::ObjectName;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::pin::PinSource;
-use crate::backend::pkcs11::token_name::TokenName;
 use crate::clock::Timestamp;
 use crate::config::error::Refusal;
-use crate::config::pkcs11::setting::ObjectLabel;
-use crate::config::pkcs11::setting::login_text;
-use crate::config::setting::AbsolutePath;
-use crate::config::setting::Flag;
-use crate::config::setting::Span;
-use crate::config::setting::Whole;
-use crate::config::setting::Word;
-use crate::config::value::List;
-use crate::config::value::Optional;
-use crate::config::value::Required;
-use crate::config::value::Section;
+use crate::config::pkcs11::values::ObjectLabel;
+use crate::config::pkcs11::values::login_text;
+use crate::config::values::AbsolutePath;
+use crate::config::values::Flag;
+use crate::config::values::Span;
+use crate::config::values::Whole;
+use crate::config::values::Word;
+use crate::config::yaml::List;
+use crate::config::yaml::Optional;
+use crate::config::yaml::Required;
+use crate::config::yaml::Section;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
+use crate::token::options::EnvironmentVariable;
+use crate::token::options::ListedVersion;
+use crate::token::options::Login;
+use crate::token::options::MechanismChoice;
+use crate::token::options::ObjectName;
+use crate::token::options::Pkcs11Options;
+use crate::token::pin::PinSource;
+use crate::token::uri::TokenName;
 
 /// No module reads more variables than that.
 const MOST_VARIABLES: usize = 32;

@@ -1,9 +1,9 @@
 //! What a changed configuration means for a running daemon.
 
 use crate::config::Config;
-use crate::config::effective::Entry;
-use crate::config::effective::entries;
-use crate::config::place::Step;
+use crate::config::location::Step;
+use crate::config::settings::Entry;
+use crate::config::settings::entries;
 use crate::kms::options::KmsOptions;
 use crate::listener::options::ListenerOptions;
 use crate::telemetry::log::LogOptions;

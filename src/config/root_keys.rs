@@ -3,21 +3,21 @@
 use std::iter;
 
 use crate::backend::keyring::KeyringOptions;
-use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::config::error::Refusal;
 use crate::config::error::Refused;
+use crate::config::location::steps_of;
 use crate::config::pkcs11;
 use crate::config::pkcs11::RefusedWithin;
 use crate::config::pkcs11::key_of;
-use crate::config::place::steps_of;
-use crate::config::setting::AbsolutePath;
-use crate::config::setting::Flag;
-use crate::config::value::Optional;
-use crate::config::value::Required;
-use crate::config::value::Section;
-use crate::config::written::KeyringSection;
-use crate::config::written::RootKeySection;
+use crate::config::schema::KeyringSection;
+use crate::config::schema::RootKeySection;
+use crate::config::values::AbsolutePath;
+use crate::config::values::Flag;
+use crate::config::yaml::Optional;
+use crate::config::yaml::Required;
+use crate::config::yaml::Section;
 use crate::root_key::name::RootKeyName;
+use crate::token::options::Pkcs11Options;
 
 /// An entry of `root_keys:`.
 #[derive(Clone, Debug, PartialEq, Eq)]

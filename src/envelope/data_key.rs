@@ -15,8 +15,8 @@ use crate::crypto::suite::Suite;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::MOST_USES;
 use crate::envelope::policy::Policy;
-use crate::envelope::seal;
-use crate::envelope::seal::Sealed;
+use crate::envelope::sealed_format;
+use crate::envelope::sealed_format::Sealed;
 use crate::root_key::RootKey;
 use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
@@ -86,9 +86,9 @@ impl DataKey {
         prove(root_key, id, &key, &wrapped, patience).await?;
         let commitment = mechanism.is_committed().then(|| {
             let commit_key = derive(&key, purpose, Use::Commit);
-            commitment::commit(&commit_key, &[&seal::committed(id, &wrapped)])
+            commitment::commit(&commit_key, &[&sealed_format::committed(id, &wrapped)])
         });
-        let header = seal::header(suite, id, &wrapped, commitment.as_ref());
+        let header = sealed_format::header(suite, id, &wrapped, commitment.as_ref());
         let length = header.len() + suite.sealed_length(USUAL_PAYLOAD);
         if length > LONGEST_SEALED {
             let message =
@@ -98,7 +98,7 @@ impl DataKey {
         let made = Self {
             id: id.clone(),
             suite,
-            associated_data: seal::associated_data(purpose, &header).into(),
+            associated_data: sealed_format::associated_data(purpose, &header).into(),
             header: header.into(),
             cipher: Arc::new(Cipher::of(suite, &key, purpose)),
             key,
@@ -212,7 +212,7 @@ pub(crate) fn cipher_of_unwrapped(key: &Key, sealed: &Sealed<'_>, purpose: Purpo
         let commit_key = derive(key, purpose, Use::Commit);
         commitment::verify(
             &commit_key,
-            &[&seal::committed(&sealed.id, &sealed.wrapped())],
+            &[&sealed_format::committed(&sealed.id, &sealed.wrapped())],
             commitment,
         )?;
     }

@@ -1,7 +1,7 @@
 //! Why a payload was not sealed or opened.
 
 use crate::crypto::SealError;
-use crate::envelope::seal::ParseError;
+use crate::envelope::sealed_format::ParseError;
 use crate::root_key::error::Error as RootKeyError;
 use crate::root_key::id::KeyId;
 

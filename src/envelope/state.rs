@@ -18,8 +18,8 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
 use crate::envelope::primary::Candidates;
-use crate::envelope::standing::Standing;
-use crate::envelope::truth::Truth;
+use crate::envelope::rollover::KeyRollover;
+use crate::envelope::store_health::StoreHealth;
 use crate::envelope::unopened::Unopened;
 use crate::envelope::unopened::WrapName;
 use crate::root_key::error::Error;
@@ -57,7 +57,7 @@ pub(crate) struct State {
     pub(crate) stores: Vec<Listing>,
     /// Every version that they list.
     places: HashMap<KeyId, Place>,
-    pub(crate) standing: HashMap<(KeyId, Purpose), Standing>,
+    pub(crate) standing: HashMap<(KeyId, Purpose), KeyRollover>,
     pub(crate) primary: Primary,
     pub(crate) mark: Mark,
     /// A version whose write into the file `primary` was begun, and which no Status has reported: the file may name it
@@ -69,7 +69,7 @@ pub(crate) struct State {
     pub(crate) unopened: Unopened,
     pub(crate) flights: HashMap<CacheKey, Flight>,
     pub(crate) given_up: LruCache<KeyId, Duration>,
-    pub(crate) truth: Truth,
+    pub(crate) truth: StoreHealth,
     /// Whether the stores are to be listed before that is due.
     pub(crate) listing: ListingWanted,
 }
@@ -143,7 +143,7 @@ impl State {
             mark_error: None,
             flights: HashMap::new(),
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
-            truth: Truth::default(),
+            truth: StoreHealth::default(),
             listing: ListingWanted::Soon,
         }
     }

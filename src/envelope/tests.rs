@@ -27,7 +27,7 @@ use crate::envelope::SealedPayload;
 use crate::envelope::Store;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
-use crate::files::thread::FileThread;
+use crate::files::io_thread::FileThread;
 use crate::root_key::RootKey;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::active_from;

@@ -18,7 +18,7 @@ use sha2::Sha256;
 use crate::crypto::derive::Purpose;
 use crate::envelope::Inner;
 use crate::envelope::cache::BAD_FOR;
-use crate::envelope::seal::Sealed;
+use crate::envelope::sealed_format::Sealed;
 use crate::root_key::id::KeyId;
 use crate::secret::Key;
 

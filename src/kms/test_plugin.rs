@@ -17,9 +17,9 @@ use crate::envelope::Envelope;
 use crate::envelope::Parts;
 use crate::envelope::Store;
 use crate::envelope::policy::Policy;
-use crate::files::thread::FileThread;
-use crate::kms::journal::Journal;
+use crate::files::io_thread::FileThread;
 use crate::kms::options::KmsOptions;
+use crate::kms::request_log::Journal;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::active_from;
 use crate::root_key::high_water::HighWaterFile;
@@ -32,13 +32,13 @@ pub(super) const PAYLOAD: [u8; 32] = *b"a seed of 32 bytes, never logged";
 pub(super) struct Plugin {
     pub(super) envelope: Envelope,
     pub(super) log_requests: Arc<AtomicBool>,
-    keeper: JoinHandle<()>,
+    reconciler: JoinHandle<()>,
     _state: TempDir,
 }
 
 impl Drop for Plugin {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.reconciler.abort();
     }
 }
 
@@ -58,7 +58,7 @@ impl Plugin {
             clock: Clock::turned(Timestamp::from_unix(1_800_000_000)),
             metrics: Metrics::new(),
         });
-        let keeper = tokio::spawn({
+        let reconciler = tokio::spawn({
             let envelope = envelope.clone();
             async move { envelope.run().await }
         });
@@ -66,7 +66,7 @@ impl Plugin {
         Self {
             envelope,
             log_requests: Arc::new(AtomicBool::new(false)),
-            keeper,
+            reconciler,
             _state: state,
         }
     }

@@ -8,12 +8,12 @@ use tonic::Status;
 
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
-use crate::kms::journal::Journal;
-use crate::kms::journal::Line;
-use crate::kms::journal::escaped;
 use crate::kms::options::StatusVersion;
-use crate::kms::refusal::Refusal;
-use crate::kms::refusal::check;
+use crate::kms::request_log::Journal;
+use crate::kms::request_log::Line;
+use crate::kms::request_log::escaped;
+use crate::kms::status::Refusal;
+use crate::kms::status::check;
 use crate::proto::asker::Asker;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::DecryptResponse;

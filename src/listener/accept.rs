@@ -11,17 +11,17 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::listener::call::Caller;
-use crate::listener::call::Service;
 use crate::listener::connection;
+use crate::listener::connection_table::Admission;
+use crate::listener::connection_table::ConnectionTable;
+use crate::listener::connection_table::Process;
 use crate::listener::limits;
 use crate::listener::limits::Room;
-use crate::listener::message::Arrivals;
-use crate::listener::message::Budget;
 use crate::listener::peers::Peers;
-use crate::listener::seats::Admission;
-use crate::listener::seats::Process;
-use crate::listener::seats::Seats;
+use crate::listener::request::Caller;
+use crate::listener::request::Service;
+use crate::listener::request_body::Arrivals;
+use crate::listener::request_body::Budget;
 use crate::listener::socket::Socket;
 use crate::proto::asker::Origin;
 use crate::telemetry::limit::LineLimit;
@@ -42,7 +42,7 @@ pub(super) struct Acceptor<S> {
     unfinished: Room,
     unfetched: Room,
     budget: Budget,
-    seats: Seats,
+    seats: ConnectionTable,
     connections: JoinSet<()>,
     /// The number of the next one. None is given twice.
     next: u64,
@@ -63,7 +63,7 @@ impl<S: Service> Acceptor<S> {
             unfinished: Room::new(limits::UNFINISHED),
             unfetched: Room::new(limits::UNFETCHED),
             budget: Budget::default(),
-            seats: Seats::default(),
+            seats: ConnectionTable::default(),
             connections: JoinSet::new(),
             next: 0,
             draining: watch::Sender::new(false),

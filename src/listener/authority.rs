@@ -1,16 +1,16 @@
 //! Mends the `:authority` that older API servers send, between a socket and HTTP/2.
 //!
 //! Clients before Kubernetes 1.32, and v1beta1 clients of every version, send the socket's path, raw or percent-encoded.
-//! That is no authority, and h2 resets the stream before any code of ours sees it. So [`Mended`] walks the frames that a
+//! That is no authority, and h2 resets the stream before any code of ours sees it. So [`AuthorityRewriter`] walks the frames that a
 //! connection receives, and the header blocks in them, by lengths alone. In a literal `:authority` it puts, in the place
 //! of each character that no authority may have, one whose Huffman code is as long: so every length stays what it was,
 //! and the tables of both ends evict the same entries at the same time
 //! ([`decisions`](crate::manual::decisions) says why that is safe).
 
-mod block;
 mod frames;
-mod symbol;
-mod twin;
+mod hpack;
+mod huffman;
+mod substitute;
 
 use std::io;
 use std::mem;
@@ -42,7 +42,7 @@ enum End {
 
 /// A stream of HTTP/2 frames, without the client's preface, whose `:authority` is mended as it is read.
 #[derive(Debug)]
-pub struct Mended<S> {
+pub struct AuthorityRewriter<S> {
     stream: S,
     walk: Option<Box<Walk>>,
     /// Was held back and may go on now; empty but for a moment.
@@ -58,7 +58,7 @@ struct Walk {
     hopeless: oneshot::Sender<()>,
 }
 
-impl<S> Mended<S> {
+impl<S> AuthorityRewriter<S> {
     /// Mends what is read from `stream`. The receiver is told when the authority has a character that cannot be replaced;
     /// HTTP/2 then resets the calls as it would without this.
     pub fn over(stream: S) -> (Self, oneshot::Receiver<()>) {
@@ -102,7 +102,7 @@ impl<S> Mended<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Mended<S> {
+impl<S: AsyncRead + Unpin> AuthorityRewriter<S> {
     /// Reads into the caller's buffer and mends it there; gives back its end if that must be held back.
     fn poll_read_in_place(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
@@ -141,7 +141,7 @@ impl<S: AsyncRead + Unpin> Mended<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Mended<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for AuthorityRewriter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -12,13 +12,13 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use crate::listener::authority::Mended;
-use crate::listener::call::Caller;
-use crate::listener::call::Service;
+use crate::listener::authority::AuthorityRewriter;
 use crate::listener::limits;
 use crate::listener::peers::Peers;
-use crate::listener::turns::Turn;
-use crate::listener::turns::Turns;
+use crate::listener::read_quota::Turn;
+use crate::listener::read_quota::Turns;
+use crate::listener::request::Caller;
+use crate::listener::request::Service;
 use crate::proto::deadline::Deadline;
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ from it at once.
@@ -43,7 +43,7 @@ pub(super) async fn serve<S: Service>(
     caller.seat.spoke();
     let (metrics, lines) = (caller.metrics.clone(), caller.lines.clone());
     let (reader, writer) = stream.into_split();
-    let (mended, hopeless) = Mended::over(reader);
+    let (mended, hopeless) = AuthorityRewriter::over(reader);
     let turn = Turn::new();
     // HTTP/2 wants to read the preface itself.
     let rewound = tokio::io::join(PREFACE.chain(mended), writer);

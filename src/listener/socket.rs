@@ -1,11 +1,11 @@
 //! Opens the KMS socket so that nobody connects too early, and closes it so that nobody else's is removed.
 
-pub mod adopted;
-mod claim;
+pub mod activation;
 mod directory;
 mod error;
-mod leftover;
+mod identity;
 mod lock;
+mod stale;
 
 use std::fs::Permissions;
 use std::os::fd::OwnedFd;
@@ -20,8 +20,8 @@ use crate::files::Lock;
 use crate::listener::options::ListenerOptions;
 use crate::listener::options::SocketAddress;
 
-pub use claim::Claim;
 pub use error::SocketError;
+pub use identity::Claim;
 
 /// Connections that wait for `accept`. Go clients do not wait when it is full, they fail; the kernel caps it at
 /// `net.core.somaxconn`.
@@ -50,7 +50,7 @@ impl Socket {
     }
 
     fn adopt(listener: UnixListener, configured: &SocketAddress) -> Result<Self, SocketError> {
-        let address = adopted::address_of(&listener)?;
+        let address = activation::address_of(&listener)?;
         if address != *configured {
             tracing::warn!(
                 %address, %configured,
@@ -78,9 +78,9 @@ impl Socket {
         let shown = path.display();
         directory::check_above(path)?;
         let lock = lock::take(path, name)?;
-        leftover::clear(path)?;
+        stale::clear(path)?;
         let address = SocketAddrUnix::new(path).map_err(SocketError::refused("use", &shown))?;
-        let socket = leftover::new_socket().map_err(SocketError::refused("make", &shown))?;
+        let socket = stale::new_socket().map_err(SocketError::refused("make", &shown))?;
         rustix::net::bind(&socket, &address).map_err(SocketError::refused("make", &shown))?;
         let place = Place {
             address: SocketAddress::Path(path.to_owned()),
@@ -96,9 +96,9 @@ impl Socket {
 
     fn open_abstract(name: &str, shown: &SocketAddress) -> Result<Self, SocketError> {
         let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(SocketError::refused("use", shown))?;
-        let socket = leftover::new_socket().map_err(SocketError::refused("make", shown))?;
+        let socket = stale::new_socket().map_err(SocketError::refused("make", shown))?;
         rustix::net::bind(&socket, &address).map_err(|errno| match errno {
-            Errno::ADDRINUSE => SocketError::in_use(shown, leftover::who_serves(&address)),
+            Errno::ADDRINUSE => SocketError::in_use(shown, stale::who_serves(&address)),
             _ => SocketError::refused("make", shown)(errno),
         })?;
         let place = Place {

@@ -1,11 +1,11 @@
 //! The rules of rotation: what may be done to the versions of a root key, when, and why not.
 
-pub mod date;
-pub mod end;
+pub mod accept_loss;
+pub mod activate;
+pub mod create;
 pub mod error;
-pub mod loss;
-pub mod make;
 pub mod refusal;
+pub mod retire;
 pub mod verify;
 
 use std::time::Duration;

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dekhand::backend::pkcs11::options::EnvironmentVariable;
-use dekhand::backend::pkcs11::options::ListedVersion;
-use dekhand::backend::pkcs11::options::Login;
-use dekhand::backend::pkcs11::options::MechanismChoice;
-use dekhand::backend::pkcs11::options::ObjectName;
-use dekhand::backend::pkcs11::options::Pkcs11Options;
-use dekhand::backend::pkcs11::pin::PinSource;
 use dekhand::config::Config;
 use dekhand::config::ConfigError;
 use dekhand::config::Store;
+use dekhand::token::options::EnvironmentVariable;
+use dekhand::token::options::ListedVersion;
+use dekhand::token::options::Login;
+use dekhand::token::options::MechanismChoice;
+use dekhand::token::options::ObjectName;
+use dekhand::token::options::Pkcs11Options;
+use dekhand::token::pin::PinSource;
 
 use crate::TOKENS;
 use crate::parse;

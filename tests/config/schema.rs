@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dekhand::backend::pkcs11::options::Pkcs11Options;
 use dekhand::config::Effective;
 use dekhand::config::Overrides;
 use dekhand::config::Setting;
@@ -19,6 +18,7 @@ use dekhand::kms::options::StatusVersion;
 use dekhand::kms::options::V1beta1;
 use dekhand::telemetry::log::Level;
 use dekhand::telemetry::log::LogOptions;
+use dekhand::token::options::Pkcs11Options;
 
 use crate::EXAMPLE;
 use crate::MINIMAL;

@@ -12,7 +12,7 @@ const MOST_LINES: usize = 400;
 const EMPTY_NAMES: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "manager", "misc", "mod"];
 
 /// The one file that may be unsafe: PKCS#11 is a C interface, and cryptoki can't express all of it.
-const UNSAFE_FILE: &str = "backend/pkcs11/worker/calls.rs";
+const UNSAFE_FILE: &str = "token/raw.rs";
 
 /// What is wrong with the form of a file.
 pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> Vec<Violation> {
@@ -52,6 +52,15 @@ pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> 
     found
 }
 
+/// Code that does not run from its first line to its last in the calling thread.
+pub(crate) fn asynchronous(file: &Path, tokens: &[(usize, Token)]) -> Vec<Violation> {
+    let is_one = |token: &Token| ["tokio", "async", "await"].iter().any(|word| token.is_word(word));
+    let found = tokens.iter().filter(|(_, token)| is_one(token));
+    found
+        .map(|(line, _)| Violation::new(file, *line, "asynchronous code"))
+        .collect()
+}
+
 mod planted {
     //! Each rule finds what breaks it.
 
@@ -71,7 +80,7 @@ mod planted {
         assert_eq!(whats("a/mod.rs", "//! Bad name.\n").len(), 1);
         assert_eq!(whats("utils/a.rs", "//! Bad name.\n").len(), 1);
         assert_eq!(whats("a.rs", "//! Bad.\nfn f() { unsafe {} }\n"), ["unsafe code"]);
-        assert_eq!(whats("calls.rs", "//! Bad.\nfn f() { unsafe {} }\n"), ["unsafe code"]);
+        assert_eq!(whats("raw.rs", "//! Bad.\nfn f() { unsafe {} }\n"), ["unsafe code"]);
         assert_eq!(
             whats(super::UNSAFE_FILE, "//! Good.\nfn f() { unsafe {} }\n"),
             Vec::<String>::new()

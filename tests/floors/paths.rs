@@ -48,7 +48,7 @@ pub(crate) fn crate_paths(module: &[String], tokens: &[(usize, Token)]) -> Vec<C
                     });
                 }
             }
-            Token::Mark(_) => {}
+            Token::Mark(_) | Token::Text(_) => {}
         }
     }
     found

@@ -1,15 +1,17 @@
-//! Rust source as words and marks with their lines; comments, strings and characters left out.
+//! Rust source as words, marks and strings with their lines; comments and characters left out.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// A word of the source, or one mark.
+/// A word of the source, one mark, or a string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
     /// An identifier, a keyword or a number.
     Word(String),
     /// A punctuation character.
     Mark(char),
+    /// The content of a string literal.
+    Text(String),
 }
 
 impl Token {
@@ -31,7 +33,7 @@ pub(crate) fn tokens(source: &str) -> Vec<(usize, Token)> {
         match next {
             '/' if reader.peek() == Some('/') => reader.skip_while(|char| char != '\n'),
             '/' if reader.peek() == Some('*') => reader.skip_block_comment(),
-            '"' => reader.skip_string(),
+            '"' => found.push((line, Token::Text(reader.string()))),
             '\'' => reader.skip_character_or_lifetime(),
             _ if is_of_word(next) => {
                 let mut word = String::from(next);
@@ -40,9 +42,8 @@ pub(crate) fn tokens(source: &str) -> Vec<(usize, Token)> {
                     reader.take();
                 }
                 let raw = matches!(word.as_str(), "r" | "br" | "cr");
-                if !(raw && reader.skip_raw_string()) {
-                    found.push((line, Token::Word(word)));
-                }
+                let string = if raw { reader.raw_string() } else { None };
+                found.push((line, string.map_or(Token::Word(word), Token::Text)));
             }
             _ if next.is_whitespace() => {}
             mark => found.push((line, Token::Mark(mark))),
@@ -97,22 +98,31 @@ impl Reader<'_> {
         }
     }
 
-    fn skip_string(&mut self) {
+    /// Behind the opening quote. Of escapes, those that a message may have are resolved.
+    fn string(&mut self) -> String {
+        let mut text = String::new();
         while let Some(next) = self.take() {
             match next {
-                '\\' => drop(self.take()),
-                '"' => return,
-                _ => {}
+                '\\' => match self.take() {
+                    Some('\n') => self.skip_while(char::is_whitespace),
+                    Some('n') => text.push('\n'),
+                    Some(escaped) => text.push(escaped),
+                    None => {}
+                },
+                '"' => break,
+                _ => text.push(next),
             }
         }
+        text
     }
 
-    /// Behind `r`: whether a raw string followed, and not a raw identifier or anything else.
-    fn skip_raw_string(&mut self) -> bool {
+    /// Behind `r`: the raw string that followed, if it was one and no raw identifier or anything else.
+    fn raw_string(&mut self) -> Option<String> {
         let hashes = self.rest.clone().take_while(|char| *char == '#').count();
         if self.rest.clone().nth(hashes) != Some('"') {
-            return false;
+            return None;
         }
+        let mut text = String::new();
         for _ in 0..=hashes {
             self.take();
         }
@@ -123,8 +133,9 @@ impl Reader<'_> {
                 }
                 break;
             }
+            text.push(next);
         }
-        true
+        Some(text)
     }
 
     /// `'x'` and `'\n'` are characters; `'a` without a closing quote is a lifetime, whose name is no path.

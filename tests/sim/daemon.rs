@@ -11,8 +11,8 @@ use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
-use dekhand::envelope::seal;
-use dekhand::files::thread::FileThread;
+use dekhand::envelope::sealed_format;
+use dekhand::files::io_thread::FileThread;
 use dekhand::kms;
 use dekhand::kms::options::KmsOptions;
 use dekhand::proto::deadline::Deadline;
@@ -81,7 +81,7 @@ pub(crate) type DataKey = Box<[u8]>;
 
 impl Sealed {
     pub(crate) fn data_key(&self) -> DataKey {
-        seal::Sealed::parse(&self.bytes).unwrap().header.into()
+        sealed_format::Sealed::parse(&self.bytes).unwrap().header.into()
     }
 }
 
@@ -101,12 +101,12 @@ impl Daemon {
         });
         let routes = kms::routes(envelope.clone(), &options, Arc::new(AtomicBool::new(false)));
         let span = tracing::info_span!("daemon", node);
-        let keeper = async move {
+        let reconciler = async move {
             envelope.run().await;
-            // The app ends when its keeper does.
-            panic!("the keeper of node {node} has ended");
+            // The app ends when its reconciler does.
+            panic!("the reconciler of node {node} has ended");
         };
-        let task = tokio::spawn(keeper.instrument(span));
+        let task = tokio::spawn(reconciler.instrument(span));
         Self {
             routes,
             task,

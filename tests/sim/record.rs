@@ -16,7 +16,7 @@ use crate::world::World;
 
 /// A daemon is well so long after its start.
 pub(crate) const STARTING: Duration = Duration::from_secs(15);
-/// It is well again so long after what ailed it ended: the longest pause of its keeper, and calls that hung till then.
+/// It is well again so long after what ailed it ended: the longest pause of its reconciler, and calls that hung till then.
 const RECOVERING: Duration = Duration::from_secs(60);
 /// A read that was refused for want of the store shows in Status for a minute; the call itself may end 10 s after its
 /// caller has.

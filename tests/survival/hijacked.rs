@@ -8,15 +8,15 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-use dekhand::backend::pkcs11::options::EnvironmentVariable;
-use dekhand::backend::pkcs11::options::Pkcs11Options;
-use dekhand::backend::pkcs11::pin::PinSource;
 use dekhand::hardening;
 use dekhand::hardening::HardeningOptions;
 use dekhand::hardening::LockMemory;
 use dekhand::proto::token_worker as wire;
 use dekhand::proto::token_worker::from_worker::What;
 use dekhand::proto::token_worker::to_worker::Call;
+use dekhand::token::options::EnvironmentVariable;
+use dekhand::token::options::Pkcs11Options;
+use dekhand::token::pin::PinSource;
 use prost::Message as _;
 use rustix::io::Errno;
 use rustix::process::PidfdFlags;

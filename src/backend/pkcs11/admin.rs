@@ -2,12 +2,10 @@
 
 use async_trait::async_trait;
 
-use crate::backend::pkcs11::label::rounded;
 use crate::backend::pkcs11::listed_versions;
 use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::report::KeyReport;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
 use crate::backend::pkcs11::unasked;
@@ -22,6 +20,8 @@ use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 use crate::telemetry::metrics::Metrics;
+use crate::token::label::rounded;
+use crate::token::report::KeyReport;
 
 /// Changes the versions of a root key in a token, as far as the assignment's role lets it.
 #[derive(Debug)]

@@ -36,12 +36,12 @@ use rustix::net::Shutdown;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
 
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::handover;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::to_spawner::What;
 use crate::root_key::name::RootKeyName;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
 
 /// The spawner gives its workers a second to end by themselves, and another one when it has killed them.
 const END: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };

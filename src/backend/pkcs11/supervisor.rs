@@ -5,13 +5,13 @@
 //! to be, and when it has used half of its memory. What it had begun is repeated once by its successor if that does no
 //! harm.
 
-mod attempts;
+mod active_worker;
+mod call_queue;
+mod handshake;
 mod journal;
 mod link;
-mod open;
-mod post;
-mod queue;
-mod run;
+mod restart_backoff;
+mod supervise;
 
 use std::fmt::Debug;
 use std::io;
@@ -23,18 +23,18 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::spawner::WorkerSource;
-use crate::backend::pkcs11::supervisor::queue::Request;
-use crate::backend::pkcs11::supervisor::queue::too_many;
-use crate::backend::pkcs11::supervisor::run::Supervision;
+use crate::backend::pkcs11::supervisor::call_queue::Request;
+use crate::backend::pkcs11::supervisor::call_queue::too_many;
+use crate::backend::pkcs11::supervisor::supervise::Supervision;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
+use crate::token::assignment::Assignment;
 
 /// Calls on their way to the task, which takes each at once: there is room for all that callers may have under way.
 const MOST_ON_THE_WAY: usize = 4096;

@@ -1,39 +1,24 @@
 //! The token worker: the one process that loads the vendor's module, holds the PIN and the sessions.
 //!
-//! Calls come in through `channel` and wait in `queue`; `serve` does each by one `attempt` after the other, with the
-//! rungs of the `ladder` in between. What it works on is the `connection`: module, login and sessions.
+//! Calls arrive through `channel` and wait in `queue`. `dispatch` takes each and has it tried by `execute`, again and again
+//! with the steps of `recovery` in between. `sessions` opens the module, the login and the session of each thread.
 
-mod access;
+mod absence;
 mod admission;
-mod attempt;
-mod attribute;
-mod calls;
 mod canary;
 mod channel;
-mod connection;
-mod discover;
-mod doubt;
-pub(super) mod error;
-mod find;
-pub(super) mod key_object;
-pub(super) mod keys;
-mod ladder;
-mod login;
-pub(super) mod mechanism;
-mod missing;
-pub(super) mod module;
-mod operation;
-mod pin_record;
-mod problem;
+mod describe;
+mod discovery;
+mod dispatch;
+mod execute;
+mod job;
 mod proof;
 mod queue;
-pub(super) mod return_value;
-mod serve;
-mod show;
-#[cfg(test)]
-mod test_token;
+mod recovery;
+mod service;
+mod sessions;
+mod suspects;
 mod throttle;
-mod token_info;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -46,7 +31,6 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::handover;
 use crate::backend::pkcs11::handover::HandoverError;
 use crate::backend::pkcs11::own_process;
@@ -55,13 +39,14 @@ use crate::backend::pkcs11::protocol::ProtocolError;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::worker::channel::Outlet;
-use crate::backend::pkcs11::worker::queue::Job;
-use crate::backend::pkcs11::worker::serve::Service;
+use crate::backend::pkcs11::worker::job::Job;
+use crate::backend::pkcs11::worker::service::Service;
 use crate::clock::Clock;
 use crate::hardening::HardeningError;
 use crate::hardening::memory::keep;
 use crate::proto::token_worker as wire;
 use crate::telemetry::log::chain;
+use crate::token::assignment::Assignment;
 
 /// So long a module may take to say goodbye to its token.
 const GOODBYE: Duration = Duration::from_secs(2);

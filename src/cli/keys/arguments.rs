@@ -8,15 +8,15 @@ use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
 
-use crate::backend::pkcs11::assignment::Role;
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::key_text::Form;
+use crate::cli::keys::key_encoding::Form;
 use crate::clock::Timestamp;
 use crate::config::DEFAULT_FILE;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::rotation::date::When;
+use crate::root_key::rotation::activate::When;
 use crate::root_key::version::Selector;
+use crate::token::assignment::Role;
 
 /// What `dekhand keys` can do. VERSION is `v2`, `2`, or the id.
 #[derive(Clone, Debug, Subcommand)]

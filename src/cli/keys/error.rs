@@ -3,9 +3,7 @@
 use std::io;
 
 use crate::backend::keyring::error::KeyringError;
-use crate::backend::pkcs11::proof_record::ProofRecordError;
-use crate::cli::keys::key_text::NotAKey;
-use crate::cli::keys::target::Target;
+use crate::cli::keys::key_encoding::NotAKey;
 use crate::files::FileError;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -15,6 +13,7 @@ use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::rotation::verify::VerifyError;
 use crate::secret::NoRandomness;
+use crate::token::proof_record::ProofRecordError;
 
 /// A command on root keys failed.
 #[derive(Debug, thiserror::Error)]
@@ -132,14 +131,6 @@ impl KeysError {
                 "`dekhand token info` shows the token and how its PIN stands, `dekhand token list` all tokens of the module",
             ),
             _ => None,
-        }
-    }
-
-    /// The same error, known to be about the store of `target`.
-    pub(super) fn about(self, target: &Target) -> Self {
-        match self.kind() {
-            FailureKind::Unreachable if target.token().is_some() => Self::OfToken(Box::new(self)),
-            _ => self,
         }
     }
 }

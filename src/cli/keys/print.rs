@@ -3,26 +3,26 @@
 mod entry;
 mod sheet;
 
-use crate::backend::pkcs11::ceremony;
-use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::cli::keys::Console;
 use crate::cli::keys::arguments::DestroyArgs;
 use crate::cli::keys::arguments::KeysCommand;
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::opened::Opened;
-use crate::cli::keys::opened::Purpose;
 use crate::cli::keys::print::entry::Entry;
 use crate::cli::keys::print::sheet::Sheet;
 use crate::cli::keys::print::sheet::Step;
+use crate::cli::keys::store::Opened;
+use crate::cli::keys::store::Purpose;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Format;
 use crate::root_key::error::Error;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
+use crate::root_key::rotation::create::Next;
 use crate::root_key::rotation::error::RotationError;
-use crate::root_key::rotation::make::Next;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
+use crate::token::ceremony;
+use crate::token::options::Pkcs11Options;
 
 /// Shows what `command` would have done. Nothing is changed; the token is read as the daemon reads it.
 pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut Console<'_>) -> Result<(), KeysError> {

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::backend::pkcs11::notices::Noted;
-use crate::backend::pkcs11::report::KeyReport;
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::opened::Opened;
-use crate::cli::keys::opened::Purpose;
+use crate::cli::keys::store::Opened;
+use crate::cli::keys::store::Purpose;
 use crate::cli::keys::target::Target;
 use crate::cli::output::Format;
 use crate::clock::Timestamp;
@@ -22,6 +21,7 @@ use crate::root_key::rotation::is_pending;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
+use crate::token::report::KeyReport;
 
 /// A version, as `--output json` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -200,7 +200,7 @@ pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Resu
     let mut root_keys = Vec::new();
     for target in targets {
         let shown = root_key(target, console).await;
-        root_keys.push(shown.map_err(|error| error.about(target))?);
+        root_keys.push(shown.map_err(|error| target.explain(error))?);
     }
     match console.out.format() {
         Format::Json => console.out.json(&ShownList { root_keys }),

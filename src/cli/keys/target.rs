@@ -6,22 +6,25 @@ use std::time::Duration;
 
 use crate::backend::keyring::Keyring;
 use crate::backend::keyring::admin::KeyringAdmin;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::proof_record::ProofRecord;
 use crate::cli::keys::Console;
 use crate::cli::keys::arguments::KeysCommand;
+use crate::cli::keys::error::FailureKind;
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::opened::Opened;
-use crate::cli::keys::opened::Purpose;
+use crate::cli::keys::store::Opened;
+use crate::cli::keys::store::Purpose;
+use crate::config::Config;
 use crate::config::RootKeyEntry;
 use crate::config::Store;
-use crate::files::thread::FileThread;
+use crate::files::io_thread::FileThread;
 use crate::root_key::RootKey;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::Rotation;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::options::Pkcs11Options;
+use crate::token::proof_record::ProofRecord;
 
 /// One root key of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl Target {
                     Purpose::Look => Role::Look,
                     Purpose::Consider | Purpose::Change => Role::Admin,
                 };
-                Opened::Token(console.tokens.keys(self, role)?)
+                Opened::Token(console.tokens.keys(&self.name, role)?)
             }
         })
     }
@@ -81,7 +84,7 @@ impl Target {
     pub(super) fn root_key(&self, console: &Console<'_>) -> Result<Box<dyn RootKey>, KeysError> {
         Ok(match &self.store {
             Store::Keyring(options) => Box::new(Keyring::new(options, self.name.clone(), FileThread::in_place())),
-            Store::Pkcs11(_) => console.tokens.root_key(self)?,
+            Store::Pkcs11(_) => console.tokens.root_key(&self.name)?,
         })
     }
 
@@ -127,6 +130,26 @@ impl Target {
             Store::Keyring(options) => options.file.display().to_string(),
             Store::Pkcs11(options) => format!("token {} of {}", options.token, options.module.display()),
         }
+    }
+
+    /// An error that is known to be about its store.
+    pub(super) fn explain(&self, error: KeysError) -> KeysError {
+        match error.kind() {
+            FailureKind::Unreachable if self.token().is_some() => KeysError::OfToken(Box::new(error)),
+            _ => error,
+        }
+    }
+
+    /// What the worker of a command is told that works on it; `None` if it does not live in a token.
+    pub(super) fn assignment(&self, role: Role, config: &Config) -> Option<Assignment> {
+        Some(Assignment {
+            role,
+            root_key: self.name.clone(),
+            options: self.token()?.clone(),
+            state: Some(self.state.clone()),
+            memory: config.worker_memory,
+            lock_memory: config.hardening.lock_memory,
+        })
     }
 
     /// Where this node keeps what it has reported.

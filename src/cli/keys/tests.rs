@@ -10,11 +10,6 @@ use clap::Parser;
 use serde_json::Value;
 
 use super::*;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::options::ListedVersion;
-use crate::backend::pkcs11::options::ObjectName;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::report::KeyReport;
 use crate::cli::keys::error::FailureKind;
 use crate::cli::keys::tokens::TokenKeys;
 use crate::cli::output::Format;
@@ -31,10 +26,16 @@ use crate::root_key::fake_admin::version;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
+use crate::token::assignment::Role;
+use crate::token::options::ListedVersion;
+use crate::token::options::ObjectName;
+use crate::token::options::Pkcs11Options;
+use crate::token::report::KeyReport;
 
 const NOW: u64 = 1_772_366_430; // 2026-03-01T12:00:30Z
 const DAY: u64 = 86_400;
@@ -63,7 +64,7 @@ struct Worker {
 }
 
 impl Tokens for Token {
-    fn keys(&self, _: &Target, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
+    fn keys(&self, _: &RootKeyName, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
         self.roles.lock().unwrap().push(role);
         Ok(Box::new(Worker {
             admin: self.admin.clone(),
@@ -72,7 +73,7 @@ impl Tokens for Token {
         }))
     }
 
-    fn root_key(&self, _: &Target) -> Result<Box<dyn RootKey>, Error> {
+    fn root_key(&self, _: &RootKeyName) -> Result<Box<dyn RootKey>, Error> {
         Err(Error::new(Kind::Outage, "this token has no keys"))
     }
 }

@@ -1,6 +1,7 @@
 //! The way from a command to a token: a worker of the command's own, ended with it.
 
 use std::fmt::Debug;
+use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -10,29 +11,25 @@ use async_trait::async_trait;
 
 use crate::backend::pkcs11::Pkcs11;
 use crate::backend::pkcs11::admin::TokenAdmin;
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::notices::Notices;
-use crate::backend::pkcs11::report::KeyReport;
 use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::backend::pkcs11::spawner::WorkerSource;
-use crate::cli::keys::arguments::KeysCommand;
-use crate::cli::keys::error::KeysError;
-use crate::cli::keys::target;
-use crate::cli::keys::target::Target;
 use crate::cli::output::Output;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::files;
 use crate::root_key::Admin;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
 use crate::telemetry::log::chain;
 use crate::telemetry::metrics::Metrics;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::report::KeyReport;
 
 /// Makes the place where workers write down which PINs worked and which were rejected. Commands often come before the
 /// daemon's first start, and without that memory each of them could spend one of the token's tries.
@@ -58,13 +55,13 @@ pub trait Tokens: Debug {
     ///
     /// # Errors
     /// There is no way to tokens.
-    fn keys(&self, target: &Target, role: Role) -> Result<Box<dyn TokenKeys>, Error>;
+    fn keys(&self, name: &RootKeyName, role: Role) -> Result<Box<dyn TokenKeys>, Error>;
 
     /// What the daemon sees of it. To be called inside a runtime.
     ///
     /// # Errors
     /// There is no way to tokens.
-    fn root_key(&self, target: &Target) -> Result<Box<dyn RootKey>, Error>;
+    fn root_key(&self, name: &RootKeyName) -> Result<Box<dyn RootKey>, Error>;
 
     /// What the lists of versions so far were told with.
     fn noted(&self) -> Noted {
@@ -111,27 +108,12 @@ impl Workers {
     /// started and before anything is given up that a worker needs.
     ///
     /// # Errors
-    /// It is about none of these root keys, or the operating system refuses.
-    pub fn start(command: &KeysCommand, targets: &[Target], config: &Config) -> Result<Self, KeysError> {
-        let of_target = |target: &Target| {
-            Some(Assignment {
-                role: command.role(),
-                root_key: target.name.clone(),
-                options: target.token()?.clone(),
-                state: Some(target.state.clone()),
-                memory: config.worker_memory,
-                lock_memory: config.hardening.lock_memory,
-            })
-        };
-        let about = target::about(targets, command)?;
-        let assignments: Vec<_> = about.into_iter().filter_map(of_target).collect();
+    /// The operating system refuses.
+    pub fn start(assignments: Vec<Assignment>) -> io::Result<Self> {
         let needed = !assignments.is_empty();
-        let spawner = needed
-            .then(|| Spawner::start(Prints::ToStderr, assignments))
-            .transpose();
-        let spawner = spawner.map_err(KeysError::Runtime)?;
+        let spawner = needed.then(|| Spawner::start(Prints::ToStderr, assignments));
         Ok(Self {
-            spawner,
+            spawner: spawner.transpose()?,
             notices: Mutex::default(),
         })
     }
@@ -155,9 +137,9 @@ impl Workers {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn source(&self, target: &Target, role: Role) -> Result<WorkerSource, Error> {
+    fn source(&self, name: &RootKeyName, role: Role) -> Result<WorkerSource, Error> {
         let spawner = self.spawner.as_ref();
-        let source = spawner.and_then(|spawner| spawner.workers(&target.name, role));
+        let source = spawner.and_then(|spawner| spawner.workers(name, role));
         source.ok_or_else(|| {
             Error::new(
                 Kind::Refusal,
@@ -168,15 +150,15 @@ impl Workers {
 }
 
 impl Tokens for Workers {
-    fn keys(&self, target: &Target, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
-        let admin = TokenAdmin::start(self.source(target, role)?, Clock::system());
+    fn keys(&self, name: &RootKeyName, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
+        let admin = TokenAdmin::start(self.source(name, role)?, Clock::system());
         self.notices().push(admin.notices());
         Ok(Box::new(admin))
     }
 
-    fn root_key(&self, target: &Target) -> Result<Box<dyn RootKey>, Error> {
+    fn root_key(&self, name: &RootKeyName) -> Result<Box<dyn RootKey>, Error> {
         // A command shows no metrics.
-        let root_key = Pkcs11::start(self.source(target, Role::Look)?, Metrics::new());
+        let root_key = Pkcs11::start(self.source(name, Role::Look)?, Metrics::new());
         self.notices().push(root_key.notices());
         Ok(Box::new(root_key))
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::backend::pkcs11::look;
+use crate::backend::pkcs11::inspect;
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::cli::keys::show::ShownVersion;
@@ -35,7 +35,7 @@ struct ShownInfo {
 
 /// One token, and the root key's versions in it as far as they can be read.
 pub(super) async fn info(workers: &WorkerSource, place: &Place, out: &mut Output) -> Result<(), TokenError> {
-    let mut report = look::describe(workers).await?;
+    let mut report = inspect::describe(workers).await?;
     let mechanisms = std::mem::take(&mut report.mechanisms);
     let (versions, noted, not_read) = match versions(workers, place).await {
         Ok((versions, noted)) => (Some(versions), noted, None),
@@ -67,7 +67,7 @@ async fn versions(workers: &WorkerSource, place: &Place) -> Result<(Vec<ShownVer
     if place.lacks_pin() {
         return Err("no PIN is given: --pin-file names a file with it".to_owned());
     }
-    let versions = look::versions(workers).await;
+    let versions = inspect::versions(workers).await;
     let (versions, noted) = versions.map_err(|error| error.chain())?;
     let now = Clock::system().now();
     let primary = primary(&versions, now).map(|version| &version.id);

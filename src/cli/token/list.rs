@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::backend::pkcs11::look;
+use crate::backend::pkcs11::inspect;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::cli::output::Format;
 use crate::cli::output::Output;
@@ -35,7 +35,7 @@ pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) 
     }
     let mut list = ShownList { modules: Vec::new() };
     for place in modules {
-        let tokens = look::tokens(&place.workers(spawner)?).await?;
+        let tokens = inspect::tokens(&place.workers(spawner)?).await?;
         list.modules.push(ShownModule {
             module: place.module(),
             tokens: tokens.into_iter().map(ShownToken::from).collect(),

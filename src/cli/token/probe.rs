@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::backend::pkcs11::look;
-use crate::backend::pkcs11::options::MechanismChoice;
-use crate::backend::pkcs11::report::MechanismReport;
-use crate::backend::pkcs11::report::Verdict;
+use crate::backend::pkcs11::inspect;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::cli::keys::tokens;
 use crate::cli::output::Format;
@@ -19,6 +16,9 @@ use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::primary;
 use crate::root_key::version::Version;
+use crate::token::options::MechanismChoice;
+use crate::token::report::MechanismReport;
+use crate::token::report::Verdict;
 
 #[derive(Debug, Serialize)]
 struct ShownProbe {
@@ -56,7 +56,7 @@ pub(super) async fn probe(workers: &WorkerSource, place: &Place, out: &mut Outpu
     };
     let version = match place.root_key {
         Some(_) => {
-            let listed = look::versions(workers).await;
+            let listed = inspect::versions(workers).await;
             let (versions, noted) = listed.map_err(refused)?;
             tokens::warn_of_keys(&noted, out);
             chosen(versions)
@@ -64,7 +64,7 @@ pub(super) async fn probe(workers: &WorkerSource, place: &Place, out: &mut Outpu
         None => None,
     };
     let id = version.as_ref().map(|version| version.id.clone());
-    let reports = look::probe(workers, id.clone()).await.map_err(refused)?;
+    let reports = inspect::probe(workers, id.clone()).await.map_err(refused)?;
     let used = reports
         .iter()
         .find(|report| report.chosen)

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::backend::pkcs11::report::PinState;
-use crate::backend::pkcs11::report::TokenReport;
+use crate::token::report::PinState;
+use crate::token::report::TokenReport;
 
 /// A token, as `--output json` shows it.
 #[derive(Clone, Debug, Serialize)]

@@ -5,16 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::backend::pkcs11::assignment::Assignment;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::options::EnvironmentVariable;
-use crate::backend::pkcs11::options::Login;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::pin::PinSource;
-use crate::backend::pkcs11::report::TokenReport;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::backend::pkcs11::spawner::WorkerSource;
-use crate::backend::pkcs11::token_name::TokenName;
 use crate::cli::token::error::TokenError;
 use crate::config::Config;
 use crate::config::DEFAULT_FILE;
@@ -22,6 +14,14 @@ use crate::config::Overrides;
 use crate::config::Store;
 use crate::hardening::LockMemory;
 use crate::root_key::name::RootKeyName;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::options::EnvironmentVariable;
+use crate::token::options::Login;
+use crate::token::options::Pkcs11Options;
+use crate::token::pin::PinSource;
+use crate::token::report::TokenReport;
+use crate::token::uri::TokenName;
 
 /// Which module and token.
 #[derive(Clone, Debug, Args)]

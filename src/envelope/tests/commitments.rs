@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use super::*;
 use crate::envelope::error::ErrorKind;
-use crate::envelope::seal::Sealed;
+use crate::envelope::sealed_format::Sealed;
 use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;

@@ -5,7 +5,7 @@ use crate::crypto::suite::Suite;
 use crate::envelope::error::ErrorKind;
 use crate::envelope::policy::MOST_USES;
 use crate::envelope::policy::Reuse;
-use crate::envelope::seal::Sealed;
+use crate::envelope::sealed_format::Sealed;
 use crate::root_key::fake::Calls;
 use crate::root_key::fake::Mood;
 
@@ -121,7 +121,7 @@ async fn a_data_key_seals_no_more_than_its_uses_and_the_spare_is_made_at_half() 
     let mut headers = Vec::new();
     for number in 1..=30 {
         headers.push(header(&node.encrypt().await.unwrap()));
-        // Lets the keeper run: what matters is that the spare is there before it is needed.
+        // Lets the reconciler run: what matters is that the spare is there before it is needed.
         tokio::task::yield_now().await;
         sleep(1).await;
         if number == 4 {

@@ -1,4 +1,4 @@
-//! Truth about health: outages, refusals and corruption.
+//! What Status says: outages, refusals and corruption.
 
 use super::*;
 use crate::envelope::error::ErrorKind;
@@ -215,7 +215,7 @@ async fn a_hung_token_delays_neither_status_nor_encrypt_nor_cached_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_never_ends_is_an_outage_and_not_the_end_of_the_keeper() {
+async fn a_call_that_never_ends_is_an_outage_and_not_the_end_of_the_reconciler() {
     let fake = one_version();
     let policy = Policy {
         tolerate: Duration::from_secs(600),
@@ -311,7 +311,7 @@ async fn without_reuse_a_refused_wrap_shows_in_status_with_the_first_encrypt() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_spare_is_made_as_soon_as_a_version_encrypts() {
-    // The pauses of the keeper have grown to their longest when the date comes; it falls at their beginning or their end.
+    // The pauses of the reconciler have grown to their longest when the date comes; it falls at their beginning or their end.
     for date in START + 1000..START + 1010 {
         let fake = Fake::new();
         fake.set(1, active_from(date));

@@ -85,7 +85,7 @@ async fn writing(takes: u64) -> (Arc<Strict>, Arc<TempDir>, Pace, Node) {
     (strict, state, pace, node)
 }
 
-/// Makes the keeper want data keys of another suite, so that it wraps under every version.
+/// Makes the reconciler want data keys of another suite, so that it wraps under every version.
 fn want_data_keys(node: &Node) {
     node.envelope.set_policy(Policy {
         suite: Suite::A256CbcHs512,
@@ -174,7 +174,7 @@ async fn a_first_version_that_leaves_the_store_while_it_is_written_down_is_nowhe
     while node.envelope.0.lock().written_ahead.is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // The keeper lists again at once while no version encrypts.
+    // The reconciler lists again at once while no version encrypts.
     strict.fake.remove(1);
     sleep(30).await;
     let refusal = node.envelope.status().unwrap_err().to_string();

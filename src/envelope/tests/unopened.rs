@@ -3,7 +3,7 @@
 use super::*;
 use crate::crypto::suite::Suite;
 use crate::envelope::error::ErrorKind;
-use crate::envelope::seal::Sealed;
+use crate::envelope::sealed_format::Sealed;
 use crate::root_key::fake::Mood;
 
 /// The same payload with a changed body, another one for each number.

@@ -11,7 +11,7 @@ use tonic::service::Routes;
 
 use super::*;
 use crate::crypto::suite::Suite;
-use crate::envelope::seal::header;
+use crate::envelope::sealed_format::header;
 use crate::kms::options::KmsOptions;
 use crate::kms::options::V1beta1;
 use crate::kms::test_plugin;

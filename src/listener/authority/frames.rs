@@ -1,7 +1,7 @@
 //! Walks HTTP/2's frames (RFC 9113, 4.1) by their lengths, and hands the fragments of header blocks on.
 
 use crate::listener::authority::End;
-use crate::listener::authority::block::Block;
+use crate::listener::authority::hpack::Block;
 
 const HEAD: usize = 9;
 const HEADERS: u8 = 1;

@@ -33,7 +33,7 @@ struct Read {
 
 fn read_parts(parts: impl IntoIterator<Item = Vec<u8>>, space: usize) -> Read {
     let parts = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    let (mut mended, mut hopeless) = Mended::over(Parts(parts));
+    let (mut mended, mut hopeless) = AuthorityRewriter::over(Parts(parts));
     let mut context = Context::from_waker(std::task::Waker::noop());
     let (mut bytes, mut space) = (vec![], vec![0; space]);
     let mut still_looking = true;
@@ -261,7 +261,7 @@ fn little_is_held_back_however_long_a_symbol_takes() {
     let mut parts = vec![frame(HEADERS, 0, &[0x41, 0x82, 0x62])];
     parts.extend((0..10_000).map(|_| frame(CONTINUATION, 0, b"")));
     let sent = parts.concat();
-    let (mut mended, _told) = Mended::over(Parts(parts.into()));
+    let (mut mended, _told) = AuthorityRewriter::over(Parts(parts.into()));
     let mut context = Context::from_waker(std::task::Waker::noop());
     let (mut received, mut space) = (Vec::<u8>::new(), [0; 64]);
     while received.len() < sent.len() {

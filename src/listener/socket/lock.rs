@@ -4,13 +4,13 @@ use std::path::Path;
 
 use crate::files;
 use crate::files::Lock;
-use crate::files::owner;
-use crate::files::owner::OwnerError;
+use crate::files::instance_lock;
+use crate::files::instance_lock::OwnerError;
 use crate::listener::socket::error::SocketError;
 
 /// Takes the lock of the socket at `path` and writes into it who we are.
 pub(super) fn take(path: &Path, name: &str) -> Result<Lock, SocketError> {
-    owner::take(&files::with_suffix(path, ".lock"), name).map_err(|error| match error {
+    instance_lock::take(&files::with_suffix(path, ".lock"), name).map_err(|error| match error {
         OwnerError::Held(holder) => SocketError::in_use(&path.display(), holder),
         OwnerError::File(error) => SocketError::Lock(error),
     })

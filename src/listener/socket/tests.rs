@@ -37,9 +37,9 @@ fn nobody_connects_before_the_mode_is_set() {
     let path = directory.path().join("kms.sock");
     let address = SocketAddrUnix::new(&path).unwrap();
     // The step between the two, as `open_path` takes it: bound, mode not yet set.
-    let bound = leftover::new_socket().unwrap();
+    let bound = stale::new_socket().unwrap();
     rustix::net::bind(&bound, &address).unwrap();
-    assert_eq!(leftover::connect(&address).unwrap_err(), Errno::CONNREFUSED);
+    assert_eq!(stale::connect(&address).unwrap_err(), Errno::CONNREFUSED);
     std::fs::remove_file(&path).unwrap();
 
     let socket = open(&path).unwrap();
@@ -202,7 +202,7 @@ fn an_adopted_socket_is_served_and_left_to_the_service_manager() {
 
 #[test]
 fn a_passed_socket_that_does_not_listen_is_refused() {
-    let socket = UnixListener::from(leftover::new_socket().unwrap());
-    let error = adopted::listening(socket).unwrap_err().to_string();
+    let socket = UnixListener::from(stale::new_socket().unwrap());
+    let error = activation::listening(socket).unwrap_err().to_string();
     assert!(error.contains("does not listen"), "{error}");
 }

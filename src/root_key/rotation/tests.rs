@@ -135,7 +135,7 @@ fn where_dates_have_minutes_what_is_asked_for_is_never_early_and_what_holds_now_
         rules.rotate(in_ten, None).await
     });
     assert_eq!(made.unwrap().version.state, active_from(NOW + 660));
-    let when = date::When::At(at(HALF_PAST + 900));
+    let when = activate::When::At(at(HALF_PAST + 900));
     let dated = rule_in_steps(MINUTE, &store, true, HALF_PAST, async |rules| {
         rules.activate(Some(&selector("v2")), when, None).await
     });

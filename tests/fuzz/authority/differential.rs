@@ -12,7 +12,7 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
 
-use dekhand::listener::authority::Mended;
+use dekhand::listener::authority::AuthorityRewriter;
 use httlib_hpack::Decoder;
 use tokio::io::AsyncRead;
 use tokio::io::ReadBuf;
@@ -119,7 +119,7 @@ fn read(sent: &[u8], sizes: &mut [u8; 4]) -> Vec<u8> {
         pending: pending % 4,
         polls: 0,
     };
-    let (mut mended, _hopeless) = Mended::over(parts);
+    let (mut mended, _hopeless) = AuthorityRewriter::over(parts);
     let mut context = Context::from_waker(Waker::noop());
     let mut received = vec![];
     let mut space = vec![0; if buffer == 0 { 16 << 10 } else { usize::from(buffer) }];

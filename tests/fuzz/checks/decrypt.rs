@@ -18,7 +18,7 @@ use dekhand::envelope::Parts;
 use dekhand::envelope::Purpose;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
-use dekhand::files::thread::FileThread;
+use dekhand::files::io_thread::FileThread;
 use dekhand::root_key::RootKey;
 use dekhand::root_key::Wrapped;
 use dekhand::root_key::error::Error;

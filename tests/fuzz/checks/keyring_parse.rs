@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use dekhand::backend::keyring::Keyring;
 use dekhand::backend::keyring::KeyringOptions;
 use dekhand::clock::Timestamp;
-use dekhand::files::thread::FileThread;
+use dekhand::files::io_thread::FileThread;
 use dekhand::root_key::RootKey as _;
 use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::State;

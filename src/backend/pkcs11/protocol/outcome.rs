@@ -12,6 +12,7 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::version::Version;
 use crate::secret::Key;
+use crate::token::problem::Failure;
 
 /// What came of a call.
 #[derive(Debug)]
@@ -28,27 +29,6 @@ pub(in crate::backend::pkcs11) enum Outcome {
     DataKey(Key),
     /// JSON of what a command shows.
     Report(Vec<u8>),
-}
-
-/// Why a call failed.
-#[derive(Clone, Debug)]
-pub(in crate::backend::pkcs11) struct Failure {
-    /// The kind and the text.
-    pub(in crate::backend::pkcs11) error: Error,
-    /// The worker can't go on: it ends behind this answer, and another one is to be started.
-    pub(in crate::backend::pkcs11) ends_worker: bool,
-    /// The token has rejected the PIN, now or before.
-    pub(in crate::backend::pkcs11) pin_rejected: bool,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self {
-            error,
-            ends_worker: false,
-            pin_rejected: false,
-        }
-    }
 }
 
 /// One answer.

@@ -24,7 +24,6 @@ use rustix::net::SendFlags;
 use rustix::net::SocketType;
 use rustix::process::Signal;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::handover;
 use crate::backend::pkcs11::own_process;
 use crate::backend::pkcs11::protocol::frame;
@@ -32,6 +31,7 @@ use crate::backend::pkcs11::spawner::process::child::Worker;
 use crate::backend::pkcs11::spawner::process::limits::Pace;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::to_spawner::What;
+use crate::token::assignment::Assignment;
 
 /// So long may workers take to leave their token when the daemon is gone, and so long the kernel to bury them.
 const GRACE: Duration = Duration::from_secs(1);

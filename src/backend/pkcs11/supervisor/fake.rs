@@ -18,7 +18,6 @@ use crate::backend::pkcs11::protocol::BUILD;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::Channel;
@@ -28,6 +27,7 @@ use crate::proto::token_worker::from_worker::What;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::secret::Key;
+use crate::token::problem::Failure;
 
 /// What a worker does with a call.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::proto::token_worker as wire;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -13,6 +12,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::RootKeyLabels;
 use crate::telemetry::metrics::TokenCallLabels;
 use crate::telemetry::metrics::WorkerStartLabels;
+use crate::token::problem::Failure;
 
 /// Lines a second that workers may say.
 const LINES: u32 = 10;

@@ -11,9 +11,6 @@ use tokio::time::Instant;
 use tokio::time::sleep;
 
 use super::*;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::options::Pkcs11Options;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::supervisor::fake::Conduct;
 use crate::backend::pkcs11::supervisor::fake::FakeWorkers;
 use crate::backend::pkcs11::supervisor::fake::outage;
@@ -23,6 +20,9 @@ use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
+use crate::token::assignment::Role;
+use crate::token::options::Pkcs11Options;
+use crate::token::problem::Failure;
 
 const MEMORY: u64 = 1000;
 

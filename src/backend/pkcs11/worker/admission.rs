@@ -1,16 +1,10 @@
 //! Which public objects this node goes on with: those that it may have used before proof records were kept, and no other.
 
 use crate::backend::pkcs11::notices::Noted;
-use crate::backend::pkcs11::proof_record::ProofRecordError;
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::find::Admission;
-use crate::backend::pkcs11::worker::find::Found;
-use crate::backend::pkcs11::worker::find::UpTo;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::unreadable;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::lock;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::high_water::HighWater;
@@ -18,10 +12,16 @@ use crate::root_key::high_water::HighWaterError;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
+use crate::token::objects::Admission;
+use crate::token::objects::Found;
+use crate::token::objects::UpTo;
+use crate::token::problem::CallError;
+use crate::token::proof_record::ProofRecordError;
+use crate::token::session::OpenToken;
 
 impl Service {
     /// Which public objects count now.
-    pub(super) fn admission(&self) -> Result<Admission, Problem> {
+    pub(super) fn admission(&self) -> Result<Admission, CallError> {
         if !self.assignment.options.private {
             return Ok(Admission::All);
         }

@@ -11,15 +11,15 @@ use cryptoki::session::Session;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
+use crate::token::error::TokenError;
+use crate::token::problem::CallError;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap;
 
 /// Where no canary can be made, that is believed for so long.
 const UNPROVABLE_FOR: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ pub(super) enum Shown {
 }
 
 /// Makes a canary; `None` if the token does not wrap so.
-pub(super) type Make<'a> = &'a dyn Fn() -> Result<Option<Canary>, Problem>;
+pub(super) type Make<'a> = &'a dyn Fn() -> Result<Option<Canary>, CallError>;
 
 impl Canary {
     pub(super) fn new(wrapped: Wrapped, data_key: &Key) -> Self {
@@ -69,11 +69,11 @@ impl Canary {
         Self { wrapped, digest }
     }
 
-    fn compare(&self, id: &KeyId, opened: &Key) -> Result<(), Problem> {
+    fn compare(&self, id: &KeyId, opened: &Key) -> Result<(), CallError> {
         if digest(opened) == self.digest {
             return Ok(());
         }
-        Err(TokenError::Lie(format!("opens a data key under {id} as another one than before")).into())
+        Err(TokenError::Misbehaved(format!("opens a data key under {id} as another one than before")).into())
     }
 }
 
@@ -101,7 +101,7 @@ impl Canaries {
         (id, mechanism): (&KeyId, Mechanism),
         make: Make<'_>,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<Shown, Problem> {
+    ) -> Result<Shown, CallError> {
         let known = self.lock().get(&(id.clone(), mechanism)).cloned();
         let canary = match known {
             Some(Known::Canary(canary)) => Some(canary),
@@ -110,7 +110,7 @@ impl Canaries {
         };
         let opens = |id: &KeyId, canary: &Canary| {
             let key = token.finder().key(session, id, goes_on)?;
-            mechanism::unwrap(connection.module(), session, &key, id, &canary.wrapped)
+            wrap::unwrap(connection.module(), session, &key, id, &canary.wrapped)
         };
         if let Some(canary) = canary {
             canary.compare(id, &opens(id, &canary)?)?;

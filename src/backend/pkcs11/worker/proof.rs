@@ -5,30 +5,28 @@
 
 mod examination;
 mod making;
-mod pending;
+pub(super) mod pending;
 
 use std::time::Duration;
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::proof_record::ProofRecord;
-use crate::backend::pkcs11::proof_record::ProofRecordError;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::examination::Examination;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::lock;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-
-pub(super) use pending::Pending;
+use crate::token::assignment::Role;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyObject;
+use crate::token::problem::CallError;
+use crate::token::proof_record::Proof;
+use crate::token::proof_record::ProofRecord;
+use crate::token::proof_record::ProofRecordError;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
 
 /// So long the daemon is told that a call may wait for the disk.
 const LONGEST_AT_THE_DISK: Duration = Duration::from_secs(30);
@@ -62,7 +60,7 @@ impl Service {
         token: &OpenToken,
         session: &Session,
         id: &KeyId,
-    ) -> Result<Usable, Problem> {
+    ) -> Result<Usable, CallError> {
         if self.is_known_as_another(token, id) {
             return Err(another(id));
         }
@@ -80,12 +78,12 @@ impl Service {
         token: &OpenToken,
         session: &Session,
         (id, key): (&KeyId, &KeyObject),
-    ) -> Result<bool, Problem> {
+    ) -> Result<bool, CallError> {
         let shown = self
             .show(job, connection, token, session, id, key)
             .map_err(|problem| match problem {
-                Problem::Token(error) => TokenError::Unproven(Box::new(error)).into(),
-                Problem::Final(_) => problem,
+                CallError::Token(error) => TokenError::Unproven(Box::new(error)).into(),
+                CallError::Final(_) => problem,
             });
         match shown? {
             // A command uses what is there: the daemon is the one to say what it has used first.
@@ -118,7 +116,7 @@ impl Service {
         session: &Session,
         id: &KeyId,
         key: &KeyObject,
-    ) -> Result<Shown, Problem> {
+    ) -> Result<Shown, CallError> {
         let proofs = self.proofs(job, id)?;
         if proofs.is_empty() {
             return Ok(Shown::Unrecorded);
@@ -148,7 +146,7 @@ impl Service {
         false
     }
 
-    fn proofs(&self, job: u64, id: &KeyId) -> Result<Vec<Proof>, Problem> {
+    fn proofs(&self, job: u64, id: &KeyId) -> Result<Vec<Proof>, CallError> {
         let Some(record) = &self.proof_record else {
             return Ok(Vec::new());
         };
@@ -186,7 +184,7 @@ impl Service {
     }
 }
 
-fn another(id: &KeyId) -> Problem {
+fn another(id: &KeyId) -> CallError {
     let message = format!(
         "the token holds another key under the id {id} than the one that this node has used: somebody has exchanged it; \
          bring the right one back; only if that is lost for good: `dekhand keys accept-loss {id}`"
@@ -194,12 +192,12 @@ fn another(id: &KeyId) -> Problem {
     Error::new(Kind::Corruption, message).into()
 }
 
-pub(super) fn unreadable(error: ProofRecordError) -> Problem {
+pub(super) fn unreadable(error: ProofRecordError) -> CallError {
     let message = "it cannot be read which key each version is";
     Error::new(Kind::Outage, message).because(error).into()
 }
 
-fn unwritable(error: ProofRecordError) -> Problem {
+fn unwritable(error: ProofRecordError) -> CallError {
     // A refusal, as where the mark of the primary cannot be written: the token answers, and versions with a record go on.
     let message = "the proof record cannot be written, so nothing is wrapped under this version";
     Error::new(Kind::Refusal, message).because(error).into()

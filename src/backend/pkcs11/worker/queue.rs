@@ -8,75 +8,14 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::worker::ladder::Ladder;
-use crate::root_key::id::KeyId;
-use crate::root_key::mechanism::Mechanism;
+use crate::backend::pkcs11::worker::job::Doubt;
+use crate::backend::pkcs11::worker::job::Job;
 
 /// A storm of bad ciphertexts costs one canary in so long.
 pub(super) const CANARY_GAP: Duration = Duration::from_secs(1);
 
 /// So many unwraps may be in doubt at once: each costs the token another call.
 const MOST_DOUBTS: usize = 256;
-/// So long one may be: a token that can't tell within that has too much to do.
-const LONGEST_DOUBT: Duration = Duration::from_secs(50);
-
-/// A call with its number.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) number: u64,
-    pub(super) call: Call,
-    /// Since when it is in doubt.
-    doubted: Option<Instant>,
-    /// Only a canary of another version could be opened for it.
-    pub(super) elsewhere: bool,
-    /// Of a discovery that was put back.
-    pub(super) stretches: Option<Box<Stretches>>,
-}
-
-/// What a discovery has behind it.
-#[derive(Debug)]
-pub(super) struct Stretches {
-    pub(super) since: Instant,
-    /// What was tried against its failures.
-    pub(super) ladder: Ladder,
-    /// Whether the daemon was told that it takes long.
-    pub(super) told: bool,
-}
-
-impl Stretches {
-    pub(super) fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            ladder: Ladder::default(),
-            told: false,
-        }
-    }
-}
-
-impl Job {
-    pub(super) fn new(number: u64, call: Call) -> Self {
-        Self {
-            number,
-            call,
-            doubted: None,
-            elsewhere: false,
-            stretches: None,
-        }
-    }
-
-    /// Whether it has been in doubt for too long.
-    fn is_overdue(&self) -> bool {
-        self.doubted.is_some_and(|since| since.elapsed() > LONGEST_DOUBT)
-    }
-}
-
-/// Why unwraps are in doubt: something under this version, wrapped so, does not open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Doubt {
-    pub(super) id: KeyId,
-    pub(super) mechanism: Mechanism,
-}
 
 /// What a session does next.
 #[derive(Debug)]
@@ -213,6 +152,10 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::pkcs11::protocol::call::Call;
+    use crate::backend::pkcs11::worker::job::LONGEST_DOUBT;
+    use crate::root_key::id::KeyId;
+    use crate::root_key::mechanism::Mechanism;
 
     fn job(number: u64) -> Job {
         Job::new(number, Call::Open)

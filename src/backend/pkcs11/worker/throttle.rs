@@ -4,13 +4,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::error::TokenError;
+use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
-use crate::backend::pkcs11::worker::queue::Job;
-use crate::backend::pkcs11::worker::return_value::ReturnValue;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::lock;
+use crate::backend::pkcs11::worker::recovery::Pauses;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
 use crate::backoff::Backoff;
+use crate::token::error::TokenError;
+use crate::token::return_value::ReturnValue;
 
 /// So often a call is repeated.
 const REPEATS: u32 = 4;
@@ -18,13 +19,6 @@ const REPEATS: u32 = 4;
 const FIRST: Duration = Duration::from_millis(250);
 /// All pauses of a call take half of `call_timeout` at most: one that the worker was handed behind it has the rest.
 const SHARE: u32 = 2 * REPEATS;
-
-/// The pauses that one call has made.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Pauses {
-    made: u32,
-    backoff: Option<Backoff>,
-}
 
 /// What a failure of the device says of a token that may be throttled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::backend::pkcs11::options::ListedVersion;
-use crate::backend::pkcs11::options::ObjectName;
 use crate::clock::Timestamp;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
+use crate::token::options::ListedVersion;
+use crate::token::options::ObjectName;
 
 /// What is to be written down of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -13,8 +13,8 @@ use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 
-use crate::backend::pkcs11::assignment::Assignment;
 use crate::backend::pkcs11::handover;
+use crate::token::assignment::Assignment;
 
 /// A worker that has not been waited for: its process id, and so that of its group, is nobody else's.
 pub(super) struct Worker {

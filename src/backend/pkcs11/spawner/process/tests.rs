@@ -11,9 +11,9 @@ use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 
 use super::*;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::options::Pkcs11Options;
 use crate::hardening::LockMemory;
+use crate::token::assignment::Role;
+use crate::token::options::Pkcs11Options;
 
 fn worker(number: u64, process: Child) -> Worker {
     let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();

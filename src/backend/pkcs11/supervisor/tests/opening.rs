@@ -9,12 +9,12 @@ use super::Bench;
 use super::message;
 use super::seconds;
 use super::waits;
-use crate::backend::pkcs11::assignment::Role;
-use crate::backend::pkcs11::protocol::outcome::Failure;
 use crate::backend::pkcs11::supervisor::fake::Conduct;
 use crate::backend::pkcs11::supervisor::fake::FakeWorkers;
 use crate::backend::pkcs11::supervisor::fake::Manners;
 use crate::backend::pkcs11::supervisor::fake::outage;
+use crate::token::assignment::Role;
+use crate::token::problem::Failure;
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_fails_answers_all_who_wait_for_it() {

@@ -2,20 +2,19 @@
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::mechanism::trial;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::Shown;
 use crate::backend::pkcs11::worker::proof::making::make;
-use crate::backend::pkcs11::worker::return_value::Cure;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::may_be_the_ciphertext;
+use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::id::KeyId;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyObject;
+use crate::token::problem::CallError;
+use crate::token::proof_record::Proof;
+use crate::token::return_value::Remedy;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap;
+use crate::token::wrap::select;
 
 /// One look at a version's objects.
 pub(super) struct Examination<'a> {
@@ -37,8 +36,8 @@ enum Doubt {
 }
 
 impl Examination<'_> {
-    pub(super) fn examine(&self, session: &Session, proofs: &[Proof]) -> Result<Shown, Problem> {
-        let of_kind = |proof: &&Proof| trial::is_of_kind(proof.mechanism(), self.key.kind);
+    pub(super) fn examine(&self, session: &Session, proofs: &[Proof]) -> Result<Shown, CallError> {
+        let of_kind = |proof: &&Proof| select::is_of_kind(proof.mechanism(), self.key.kind);
         let proofs: Vec<&Proof> = proofs.iter().filter(of_kind).collect();
         if proofs.is_empty() {
             // An RSA key where an AES key was, or the other way round.
@@ -62,12 +61,12 @@ impl Examination<'_> {
     }
 
     /// `None`: it shows the key of before.
-    fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, Problem> {
-        let opened = mechanism::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
+    fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, CallError> {
+        let opened = wrap::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
         match opened {
             Ok(opened) if proof.is_of(&opened) => Ok(None),
             Ok(_) => Ok(Some(Doubt::Differs)),
-            Err(error) if may_be_the_ciphertext(&error) && !self.service.is_throttled(&error) => {
+            Err(error) if error.may_be_the_ciphertext() && !self.service.is_throttled(&error) => {
                 Ok(Some(Doubt::Fails(error)))
             }
             Err(error) => Err(error.into()),
@@ -76,13 +75,13 @@ impl Examination<'_> {
 
     /// No proof has opened. If the token wraps and unwraps with these objects, before and after another try, they are
     /// another key; if it does not, it is in trouble.
-    fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, Problem> {
+    fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, CallError> {
         let module = self.connection.module();
         let mut trouble = None;
         for proof in proofs {
             self.service.goes_on(self.job);
             let mut sessions = || self.token.session(module);
-            match trial::one(module, &mut sessions, self.key, self.id, proof.mechanism()) {
+            match select::one(module, &mut sessions, self.key, self.id, proof.mechanism()) {
                 Ok(Some(method)) => {
                     self.service.goes_on(self.job);
                     let session = self.token.session(module)?;
@@ -103,14 +102,14 @@ impl Examination<'_> {
         for doubt in doubts {
             match doubt {
                 Doubt::Differs => return Ok(Shown::Another),
-                Doubt::Fails(error) => not_done &= error.cure() == Cure::Nothing,
+                Doubt::Fails(error) => not_done &= error.cure() == Remedy::Nothing,
             }
         }
         if not_done {
             return Ok(Shown::NotDone);
         }
         // The key only unwraps, so nothing tells another key from a device in trouble; other calls look after the device.
-        Err(Problem::outage(format!(
+        Err(CallError::outage(format!(
             "the token does not open the proof record of version {}, and wraps nothing under it that would show why",
             self.id
         )))

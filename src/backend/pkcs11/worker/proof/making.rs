@@ -2,28 +2,28 @@
 
 use std::collections::HashSet;
 
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::proof_record::ProofRecord;
-use crate::backend::pkcs11::proof_record::ProofRecordError;
 use crate::backend::pkcs11::worker::channel::Level;
-use crate::backend::pkcs11::worker::connection::Connection;
-use crate::backend::pkcs11::worker::connection::OpenToken;
-use crate::backend::pkcs11::worker::error::TokenError;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
-use crate::backend::pkcs11::worker::mechanism;
-use crate::backend::pkcs11::worker::mechanism::Method;
-use crate::backend::pkcs11::worker::mechanism::trial;
-use crate::backend::pkcs11::worker::problem::Problem;
 use crate::backend::pkcs11::worker::proof::pending::Entry;
 use crate::backend::pkcs11::worker::proof::pending::Source;
 use crate::backend::pkcs11::worker::proof::pending::Wanted;
 use crate::backend::pkcs11::worker::proof::unwritable;
-use crate::backend::pkcs11::worker::serve::Service;
-use crate::backend::pkcs11::worker::serve::lock;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyObject;
+use crate::token::problem::CallError;
+use crate::token::proof_record::Proof;
+use crate::token::proof_record::ProofRecord;
+use crate::token::proof_record::ProofRecordError;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap;
+use crate::token::wrap::WrapMethod;
+use crate::token::wrap::select;
 
 impl Service {
     /// Records a version by a wrap of a random key, as it has just wrapped for the first time. What it wrapped is not used
@@ -35,7 +35,7 @@ impl Service {
         token: &OpenToken,
         id: &KeyId,
         key: &KeyObject,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), CallError> {
         let (Some(record), Some(method)) = (self.recorder(), self.method(id)) else {
             return Ok(());
         };
@@ -46,7 +46,7 @@ impl Service {
             // Another worker of this node has recorded the version meanwhile, and may have met another key.
             let session = token.session(connection.module())?;
             if self.check(job, connection, token, &session, (id, key))? {
-                return Err(Problem::outage(format!(
+                return Err(CallError::outage(format!(
                     "the proof record of version {id} was changed while it was made"
                 )));
             }
@@ -79,7 +79,7 @@ impl Service {
             .unwrap_or_default();
         let wanted = Mechanism::ALL
             .into_iter()
-            .filter(|mechanism| trial::is_of_kind(*mechanism, key.kind) && !known.contains(mechanism));
+            .filter(|mechanism| select::is_of_kind(*mechanism, key.kind) && !known.contains(mechanism));
         for mechanism in wanted {
             self.want(id, key, Source::Token(mechanism), Entry::Beside);
         }
@@ -164,7 +164,7 @@ impl Service {
             let chosen = self.method(id).filter(|method| method.mechanism() == mechanism);
             let method = chosen.or_else(|| {
                 let mut sessions = || token.session(connection.module());
-                let tried = trial::one(connection.module(), &mut sessions, key, id, mechanism);
+                let tried = select::one(connection.module(), &mut sessions, key, id, mechanism);
                 tried.ok().flatten()
             });
             let made = method.and_then(|method| make(connection, token, id, key, method).ok());
@@ -215,7 +215,7 @@ impl Service {
         }
     }
 
-    fn method(&self, id: &KeyId) -> Option<Method> {
+    fn method(&self, id: &KeyId) -> Option<WrapMethod> {
         lock(&self.methods).get(id).map(|settled| settled.method)
     }
 }
@@ -226,17 +226,17 @@ pub(super) fn make(
     token: &OpenToken,
     id: &KeyId,
     key: &KeyObject,
-    method: Method,
+    method: WrapMethod,
 ) -> Result<Proof, TokenError> {
     let module = connection.module();
     let session = token.session(module)?;
     let random = Key::random().map_err(|error| TokenError::Refused(error.to_string()))?;
     let wrapped = method.wrap(module, &session, key, id, &random)?;
-    let opened = mechanism::unwrap(module, &session, key, id, &wrapped)?;
+    let opened = wrap::unwrap(module, &session, key, id, &wrapped)?;
     if opened.same_as(&random) {
         Ok(Proof::new(wrapped, &random))
     } else {
-        Err(TokenError::Lie(format!(
+        Err(TokenError::Misbehaved(format!(
             "unwraps another key than it has wrapped under {id}"
         )))
     }

@@ -5,10 +5,10 @@ use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::backend::pkcs11::proof_record::Proof;
-use crate::backend::pkcs11::worker::key_object::KeyObject;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
+use crate::token::key_object::KeyObject;
+use crate::token::proof_record::Proof;
 
 /// A proof to make and to write down.
 pub(super) struct Wanted {

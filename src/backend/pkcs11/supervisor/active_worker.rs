@@ -1,0 +1,202 @@
+//! A worker that serves, with the calls that it has begun.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::spawner::WorkerNumber;
+use crate::backend::pkcs11::supervisor::call_queue::Request;
+use crate::backend::pkcs11::supervisor::handshake::Opened;
+use crate::backend::pkcs11::supervisor::link::Heard;
+use crate::backend::pkcs11::supervisor::link::Link;
+
+/// Calls that a worker may have begun at once, those included that wait of its own will.
+const MOST: usize = 1024;
+/// Making a key may take so many times as long as another call.
+const KEY_MAKING: u32 = 6;
+
+/// A worker at its work.
+#[derive(Debug)]
+pub(super) struct ActiveWorker {
+    pub(super) worker: WorkerNumber,
+    link: Link,
+    begun: BTreeMap<u64, Begun>,
+    next: u64,
+    pace: Pace,
+    /// The worker as a whole waits of its own will until then: nothing is begun.
+    holds_until: Option<Instant>,
+    /// From here on it has too much memory.
+    too_much: u64,
+}
+
+#[derive(Debug)]
+struct Begun {
+    request: Request,
+    /// When it got the session that it has, or had last.
+    since: Instant,
+    /// Until then the worker waits of its own will, with its hands free for others.
+    waits: Option<Instant>,
+    /// How long it may take.
+    limit: Duration,
+    /// Then it has taken too long.
+    until: Instant,
+}
+
+impl Begun {
+    /// Whether it keeps a session.
+    fn is_busy(&self, now: Instant) -> bool {
+        self.waits.is_none_or(|until| until <= now)
+    }
+}
+
+/// How long unwraps keep a session lately; they are what callers wait for. A wrap may have a trial of mechanisms in it, a
+/// list many objects.
+#[derive(Debug, Default)]
+struct Pace(Option<Duration>);
+
+impl Pace {
+    fn take(&mut self, begun: &Begun, now: Instant) {
+        if begun.is_busy(now) && matches!(begun.request.call, Call::Unwrap { .. }) {
+            let time = now.saturating_duration_since(begun.since);
+            self.0 = Some(self.0.map_or(time, |pace| (pace * 3 + time) / 4));
+        }
+    }
+}
+
+/// How many calls a worker makes at once, and how large it may grow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) sessions: usize,
+    pub(super) memory: u64,
+    pub(super) call_timeout: Duration,
+}
+
+impl ActiveWorker {
+    pub(super) fn new(opened: Opened, limits: Limits, heard: mpsc::Sender<(WorkerNumber, Heard)>) -> Self {
+        let Opened {
+            worker,
+            channel,
+            memory,
+            not_locked: _,
+        } = opened;
+        Self {
+            worker,
+            link: Link::new(worker, channel, MOST, heard),
+            begun: BTreeMap::new(),
+            next: 1,
+            pace: Pace::default(),
+            holds_until: None,
+            // A module that is large from the beginning is not replaced for it again and again.
+            too_much: (limits.memory / 2).max(memory.saturating_add(limits.memory / 4)),
+        }
+    }
+
+    /// Whether it could begin another call.
+    pub(super) fn is_free(&self, limits: Limits) -> bool {
+        let now = Instant::now();
+        let busy = self.begun.values().filter(|begun| begun.is_busy(now)).count();
+        self.held_until(now).is_none() && busy < limits.sessions && self.begun.len() < MOST
+    }
+
+    /// Until when nothing is begun, since the worker as a whole waits.
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.holds_until.filter(|until| *until > now)
+    }
+
+    /// When a call would begin behind so many others, if they take as long as the last ones did. Those under way are half
+    /// done.
+    pub(super) fn begins_behind(&self, calls: usize, limits: Limits) -> Instant {
+        let now = Instant::now();
+        let free_from = self.held_until(now).unwrap_or(now);
+        if calls == 0 && self.is_free(limits) {
+            return now;
+        }
+        let busy = self.begun.values().filter(|begun| begun.is_busy(now)).count();
+        let halves = u32::try_from(calls.saturating_mul(2) + busy).unwrap_or(u32::MAX);
+        let sessions = u32::try_from(limits.sessions).unwrap_or(u32::MAX);
+        free_from + self.pace.0.unwrap_or_default().saturating_mul(halves) / sessions / 2
+    }
+
+    /// The worker waits with a call before it goes on: the time of the call begins then.
+    pub(super) fn wait(&mut self, number: u64, pause: Duration) {
+        let now = Instant::now();
+        if let Some(begun) = self.begun.get_mut(&number) {
+            self.pace.take(begun, now);
+            let end = now + pause;
+            begun.since = end;
+            begun.waits = Some(end);
+            begun.until = end + begun.limit;
+        }
+    }
+
+    /// The worker as a whole waits: nobody's time counts until then. What it says last counts, so that it can end a wait.
+    pub(super) fn hold(&mut self, pause: Duration) {
+        let end = Instant::now() + pause;
+        self.holds_until = Some(end);
+        for begun in self.begun.values_mut() {
+            begun.since = end;
+            begun.until = begun.waits.map_or(end, |waits| waits.max(end)) + begun.limit;
+        }
+    }
+
+    /// Whether it has begun no call.
+    pub(super) fn is_idle(&self) -> bool {
+        self.begun.is_empty()
+    }
+
+    /// Whether it has grown so much that another one should go on.
+    pub(super) fn is_too_large(&self, memory: u64) -> bool {
+        memory > self.too_much
+    }
+
+    /// Begins a call: its time counts from here.
+    pub(super) fn begin(&mut self, request: Request, limits: Limits) {
+        let number = self.next;
+        self.next += 1;
+        request.begin();
+        self.link.send(request.call.to_wire(number));
+        // Devices take their time to make a key, RSA above all, and somebody at a terminal waits for it.
+        let limit = limits.call_timeout * if request.call.makes_a_key() { KEY_MAKING } else { 1 };
+        let since = Instant::now();
+        let begun = Begun {
+            request,
+            since,
+            waits: None,
+            limit,
+            until: since + limit,
+        };
+        self.begun.insert(number, begun);
+    }
+
+    /// The call of this number is done.
+    pub(super) fn done(&mut self, number: u64) -> Option<Request> {
+        let begun = self.begun.remove(&number)?;
+        self.pace.take(&begun, Instant::now());
+        Some(begun.request)
+    }
+
+    /// When a call will have taken too long.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.begun.values().map(|begun| begun.until).min()
+    }
+
+    /// The calls that have taken too long, with the time that each had.
+    pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<(Request, Duration)> {
+        let (overdue, begun): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.begun)
+            .into_iter()
+            .partition(|(_, begun)| begun.until <= now);
+        self.begun = begun;
+        overdue
+            .into_values()
+            .map(|begun| (begun.request, begun.limit))
+            .collect()
+    }
+
+    /// Closes the channel. Returns the calls that were begun, in their order.
+    pub(super) fn leave(self) -> Vec<Request> {
+        self.begun.into_values().map(|begun| begun.request).collect()
+    }
+}

@@ -1,0 +1,185 @@
+//! The way of a worker from its start until its token is open.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::timeout;
+use tokio::time::timeout_at;
+
+use crate::backend::pkcs11::protocol::BUILD;
+use crate::backend::pkcs11::protocol::ProtocolError;
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::spawner::WorkerNumber;
+use crate::backend::pkcs11::supervisor::Channel;
+use crate::backend::pkcs11::supervisor::StartWorkers;
+use crate::backend::pkcs11::supervisor::journal::Events;
+use crate::proto::token_worker as wire;
+use crate::proto::token_worker::from_worker::What;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::token::assignment::Assignment;
+use crate::token::problem::Failure;
+
+/// A process that has not said hello for so long never will.
+const HELLO: Duration = Duration::from_secs(5);
+/// No worker waits longer of its own will.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A worker at an open token.
+pub(super) struct Opened {
+    pub(super) worker: WorkerNumber,
+    pub(super) channel: Channel,
+    /// Bytes of data memory that it has.
+    pub(super) memory: u64,
+    /// Why its memory is not kept from swap, where that was tried.
+    pub(super) not_locked: Option<String>,
+}
+
+/// A worker that did not get so far.
+#[derive(Debug)]
+pub(super) struct NotOpened {
+    pub(super) failure: Failure,
+    /// It may still run.
+    pub(super) worker: Option<WorkerNumber>,
+    /// It will not end by itself.
+    pub(super) hangs: bool,
+}
+
+impl NotOpened {
+    fn outage(message: impl Into<String>) -> Self {
+        Self {
+            failure: Error::new(Kind::Outage, message).into(),
+            worker: None,
+            hangs: false,
+        }
+    }
+
+    fn because(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let error = Error::new(Kind::Outage, "the token worker cannot be started").because(source);
+        Self {
+            failure: error.into(),
+            worker: None,
+            hangs: false,
+        }
+    }
+
+    fn hangs(message: String) -> Self {
+        Self {
+            hangs: true,
+            ..Self::outage(message)
+        }
+    }
+}
+
+/// Starts a worker and opens its token.
+///
+/// # Cancel safety
+/// The worker sees its channel close, and ends.
+pub(super) async fn open(
+    workers: Arc<dyn StartWorkers>,
+    assignment: Arc<Assignment>,
+    events: Arc<Events>,
+) -> Result<Opened, NotOpened> {
+    let (mut channel, worker) = workers.start_worker().map_err(NotOpened::because)?;
+    let opened = async {
+        let not_locked = greet(&mut channel, &events).await?;
+        let memory = open_token(&mut channel, &assignment, &events).await?;
+        Ok::<_, NotOpened>((memory, not_locked))
+    };
+    match opened.await {
+        Ok((memory, not_locked)) => Ok(Opened {
+            worker,
+            channel,
+            memory,
+            not_locked,
+        }),
+        Err(error) => Err(NotOpened {
+            worker: Some(worker),
+            ..error
+        }),
+    }
+}
+
+/// Hears who has come, and why its memory is not locked, if that was tried in vain.
+async fn greet(channel: &mut Channel, events: &Events) -> Result<Option<String>, NotOpened> {
+    match timeout(HELLO, receive(channel, events)).await {
+        Err(_) => Err(NotOpened::hangs(format!(
+            "the token worker did not start within {HELLO:?}"
+        ))),
+        Ok(Err(error)) => Err(ended(error, "started")),
+        Ok(Ok(What::Hello(wire::Hello { build, not_locked }))) if build == BUILD => {
+            Ok(Some(not_locked).filter(|reason| !reason.is_empty()))
+        }
+        Ok(Ok(What::Hello(_))) => Err(NotOpened::outage(format!(
+            "the token worker is another build than {BUILD}"
+        ))),
+        Ok(Ok(What::NotStarted(reason))) => Err(NotOpened::outage(format!(
+            "the token worker cannot be started: {reason}"
+        ))),
+        Ok(Ok(_)) => Err(NotOpened::because(ProtocolError::Field("what"))),
+    }
+}
+
+async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Events) -> Result<u64, NotOpened> {
+    let limit = assignment.options.call_timeout;
+    let mut open = Some(Call::Open.to_wire(0));
+    let mut until = Instant::now() + limit;
+    let answer = loop {
+        let heard = async {
+            // Once: the call of a worker that only waits is not made again.
+            if let Some(open) = open.take() {
+                frame::send(channel, &open).await?;
+            }
+            receive(channel, events).await
+        };
+        match timeout_at(until, heard).await {
+            Err(_) => {
+                let message = format!("the token did not answer within {limit:?} when it was opened");
+                return Err(NotOpened::hangs(message));
+            }
+            Ok(Err(error)) => return Err(ended(error, "opened the token")),
+            Ok(Ok(What::Waiting(waiting))) => until = Instant::now() + pause(&waiting) + limit,
+            Ok(Ok(What::Answer(answer))) => break Answer::from_wire(answer).map_err(NotOpened::because)?,
+            Ok(Ok(_)) => return Err(NotOpened::because(ProtocolError::Field("what"))),
+        }
+    };
+    match answer.result {
+        Ok(Outcome::Done) => Ok(answer.memory),
+        Ok(_) => Err(NotOpened::because(ProtocolError::Field("outcome"))),
+        Err(failure) => Err(NotOpened {
+            failure,
+            worker: None,
+            hangs: false,
+        }),
+    }
+}
+
+/// How long a call waits before it goes on.
+pub(super) fn pause(waiting: &wire::Waiting) -> Duration {
+    Duration::from_millis(waiting.milliseconds.into()).min(LONGEST_PAUSE)
+}
+
+/// The next message that is no event.
+async fn receive(channel: &mut Channel, events: &Events) -> Result<What, ProtocolError> {
+    loop {
+        let mut message: wire::FromWorker = frame::receive(channel).await?;
+        match message.what.take().ok_or(ProtocolError::Field("what"))? {
+            What::Event(event) => events.tell(&event),
+            what => return Ok(what),
+        }
+    }
+}
+
+fn ended(error: ProtocolError, doing: &str) -> NotOpened {
+    match error {
+        ProtocolError::Channel(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            NotOpened::outage(format!("the token worker ended while it {doing}"))
+        }
+        error => NotOpened::because(error),
+    }
+}

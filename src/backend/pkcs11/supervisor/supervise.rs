@@ -1,0 +1,290 @@
+//! The task that decides which worker serves, and when another one is started.
+
+mod worker_events;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::backend::pkcs11::spawner::WorkerNumber;
+use crate::backend::pkcs11::supervisor::GRACE;
+use crate::backend::pkcs11::supervisor::StartWorkers;
+use crate::backend::pkcs11::supervisor::active_worker::ActiveWorker;
+use crate::backend::pkcs11::supervisor::active_worker::Limits;
+use crate::backend::pkcs11::supervisor::call_queue::Queue;
+use crate::backend::pkcs11::supervisor::call_queue::Request;
+use crate::backend::pkcs11::supervisor::call_queue::too_late;
+use crate::backend::pkcs11::supervisor::handshake::NotOpened;
+use crate::backend::pkcs11::supervisor::handshake::Opened;
+use crate::backend::pkcs11::supervisor::handshake::open;
+use crate::backend::pkcs11::supervisor::journal::Journal;
+use crate::backend::pkcs11::supervisor::journal::Reason;
+use crate::backend::pkcs11::supervisor::link::Heard;
+use crate::backend::pkcs11::supervisor::restart_backoff::Attempts;
+use crate::root_key::error::Error;
+use crate::telemetry::metrics::Metrics;
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::problem::Failure;
+
+type Attempt = Pin<Box<dyn Future<Output = Result<Opened, NotOpened>> + Send>>;
+
+/// What workers say waits here; a worker that says much waits itself.
+const HEARD: usize = 16;
+
+/// All that the task owns.
+pub(super) struct Supervision {
+    workers: Arc<dyn StartWorkers>,
+    assignment: Arc<Assignment>,
+    limits: Limits,
+    journal: Journal,
+    requests: mpsc::Receiver<Request>,
+    queue: Queue,
+    /// Begins every new call.
+    current: Option<ActiveWorker>,
+    /// Those that have a successor and finish what they have begun.
+    retiring: Vec<ActiveWorker>,
+    /// Those that are to end by themselves until then.
+    leaving: Vec<(Instant, WorkerNumber)>,
+    next: Next,
+    attempts: Attempts,
+    /// Why a token that has rejected its PIN is not asked again for everybody who calls.
+    rejected: Option<Error>,
+    heard: mpsc::Receiver<(WorkerNumber, Heard)>,
+    hear: mpsc::Sender<(WorkerNumber, Heard)>,
+}
+
+/// The worker after the current one.
+enum Next {
+    /// Is not needed. -> `Wanted`
+    Unwanted,
+    /// Is started when its time has come. -> `Coming`
+    Wanted(Reason),
+    /// Is being started. -> `Unwanted` if it opens its token, else `Wanted`
+    Coming(Reason, Attempt),
+}
+
+impl Supervision {
+    pub(super) fn new(
+        workers: Box<dyn StartWorkers>,
+        assignment: Assignment,
+        metrics: Metrics,
+        requests: mpsc::Receiver<Request>,
+    ) -> Self {
+        let limits = Limits {
+            sessions: assignment.options.seats(),
+            memory: assignment.memory,
+            call_timeout: assignment.options.call_timeout,
+        };
+        let (hear, heard) = mpsc::channel(HEARD);
+        Self {
+            workers: workers.into(),
+            journal: Journal::new(assignment.root_key.clone(), metrics),
+            assignment: Arc::new(assignment),
+            limits,
+            requests,
+            queue: Queue::default(),
+            current: None,
+            retiring: Vec::new(),
+            leaving: Vec::new(),
+            next: Next::Wanted(Reason::Start),
+            attempts: Attempts::new(Instant::now()),
+            rejected: None,
+            heard,
+            hear,
+        }
+    }
+
+    /// Runs until nobody can call any more. Workers that are left then see their channels close.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.begin_calls();
+            let due = self.due();
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(request) => self.take(request),
+                    None => return,
+                },
+                Some((worker, heard)) = self.heard.recv() => self.hear(worker, heard),
+                (reason, opened) = self.next.opened() => self.opened(reason, opened),
+                () = sleep_until(due) => self.act(Instant::now()),
+            }
+        }
+    }
+
+    /// Takes a call. One that was given up on the way costs nothing more: a storm of them must not hold up others.
+    fn take(&mut self, request: Request) {
+        if !request.is_waited_for() {
+            return;
+        }
+        match &self.rejected {
+            Some(error) if self.current.is_none() => request.answer(Err(error.clone())),
+            _ if self.would_begin_too_late(&request) => request.answer(Err(too_late())),
+            _ => self.queue.push(request),
+        }
+    }
+
+    /// Whether its callers will be gone when those have begun that have their turns before it, as long as calls take
+    /// lately. While no worker serves nobody knows: the next one, or why there is none, may come at any time.
+    fn would_begin_too_late(&self, request: &Request) -> bool {
+        let (Some(until), Some(post)) = (request.until(), &self.current) else {
+            return false;
+        };
+        let is_late = |before| post.begins_behind(before, self.limits) > until;
+        is_late(self.queue.len()) && is_late(self.queue.before(request))
+    }
+
+    fn begin_calls(&mut self) {
+        let Some(post) = &mut self.current else {
+            return;
+        };
+        while post.is_free(self.limits) {
+            match self.queue.next() {
+                Some(request) => post.begin(request, self.limits),
+                None => return,
+            }
+        }
+    }
+
+    /// When something is to be done by itself.
+    fn due(&self) -> Option<Instant> {
+        let attempt = match self.next {
+            Next::Wanted(_) if self.has_room() => {
+                Some(self.attempts.due(self.current.is_none() && self.queue.is_waited_for()))
+            }
+            Next::Wanted(_) | Next::Unwanted | Next::Coming(..) => None,
+        };
+        let calls = self.posts().filter_map(ActiveWorker::until);
+        let leaving = self.leaving.iter().map(|(until, _)| *until);
+        // Only for its own sake: whatever the reason to wake up, calls that may begin then begin.
+        let held = self.current.as_ref().and_then(|post| post.held_until(Instant::now()));
+        calls.chain(leaving).chain(attempt).chain(held).min()
+    }
+
+    fn posts(&self) -> impl Iterator<Item = &ActiveWorker> {
+        self.current.iter().chain(&self.retiring)
+    }
+
+    fn post(&mut self, worker: WorkerNumber) -> Option<&mut ActiveWorker> {
+        let mut posts = self.current.iter_mut().chain(&mut self.retiring);
+        posts.find(|post| post.worker == worker)
+    }
+
+    /// Does what is due.
+    fn act(&mut self, now: Instant) {
+        let over: Vec<_> = self.leaving.extract_if(.., |(until, _)| *until <= now).collect();
+        for (_, worker) in over {
+            self.kill(worker, now);
+        }
+        let hung: Vec<_> = self
+            .posts()
+            .filter(|post| post.until().is_some_and(|until| until <= now))
+            .map(|post| post.worker)
+            .collect();
+        for worker in hung {
+            self.hung(worker, now);
+        }
+        let waited_for = self.current.is_none() && self.queue.is_waited_for();
+        if let Next::Wanted(reason) = self.next
+            && self.has_room()
+            && self.attempts.due(waited_for) <= now
+        {
+            self.make_room(now);
+            self.journal.starting(reason);
+            let (workers, assignment) = (self.workers.clone(), self.assignment.clone());
+            let attempt = open(workers, assignment, self.journal.events().clone());
+            self.next = Next::Coming(reason, Box::pin(attempt));
+        }
+    }
+
+    /// Whether a worker may be started: the spawner starts no third. While two finish what they have begun, the next one
+    /// waits.
+    fn has_room(&self) -> bool {
+        self.posts().count() < 2
+    }
+
+    /// Lets at most one other worker live. Those that are leaving have had the time since the last attempt for it.
+    fn make_room(&mut self, now: Instant) {
+        let may_leave = usize::from(self.posts().count() == 0);
+        let surplus = self.leaving.len().saturating_sub(may_leave);
+        let over: Vec<_> = self.leaving.drain(..surplus).collect();
+        for (_, worker) in over {
+            self.kill(worker, now);
+        }
+    }
+
+    /// A worker was started, and serves or not.
+    fn opened(&mut self, reason: Reason, opened: Result<Opened, NotOpened>) {
+        let now = Instant::now();
+        match opened {
+            Ok(mut opened) => {
+                self.next = Next::Unwanted;
+                self.rejected = None;
+                self.journal.locked(opened.not_locked.take());
+                self.journal.opened(reason, opened.memory);
+                let post = ActiveWorker::new(opened, self.limits, self.hear.clone());
+                self.retiring.extend(self.current.replace(post));
+                self.dismiss_idle(now);
+            }
+            Err(NotOpened { failure, worker, hangs }) => {
+                self.next = Next::Wanted(reason);
+                if let Some(worker) = worker {
+                    self.leaving.push((if hangs { now } else { now + GRACE }, worker));
+                }
+                self.journal.not_opened(&failure);
+                self.attempts.failed(now);
+                self.note_pin(&failure, now);
+                self.answer_who_waits(&failure.error);
+            }
+        }
+    }
+
+    /// Who waits for a worker has waited for this. With one that still serves nobody does.
+    fn answer_who_waits(&mut self, error: &Error) {
+        if self.current.is_none() {
+            self.queue.answer_all(error);
+        }
+    }
+
+    /// A rejected PIN is not tried for everybody who calls; by a command it is never tried twice, since what happens
+    /// between its calls is no operator's doing.
+    fn note_pin(&mut self, failure: &Failure, now: Instant) {
+        self.rejected = failure.pin_rejected.then(|| failure.error.clone());
+        if !failure.pin_rejected {
+            return;
+        }
+        self.journal.pin_rejected(true);
+        if self.assignment.role != Role::Daemon {
+            self.next = Next::Unwanted;
+            self.retiring.extend(self.current.take());
+            self.dismiss_idle(now);
+        }
+        self.answer_who_waits(&failure.error);
+    }
+}
+
+impl Next {
+    /// The worker that comes, when it has.
+    async fn opened(&mut self) -> (Reason, Result<Opened, NotOpened>) {
+        match self {
+            Self::Coming(reason, attempt) => (*reason, attempt.await),
+            Self::Unwanted | Self::Wanted(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl fmt::Debug for Supervision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervision").finish_non_exhaustive()
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,169 @@
+//! What becomes of workers, and of the calls that they have begun.
+
+use std::io::ErrorKind;
+
+use tokio::time::Instant;
+
+use super::Next;
+use super::Supervision;
+use crate::backend::pkcs11::protocol::ProtocolError;
+use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::spawner::WorkerNumber;
+use crate::backend::pkcs11::supervisor::GRACE;
+use crate::backend::pkcs11::supervisor::handshake::pause;
+use crate::backend::pkcs11::supervisor::journal::Reason;
+use crate::backend::pkcs11::supervisor::link::Heard;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::token::assignment::Role;
+use crate::token::problem::Failure;
+
+impl Supervision {
+    pub(super) fn hear(&mut self, worker: WorkerNumber, heard: Heard) {
+        match heard {
+            Heard::Event(event) => self.journal.events().tell(&event),
+            Heard::Answer(answer) => self.answered(worker, answer),
+            Heard::Waiting(waiting) => match self.post(worker) {
+                Some(post) if waiting.everybody => post.hold(pause(&waiting)),
+                Some(post) => post.wait(waiting.number, pause(&waiting)),
+                None => {}
+            },
+            Heard::Lost(error) => {
+                let message = match &error {
+                    ProtocolError::Channel(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                        Error::new(Kind::Outage, "the token worker has died")
+                    }
+                    _ => Error::new(Kind::Outage, "the token worker can't be understood").because(error),
+                };
+                self.lost(worker, Reason::Died, &message, Instant::now());
+            }
+        }
+    }
+
+    fn answered(&mut self, worker: WorkerNumber, answer: Answer) {
+        let now = Instant::now();
+        let Answer { number, memory, result } = answer;
+        let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
+        let Some(post) = self.post(worker) else {
+            // It was lost before this was heard.
+            return;
+        };
+        let Some(request) = post.done(number) else {
+            let error = Error::new(Kind::Outage, "the token worker answered what it was not asked");
+            self.lost(worker, Reason::Died, &error, now);
+            return;
+        };
+        let is_too_large = is_current && post.is_too_large(memory);
+        let failure = result.as_ref().err().cloned();
+        let error = failure.as_ref().map(|failure| &failure.error);
+        self.journal.called(&request.call, error.map_or(Ok(()), Err));
+        // A wrapped key that is bad is proof that the root key works.
+        let good = error.is_none_or(|error| error.kind() == Kind::BadInput);
+        let fresh = |failure: &Failure| failure.ends_worker && !failure.pin_rejected;
+        match &failure {
+            // What this worker can't, a fresh one may.
+            Some(failure) if fresh(failure) && request.may_be_repeated() => {
+                self.queue
+                    .put_back(request.survive(&failure.error).into_iter().collect());
+            }
+            _ => request.answer(result.map_err(|failure| failure.error)),
+        }
+        if is_current {
+            self.journal.memory(memory);
+        }
+        match failure {
+            Some(failure) if failure.ends_worker => {
+                self.lost(worker, Reason::Asked, &failure.error, now);
+                if is_current {
+                    self.note_pin(&failure, now);
+                }
+                return;
+            }
+            Some(failure) if failure.pin_rejected && self.assignment.role == Role::Daemon => {
+                self.journal.pin_rejected(true);
+            }
+            Some(failure) if failure.pin_rejected => self.note_pin(&failure, now),
+            _ => {}
+        }
+        if !is_current {
+            self.dismiss_idle(now);
+        } else if matches!(self.next, Next::Unwanted) {
+            if good {
+                self.attempts.succeeded();
+            }
+            if is_too_large {
+                self.journal.too_large(memory, self.limits.memory);
+                self.next = Next::Wanted(Reason::Memory);
+            }
+        }
+    }
+
+    /// A call has taken too long: only this worker's end helps.
+    pub(super) fn hung(&mut self, worker: WorkerNumber, now: Instant) {
+        let overdue = self.post(worker).map(|post| post.take_overdue(now)).unwrap_or_default();
+        let mut first = None;
+        for (request, limit) in overdue {
+            let silence = Error::new(Kind::Outage, format!("the token did not answer within {limit:?}"));
+            let error = Error::new(Kind::Outage, request.call.doing()).because(silence);
+            self.journal.called(&request.call, Err(&error));
+            request.answer(Err(error.clone()));
+            first.get_or_insert(error);
+        }
+        // It names the call that the others were lost with.
+        if let Some(error) = first {
+            self.lost(worker, Reason::Hung, &error, now);
+        }
+    }
+
+    /// A worker is no use any more. What it had begun is repeated if it can be.
+    fn lost(&mut self, worker: WorkerNumber, reason: Reason, cause: &Error, now: Instant) {
+        let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
+        let post = if is_current {
+            self.current.take()
+        } else {
+            let place = self.retiring.iter().position(|post| post.worker == worker);
+            place.map(|place| self.retiring.swap_remove(place))
+        };
+        let Some(post) = post else {
+            return;
+        };
+        let begun = post.leave();
+        for request in &begun {
+            self.journal.called(&request.call, Err(cause));
+        }
+        self.queue
+            .put_back(begun.into_iter().filter_map(|request| request.survive(cause)).collect());
+        // One that asked ends by itself, and its token is better left than lost.
+        match reason {
+            Reason::Asked => self.leaving.push((now + GRACE, worker)),
+            _ => self.kill(worker, now),
+        }
+        if is_current {
+            self.journal.lost(reason, cause);
+            // One that comes already comes in its place.
+            if !matches!(self.next, Next::Coming(..)) {
+                self.attempts.failed(now);
+                self.next = Next::Wanted(reason);
+            }
+        }
+    }
+
+    /// Lets those go that have finished what they had begun.
+    pub(super) fn dismiss_idle(&mut self, now: Instant) {
+        let until = now + self.limits.call_timeout;
+        for post in self.retiring.extract_if(.., |post| post.is_idle()) {
+            self.leaving.push((until, post.worker));
+        }
+    }
+
+    pub(super) fn kill(&mut self, worker: WorkerNumber, now: Instant) {
+        // A spawner that does not read now may do so later; one that is gone has taken its workers along.
+        if self
+            .workers
+            .kill(worker)
+            .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        {
+            self.leaving.push((now + GRACE, worker));
+        }
+    }
+}

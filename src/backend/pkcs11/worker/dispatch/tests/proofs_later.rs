@@ -1,0 +1,152 @@
+//! What of the proof record no call waits for, and how a worker tells that it is the disk that it waits for.
+
+use super::*;
+use crate::root_key::mechanism::Mechanism;
+use crate::token::proof_record::Proof;
+use crate::token::proof_record::ProofRecord;
+
+const LABEL: &str = "kube.v1@20260301T1200Z";
+const ID: &str = "01010101010101010101010101010101";
+
+/// A worker for which public objects count.
+fn worker(token: &Token) -> Worker {
+    let public = |assignment: &mut Assignment| assignment.options.private = false;
+    Worker::with(token, public, Clock::system())
+}
+
+fn mechanisms(token: &Token) -> Vec<Mechanism> {
+    let line = ProofRecord::of(&token.path("state")).read(&"kube".parse().unwrap());
+    let line = line.unwrap();
+    line.map(|line| line.proofs(&v1()).iter().map(Proof::mechanism).collect())
+        .unwrap_or_default()
+}
+
+fn forget_proofs(token: &Token) {
+    drop(std::fs::remove_file(token.path("state/proofs.json")));
+}
+
+/// Waits until proofs by these mechanisms stand in the record, in any order.
+fn until_recorded(token: &Token, wanted: &[Mechanism]) {
+    let since = std::time::Instant::now();
+    loop {
+        let found = mechanisms(token);
+        if found.len() == wanted.len() && wanted.iter().all(|mechanism| found.contains(mechanism)) {
+            return;
+        }
+        assert!(since.elapsed() < LONGEST, "{found:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_first_wrap_is_answered_before_other_mechanisms_are_tried() {
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        token.set("no cbc");
+        worker(token).wrap(7).unwrap();
+        let of_gcm = token.calls("C_Encrypt");
+        forget_proofs(token);
+        token.set(&format!("C_Encrypt hang after {of_gcm}"));
+        // A thread of it hangs for ever.
+        let mut worker = std::mem::ManuallyDrop::new(worker(token));
+        let (id, data_key) = (v1(), key(7));
+        worker.call(Call::Wrap { id, data_key }).unwrap();
+        assert_eq!(mechanisms(token), [Mechanism::AesGcm]);
+        // Not before it hangs may this process end: SoftHSM does not survive that in the middle of a call.
+        let since = std::time::Instant::now();
+        while token.calls("C_Encrypt") <= of_gcm {
+            assert!(since.elapsed() < LONGEST, "no other mechanism is tried");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_no_first_unwrap() {
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        for (control, mechanism) in [("", Mechanism::AesGcm), ("no gcm", Mechanism::AesCbc)] {
+            token.set(control);
+            let wrapped = worker(token).wrap(7).unwrap();
+            forget_proofs(token);
+            let disk = files::lock(&token.path("state/proofs.json.lock")).unwrap();
+            let mut worker = worker(token);
+            for _ in 0..3 {
+                assert_eq!(worker.unwrap(&wrapped).unwrap(), 7, "{control}");
+            }
+            assert_eq!(mechanisms(token), []);
+            drop(disk);
+            until_recorded(token, &[mechanism]);
+            drop(worker);
+            forget_proofs(token);
+        }
+    });
+}
+
+#[test]
+fn a_call_says_when_it_waits_for_the_disk_and_between_the_steps_of_a_proof() {
+    alone::run(|token| {
+        // A private key: a public one is shown by its record before each wrap.
+        plant(token);
+        let signs = |worker: &mut Worker, call: Call| {
+            let number = worker.begin(call);
+            worker.answer(number).unwrap();
+            let of_it = worker.waited.extract_if(.., |waiting| *waiting == number);
+            of_it.count()
+        };
+        let wrap = || {
+            let (id, data_key) = (v1(), key(7));
+            Call::Wrap { id, data_key }
+        };
+        let mut first = worker(token);
+        // To read and to write, and around the proof that is made in between.
+        assert!(signs(&mut first, wrap()) >= 5);
+        assert_eq!(signs(&mut first, wrap()), 0);
+        let wrapped = first.wrap(7).unwrap();
+        drop(first);
+        let mut next = worker(token);
+        assert!(signs(&mut next, unwrap(&wrapped)) >= 3);
+        assert_eq!(signs(&mut next, unwrap(&wrapped)), 0);
+    });
+}
+
+#[test]
+fn a_search_among_many_public_objects_of_the_id_tells_that_it_goes_on() {
+    alone::run(|token| {
+        let session = test_token::session();
+        test_token::plant(&session, LABEL, v1().as_bytes(), KeyType::AES, 32);
+        for _ in 0..60 {
+            test_token::plant_public(&session, LABEL, v1().as_bytes());
+        }
+        drop(session);
+        Pkcs11::new(token_shim::path()).unwrap().finalize().unwrap();
+        token.set("search-ignores CKA_PRIVATE\nC_GetAttributeValue delay 20ms");
+        let mut worker = Worker::start(token);
+        let (id, data_key) = (v1(), key(7));
+        let number = worker.begin(Call::Wrap { id, data_key });
+        worker.answer(number).unwrap();
+        let signs = worker.waited.iter().filter(|waiting| **waiting == number).count();
+        // At least 1.2 s, and a sign each tenth of a second but for what a step takes.
+        assert!(signs >= 14, "{signs}");
+    });
+}
+
+#[test]
+fn proofs_of_objects_that_are_looked_for_anew_are_wanted_again() {
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        let mut worker = worker(token);
+        worker.wrap(7).unwrap();
+        lock(&worker.service.recorded).clear();
+        let found = worker.service.with_session(0, 1, |_, opened, session| {
+            let object = opened.finder().key_at_once(session, &v1())?;
+            opened.finder().forget_key(&v1());
+            worker.service.want_other_mechanisms(&v1(), &object);
+            Ok(())
+        });
+        assert!(found.is_ok());
+        worker.service.pending.until_made();
+        let recorded = lock(&worker.service.recorded)[&v1()].clone();
+        assert!(!recorded.contains(&Mechanism::AesCbc), "{recorded:?}");
+    });
+}

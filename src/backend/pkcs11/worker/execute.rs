@@ -1,0 +1,242 @@
+//! One attempt at a call, on one session.
+
+use std::time::Duration;
+
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::worker::describe;
+use crate::backend::pkcs11::worker::job::Job;
+use crate::backend::pkcs11::worker::proof::Shown;
+use crate::backend::pkcs11::worker::proof::Usable;
+use crate::backend::pkcs11::worker::service::AnotherTrial;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::Settled;
+use crate::backend::pkcs11::worker::service::lock;
+use crate::root_key::Wrapped;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+use crate::secret::Key;
+use crate::token::assignment::Role;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyObject;
+use crate::token::keygen;
+use crate::token::problem::CallError;
+use crate::token::report::Verdict;
+use crate::token::return_value::Remedy;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap;
+use crate::token::wrap::select;
+
+/// A choice that a token in trouble may have forced is made again after so long, then after twice as long, and so on:
+/// some tokens refuse what they don't know with the values of a device in trouble.
+const UNTIL_ANOTHER_TRIAL: Duration = Duration::from_secs(3600);
+
+/// How far an attempt has come.
+pub(super) enum Progress {
+    Done(Outcome),
+    /// A discovery has had its stretch; so many keys are left to look at.
+    Underway {
+        left: usize,
+    },
+}
+
+impl Service {
+    /// Tries a call once.
+    pub(super) fn attempt(&self, seat: usize, job: &Job) -> Result<Progress, CallError> {
+        self.check_role(&job.call)?;
+        let number = job.number;
+        let outcome = match &job.call {
+            // What a command shows of a module needs no login, and must not try one.
+            Call::Open if self.assignment.role == Role::Look => self.load().map(|()| Outcome::Done),
+            Call::Open => self.open(number).map(|()| Outcome::Done),
+            Call::Tokens => self.with_module(|connection| report(&describe::tokens(connection.module())?)),
+            Call::Describe => self.with_module(|connection| {
+                report(&describe::token(connection.module(), &self.assignment.options.token)?)
+            }),
+            Call::Find { expected } => {
+                return self.with_session(seat, number, |connection, token, session| {
+                    self.find(job, connection, token, session, expected)
+                });
+            }
+            call => self.with_session(seat, number, |connection, token, session| {
+                self.with_keys(number, call, connection, token, session)
+            }),
+        };
+        outcome.map(Progress::Done)
+    }
+
+    fn with_keys(
+        &self,
+        job: u64,
+        call: &Call,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+    ) -> Result<Outcome, CallError> {
+        let module = connection.module();
+        let options = &self.assignment.options;
+        let root_key = &self.assignment.root_key;
+        let goes_on = self.signs(job, Duration::MAX);
+        Ok(match call {
+            Call::Wrap { id, data_key } => {
+                Outcome::Wrapped(self.wrap(job, connection, token, session, (id, data_key))?)
+            }
+            Call::Unwrap { id, wrapped } => {
+                let Usable { key, unrecorded } = self.usable_key(job, connection, token, session, id)?;
+                let data_key = wrap::unwrap(module, session, &key, id, wrapped)?;
+                self.saw(Some(id.clone()));
+                if unrecorded {
+                    self.record_first_unwrap(token, id, &key, (wrapped, &data_key));
+                }
+                self.canaries.keep(id, wrapped, &data_key);
+                Outcome::DataKey(data_key)
+            }
+            Call::Probe { id } => report(&self.probe(job, connection, token, session, id.as_ref())?)?,
+            Call::Attributes { id } => {
+                let key = token.finder().key(session, id, &goes_on)?;
+                let mut of_key = keygen::report::attributes(session, &key, options.exportable)?;
+                match self.show(job, connection, token, session, id, &key)? {
+                    Shown::Proven | Shown::Unrecorded => {}
+                    Shown::Another => of_key.is_another(),
+                    Shown::NotDone => of_key.is_unproven(),
+                }
+                report(&of_key)?
+            }
+            Call::Generate { number, state } => {
+                Outcome::Versions(vec![keygen::generate(session, options, root_key, *number, *state)?])
+            }
+            Call::Import { number, state, key } => {
+                Outcome::Versions(vec![keygen::import(session, options, root_key, *number, *state, key)?])
+            }
+            Call::Relabel { id, state } => {
+                let versions = self.find_at_once(job, connection, token, session)?;
+                let version = versions.iter().find(|version| version.id == *id);
+                let number = version.ok_or_else(|| TokenError::NotFound(id.clone()))?.number;
+                let key = token.finder().key(session, id, &goes_on)?;
+                keygen::relabel(session, options, &key, root_key, number, *state)?;
+                Outcome::Done
+            }
+            Call::Destroy { id } => {
+                let key = token.finder().key(session, id, &goes_on)?;
+                keygen::destroy(session, &key)?;
+                token.finder().forget_key(id);
+                Outcome::Done
+            }
+            Call::Open | Call::Tokens | Call::Describe | Call::Find { .. } => Outcome::Done,
+        })
+    }
+
+    /// Wraps under a version whose key is the one that this node has used before. The first time here that is written down.
+    pub(super) fn wrap(
+        &self,
+        job: u64,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        (id, data_key): (&KeyId, &Key),
+    ) -> Result<Wrapped, CallError> {
+        token.finder().doubt_public(id);
+        let Usable { key, unrecorded } = self.usable_key(job, connection, token, session, id)?;
+        self.saw(Some(id.clone()));
+        let wrapped = self.wrap_as_tried(connection, token, session, (id, key), data_key)?;
+        if unrecorded || self.lacks_a_record(id) {
+            self.record_first_wrap(job, connection, token, id, &key)?;
+        } else if self.lacks_proofs(id, wrapped.mechanism) {
+            self.want_other_mechanisms(id, &key);
+        }
+        Ok(wrapped)
+    }
+
+    /// Wraps as the trial has shown to be right; the trial comes with the first wrap under a version, and again when
+    /// what it has shown is true no more: a token may change.
+    fn wrap_as_tried(
+        &self,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        (id, key): (&KeyId, KeyObject),
+        data_key: &Key,
+    ) -> Result<Wrapped, CallError> {
+        let module = connection.module();
+        let now = self.clock.boottime();
+        let settled = lock(&self.methods).get(id).copied();
+        let is_due = |again: AnotherTrial| again.at <= now;
+        let known = settled.filter(|settled| !settled.again.is_some_and(is_due));
+        if let Some(settled) = known {
+            match settled.method.wrap(module, session, &key, id, data_key) {
+                Err(error) if error.cure() == Remedy::Nothing => lock(&self.methods).remove(id),
+                done => return Ok(done?),
+            };
+        }
+        let mut sessions = || token.session(module);
+        let tried = select::choose(module, &mut sessions, &key, id, self.assignment.options.mechanism);
+        let before = settled.and_then(|settled| Some((settled.method, settled.again?.pause)));
+        let pause = before.map_or(UNTIL_ANOTHER_TRIAL, |(_, pause)| pause.saturating_mul(2));
+        let again = Some(AnotherTrial {
+            at: now.saturating_add(pause),
+            pause,
+        });
+        let chosen = match (tried, before) {
+            (Ok(chosen), _) => chosen,
+            // It was only to look whether there is a better one by now.
+            (Err(_), Some((method, _))) => {
+                lock(&self.methods).insert(id.clone(), Settled { method, again });
+                let session = token.session(module)?;
+                return Ok(method.wrap(module, &session, &key, id, data_key)?);
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
+        for report in &chosen.reports {
+            if let Verdict::Wrong(reason) = &report.verdict {
+                let told = format!("{} is not used under {id}: {reason}", report.mechanism);
+                self.outlet.say(Level::Warn, told);
+            }
+        }
+        let method = chosen.method;
+        let told = format!("data keys are wrapped under {id} by {}", method.choice());
+        match &chosen.troubled {
+            None => self.outlet.say(Level::Info, told),
+            Some((better, error)) => {
+                let told = format!(
+                    "{told} for {} h: {better} failed in a way that may pass ({error})",
+                    pause.as_secs() / 3600
+                );
+                self.outlet.say(Level::Warn, told);
+            }
+        }
+        // A session in which a wrap has just failed may be unusable.
+        let mut own = None;
+        let session = match known {
+            Some(_) => own.insert(token.session(module)?),
+            None => session,
+        };
+        let wrapped = method.wrap(module, session, &key, id, data_key)?;
+        let again = again.filter(|_| chosen.troubled.is_some());
+        lock(&self.methods).insert(id.clone(), Settled { method, again });
+        Ok(wrapped)
+    }
+
+    fn check_role(&self, call: &Call) -> Result<(), CallError> {
+        let changes = matches!(
+            call,
+            Call::Generate { .. } | Call::Import { .. } | Call::Relabel { .. } | Call::Destroy { .. }
+        );
+        if changes && self.assignment.role != Role::Admin {
+            return Err(Error::new(Kind::Refusal, "this worker changes nothing in a token").into());
+        }
+        Ok(())
+    }
+}
+
+fn report(what: &impl serde::Serialize) -> Result<Outcome, CallError> {
+    serde_json::to_vec(what).map(Outcome::Report).map_err(|error| {
+        Error::new(Kind::Corruption, "a report cannot be written")
+            .because(error)
+            .into()
+    })
+}

@@ -1,0 +1,173 @@
+//! How calls get at the connection: many at once, and nobody while it is opened, logged in again or closed.
+
+use std::sync::PoisonError;
+use std::sync::RwLockReadGuard;
+
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
+use crate::token::error::TokenError;
+use crate::token::login;
+use crate::token::module::TokenInfo;
+use crate::token::problem::CallError;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+
+impl Service {
+    /// Looks at the token, if it is open.
+    pub(super) fn with_token<T>(&self, look: impl FnOnce(&OpenToken) -> T) -> Option<T> {
+        let connection = self.read();
+        connection.as_ref().and_then(Connection::token).map(look)
+    }
+
+    /// The same, with the connection. Nobody logs in meanwhile.
+    pub(super) fn with_open_token<T>(&self, work: impl FnOnce(&Connection, &OpenToken) -> Option<T>) -> Option<T> {
+        let connection = self.read();
+        let connection = connection.as_ref()?;
+        work(connection, connection.token()?)
+    }
+
+    /// Runs `work` on this thread's session, opening what is not open.
+    pub(super) fn with_session<T>(
+        &self,
+        seat: usize,
+        number: u64,
+        work: impl FnOnce(&Connection, &OpenToken, &Session) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        self.open(number)?;
+        let connection = self.read();
+        let (Some(connection), Some(token)) = (connection.as_ref(), connection.as_ref().and_then(Connection::token))
+        else {
+            return Err(closed().into());
+        };
+        if !token.finder().has_admission() {
+            token.finder().admit(self.at_the_disk(number, || self.admission())?);
+        }
+        let mut place = token.seat(seat).ok_or_else(closed)?;
+        let session = match place.take() {
+            Some(session) => session,
+            None => token.session(connection.module())?,
+        };
+        work(connection, token, place.insert(session))
+    }
+
+    /// Runs `work` on the module, without a login.
+    pub(super) fn with_module<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        self.load()?;
+        let connection = self.read();
+        match connection.as_ref() {
+            Some(connection) => work(connection),
+            None => Err(closed().into()),
+        }
+    }
+
+    /// Loads the module if it is not loaded.
+    pub(super) fn load(&self) -> Result<(), CallError> {
+        if self.read().is_some() {
+            return Ok(());
+        }
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        if connection.is_none() {
+            let loaded = Connection::load(&self.assignment)?;
+            self.library.get_or_init(|| loaded.module().library());
+            *connection = Some(loaded);
+        }
+        Ok(())
+    }
+
+    /// Logs in if nobody has.
+    pub(super) fn open(&self, number: u64) -> Result<(), CallError> {
+        self.load()?;
+        if self.with_token(|_| ()).is_some() {
+            return Ok(());
+        }
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        match connection.as_mut() {
+            Some(connection) if connection.token().is_none() => {
+                connection.open(&self.assignment, &|session, flags| self.log_in(number, session, flags))
+            }
+            Some(_) => Ok(()),
+            None => Err(closed().into()),
+        }
+    }
+
+    fn log_in(
+        &self,
+        number: u64,
+        session: &Session,
+        flags: &dyn Fn() -> Result<TokenInfo, TokenError>,
+    ) -> Result<login::Proof, CallError> {
+        login::Attempt {
+            assignment: &self.assignment,
+            records: self.records.as_ref(),
+            flags,
+            wait: &|pause, why| {
+                let told = format!("waits {} s {why}", pause.as_secs());
+                self.outlet.say(Level::Info, told);
+                self.outlet.everybody_waits(number, pause);
+                std::thread::sleep(pause);
+            },
+            busy: &|time| self.outlet.everybody_waits(number, time),
+            warn: &|told| self.outlet.say(Level::Warn, told),
+        }
+        .log_in(session)
+    }
+
+    /// Logs in again, unless somebody was quicker since `generation`.
+    pub(super) fn log_in_again(&self, number: u64, generation: u64) -> Result<(), CallError> {
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_first_since(generation) {
+            return Ok(());
+        }
+        match connection.as_mut() {
+            Some(connection) => {
+                connection.log_in_again(&self.assignment, &|session, flags| self.log_in(number, session, flags))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Finalises the module once nobody is in it; the next call loads it anew.
+    pub(super) fn reconnect(&self, generation: u64) {
+        let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_first_since(generation) {
+            return;
+        }
+        if let Some(Err(error)) = connection.take().map(Connection::close) {
+            self.outlet.say(Level::Debug, format!("C_Finalize: {error}"));
+        }
+    }
+
+    /// Of several that saw the connection of this generation fail, one replaces it.
+    fn is_first_since(&self, generation: u64) -> bool {
+        let mut current = lock(&self.generation);
+        let first = *current == generation;
+        *current += u64::from(first);
+        first
+    }
+
+    /// Closes everything, at the end.
+    pub(super) fn disconnect(&self) {
+        let generation = *lock(&self.generation);
+        self.reconnect(generation);
+    }
+
+    /// Drops this thread's session: a failed operation can leave it unusable.
+    pub(super) fn leave(&self, seat: usize) {
+        self.with_token(|token| token.seat(seat).map(|mut place| place.take()));
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Option<Connection>> {
+        self.connection.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Another thread was quicker, and has found it broken.
+fn closed() -> TokenError {
+    TokenError::Module("was closed in the middle of a call".to_owned())
+}

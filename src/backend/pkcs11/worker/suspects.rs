@@ -1,0 +1,242 @@
+//! Unwraps in doubt: they failed as those of bad ciphertexts do, and a canary tells whether the token is to blame.
+
+use std::time::Duration;
+
+use cryptoki::session::Session;
+
+use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::worker::canary::Canary;
+use crate::backend::pkcs11::worker::canary::Shown;
+use crate::backend::pkcs11::worker::dispatch::Step;
+use crate::backend::pkcs11::worker::job::Doubt;
+use crate::backend::pkcs11::worker::job::Job;
+use crate::backend::pkcs11::worker::queue::CANARY_GAP;
+use crate::backend::pkcs11::worker::recovery::Ladder;
+use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::service::lock;
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
+use crate::secret::Key;
+use crate::token::problem::CallError;
+use crate::token::problem::Failure;
+use crate::token::session::Connection;
+use crate::token::session::OpenToken;
+use crate::token::wrap::select;
+
+/// So long the daemon is told that an unwrap in doubt may wait. The queue gives it up before that.
+const WAIT_AS_TOLD: Duration = Duration::from_secs(60);
+
+/// What came of a canary.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Shown(Shown),
+    /// The token has too much to do; another canary tells.
+    Throttled,
+}
+
+impl Service {
+    /// Lets an unwrap wait for a canary. Its time begins anew when it is tried again; until then hands are free for others.
+    pub(super) fn doubt(&self, mut doubt: Doubt, job: Job) {
+        if let Some(mechanism) = self.chosen(&doubt.id)
+            && mechanism.is_asymmetric() != doubt.mechanism.is_asymmetric()
+        {
+            // The key can't do that, so any canary tells.
+            doubt.mechanism = mechanism;
+        }
+        if self.canaries.is_unprovable(&doubt.id, doubt.mechanism) {
+            return self.answer(job.number, Err(not_done(&doubt)));
+        }
+        self.outlet.waiting(job.number, WAIT_AS_TOLD);
+        if let Err(job) = self.queue.doubt(doubt, job) {
+            self.answer(job.number, Err(cannot_tell()));
+        }
+    }
+
+    /// Answers those that have been in doubt for too long.
+    pub(super) fn give_up_doubts(&self, jobs: Vec<Job>) {
+        self.fail_all(jobs, &cannot_tell());
+    }
+
+    fn fail_all(&self, jobs: Vec<Job>, failure: &Failure) {
+        for job in jobs {
+            self.answer(job.number, Err(failure.clone()));
+        }
+    }
+
+    /// Unwraps a canary for those that failed. If it opens the token is well, and each gets another try.
+    pub(super) fn settle(&self, seat: usize, doubt: &Doubt, mut doubtful: Vec<Job>) {
+        // In the name of the first of them: what fails is told as its failure.
+        let Some(Job {
+            number,
+            call: Call::Unwrap { id, wrapped },
+            ..
+        }) = doubtful.first()
+        else {
+            return;
+        };
+        let (id, wrapped) = (id.clone(), wrapped.clone());
+        let canary = Job::new(*number, Call::Unwrap { id, wrapped });
+        self.outlet.waiting(canary.number, Duration::ZERO);
+        match self.open_canary(seat, &canary, doubt) {
+            Ok(Verdict::Shown(Shown::Unprovable)) => self.fail_all(doubtful, &not_done(doubt)),
+            Ok(Verdict::Shown(shown @ (Shown::Opened | Shown::Elsewhere))) => {
+                for job in &mut doubtful {
+                    job.elsewhere = shown == Shown::Elsewhere;
+                }
+                self.outlet.waiting(canary.number, WAIT_AS_TOLD);
+                self.queue.again(doubtful);
+            }
+            Ok(Verdict::Throttled) => {
+                for job in doubtful {
+                    self.doubt(doubt.clone(), job);
+                }
+            }
+            Err(failure) => self.fail_all(doubtful, &failure),
+        }
+    }
+
+    pub(super) fn open_canary(&self, seat: usize, canary: &Job, doubt: &Doubt) -> Result<Verdict, Failure> {
+        let mut ladder = Ladder::default();
+        loop {
+            let generation = *lock(&self.generation);
+            let proven = self.with_session(seat, canary.number, |connection, token, session| {
+                self.prove(canary.number, connection, token, session, doubt)
+            });
+            match proven {
+                Ok(shown) => return Ok(Verdict::Shown(shown)),
+                Err(CallError::Token(error)) if self.is_throttled(&error) => {
+                    self.leave(seat);
+                    return Ok(Verdict::Throttled);
+                }
+                Err(problem) => self.recover(seat, canary, problem, &mut ladder, generation)?,
+            }
+        }
+    }
+
+    /// Tries an unwrap again whose canary has opened. What fails once more is bad, unless another has opened meanwhile
+    /// that had failed alike: a token that is throttled refuses good ones too, and they wait for the next canary.
+    pub(super) fn judge(&self, seat: usize, job: Job) {
+        self.outlet.waiting(job.number, Duration::ZERO);
+        let result = match self.climb(seat, &job, false) {
+            Step::Answered(result) => result,
+            Step::Underway { ladder, left } => return self.put_back(job, ladder, left),
+            Step::Doubtful { doubt, refused } if refused && job.elsewhere => Err(not_done(&doubt)),
+            Step::Doubtful { doubt, .. } => {
+                let opened = *lock(&self.opened_again);
+                if opened.is_some_and(|opened| self.clock.boottime().saturating_sub(opened) < 2 * CANARY_GAP) {
+                    return self.doubt(doubt, job);
+                }
+                Err(Error::bad_wrap(&doubt.id).into())
+            }
+        };
+        if result.is_ok() {
+            *lock(&self.opened_again) = Some(self.clock.boottime());
+        }
+        self.answer(job.number, result);
+    }
+
+    /// Shows whether the token unwraps what is in doubt. Where the canary fails as well, one of the mechanism that is in use
+    /// tells a token in trouble from one that does not do this mechanism: who writes to etcd can name any.
+    fn prove(
+        &self,
+        job: u64,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        Doubt { id, mechanism }: &Doubt,
+    ) -> Result<Shown, CallError> {
+        let key = token.finder().key(session, id, &self.signs(job, Duration::MAX))?;
+        if !select::is_of_kind(*mechanism, key.kind) {
+            let chosen = self.choose(job, connection, token, session, id)?;
+            return self.prove_one(job, connection, token, session, id, chosen);
+        }
+        let error = match self.prove_one(job, connection, token, session, id, *mechanism) {
+            Err(CallError::Token(error)) if error.may_be_the_ciphertext() && !self.is_throttled(&error) => error,
+            shown => return shown,
+        };
+        // One in which something has just failed may be unusable.
+        let session = token.session(connection.module())?;
+        match self.choose(job, connection, token, &session, id) {
+            Ok(chosen) if chosen != *mechanism => match self.prove_one(job, connection, token, &session, id, chosen)? {
+                Shown::Opened | Shown::Elsewhere => {
+                    self.canaries.set_unprovable(id, *mechanism);
+                    Ok(Shown::Unprovable)
+                }
+                Shown::Unprovable => Err(error.into()),
+            },
+            _ => Err(error.into()),
+        }
+    }
+
+    fn prove_one(
+        &self,
+        job: u64,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        id: &KeyId,
+        mechanism: Mechanism,
+    ) -> Result<Shown, CallError> {
+        let module = connection.module();
+        let goes_on = self.signs(job, Duration::MAX);
+        let make = || {
+            let key = token.finder().key(session, id, &goes_on)?;
+            let settled = lock(&self.methods).get(id).map(|settled| settled.method);
+            let mut sessions = || token.session(module);
+            let method = match settled.filter(|method| method.mechanism() == mechanism) {
+                Some(method) => Some(method),
+                None => select::one(module, &mut sessions, &key, id, mechanism)?,
+            };
+            let data_key = random_key()?;
+            let wrapped = method.map(|method| method.wrap(module, session, &key, id, &data_key));
+            Ok(wrapped.transpose()?.map(|wrapped| Canary::new(wrapped, &data_key)))
+        };
+        self.canaries
+            .prove(connection, token, session, (id, mechanism), &make, &goes_on)
+    }
+
+    /// By which mechanism data keys are wrapped under a version, if that was chosen.
+    fn chosen(&self, id: &KeyId) -> Option<Mechanism> {
+        lock(&self.methods).get(id).map(|settled| settled.method.mechanism())
+    }
+
+    /// The same; it is chosen now if it was not.
+    fn choose(
+        &self,
+        job: u64,
+        connection: &Connection,
+        token: &OpenToken,
+        session: &Session,
+        id: &KeyId,
+    ) -> Result<Mechanism, CallError> {
+        if let Some(chosen) = self.chosen(id) {
+            return Ok(chosen);
+        }
+        let wrapped = self.wrap(job, connection, token, session, (id, &random_key()?))?;
+        Ok(wrapped.mechanism)
+    }
+}
+
+fn random_key() -> Result<Key, CallError> {
+    Key::random().map_err(|error| {
+        let message = "no canary can be made";
+        Error::new(Kind::Outage, message).because(error).into()
+    })
+}
+
+/// There are more bad ciphertexts than the token can tell from good ones.
+fn cannot_tell() -> Failure {
+    let message = "more wrapped data keys fail to open than the token can be asked about";
+    Error::new(Kind::Busy, message).into()
+}
+
+/// Nothing of this mechanism opens under the version, and none could be made that does.
+fn not_done(Doubt { id, mechanism }: &Doubt) -> Failure {
+    let message = format!(
+        "the token unwraps nothing by {mechanism} under version {id}: it does not do that, or no longer, or not with \
+         this key"
+    );
+    Error::new(Kind::Refusal, message).into()
+}

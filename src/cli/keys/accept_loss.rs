@@ -1,0 +1,123 @@
+//! `keys accept-loss`.
+
+use serde_json::json;
+
+use crate::cli::keys::Console;
+use crate::cli::keys::error::KeysError;
+use crate::cli::keys::store::Opened;
+use crate::cli::keys::store::Purpose;
+use crate::cli::keys::target::Target;
+use crate::cli::output::Format;
+use crate::root_key::id::KeyId;
+use crate::root_key::rotation::accept_loss::accept_loss;
+use crate::root_key::rotation::accept_loss::accept_other_key;
+use crate::root_key::rotation::accept_loss::acceptable;
+use crate::root_key::rotation::confirmation;
+use crate::root_key::version::Version;
+
+/// `keys accept-loss`
+pub(super) async fn accept(
+    target: &Target,
+    id: &KeyId,
+    confirm: Option<&str>,
+    console: &mut Console<'_>,
+) -> Result<(), KeysError> {
+    let store = target.open(Purpose::Look, console)?;
+    let listed = versions(&store).await?;
+    if let Some(version) = exchanged(&store, &listed, id).await? {
+        return accept_exchange(target, &version, confirm, console);
+    }
+    let lost = acceptable(target.recorded()?, &target.name, &listed, id)?;
+    console.out.talk(&format!(
+        "{} (id {id}) is lost: what is stored under it stays unreadable, and this node may go back to an older version; \
+         if a copy of the store may still be found, restore that instead",
+        lost.number
+    ));
+    let expected = confirmation(&target.name, lost.number);
+    let given = console.input.confirmed(confirm, &expected, console.out)?;
+    // Looked up again: the store may be back.
+    let versions = versions(&store).await?;
+    let lost = accept_loss(&target.high_water(), &target.name, &versions, id, given.as_deref())?;
+    target.proof_record().forget(&target.name, id)?;
+    match console.out.format() {
+        Format::Text => console
+            .out
+            .data(&format!("{}  {} {id}  loss accepted", target.name, lost.number)),
+        Format::Json => console.out.json(&json!({
+            "root_key": target.name,
+            "accepted": { "version": lost.number.to_string(), "number": lost.number, "id": id },
+        })),
+    }
+    console
+        .out
+        .talk("the daemon of this node goes on with what the store has; do the same on every node that lost it");
+    Ok(())
+}
+
+/// The version of this id, if the token holds another key under it than the one that this node has used, or nothing shows
+/// that it does not.
+async fn exchanged(store: &Opened, versions: &[Version], id: &KeyId) -> Result<Option<Version>, KeysError> {
+    let Some(version) = versions.iter().find(|version| version.id == *id) else {
+        return Ok(None);
+    };
+    let report = store.report(id).await.transpose()?;
+    let another = report.is_some_and(|report| report.another_key || report.unproven);
+    Ok(another.then(|| version.clone()))
+}
+
+/// The key that is there now is taken for the version from now on.
+fn accept_exchange(
+    target: &Target,
+    version: &Version,
+    confirm: Option<&str>,
+    console: &mut Console<'_>,
+) -> Result<(), KeysError> {
+    let Version { number, id, .. } = version;
+    let outcome = if counts(target, id)? {
+        "this node encrypts under the one that the token holds now"
+    } else {
+        "the one that the token holds now is a public object, which does not count until there is a private copy of it"
+    };
+    console.out.talk(&format!(
+        "the key of {number} (id {id}) was exchanged: what is stored under the one of before stays unreadable, and {outcome}; \
+         if it was not you who exchanged it, somebody else may know that key: bring the right one back instead"
+    ));
+    let expected = confirmation(&target.name, *number);
+    let given = console.input.confirmed(confirm, &expected, console.out)?;
+    accept_other_key(&target.name, *number, given.as_deref())?;
+    // Before it is forgotten that the version counts although its object is public.
+    let counts = counts(target, id)?;
+    target.proof_record().forget(&target.name, id)?;
+    match console.out.format() {
+        Format::Text => console
+            .out
+            .data(&format!("{}  {number} {id}  other key accepted", target.name)),
+        Format::Json => console.out.json(&json!({
+            "root_key": target.name,
+            "accepted": { "version": number.to_string(), "number": number, "id": id },
+        })),
+    }
+    console.out.talk(if counts {
+        "restart the daemon of this node now: until then it may seal under a data key of the lost key, and what it seals so \
+         stays unreadable; then do the same on every node"
+    } else {
+        "the version is missing on this node until the token holds a private copy of the new key under the same label and id \
+         (C_CopyObject with CKA_PRIVATE true), or `private: false` is set; do the same on every node"
+    });
+    Ok(())
+}
+
+/// Whether the key that was exchanged counts once the version is forgotten. Of public objects it is recorded which count, and
+/// a key that nobody has recorded does not.
+fn counts(target: &Target, id: &KeyId) -> Result<bool, KeysError> {
+    let wants_private = target.token().is_some_and(|options| options.private);
+    Ok(!wants_private || !target.proof_record().admits_public(&target.name, id)?)
+}
+
+/// What the store has; nothing if a whole keyring is lost, but never if it just can't be read.
+async fn versions(store: &Opened) -> Result<Vec<Version>, KeysError> {
+    match store {
+        Opened::Keyring(keyring) if !keyring.file().exists()? => Ok(Vec::new()),
+        Opened::Keyring(_) | Opened::Token(_) => store.versions().await,
+    }
+}

@@ -1,0 +1,256 @@
+//! The single values of a `pkcs11` section: what each may be. What could hold a secret is never quoted.
+
+use serde::Deserialize;
+use serde::de::Error;
+use serde::de::MapAccess;
+
+use crate::clock::Timestamp;
+use crate::config::error::Refusal;
+use crate::config::values::AbsolutePath;
+use crate::config::values::QUOTES;
+use crate::config::values::Whole;
+use crate::config::yaml::Found;
+use crate::config::yaml::FromYaml;
+use crate::config::yaml::Optional;
+use crate::config::yaml::Section;
+use crate::config::yaml::Wrong;
+use crate::root_key::id::KeyId;
+use crate::root_key::version::Number;
+use crate::token::options::EnvironmentVariable;
+use crate::token::options::Login;
+use crate::token::pin::PinSource;
+use crate::token::uri::TokenName;
+
+impl FromYaml for TokenName {
+    fn expected() -> String {
+        "a token's label, its serial, or its URI of RFC 7512 such as `pkcs11:token=kube`".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Text(text) => text.parse::<Self>().map_err(|error| Wrong::hint(error.to_string())),
+            Found::Number(_) => Err(Wrong::hint(QUOTES)),
+            _ => Err(Wrong::default()),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PinSection {
+    file: Optional<AbsolutePath>,
+    credential: Optional<CredentialName>,
+    // As many descriptors as a process has by default; 0 to 2 are its standard ones.
+    descriptor: Optional<Whole<3, 1023>>,
+}
+
+impl FromYaml for PinSource {
+    const WRONG_TEXT: &str = "a text";
+
+    fn expected() -> String {
+        "where the PIN comes from: `{file: PATH}`, `{credential: NAME}` or `{descriptor: NUMBER}`".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Text(_) | Found::Number(_) => Err(Wrong::hint(
+                "a PIN does not belong in this file: put it in one that only its owner can read (chmod 0600), and \
+                 name that, as in `pin: {file: /etc/dekhand/pin}`",
+            )),
+            _ => Err(Wrong::default()),
+        }
+    }
+
+    fn read_section<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        let Section(section) = Section::read_section(map)?;
+        let PinSection {
+            file: Optional(file),
+            credential: Optional(credential),
+            descriptor: Optional(descriptor),
+        } = section;
+        match (file, credential, descriptor) {
+            (Some(AbsolutePath(file)), None, None) => Ok(Self::File(file)),
+            (None, Some(CredentialName(name)), None) => Ok(Self::Credential(name)),
+            // The bound has seen that it is a small number.
+            (None, None, Some(Whole(number))) => u32::try_from(number).map(Self::Descriptor).map_err(A::Error::custom),
+            _ => {
+                let refusal = Refusal::new("expected one of `file`, `credential` and `descriptor`");
+                Err(A::Error::custom(refusal))
+            }
+        }
+    }
+}
+
+/// The name of one of a service's credentials, which is the name of a file.
+#[derive(Debug)]
+struct CredentialName(String);
+
+impl FromYaml for CredentialName {
+    // A PIN of digits in this place is found out.
+    fn expected() -> String {
+        "the name of a credential, 1 to 255 of A-Z, a-z, 0-9, `.`, `_`, `:`, `@` and -, the first one a letter"
+            .to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
+        match found {
+            Found::Text(text)
+                if text.len() <= 255
+                    && text.starts_with(|first: char| first.is_ascii_alphabetic())
+                    && text.bytes().all(good) =>
+            {
+                Ok(Self((*text).to_owned()))
+            }
+            Found::Text(text) if text.contains('/') => Err(Wrong::hint(
+                "name the credential alone, as in LoadCredential=NAME:PATH; for a path write `file:`",
+            )),
+            _ => Err(Wrong::default()),
+        }
+    }
+}
+
+impl FromYaml for Login {
+    fn expected() -> String {
+        "`user` or `none` or `protected-path` or `vendor:NUMBER`".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Text("user") => Ok(Self::User),
+            Found::Text("none") => Ok(Self::None),
+            Found::Text("protected-path") => Ok(Self::ProtectedPath),
+            Found::Text(text) => {
+                let number = text.strip_prefix("vendor:").ok_or_else(Wrong::default)?;
+                vendor_user(number).map(Self::Vendor).ok_or_else(|| {
+                    Wrong::hint("the number is the user type of the vendor's header file, such as `vendor:0x80000001`")
+                })
+            }
+            _ => Err(Wrong::default()),
+        }
+    }
+}
+
+/// The number of a user type, of which 0 to 2 are PKCS#11's own.
+fn vendor_user(text: &str) -> Option<u32> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => u32::from_str_radix(digits, 16),
+        None if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse(),
+        _ => return None,
+    };
+    number.ok().filter(|number| *number > 2)
+}
+
+/// A login as one writes it.
+pub(in crate::config) fn login_text(login: Login) -> String {
+    match login {
+        Login::User => "user".to_owned(),
+        Login::None => "none".to_owned(),
+        Login::ProtectedPath => "protected-path".to_owned(),
+        Login::Vendor(number) => format!("vendor:{number:#x}"),
+    }
+}
+
+impl FromYaml for EnvironmentVariable {
+    fn expected() -> String {
+        "`NAME=value`, a name of letters, digits and `_`".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        let Found::Text(text) = found else {
+            return Err(Wrong::default());
+        };
+        let (name, value) = text.split_once('=').ok_or_else(Wrong::default)?;
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let starts = |name: &str| name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        if name.len() > 128 || !starts(name) || !name.bytes().all(good) {
+            return Err(Wrong::default());
+        }
+        if value.contains(char::is_control) {
+            return Err(Wrong::hint("a value has no control characters"));
+        }
+        if names_a_secret(name) {
+            return Err(Wrong::hint(
+                "this name speaks of a secret, which does not belong in this file: the token's PIN comes from `pin`, \
+                 and what else the module needs can be set where the daemon is started (EnvironmentFile= in systemd)",
+            ));
+        }
+        let [name, value] = [name, value].map(str::to_owned);
+        Ok(Self { name, value })
+    }
+}
+
+/// Whether a variable of this name holds a secret itself, rather than the path of one.
+fn names_a_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words = || name.split('_');
+    let of = |list: &'static [&str]| move |word: &str| list.contains(&word);
+    let path = words()
+        .next_back()
+        .is_some_and(of(&["FILE", "PATH", "DIR", "DIRECTORY", "SOCK"]));
+    !path && words().any(of(&["PIN", "PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "AUTH"]))
+}
+
+impl FromYaml for KeyId {
+    fn expected() -> String {
+        "an id of 8 to 32 bytes, written as 16 to 64 hexadecimal digits".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Text(text) => text.parse().map_err(|_| Wrong::default()),
+            // Digits alone, or with an `e` among them, are a number to YAML.
+            _ => Err(Wrong::hint("put the id in quotes")),
+        }
+    }
+}
+
+/// The label of a key: what every token can hold.
+#[derive(Debug)]
+pub(in crate::config) struct ObjectLabel(pub(in crate::config) String);
+
+impl FromYaml for ObjectLabel {
+    fn expected() -> String {
+        "a label of 1 to 40 bytes without control characters".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Text(text) if (1..=40).contains(&text.len()) && !text.contains(char::is_control) => {
+                Ok(Self((*text).to_owned()))
+            }
+            Found::Text(_) => Err(Wrong::default()),
+            _ => Err(Wrong::hint(QUOTES)),
+        }
+    }
+}
+
+impl FromYaml for Number {
+    fn expected() -> String {
+        "a version number from 1 to 9999".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Number(number) => {
+                let number = u16::try_from(*number).map_err(|_| Wrong::default())?;
+                Self::try_from(number).map_err(|_| Wrong::default())
+            }
+            Found::Text(_) => Err(Wrong::hint("write the number alone, as in `number: 2`")),
+            _ => Err(Wrong::default()),
+        }
+    }
+}
+
+impl FromYaml for Timestamp {
+    fn expected() -> String {
+        "a time in UTC such as 2026-03-01T12:00:00Z".to_owned()
+    }
+
+    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+        match found {
+            Found::Text(text) => text.parse().map_err(|_| Wrong::default()),
+            _ => Err(Wrong::default()),
+        }
+    }
+}

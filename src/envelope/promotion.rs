@@ -1,0 +1,239 @@
+//! Decides which version encrypts, and writes it down before anybody hears of it.
+
+use std::time::Duration;
+
+use crate::envelope::Inner;
+use crate::envelope::error::EnvelopeError;
+use crate::envelope::primary::Choice;
+use crate::envelope::sleep_if;
+use crate::envelope::state::Mark;
+use crate::envelope::state::Primary;
+use crate::envelope::state::State;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::id::key_id_hash;
+use crate::root_key::version::Version;
+use crate::telemetry::log::chain;
+use crate::telemetry::metrics::KeyIdHashLabels;
+
+/// While an activation is to come, the calendar is looked at so often: it may be set at any time.
+const LOOK_AT_CALENDAR: Duration = Duration::from_secs(1);
+/// A mark that could not be written is tried again after so long.
+const RETRY_MARK: Duration = Duration::from_secs(1);
+
+/// Runs for ever. It calls no root key, so an outage does not delay a switch.
+pub(crate) async fn run(inner: &Inner) {
+    loop {
+        let look_again = step(inner).await;
+        tokio::select! {
+            biased;
+            () = inner.switch_wanted.notified() => {}
+            () = sleep_if(look_again) => {}
+        }
+    }
+}
+
+/// Applies the rules once; says when to look again unasked.
+async fn step(inner: &Inner) -> Option<Duration> {
+    let (choice, is_ahead) = {
+        let state = inner.lock();
+        let choice = choose(inner, &state)?;
+        let wanted = match &choice {
+            Choice::Primary(version) => Some(mark_of(version)),
+            Choice::Wait(_) | Choice::Refuse(_) => None,
+        };
+        let is_ahead = state.written_ahead.is_some() && state.written_ahead != wanted;
+        (choice, is_ahead)
+    };
+    // Status hears of a loss first, however long the disk needs for what follows.
+    match &choice {
+        Choice::Primary(_) => {}
+        Choice::Wait(version) => {
+            let reason = format!("version {} has no proven data key yet", version.number);
+            wait_for_data_key(inner, EnvelopeError::Unavailable(reason));
+        }
+        Choice::Refuse(sentence) => absent(inner, EnvelopeError::Refused(sentence.clone())),
+    }
+    if is_ahead {
+        return Some(match take_back(inner).await {
+            Ok(()) => Duration::ZERO,
+            Err(error) => {
+                let unwritten = Unwritten::BeforeAgain {
+                    stands_in_the_way: matches!(choice, Choice::Primary(_)),
+                };
+                not_written(inner, unwritten, error.as_ref())
+            }
+        });
+    }
+    if let Choice::Primary(version) = choice {
+        match report(inner, version).await {
+            Ok(true) => {}
+            // Another one should encrypt by now.
+            Ok(false) => return Some(Duration::ZERO),
+            Err(error) => return Some(not_written(inner, Unwritten::New, error.as_ref())),
+        }
+    }
+    let state = inner.lock();
+    let to_come = state.candidates(inner.clock.now())?.next_activation();
+    to_come.map(|_| LOOK_AT_CALENDAR)
+}
+
+/// What the rules say now. They need a listing and the mark; the reconciler brings both and calls again.
+fn choose(inner: &Inner, state: &State) -> Option<Choice> {
+    let candidates = state.candidates(inner.clock.now())?;
+    Some(candidates.choose(|id| state.has_data_keys(id, &inner.purposes)))
+}
+
+fn mark_of(version: &Version) -> HighWater {
+    HighWater {
+        number: version.number,
+        id: version.id.clone(),
+    }
+}
+
+type Written<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Makes `version` the primary: on disk first, then for everybody in one step. A disk may take seconds, and meanwhile the
+/// version may be refused or leave the store, so the rules are applied again after the write. Returns whether the version
+/// is the primary now.
+async fn report(inner: &Inner, version: Version) -> Written<bool> {
+    let mark = mark_of(&version);
+    let known = inner.lock().mark == Mark::Read(Some(mark.clone()));
+    if !known {
+        let (file, mark) = (inner.high_water.clone(), mark.clone());
+        let Some(name) = inner.stores.first().map(|store| store.name.clone()) else {
+            return Ok(false);
+        };
+        inner.lock().written_ahead = Some(mark.clone());
+        inner.files.run(move || file.write(&name, mark)).await??;
+    }
+    let mut state = inner.lock();
+    state.mark_error = None;
+    let version = match choose(inner, &state) {
+        Some(Choice::Primary(now)) if now.id == version.id => now,
+        Some(Choice::Primary(higher)) if higher.rank() > version.rank() => return Ok(false),
+        // The mark can't be read any more, which says nothing about the version.
+        None => return Ok(false),
+        Some(_) => {
+            drop(state);
+            let key_id = version.id.to_string();
+            tracing::warn!(
+                key_id,
+                version = %version.number,
+                "this version was refused, left the store or got another date while it was being written down; it does \
+                 not encrypt here"
+            );
+            return Ok(false);
+        }
+    };
+    let reported = state.encrypts(&version.id);
+    state.mark = Mark::Read(Some(mark));
+    state.written_ahead = None;
+    state.primary = Primary::Present(version.clone());
+    state.drop_standing_below_the_primary(inner.clock.now());
+    drop(state);
+    if !reported {
+        let key_id = version.id.to_string();
+        tracing::info!(key_id, version = %version.number, "this version encrypts from now on");
+        let key_id_hash = key_id_hash(&key_id);
+        inner.metrics.primary.clear();
+        inner
+            .metrics
+            .primary
+            .get_or_create(&KeyIdHashLabels { key_id_hash })
+            .set(1);
+        inner.changed();
+    }
+    Ok(true)
+}
+
+/// Writes the version that was reported last into the file again. No Status has reported the version that the file names
+/// now, and a node that restarted with it could not go on with the version that works.
+async fn take_back(inner: &Inner) -> Written<()> {
+    let mark = inner.lock().mark.clone();
+    let (Mark::Read(mark), Some(store)) = (mark, inner.stores.first()) else {
+        return Ok(());
+    };
+    let (file, name) = (inner.high_water.clone(), store.name.clone());
+    let write = move || match mark {
+        Some(mark) => file.write(&name, mark),
+        None => file.forget(&name),
+    };
+    inner.files.run(write).await??;
+    let mut state = inner.lock();
+    state.written_ahead = None;
+    state.mark_error = None;
+    Ok(())
+}
+
+/// What could not be written into the file `primary`.
+#[derive(Clone, Copy, Debug)]
+enum Unwritten {
+    /// A version that should encrypt.
+    New,
+    /// The version that was reported last, in place of one that does not encrypt.
+    BeforeAgain {
+        /// Whether a version would encrypt now but for this.
+        stands_in_the_way: bool,
+    },
+}
+
+/// Takes note of a write that failed; returns when the next one is due.
+fn not_written(
+    inner: &Inner,
+    unwritten: Unwritten,
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) -> Duration {
+    let reason = chain(error);
+    let (sentence, stands_in_the_way) = match unwritten {
+        Unwritten::New => (format!("the next version can't be written down: {reason}"), true),
+        Unwritten::BeforeAgain { stands_in_the_way } => (
+            format!("the file `primary` names a version that does not encrypt, and can't be put right: {reason}"),
+            stands_in_the_way,
+        ),
+    };
+    let mut state = inner.lock();
+    if stands_in_the_way && !state.has_primary() {
+        state.set_absent(EnvelopeError::Refused(sentence.clone()));
+    }
+    if state.mark_error.as_ref() != Some(&sentence) {
+        match unwritten {
+            Unwritten::New => tracing::error!(
+                error = reason,
+                "the new primary can't be written down, so it is not used"
+            ),
+            Unwritten::BeforeAgain { .. } => tracing::error!(
+                error = reason,
+                "the file `primary` names a version that does not encrypt, and can't be put right"
+            ),
+        }
+        state.mark_error = Some(sentence);
+    }
+    RETRY_MARK
+}
+
+/// Every start comes through here for a moment. What makes it last, the reconciler logs.
+fn wait_for_data_key(inner: &Inner, reason: EnvelopeError) {
+    let sentence = reason.to_string();
+    if set_absent(inner, reason) {
+        tracing::debug!(reason = sentence, "no version encrypts yet");
+    }
+}
+
+fn absent(inner: &Inner, reason: EnvelopeError) {
+    let sentence = reason.to_string();
+    if set_absent(inner, reason) {
+        tracing::warn!(reason = sentence, "no version encrypts");
+    }
+}
+
+/// Says whether that is news.
+fn set_absent(inner: &Inner, reason: EnvelopeError) -> bool {
+    let news = inner.lock().set_absent(reason);
+    if news {
+        inner.metrics.primary.clear();
+        inner.changed();
+        // What ends it, the reconciler finds: at the pace of something that is not good.
+        inner.reconcile_wanted.notify_one();
+    }
+    news
+}

@@ -1,0 +1,249 @@
+//! The task that talks to the root keys: lists versions, makes data keys and spares ahead of need, and probes.
+
+mod list;
+mod probe;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::crypto::derive::Purpose;
+use crate::crypto::suite::Suite;
+use crate::envelope::Inner;
+use crate::envelope::data_key::DataKey;
+use crate::envelope::primary::Choice;
+use crate::envelope::reconcile::list::Which;
+use crate::envelope::rollover::KeyRollover;
+use crate::envelope::sleep_if;
+use crate::envelope::state::Primary;
+use crate::envelope::state::State;
+use crate::root_key::error::Error;
+use crate::root_key::error::Remedy;
+use crate::root_key::id::KeyId;
+use crate::root_key::patience::Patience;
+
+/// From the end of one listing to the start of the next, unless that is due by itself.
+const LISTING_GAP: Duration = Duration::from_millis(500);
+/// A listing that a `Decrypt` asks for leaves a store out for so many times as long as its last one took: ids in etcd that
+/// no store has then take at most a tenth of a token's time.
+const LISTING_REST: u32 = 10;
+/// The first wait after a failure.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// The longest wait while something is not good.
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+/// Every tenth probe also wraps: some tokens keep 62 lines of audit and then stop, so calls are few.
+const PROBES_PER_WRAP: u32 = 10;
+
+/// Runs for ever.
+pub(crate) async fn run(inner: &Inner) {
+    let mut reconciler = Reconciler {
+        inner,
+        listed: None,
+        listing_ended: None,
+        rests: vec![Duration::ZERO; inner.stores.len()],
+        refused: HashSet::new(),
+        warned: HashSet::new(),
+        probes: 0,
+    };
+    let mut retry = Backoff::new(FIRST_RETRY, LONGEST_RETRY).drawn_by(&inner.clock);
+    loop {
+        let good = reconciler.round().await;
+        let pause = if good {
+            retry.reset();
+            reconciler.until_due()
+        } else {
+            retry.wait()
+        };
+        reconciler.rest(pause, good).await;
+    }
+}
+
+struct Reconciler<'a> {
+    inner: &'a Inner,
+    /// When the last listing of all stores ended.
+    listed: Option<Duration>,
+    /// When the last listing of any store ended.
+    listing_ended: Option<Duration>,
+    /// Until when a listing that a `Decrypt` asks for leaves each store out.
+    rests: Vec<Duration>,
+    /// Versions above the primary that were refused since the last listing: they are tried again with the next one.
+    refused: HashSet<KeyId>,
+    /// Those of which the log has heard.
+    warned: HashSet<KeyId>,
+    probes: u32,
+}
+
+impl Reconciler<'_> {
+    /// Does what is due. Says whether all is good.
+    async fn round(&mut self) -> bool {
+        if let Some(which) = self.listing_due() {
+            self.list(which).await;
+        }
+        let made = self.make_data_keys().await;
+        let probed = match made {
+            Ok(()) => self.probe_if_due().await,
+            Err(NotGood) => false,
+        };
+        let state = self.inner.lock();
+        made.is_ok() && probed && state.has_primary() && state.truth.is_good()
+    }
+
+    /// Makes the data keys and spares that are missing, those of the highest version first.
+    async fn make_data_keys(&mut self) -> Result<(), NotGood> {
+        let inner = self.inner;
+        let needed = {
+            let state = inner.lock();
+            let Some(candidates) = state.candidates(inner.clock.now()) else {
+                return Err(NotGood);
+            };
+            candidates.need_data_keys()
+        };
+        for version in needed {
+            for &purpose in &inner.purposes {
+                let Some(suite) = self.wanted_suite(&version.id, purpose) else {
+                    continue;
+                };
+                match inner
+                    .make_data_key(&version.id, purpose, suite, &Patience::endless())
+                    .await
+                {
+                    Ok(made) => self.take(&version.id, purpose, Arc::new(made)),
+                    Err(error) => self.note_failure(&version.id, &error)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The suite of the data key to make now; `None` if none is missing.
+    fn wanted_suite(&self, id: &KeyId, purpose: Purpose) -> Option<Suite> {
+        if self.refused.contains(id) {
+            return None;
+        }
+        let now = self.inner.clock.boottime();
+        let mut state = self.inner.lock();
+        let doubted = state.truth.is_refusal();
+        let State { policy, standing, .. } = &mut *state;
+        let missing = standing.get_mut(&(id.clone(), purpose)).is_none_or(|standing| {
+            standing.take_turns(policy, now);
+            standing.wants_spare(policy, now) || doubted
+        });
+        missing.then_some(policy.suite)
+    }
+
+    /// Puts a proven data key to work: as the first, as the spare, or in place of one that is in doubt.
+    fn take(&mut self, id: &KeyId, purpose: Purpose, made: Arc<DataKey>) {
+        let inner = self.inner;
+        let mut state = inner.lock();
+        let doubted = state.truth.is_refusal();
+        match state.standing.get_mut(&(id.clone(), purpose)) {
+            None => {
+                state.standing.insert((id.clone(), purpose), KeyRollover::new(made));
+            }
+            Some(standing) if doubted => standing.replace(made),
+            Some(standing) => standing.put_spare(made),
+        }
+        self.warned.remove(id);
+        if self.should_encrypt(&state, id) && state.truth.end_refusal() {
+            tracing::info!(key_id = %id, "the root key works again");
+        }
+        drop(state);
+        inner.switch_wanted.notify_one();
+        inner.changed();
+    }
+
+    /// A refusal counts against Status only if it is of the version that encrypts, or of the one that should while
+    /// none does. A version above that is refused is not switched to, and does no harm; the switch looks again when it has
+    /// written that version down.
+    fn note_failure(&mut self, id: &KeyId, error: &Error) -> Result<(), NotGood> {
+        if error.remedy() == Remedy::Reconnect {
+            return Err(NotGood);
+        }
+        let mut state = self.inner.lock();
+        if self.should_encrypt(&state, id) {
+            if state.truth.note_refusal(error) {
+                tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; nothing is encrypted");
+            }
+            return Err(NotGood);
+        }
+        // Those that were made when it was permitted would let the switch choose it, and seal nothing when they are spent.
+        state.standing.retain(|(of, _), _| of != id);
+        drop(state);
+        self.inner.switch_wanted.notify_one();
+        self.refused.insert(id.clone());
+        if self.warned.insert(id.clone()) {
+            tracing::warn!(key_id = %id, error = error.chain(), "this version is refused; it will not encrypt here");
+        }
+        Ok(())
+    }
+
+    fn should_encrypt(&self, state: &State, id: &KeyId) -> bool {
+        match &state.primary {
+            Primary::Present(version) => version.id == *id,
+            Primary::Absent(_) => {
+                let candidates = state.candidates(self.inner.clock.now());
+                matches!(candidates.map(|candidates| candidates.choose(|_| true)),
+                    Some(Choice::Primary(version)) if version.id == *id)
+            }
+        }
+    }
+
+    /// How long until something is due by itself.
+    fn until_due(&self) -> Duration {
+        let inner = self.inner;
+        let now = inner.clock.boottime();
+        let state = inner.lock();
+        let interval = state.policy.probe_interval;
+        let listing = self.listed.map_or(now, |listed| listed.saturating_add(interval));
+        let probe = state
+            .truth
+            .last_good()
+            .map_or(now, |last| last.saturating_add(interval));
+        let standing = state.standing.iter().filter(|((id, _), _)| !self.refused.contains(id));
+        let turn = standing.map(|(_, standing)| standing.due(&state.policy)).min();
+        let next = listing.min(probe).min(turn.unwrap_or(Duration::MAX));
+        next.saturating_sub(now)
+    }
+
+    /// Waits until something is due or somebody needs the reconciler. While something fails, Encrypts that ask for a spare
+    /// and Decrypts that name unknown versions must not become calls to a root key that is away: for the latter the
+    /// versions are listed, and the wait goes on.
+    async fn rest(&mut self, pause: Duration, good: bool) {
+        let inner = self.inner;
+        let until = Instant::now() + pause;
+        let had_none = !inner.lock().has_primary();
+        loop {
+            let listing = self.until_listing(&inner.lock());
+            // In this order, so that a simulation can repeat what it has seen.
+            let may_list = tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(until) => return,
+                () = inner.reconcile_wanted.notified() => false,
+                () = sleep_if(listing) => true,
+            };
+            // The switch may have been all that was missing.
+            if good || had_none && inner.lock().has_primary() {
+                return;
+            }
+            if !may_list {
+                continue;
+            }
+            let (was_unlisted, which) = {
+                let state = inner.lock();
+                (state.is_unlisted(0), Which::of(state.listing))
+            };
+            self.list(which).await;
+            if was_unlisted && !inner.lock().is_unlisted(0) {
+                // The root key is back: a call that proves it is due now.
+                return;
+            }
+        }
+    }
+}
+
+/// Something is missing or failing; the next round comes soon.
+#[derive(Clone, Copy, Debug)]
+struct NotGood;

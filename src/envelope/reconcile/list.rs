@@ -1,0 +1,168 @@
+//! The reconciler lists the versions of every store, and reads which one this node has reported.
+
+use std::time::Duration;
+
+use super::LISTING_GAP;
+use super::LISTING_REST;
+use super::Reconciler;
+use crate::envelope::Store;
+use crate::envelope::error::EnvelopeError;
+use crate::envelope::limited;
+use crate::envelope::state::ListingWanted;
+use crate::envelope::state::Mark;
+use crate::envelope::state::State;
+use crate::root_key::error::Error;
+use crate::root_key::version::Version;
+use crate::telemetry::log::chain;
+
+/// Which stores are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All of them.
+    All,
+    /// Those whose rest is over.
+    Rested,
+}
+
+impl Which {
+    pub(super) fn of(wanted: ListingWanted) -> Self {
+        match wanted {
+            ListingWanted::ByDecrypt => Self::Rested,
+            ListingWanted::No | ListingWanted::Soon => Self::All,
+        }
+    }
+}
+
+impl Reconciler<'_> {
+    pub(super) fn listing_due(&self) -> Option<Which> {
+        let now = self.inner.clock.boottime();
+        let state = self.inner.lock();
+        let interval = if state.truth.is_good() {
+            state.policy.probe_interval
+        } else {
+            Duration::ZERO
+        };
+        if !state.has_primary() || self.listed.is_none_or(|listed| now.saturating_sub(listed) >= interval) {
+            return Some(Which::All);
+        }
+        (self.until_listing(&state) == Some(Duration::ZERO)).then(|| Which::of(state.listing))
+    }
+
+    /// How long until a listing that is wanted may begin; `None` if none is.
+    pub(super) fn until_listing(&self, state: &State) -> Option<Duration> {
+        let now = self.inner.clock.boottime();
+        let due = self
+            .listing_ended
+            .map_or(now, |ended| ended.saturating_add(LISTING_GAP));
+        let due = match state.listing {
+            ListingWanted::No => return None,
+            ListingWanted::ByDecrypt => due.max(self.rests.iter().min().copied()?),
+            ListingWanted::Soon => due,
+        };
+        Some(due.saturating_sub(now))
+    }
+
+    /// Lists stores, and reads the mark while there is no primary.
+    pub(super) async fn list(&mut self, which: Which) {
+        let inner = self.inner;
+        inner.lock().listing = ListingWanted::No;
+        let begun = inner.clock.boottime();
+        let rests = self.rests.clone();
+        let mut lists_first = false;
+        for ((number, store), rest) in inner.stores.iter().enumerate().zip(rests) {
+            if which == Which::Rested && rest > begun {
+                continue;
+            }
+            let begun = inner.clock.boottime();
+            let listed = limited(store.root_key.discover()).await;
+            self.take_listing(number, store, listed);
+            let ended = inner.clock.boottime();
+            if let Some(rest) = self.rests.get_mut(number) {
+                *rest = ended.saturating_add(ended.saturating_sub(begun).saturating_mul(LISTING_REST));
+            }
+            lists_first |= number == 0;
+            if number == 0 && inner.stores.len() > 1 && !inner.lock().has_primary() {
+                self.begin_with_the_first().await;
+            }
+        }
+        let ended = inner.clock.boottime();
+        self.listing_ended = Some(ended);
+        if which == Which::All {
+            self.listed = Some(ended);
+        }
+        if lists_first {
+            self.refused.clear();
+        }
+        self.read_mark().await;
+        inner.switch_wanted.notify_one();
+        inner.changed();
+    }
+
+    fn take_listing(&self, number: usize, store: &Store, listed: Result<Vec<Version>, Error>) {
+        let inner = self.inner;
+        let now = inner.clock.boottime();
+        let mut state = inner.lock();
+        let was_away = state.stores.get(number).is_some_and(|listing| listing.error.is_some());
+        match &listed {
+            Ok(_) if was_away => tracing::info!(root_key = %store.name, "the versions can be listed again"),
+            Err(error) if !was_away => {
+                tracing::error!(root_key = %store.name, error = error.chain(), "the versions can't be listed");
+            }
+            Ok(_) | Err(_) => {}
+        }
+        state.take_listing(number, listed, now);
+        inner
+            .metrics
+            .cached_data_keys
+            .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
+        drop(state);
+        if number == 0 {
+            // What encrypts may have left this store, and the list of the next one may take long.
+            inner.switch_wanted.notify_one();
+        }
+    }
+
+    /// Only the first store encrypts: a token behind it that does not answer must not keep it from that.
+    async fn begin_with_the_first(&mut self) {
+        self.read_mark().await;
+        // What fails here is done again, and judged, in this round.
+        if self.make_data_keys().await.is_ok() {
+            self.inner.switch_wanted.notify_one();
+        }
+    }
+
+    /// Reads the highest reported version: at the start, and while it blocks, since `keys accept-loss` removes it.
+    async fn read_mark(&self) {
+        let inner = self.inner;
+        if inner.lock().has_primary() {
+            return;
+        }
+        let Some(name) = inner.stores.first().map(|store| store.name.clone()) else {
+            return;
+        };
+        let file = inner.high_water.clone();
+        let read = inner.files.run(move || file.read(&name)).await;
+        let mut state = inner.lock();
+        // The switch may have written a newer one meanwhile.
+        if state.has_primary() {
+            return;
+        }
+        let reason = match read {
+            Ok(Ok(mark)) => {
+                // What the switch has written, or is writing, and not reported is no mark.
+                let is_ahead = mark.is_some() && mark == state.written_ahead;
+                if !is_ahead || state.mark == Mark::Unread {
+                    state.mark = Mark::Read(mark);
+                }
+                return;
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(no_answer) => chain(&no_answer),
+        };
+        state.mark = Mark::Unread;
+        let refusal = EnvelopeError::Refused(format!("what this node reported last can't be read: {reason}"));
+        if state.set_absent(refusal) {
+            tracing::error!(error = reason, "nothing is encrypted before this is mended");
+        }
+    }
+}

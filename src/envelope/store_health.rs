@@ -1,0 +1,265 @@
+//! What is known about the root key that encrypts, and what Status makes of it.
+
+use std::time::Duration;
+
+use crate::envelope::error::EnvelopeError;
+use crate::envelope::policy::Policy;
+use crate::root_key::error::Error;
+
+/// Status errs for so long after a read had to be refused because the root key was away.
+const UNREADABLE_FOR: Duration = Duration::from_secs(60);
+
+/// The state of the root keys, from the calls to them. Times are the machine's
+/// ([`crate::clock::Clock::boottime`]). Stores are numbered as `root_keys` lists them; the first one encrypts.
+#[derive(Debug, Default)]
+pub(crate) struct StoreHealth {
+    last_good: Option<Duration>,
+    /// Why calls to the first store fail.
+    outage: Option<String>,
+    /// Why the first store can't list its versions. While it can't, calls that succeed from memory prove nothing.
+    unlisted: Option<String>,
+    /// A wrap under the version that encrypts failed for want of the first store. Until one succeeds, unwraps that do
+    /// prove nothing: tokens have been seen to unwrap and not to wrap, and the next data key could not be made.
+    wraps_nothing: bool,
+    /// A refusal or corruption of the version that encrypts or should; only a proven data key ends it.
+    refusal: Option<String>,
+    /// The last read that was refused for want of a store.
+    unreadable: Option<Unreadable>,
+}
+
+#[derive(Debug)]
+struct Unreadable {
+    store: usize,
+    since: Duration,
+    reason: String,
+}
+
+impl StoreHealth {
+    /// A call succeeded: the store is there. Says whether that is news.
+    pub(crate) fn note_good(&mut self, store: usize, now: Duration) -> bool {
+        if store == 0 && self.unlisted.is_some() {
+            return false;
+        }
+        self.unreadable.take_if(|unreadable| unreadable.store == store);
+        if store != 0 || self.wraps_nothing {
+            return false;
+        }
+        self.last_good = Some(now);
+        self.outage.take().is_some()
+    }
+
+    /// The first store is away. Says whether that is news.
+    pub(crate) fn note_outage(&mut self, error: &Error) -> bool {
+        self.outage.replace(error.chain()).is_none()
+    }
+
+    /// A wrap under the version that encrypts succeeded, or did not for want of the first store.
+    pub(crate) fn note_wrap(&mut self, succeeded: bool) {
+        self.wraps_nothing = !succeeded;
+    }
+
+    /// Whether only a wrap can show that the first store is back.
+    pub(crate) fn wants_wrap(&self) -> bool {
+        self.wraps_nothing
+    }
+
+    /// The version that encrypts is refused. Says whether that is news.
+    pub(crate) fn note_refusal(&mut self, error: &Error) -> bool {
+        self.refusal.replace(error.chain()).is_none()
+    }
+
+    /// The first store listed its versions, or could not.
+    pub(crate) fn note_listing(&mut self, listed: Result<(), &Error>) {
+        self.unlisted = listed.err().map(Error::chain);
+    }
+
+    /// A new data key of the version that encrypts was proven. Says whether that is news.
+    pub(crate) fn end_refusal(&mut self) -> bool {
+        self.refusal.take().is_some()
+    }
+
+    /// A `Decrypt` had to be refused for want of a store.
+    pub(crate) fn note_unreadable(&mut self, store: usize, reason: String, now: Duration) {
+        self.unreadable = Some(Unreadable {
+            store,
+            since: now,
+            reason,
+        });
+    }
+
+    /// Why the first store is away, if it is.
+    pub(crate) fn away(&self) -> Option<&str> {
+        self.outage.as_deref().or(self.unlisted.as_deref())
+    }
+
+    /// Whether limits of age, use and TTL are suspended.
+    pub(crate) fn is_outage(&self) -> bool {
+        self.away().is_some()
+    }
+
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.refusal.is_some()
+    }
+
+    /// Whether the root key answers as it should.
+    pub(crate) fn is_good(&self) -> bool {
+        !self.is_outage() && !self.is_refusal() && self.last_good.is_some()
+    }
+
+    pub(crate) fn last_good(&self) -> Option<Duration> {
+        self.last_good
+    }
+
+    /// Whether calls may be answered with ok, from the memory of this process alone.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn verdict(&self, policy: &Policy, now: Duration) -> Result<(), EnvelopeError> {
+        let unavailable = |reason: &str, why: &str| Err(EnvelopeError::Unavailable(format!("{reason} ({why})")));
+        if let Some(reason) = &self.refusal {
+            return Err(EnvelopeError::Refused(reason.clone()));
+        }
+        if let Some(Unreadable { since, reason, .. }) = &self.unreadable
+            && now.saturating_sub(*since) < UNREADABLE_FOR
+        {
+            return unavailable(reason, "a read was refused within the last minute");
+        }
+        let Some(reason) = self.away() else {
+            return self.not_forgotten(policy, now);
+        };
+        match self.last_good {
+            _ if !policy.has_reserve() => unavailable(reason, "no data keys are kept, by configuration"),
+            None => unavailable(reason, "it has not answered since the start"),
+            Some(last) if now.saturating_sub(last) > policy.tolerate => {
+                unavailable(reason, "for longer than outage.tolerate")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl StoreHealth {
+    /// Without a known outage the root key has been called within the last probes; if not, nobody knows how it is.
+    fn not_forgotten(&self, policy: &Policy, now: Duration) -> Result<(), EnvelopeError> {
+        let limit = policy.tolerate.max(policy.probe_interval * 3);
+        match self.last_good {
+            Some(last) if now.saturating_sub(last) > limit => Err(EnvelopeError::Unavailable(format!(
+                "no call has succeeded for {} s",
+                limit.as_secs()
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::policy::Reuse;
+    use crate::root_key::error::Kind;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn outage() -> Error {
+        Error::new(Kind::Outage, "token gone")
+    }
+
+    fn good_then_away() -> StoreHealth {
+        let mut truth = StoreHealth::default();
+        truth.note_good(0, HOUR);
+        assert!(truth.note_outage(&outage()) && !truth.note_outage(&outage()));
+        truth
+    }
+
+    #[test]
+    fn an_outage_is_tolerated_since_the_last_good_call() {
+        let (truth, policy) = (good_then_away(), Policy::default());
+        assert!(truth.verdict(&policy, HOUR * 25).is_ok());
+        assert!(truth.verdict(&policy, HOUR * 25 + Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn a_root_key_that_nobody_has_called_for_outage_tolerate_is_not_called_good() {
+        let (mut truth, policy) = (StoreHealth::default(), Policy::default());
+        truth.note_good(0, HOUR);
+        assert!(truth.verdict(&policy, HOUR * 25).is_ok());
+        assert!(truth.verdict(&policy, HOUR * 26).is_err());
+    }
+
+    #[test]
+    fn a_read_refused_in_an_outage_ends_the_tolerance_for_60_s() {
+        let (mut truth, policy) = (good_then_away(), Policy::default());
+        truth.note_unreadable(0, "token gone".into(), HOUR * 2);
+        assert!(truth.verdict(&policy, HOUR * 2 + Duration::from_secs(59)).is_err());
+        assert!(truth.verdict(&policy, HOUR * 2 + Duration::from_secs(60)).is_ok());
+        truth.note_unreadable(0, "token gone".into(), HOUR * 3);
+        assert!(truth.note_good(0, HOUR * 3));
+        assert!(truth.verdict(&policy, HOUR * 3).is_ok(), "the root key is back");
+    }
+
+    #[test]
+    fn a_read_refused_for_want_of_another_store_shows_for_60_s_or_until_that_store_is_back() {
+        let (mut truth, policy) = (StoreHealth::default(), Policy::default());
+        truth.note_good(0, HOUR);
+        truth.note_unreadable(1, "old token gone".into(), HOUR);
+        truth.note_good(0, HOUR);
+        assert!(truth.verdict(&policy, HOUR).is_err());
+        truth.note_good(1, HOUR);
+        assert!(truth.verdict(&policy, HOUR).is_ok());
+    }
+
+    #[test]
+    fn a_store_that_lists_nothing_is_away_whatever_its_memory_answers() {
+        let (mut truth, policy) = (StoreHealth::default(), Policy::default());
+        truth.note_good(0, HOUR);
+        truth.note_listing(Err(&outage()));
+        truth.note_good(0, HOUR * 24);
+        assert!(truth.is_outage() && truth.last_good() == Some(HOUR));
+        assert!(truth.verdict(&policy, HOUR * 26).is_err());
+        truth.note_listing(Ok(()));
+        truth.note_good(0, HOUR * 26);
+        assert!(truth.verdict(&policy, HOUR * 26).is_ok());
+    }
+
+    #[test]
+    fn without_a_reserve_an_outage_shows_at_once() {
+        let truth = good_then_away();
+        assert!(
+            truth
+                .verdict(
+                    &Policy {
+                        reuse: Reuse::Never,
+                        ..Policy::default()
+                    },
+                    HOUR
+                )
+                .is_err()
+        );
+        assert!(
+            truth
+                .verdict(
+                    &Policy {
+                        cache_ttl: Duration::ZERO,
+                        ..Policy::default()
+                    },
+                    HOUR
+                )
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_refusal_shows_at_once_and_a_good_unwrap_elsewhere_does_not_end_it() {
+        for kind in [Kind::Refusal, Kind::Corruption] {
+            let mut truth = StoreHealth::default();
+            truth.note_good(0, HOUR);
+            truth.note_refusal(&Error::new(kind, "not permitted"));
+            truth.note_good(0, HOUR);
+            assert!(matches!(
+                truth.verdict(&Policy::default(), HOUR),
+                Err(EnvelopeError::Refused(_))
+            ));
+            assert!(truth.end_refusal() && truth.verdict(&Policy::default(), HOUR).is_ok());
+        }
+    }
+}

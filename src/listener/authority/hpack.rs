@@ -1,0 +1,233 @@
+//! Walks the representations of a header block (RFC 7541, 6) by their lengths, without tables, up to an `:authority`.
+
+use std::ops::Range;
+
+use crate::listener::authority::End;
+use crate::listener::authority::huffman::Symbol;
+use crate::listener::authority::substitute;
+
+const AUTHORITY: &[u8] = b":authority";
+/// The same in Huffman's code, which has one way to write it.
+const AUTHORITY_CODED: &[u8] = &[0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f];
+
+/// The static table's entry 1, an empty authority. Encoders that know the static table write one in no other way.
+const INDEXED_EMPTY: u8 = 0x81;
+/// Entry 15, an empty `accept-charset`: no pseudo-header, and nothing that a server of gRPC would heed.
+const INDEXED_HARMLESS: u8 = 0x8f;
+
+/// Bytes of an integer behind its prefix, as many as h2 reads.
+const INTEGER_BYTES: u8 = 4;
+
+/// Where a header block stands. Its exits: `Representation` to all but the strings; `Integer` and `Length` to the string
+/// that they measure; each string to what follows it.
+#[derive(Clone, Copy, Debug, Default)]
+enum Place {
+    /// Before a representation: also where a block ends.
+    #[default]
+    Representation,
+    /// In an integer that its prefix could not hold.
+    Integer { of: Of, value: usize, bytes: u8 },
+    /// Before a string's length.
+    Length(Text),
+    /// In a string, or in the rest of one, that does not matter.
+    Other { left: usize, text: Text },
+    /// In a name that has been `:authority` so far.
+    Name { expected: &'static [u8] },
+    /// In the value that this is all about.
+    Authority { left: usize, coded: bool, mended: bool },
+}
+
+/// What an integer says.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    /// A header by its index, or a table's size: nothing follows.
+    Whole,
+    /// A literal's name by its index.
+    NameIndex,
+    /// How long a string is.
+    Length { text: Text, coded: bool },
+}
+
+/// A string of a literal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Text {
+    Name,
+    Value,
+    /// The value of an `:authority`.
+    Authority,
+}
+
+/// The header block that a connection is in, or the next one.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    place: Place,
+    symbol: Symbol,
+}
+
+impl Block {
+    /// Walks over a part of `bytes` that is the block's next.
+    pub(super) fn walk(&mut self, bytes: &mut [u8], part: Range<usize>) -> Result<(), End> {
+        let Range { start: mut at, end } = part;
+        while at < end {
+            if let Place::Other { left, text } = &mut self.place {
+                let taken = (end - at).min(*left);
+                *left -= taken;
+                at += taken;
+                if *left == 0 {
+                    self.place = behind(*text);
+                }
+                continue;
+            }
+            let Some(byte) = bytes.get_mut(at) else {
+                return Ok(());
+            };
+            self.place = match self.place {
+                Place::Representation => {
+                    if *byte == INDEXED_EMPTY {
+                        *byte = INDEXED_HARMLESS;
+                    }
+                    representation(*byte)
+                }
+                Place::Integer { of, value, bytes } => integer(of, value, bytes, *byte)?,
+                Place::Length(text) => length(text, *byte),
+                Place::Name { expected } => name(expected, *byte),
+                Place::Authority { left, coded, mended } => {
+                    let mended = mended | self.mend(bytes, at, coded)?;
+                    self.behind_authority_byte(left - 1, coded, mended)?
+                }
+                Place::Other { left, text } => Place::Other { left, text },
+            };
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// The block ends here.
+    pub(super) fn end(&self) -> Result<(), End> {
+        match self.place {
+            Place::Representation => Ok(()),
+            _ => Err(End::Broken),
+        }
+    }
+
+    /// Where the symbol begins whose last bits are not known yet.
+    pub(super) fn first_unsettled(&self) -> Option<usize> {
+        self.symbol.first_byte()
+    }
+
+    /// So many bytes go on: places count from behind them.
+    pub(super) fn forget(&mut self, bytes: usize) {
+        self.symbol.move_back(bytes);
+    }
+
+    fn mend(&mut self, bytes: &mut [u8], at: usize, coded: bool) -> Result<bool, End> {
+        if coded {
+            return self.symbol.take_byte(bytes, at);
+        }
+        Ok(match bytes.get_mut(at) {
+            Some(byte) if !substitute::is_good(*byte) => {
+                *byte = b'-';
+                true
+            }
+            _ => false,
+        })
+    }
+
+    fn behind_authority_byte(&mut self, left: usize, coded: bool, mended: bool) -> Result<Place, End> {
+        if left > 0 {
+            return Ok(Place::Authority { left, coded, mended });
+        }
+        // Bits that are left in the last byte are padding.
+        self.symbol = Symbol::default();
+        if mended {
+            Ok(Place::Representation)
+        } else {
+            Err(End::Acceptable)
+        }
+    }
+}
+
+/// What a representation's first byte says.
+fn representation(byte: u8) -> Place {
+    let (prefix, of) = match byte {
+        // Indexed; and a table's size.
+        0x80.. => (0x7f, Of::Whole),
+        0x20..0x40 => (0x1f, Of::Whole),
+        // A literal that becomes an entry; and those that don't.
+        0x40.. => (0x3f, Of::NameIndex),
+        _ => (0x0f, Of::NameIndex),
+    };
+    prefixed(of, byte, prefix)
+}
+
+/// A string's length begins.
+fn length(text: Text, byte: u8) -> Place {
+    let coded = byte & 0x80 != 0;
+    prefixed(Of::Length { text, coded }, byte, 0x7f)
+}
+
+/// An integer that begins in the low bits of a byte.
+fn prefixed(of: Of, byte: u8, prefix: u8) -> Place {
+    let value = usize::from(byte & prefix);
+    if byte & prefix == prefix {
+        Place::Integer { of, value, bytes: 0 }
+    } else {
+        behind_integer(of, value)
+    }
+}
+
+/// One more byte of an integer.
+fn integer(of: Of, value: usize, bytes: u8, byte: u8) -> Result<Place, End> {
+    let value = value + (usize::from(byte & 0x7f) << (7 * bytes));
+    let bytes = bytes + 1;
+    if byte & 0x80 == 0 {
+        Ok(behind_integer(of, value))
+    } else if bytes < INTEGER_BYTES {
+        Ok(Place::Integer { of, value, bytes })
+    } else {
+        Err(End::Broken)
+    }
+}
+
+fn behind_integer(of: Of, value: usize) -> Place {
+    match (of, value) {
+        (Of::Whole, _) => Place::Representation,
+        (Of::NameIndex, 0) => Place::Length(Text::Name),
+        (Of::NameIndex, 1) => Place::Length(Text::Authority),
+        (Of::NameIndex, _) => Place::Length(Text::Value),
+        (Of::Length { text, .. }, 0) => behind(text),
+        (Of::Length { text, coded }, left) => match text {
+            Text::Authority => Place::Authority {
+                left,
+                coded,
+                mended: false,
+            },
+            Text::Name if coded && left == AUTHORITY_CODED.len() => Place::Name {
+                expected: AUTHORITY_CODED,
+            },
+            Text::Name if !coded && left == AUTHORITY.len() => Place::Name { expected: AUTHORITY },
+            Text::Name | Text::Value => Place::Other { left, text },
+        },
+    }
+}
+
+/// What follows a string that does not matter.
+fn behind(text: Text) -> Place {
+    match text {
+        Text::Name => Place::Length(Text::Value),
+        Text::Value | Text::Authority => Place::Representation,
+    }
+}
+
+/// One more byte of a name.
+fn name(expected: &'static [u8], byte: u8) -> Place {
+    match expected.split_first() {
+        Some((first, [])) if *first == byte => Place::Length(Text::Authority),
+        Some((first, rest)) if *first == byte => Place::Name { expected: rest },
+        Some((_, [])) | None => behind(Text::Name),
+        Some((_, rest)) => Place::Other {
+            left: rest.len(),
+            text: Text::Name,
+        },
+    }
+}

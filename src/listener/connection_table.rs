@@ -1,0 +1,245 @@
+//! The places for connections, and who must leave when they are all taken.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use tokio::task::AbortHandle;
+use tokio::task::Id;
+
+use crate::listener::limits::SEATS;
+
+const SILENT: u8 = 0;
+const SPOKE: u8 = 1;
+const CALLED: u8 = 2;
+
+/// A process keeps so many connections on which it has called, whoever comes: an API server has one for each provider
+/// entry, and twice as many while it reloads.
+const KEPT: usize = 4;
+
+/// The process at the other end of a connection. Where the kernel can't name it, as from another container, all
+/// processes of a uid are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Process {
+    pub(super) uid: u32,
+    pub(super) pid: Option<i32>,
+}
+
+/// How far one connection has come.
+#[derive(Debug)]
+pub(super) struct Seat {
+    process: Process,
+    stage: AtomicU8,
+    /// Among all seats: when it was taken, or when its last call came.
+    last: AtomicU64,
+    clock: Arc<AtomicU64>,
+}
+
+impl Seat {
+    /// The connection sent HTTP/2's preface.
+    pub(super) fn spoke(&self) {
+        self.stage.fetch_max(SPOKE, Ordering::Relaxed);
+    }
+
+    /// The connection sent a request.
+    pub(super) fn called(&self) {
+        self.stage.fetch_max(CALLED, Ordering::Relaxed);
+        self.last
+            .store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// Whether a newcomer has a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// There is one, or one was made by closing a connection that never called.
+    Made,
+    /// One was made by closing a connection that had called.
+    Taken(Process),
+    /// There is none.
+    Full,
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionTable {
+    taken: HashMap<Id, (AbortHandle, Arc<Seat>)>,
+    clock: Arc<AtomicU64>,
+}
+
+impl ConnectionTable {
+    /// A place for one more connection, which counts once it is [`Self::sit`]ting.
+    pub(super) fn offer(&mut self, process: Process) -> Arc<Seat> {
+        Arc::new(Seat {
+            process,
+            stage: AtomicU8::new(SILENT),
+            last: AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed)),
+            clock: self.clock.clone(),
+        })
+    }
+
+    /// The connection's task runs.
+    pub(super) fn sit(&mut self, task: AbortHandle, seat: Arc<Seat>) {
+        self.taken.insert(task.id(), (task, seat));
+    }
+
+    /// The connection's task ended.
+    pub(super) fn leave(&mut self, task: Id) {
+        self.taken.remove(&task);
+    }
+
+    /// How many connections there are.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Makes room for one more connection of a process, if all places are taken.
+    pub(super) fn make_room(&mut self, newcomer: Process) -> Admission {
+        if self.taken.len() < SEATS {
+            return Admission::Made;
+        }
+        self.close_one(newcomer)
+    }
+
+    /// Closes a connection of the process that has the most of them: the oldest of those that sent nothing, else the
+    /// oldest of those that sent only the preface or drip headers, else the one that has not called for the longest
+    /// time. One that has called is closed only if its process has more than it keeps in any case, and more than the
+    /// newcomer's also with this one: no process can keep others out, nor push them out.
+    pub(super) fn close_one(&mut self, newcomer: Process) -> Admission {
+        let mut counts = HashMap::from([(newcomer, 1_usize)]);
+        for (_, seat) in self.taken.values() {
+            *counts.entry(seat.process).or_default() += 1;
+        }
+        let of = |process| counts.get(process).copied().unwrap_or_default();
+        let wanted = of(&newcomer);
+        let victim = self
+            .taken
+            .iter()
+            .map(|(id, (task, seat))| {
+                let (stage, last) = (seat.stage.load(Ordering::Relaxed), seat.last.load(Ordering::Relaxed));
+                (Reverse(of(&seat.process)), stage, last, *id, task, seat.process)
+            })
+            .filter(|(Reverse(count), stage, ..)| {
+                if *stage < CALLED {
+                    *count >= wanted
+                } else {
+                    *count > wanted.max(KEPT)
+                }
+            })
+            .min_by_key(|(count, stage, last, ..)| (*count, *stage, *last))
+            .map(|(_, stage, _, id, task, process)| {
+                task.abort();
+                (id, stage, process)
+            });
+        let Some((id, stage, process)) = victim else {
+            return Admission::Full;
+        };
+        self.taken.remove(&id);
+        if stage < CALLED {
+            Admission::Made
+        } else {
+            Admission::Taken(process)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const ONE: Process = Process { uid: 0, pid: Some(1) };
+    const OTHER: Process = Process { uid: 0, pid: Some(2) };
+
+    fn sit(seats: &mut ConnectionTable, process: Process) -> (Arc<Seat>, JoinHandle<()>) {
+        let seat = seats.offer(process);
+        let task = tokio::spawn(std::future::pending::<()>());
+        seats.sit(task.abort_handle(), seat.clone());
+        (seat, task)
+    }
+
+    async fn is_closed(task: JoinHandle<()>) -> bool {
+        tokio::task::yield_now().await;
+        task.is_finished()
+    }
+
+    #[tokio::test]
+    async fn the_silent_make_room_before_those_who_never_called_and_callers_stay() {
+        let mut seats = ConnectionTable::default();
+        let mut connections: Vec<_> = (0..SEATS).map(|_| sit(&mut seats, ONE)).collect();
+        for (seat, _) in &connections[2..] {
+            seat.called();
+        }
+        connections[0].0.spoke();
+        assert_eq!(seats.make_room(ONE), Admission::Made);
+        assert!((&mut connections[1].1).await.unwrap_err().is_cancelled());
+        assert!(!connections[0].1.is_finished());
+        let (newcomer, _task) = sit(&mut seats, ONE);
+        newcomer.called();
+        assert_eq!(seats.make_room(ONE), Admission::Made);
+        assert!((&mut connections[0].1).await.unwrap_err().is_cancelled());
+        let (newcomer, _task) = sit(&mut seats, ONE);
+        newcomer.called();
+        assert_eq!(seats.make_room(ONE), Admission::Full);
+        assert_eq!(seats.taken(), SEATS);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_called_on_every_connection_cannot_keep_another_one_out() {
+        let mut seats = ConnectionTable::default();
+        let mut many: Vec<_> = (0..SEATS).map(|_| sit(&mut seats, ONE)).collect();
+        for (seat, _) in &many {
+            seat.called();
+        }
+        many[0].0.called();
+        assert_eq!(seats.make_room(OTHER), Admission::Taken(ONE));
+        assert!(
+            is_closed(many.remove(1).1).await,
+            "it has not called for the longest time"
+        );
+        let (_newcomer, task) = sit(&mut seats, OTHER);
+        // Also while it has not called yet.
+        for _ in 0..10 {
+            assert_eq!(seats.make_room(ONE), Admission::Full);
+        }
+        assert!(!is_closed(task).await);
+    }
+
+    #[tokio::test]
+    async fn a_process_of_few_connections_keeps_them_however_many_others_come() {
+        let mut seats = ConnectionTable::default();
+        let process = |pid| Process { uid: 0, pid: Some(pid) };
+        let mut few: Vec<_> = (0..KEPT).map(|_| sit(&mut seats, ONE)).collect();
+        for pid in 10..74 - i32::try_from(KEPT).unwrap() {
+            few.push(sit(&mut seats, process(pid)));
+        }
+        assert_eq!(seats.taken(), SEATS);
+        for (seat, _) in &few {
+            seat.called();
+        }
+        for pid in 100..200 {
+            assert_eq!(seats.make_room(process(pid)), Admission::Full);
+        }
+        for (_, task) in few {
+            assert!(!is_closed(task).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_floods_with_silent_connections_pushes_only_those_out() {
+        let mut seats = ConnectionTable::default();
+        let (_few, task) = sit(&mut seats, OTHER);
+        for _ in 1..SEATS {
+            sit(&mut seats, ONE);
+        }
+        for _ in 0..SEATS * 2 {
+            assert_eq!(seats.make_room(ONE), Admission::Made);
+            sit(&mut seats, ONE);
+        }
+        assert!(!is_closed(task).await);
+    }
+}

@@ -1,0 +1,187 @@
+//! One request between HTTP/2 and its service: room, message, deadline, panics, and how it is counted.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http_body_util::Full;
+use hyper::Method;
+use hyper::Request;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::http::HeaderValue;
+use tonic::Code;
+use tonic::Status;
+use tonic::body::Body;
+use tower::ServiceExt as _;
+
+use crate::listener::connection_table::Seat;
+use crate::listener::limits::ConnectionRoom;
+use crate::listener::request_body::Arrivals;
+use crate::listener::response_permit;
+use crate::listener::timeout;
+use crate::proto::asker::Origin;
+use crate::proto::code;
+use crate::proto::deadline::Deadline;
+use crate::telemetry::limit::LineLimit;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::RequestLabels;
+
+/// A gRPC service that answers the requests of all connections.
+pub trait Service:
+    tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Service for S where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// What the requests of one connection share.
+#[derive(Clone, Debug)]
+pub(super) struct Caller<S> {
+    pub(super) service: S,
+    pub(super) origin: Origin,
+    pub(super) room: ConnectionRoom,
+    pub(super) arrivals: Arrivals,
+    pub(super) unfetched: ConnectionRoom,
+    pub(super) seat: Arc<Seat>,
+    pub(super) metrics: Metrics,
+    pub(super) lines: Arc<LineLimit>,
+}
+
+impl<S: Service> Caller<S> {
+    /// Answers one request. Its deadline runs from now; its place is taken when the answer is first polled, so that a
+    /// burst of requests that need no waiting is not refused for having arrived together.
+    ///
+    /// # Cancel safety
+    /// The request is counted as cancelled, and its service is dropped.
+    pub(super) fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<S> {
+        self.seat.called();
+        let deadline = timeout::of(request.headers()).map(Deadline::after);
+        let count = Count::begin(&self.metrics, request.uri().path());
+        let lines = self.lines.clone();
+        let caller = self.clone();
+        async move {
+            let response = match caller.serve(request, deadline).await {
+                Ok(response) => response,
+                Err(status) => {
+                    if let Some(suppressed) = lines.pass() {
+                        let code = code::name(status.code());
+                        tracing::warn!(
+                            api = count.api,
+                            method = count.method,
+                            code,
+                            reason = status.message(),
+                            suppressed,
+                            "refused a call"
+                        );
+                    }
+                    status.into_http()
+                }
+            };
+            count.end(&response);
+            Ok(response)
+        }
+    }
+
+    async fn serve(
+        self,
+        request: Request<Incoming>,
+        deadline: Result<Deadline, timeout::Malformed>,
+    ) -> Result<Response<Body>, Status> {
+        let deadline = deadline.map_err(|timeout::Malformed| Status::invalid_argument("grpc-timeout is malformed"))?;
+        if request.method() != Method::POST {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            return Ok(response);
+        }
+        let (mut head, body) = request.into_parts();
+        let message = self.arrivals.whole(body, deadline.0).await?;
+        // Refused before its message has come, a request would have to be reset, and what comes behind a reset counts
+        // as an error of the caller: HTTP/2 would end its connection for them.
+        let _permit = self
+            .room
+            .enter()
+            .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
+        head.extensions.insert(deadline);
+        head.extensions.insert(self.origin);
+        let request = Request::from_parts(head, Body::new(Full::new(message)));
+        let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();
+        match tokio::time::timeout_at(deadline.0, call).await {
+            Ok(Ok(Ok(response))) if code_of(&response) == Code::OutOfRange => {
+                // tonic's answer to a message over its limit, and nobody else's.
+                Err(Status::resource_exhausted(
+                    "the message is larger than this service accepts",
+                ))
+            }
+            Ok(Ok(Ok(response))) => response_permit::keep(response, &self.unfetched),
+            Ok(Err(_panic)) => Err(Status::internal("the request met a defect of the plugin")),
+            Err(_elapsed) => Err(Status::deadline_exceeded("the request's time is over")),
+        }
+    }
+}
+
+/// The code that an answer carries in its headers; an answer with a message carries OK in its trailers.
+fn code_of(response: &Response<Body>) -> Code {
+    let status = response.headers().get(Status::GRPC_STATUS).map(HeaderValue::as_bytes);
+    match status {
+        Some(status) => Code::from_bytes(status),
+        None if response.status() == StatusCode::OK => Code::Ok,
+        None => Code::Unimplemented,
+    }
+}
+
+/// Counts a request once, as cancelled if it never ends.
+#[derive(Debug)]
+struct Count {
+    metrics: Metrics,
+    api: &'static str,
+    method: &'static str,
+    code: Code,
+}
+
+impl Count {
+    fn begin(metrics: &Metrics, path: &str) -> Self {
+        // Only known names: a caller must not make labels.
+        let (api, method) = match path {
+            "/v2.KeyManagementService/Status" => ("v2", "Status"),
+            "/v2.KeyManagementService/Encrypt" => ("v2", "Encrypt"),
+            "/v2.KeyManagementService/Decrypt" => ("v2", "Decrypt"),
+            "/v1beta1.KeyManagementService/Version" => ("v1beta1", "Version"),
+            "/v1beta1.KeyManagementService/Encrypt" => ("v1beta1", "Encrypt"),
+            "/v1beta1.KeyManagementService/Decrypt" => ("v1beta1", "Decrypt"),
+            _ => ("other", "other"),
+        };
+        Self {
+            metrics: metrics.clone(),
+            api,
+            method,
+            code: Code::Cancelled,
+        }
+    }
+
+    fn end(mut self, response: &Response<Body>) {
+        self.code = code_of(response);
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let labels = RequestLabels {
+            api: self.api,
+            method: self.method,
+            code: code::name(self.code),
+        };
+        self.metrics.requests.get_or_create(&labels).inc();
+    }
+}

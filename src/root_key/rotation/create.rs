@@ -1,0 +1,214 @@
+//! New versions: created, rotated to, imported.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::root_key::high_water::HighWater;
+use crate::root_key::id::KeyId;
+use crate::root_key::rotation::Rotation;
+use crate::root_key::rotation::activate;
+use crate::root_key::rotation::check_recorded;
+use crate::root_key::rotation::date_until;
+use crate::root_key::rotation::error::RotationError;
+use crate::root_key::rotation::is_pending;
+use crate::root_key::rotation::refusal::Refusal;
+use crate::root_key::version::Number;
+use crate::root_key::version::State;
+use crate::root_key::version::Version;
+use crate::secret::Key;
+
+/// What came of making a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The version that is there now: this command's, or the one that another command made of the same number at the
+    /// same time.
+    pub version: Version,
+    /// The id of this command's own version, if it was destroyed, unused, in favour of the other one.
+    pub yielded: Option<KeyId>,
+    /// Versions of the same number with lower ids; whoever made them destroys them.
+    pub rivals: Vec<KeyId>,
+}
+
+/// A version that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// Its number.
+    pub number: Number,
+    /// Its state.
+    pub state: State,
+}
+
+impl Next {
+    /// The first version of a root key: nothing is older, so it is active at once. `step` is that of the store's dates.
+    pub fn first(now: Timestamp, step: Duration) -> Self {
+        Self {
+            number: Number::FIRST,
+            state: State::ActiveFrom(date_until(now, step)),
+        }
+    }
+}
+
+impl Rotation<'_> {
+    /// Makes v1, active at once. `recorded` is what this node has reported of the root key.
+    ///
+    /// # Errors
+    /// There are versions, or the store lacks what this node has reported; or the store fails.
+    pub async fn create(&self, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
+        let next = self.creatable(recorded).await?;
+        self.make(next, None).await
+    }
+
+    /// What [`Rotation::create`] would make.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn creatable(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
+        let versions = self.admin.versions().await?;
+        check_recorded(&versions, recorded)?;
+        if versions.is_empty() {
+            return Ok(Next::first(self.clock.now(), self.step));
+        }
+        Err(RotationError::Refused(Refusal::HasVersions {
+            name: self.name.clone(),
+            known: versions.iter().map(|version| version.number).collect(),
+        }))
+    }
+
+    /// Makes the next version: pending, or, where one store serves all nodes, active when `activate_in` has passed.
+    /// `recorded` is what this node has reported of the root key.
+    ///
+    /// # Errors
+    /// There are none yet, one is pending, `activate_in` is not for this store, the store lacks what this node has
+    /// reported; or the store fails.
+    pub async fn rotate(
+        &self,
+        activate_in: Option<Duration>,
+        recorded: Option<&HighWater>,
+    ) -> Result<Made, RotationError> {
+        let next = self.rotatable(activate_in, recorded).await?;
+        self.make(next, None).await
+    }
+
+    /// What [`Rotation::rotate`] would make.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn rotatable(
+        &self,
+        activate_in: Option<Duration>,
+        recorded: Option<&HighWater>,
+    ) -> Result<Next, RotationError> {
+        if activate_in.is_some() && !self.shared {
+            return Err(Refusal::NotShared.into());
+        }
+        let versions = self.admin.versions().await?;
+        check_recorded(&versions, recorded)?;
+        if versions.is_empty() {
+            let name = self.name.clone();
+            return Err(Refusal::HasNone { name }.into());
+        }
+        let number = self.next_number(&versions)?;
+        let state = match activate_in {
+            None => State::Pending,
+            Some(duration) => State::ActiveFrom(self.moment_in(duration)?),
+        };
+        Ok(Next { number, state })
+    }
+
+    /// Makes a version of a key that another system made: v1, active at once, or the next one, pending.
+    ///
+    /// # Errors
+    /// One is pending; the store lacks what this node has reported; or the store fails, or knows the key.
+    pub async fn import(&self, key: Key, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
+        let next = self.importable(recorded).await?;
+        self.make(next, Some(key)).await
+    }
+
+    /// What [`Rotation::import`] would make.
+    ///
+    /// # Errors
+    /// As there, but for what is about the key.
+    pub async fn importable(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
+        let versions = self.admin.versions().await?;
+        check_recorded(&versions, recorded)?;
+        if versions.is_empty() {
+            return Ok(Next::first(self.clock.now(), self.step));
+        }
+        Ok(Next {
+            number: self.next_number(&versions)?,
+            state: State::Pending,
+        })
+    }
+
+    fn next_number(&self, versions: &[Version]) -> Result<Number, Refusal> {
+        let now = self.clock.now();
+        activate::check_clock(versions, now)?;
+        if let Some(pending) = versions.iter().find(|version| is_pending(version, now)) {
+            let pending = pending.clone();
+            return Err(match pending.state {
+                State::ActiveFrom(at) => Refusal::Dated { pending, at, now },
+                State::Pending | State::RetiredSince(_) => Refusal::Pending { pending },
+            });
+        }
+        let highest = versions.iter().map(|version| version.number).max();
+        match highest {
+            None => Ok(Number::FIRST),
+            Some(highest) => highest.next().ok_or(Refusal::NoNumberLeft),
+        }
+    }
+
+    /// Makes a version as pending first, so that it is unused as long as it may have to be destroyed again.
+    async fn make(&self, next: Next, key: Option<Key>) -> Result<Made, RotationError> {
+        let Next { number, state } = next;
+        let own = match key {
+            None => self.admin.generate(number, State::Pending).await?,
+            Some(key) => self.admin.import(number, State::Pending, key).await?,
+        };
+        let mut made = self.settle(own).await?;
+        if made.yielded.is_none() && state != made.version.state {
+            let dated = self.admin.relabel(&made.version.id, state).await;
+            if let Err(source) = dated {
+                let made = made.version;
+                return Err(RotationError::Undated { made, source });
+            }
+            made.version.state = state;
+        }
+        Ok(made)
+    }
+
+    /// Of versions that were made with one number at one time, the highest id stays, and everybody else destroys the
+    /// own one.
+    async fn settle(&self, own: Version) -> Result<Made, RotationError> {
+        let mut versions = self.admin.versions().await?;
+        if !versions.iter().any(|version| version.id == own.id) {
+            return Err(RotationError::Unlisted { made: own });
+        }
+        versions.retain(|version| version.number == own.number && version.id != own.id);
+        match versions.iter().max_by(|one, other| one.id.cmp(&other.id)) {
+            Some(highest) if highest.id > own.id => {
+                let kept = highest.clone();
+                if let Err(source) = self.admin.destroy(&own.id).await {
+                    return Err(RotationError::NotTakenBack {
+                        number: own.number,
+                        kept: kept.id,
+                        own: own.id,
+                        source,
+                    });
+                }
+                Ok(Made {
+                    version: kept,
+                    yielded: Some(own.id),
+                    rivals: Vec::new(),
+                })
+            }
+            _ => Ok(Made {
+                version: own,
+                yielded: None,
+                rivals: versions.into_iter().map(|version| version.id).collect(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

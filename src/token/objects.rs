@@ -1,0 +1,382 @@
+//! Finds the versions of a root key among a token's objects, and the objects of a version.
+//!
+//! A partition can hold thousands of keys, and each attribute is a journey to a network HSM. So an object of somebody
+//! else is looked at once, with one call, and again within 60 discoveries, since a human may have renamed it: a sixtieth
+//! of them each time. Our own are few and read each time: their labels change. With a list in the configuration nothing
+//! else is looked at, and labels say nothing.
+//!
+//! A discovery goes in stretches, so that others have their turn in between. What it knows is locked only while nobody
+//! waits for the token.
+
+mod admission;
+mod candidate;
+mod classify;
+mod key_pair;
+mod labelled;
+mod memory;
+mod named;
+mod search;
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use cryptoki::session::Session;
+
+use crate::root_key::id::KeyId;
+use crate::root_key::name::RootKeyName;
+use crate::root_key::version::Version;
+use crate::token::attribute;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyKind;
+use crate::token::key_object::KeyObject;
+use crate::token::label;
+use crate::token::objects::candidate::Candidate;
+use crate::token::objects::classify::Judgement;
+use crate::token::objects::classify::Ownership;
+use crate::token::objects::memory::Known;
+use crate::token::objects::memory::KnownKey;
+use crate::token::objects::memory::Memory;
+use crate::token::objects::memory::Underway;
+use crate::token::objects::search::Place;
+use crate::token::options::ListedVersion;
+use crate::token::options::ObjectName;
+use crate::token::raw::Calls;
+use crate::token::return_value::ReturnValue;
+
+/// What came of a stretch of a discovery.
+#[derive(Debug)]
+pub(crate) enum Discovery {
+    /// It has not seen all: so many of the token's keys are left.
+    Underway { left: usize },
+    /// It is done.
+    Found(Found),
+}
+
+/// What a discovery found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The versions, in order.
+    pub(crate) versions: Vec<Version>,
+    /// What was left out, and why. Every discovery says all of it again.
+    pub(crate) warnings: Vec<String>,
+    /// Those of the versions that count although their objects are public, which private ones should.
+    pub(crate) public: Vec<Version>,
+}
+
+pub(crate) use admission::Admission;
+pub(crate) use admission::UpTo;
+
+/// Finds one root key's versions and remembers what it has read.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    root_key: RootKeyName,
+    listed: Vec<ListedVersion>,
+    memory: Mutex<Memory>,
+}
+
+impl Finder {
+    /// A finder that knows nothing yet. With `listed` versions, only those count.
+    pub(crate) fn new(root_key: RootKeyName, listed: Vec<ListedVersion>) -> Self {
+        Self {
+            root_key,
+            listed,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// Every version that the token holds now. A session that has lost its login finds nothing, without an error.
+    ///
+    /// `goes_on` is asked behind each step, which is some calls to the token. When it says no, the discovery may stop; the
+    /// next stretch is one with the same number.
+    ///
+    /// # Errors
+    /// The token is in trouble, or holds more than can be looked at. Then the discovery begins anew.
+    pub(crate) fn find(
+        &self,
+        calls: &Calls,
+        session: &Session,
+        number: u64,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Discovery, TokenError> {
+        let admission = self.memory().admission.clone().unwrap_or_default();
+        let (candidates, Judgement { versions, warnings }) = if self.listed.is_empty() {
+            let underway = self.memory().underway.remove(&number);
+            let mut underway = match underway {
+                Some(underway) => underway,
+                None => self.list(session, &admission, goes_on)?,
+            };
+            if !self.sort(calls, session, &admission, &mut underway, goes_on)? {
+                let left = underway.places.len() - underway.sorted;
+                self.memory().underway.insert(number, underway);
+                return Ok(Discovery::Underway { left });
+            }
+            self.by_label(session, &admission, underway.places, goes_on)?
+        } else {
+            self.by_list(session, &admission, goes_on)?
+        };
+        let public = versions
+            .iter()
+            .filter(|(_, at)| {
+                let candidate = candidates.get(*at).map(|(_, candidate)| candidate);
+                admission != Admission::All && candidate.is_some_and(|candidate| !candidate.private)
+            })
+            .map(|(version, _)| version.clone())
+            .collect();
+        // What has gone or has another handle now is looked for again when it is needed. So is what can be exchanged without
+        // the PIN, a public key or the public half of a pair: the object that takes its place may get its handle.
+        self.memory().keys.retain(|id, known| {
+            let of_it = versions.iter().find(|(version, _)| version.id == *id);
+            let listed = of_it.and_then(|(_, at)| candidates.get(*at));
+            let is_the_same = |(place, candidate): &(Place, Candidate)| {
+                candidate.private && place.handle == known.key.unwraps && known.key.kind == KeyKind::Aes256
+            };
+            listed.is_some_and(is_the_same)
+        });
+        let versions = versions.into_iter().map(|(version, _)| version).collect();
+        Ok(Discovery::Found(Found {
+            versions,
+            warnings,
+            public,
+        }))
+    }
+
+    /// The objects of a version. `goes_on` is called behind each step, for its own sake: anybody may have made any number of
+    /// objects with this id.
+    ///
+    /// # Errors
+    /// [`TokenError::NotFound`] if the token holds no such version of this root key now;
+    /// [`TokenError::Refused`] if it holds two, or an RSA key that can't be used.
+    pub(crate) fn key(
+        &self,
+        session: &Session,
+        id: &KeyId,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<KeyObject, TokenError> {
+        if let Some(known) = self.memory().keys.get(id) {
+            return Ok(known.key);
+        }
+        let admission = self.memory().admission.clone().unwrap_or_default();
+        let name = ObjectName::Id(id.clone());
+        // Somebody else's key is none of ours, whatever its id.
+        let ours = |found: Vec<(Place, Candidate)>| {
+            let ours = found.into_iter().filter(|(_, candidate)| self.is_ours(candidate));
+            admission.sort(ours.collect()).0
+        };
+        let mut found = ours(named::private(session, &name, &admission, goes_on)?);
+        if found.is_empty() {
+            found = ours(named::all(session, &name, &admission, goes_on)?);
+        }
+        let ours = found;
+        let (place, candidate) = match ours.as_slice() {
+            [] => return Err(TokenError::NotFound(id.clone())),
+            [ours] => ours,
+            [_, _, ..] => {
+                return Err(TokenError::Refused(format!(
+                    "{} keys of the token have the id {id}, which must name one",
+                    ours.len()
+                )));
+            }
+        };
+        if let Err(flaw) = candidate.usable() {
+            return Err(TokenError::Refused(format!(
+                "the key with id {id} can't be used: {flaw}"
+            )));
+        }
+        let key = key_pair::of(session, id, *place, goes_on)?;
+        let known = KnownKey {
+            key,
+            private: candidate.private,
+            proven: false,
+        };
+        self.memory().keys.insert(id.clone(), known);
+        Ok(key)
+    }
+
+    /// Whether the proof record has shown that these objects are the version's.
+    pub(crate) fn is_proven(&self, id: &KeyId, key: &KeyObject) -> bool {
+        let memory = self.memory();
+        let known = memory.keys.get(id);
+        known.is_some_and(|known| known.proven && known.key == *key)
+    }
+
+    /// What was shown of a public key is to be shown again: it may be another one by now, under the same handle.
+    pub(crate) fn doubt_public(&self, id: &KeyId) {
+        if let Some(known) = self.memory().keys.get_mut(id).filter(|known| !known.private) {
+            known.proven = false;
+        }
+    }
+
+    /// The proof record has shown it.
+    pub(crate) fn note_proven(&self, id: &KeyId, key: &KeyObject) {
+        if let Some(known) = self.memory().keys.get_mut(id).filter(|known| known.key == *key) {
+            known.proven = true;
+        }
+    }
+
+    /// Says which public objects count; none do before that.
+    pub(crate) fn admit(&self, admission: Admission) {
+        let mut memory = self.memory();
+        if memory.admission.as_ref() != Some(&admission) {
+            // What did not count may count now.
+            memory.known.retain(|_, known| !matches!(known, Known::Public(_)));
+            memory.public.clear();
+            memory.admission = Some(admission);
+        }
+    }
+
+    /// Whether it was said which public objects count.
+    pub(crate) fn has_admission(&self) -> bool {
+        self.memory().admission.is_some()
+    }
+
+    /// Forgets the objects of one version: its handle was refused. What is known of thousands of others stays.
+    pub(crate) fn forget_key(&self, id: &KeyId) {
+        self.memory().keys.remove(id);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_ours(&self, candidate: &Candidate) -> bool {
+        if self.listed.is_empty() {
+            let label = candidate.label();
+            return label.is_some_and(|label| label::parse(&self.root_key, label).is_some());
+        }
+        self.listed
+            .iter()
+            .any(|version| named::is_named(&version.object, candidate))
+    }
+
+    /// Begins a discovery: all keys that there are now.
+    fn list(
+        &self,
+        session: &Session,
+        admission: &Admission,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Underway, TokenError> {
+        let places = match search::keys(session, &[], goes_on) {
+            // Anybody can make any number of public objects.
+            Err(TokenError::Refused(refusal)) if admission.prefers_private() => {
+                let private = search::private_keys(session, &[], goes_on)?;
+                private.ok_or(TokenError::Refused(refusal))?
+            }
+            places => places?,
+        };
+        let handles: HashSet<u64> = places.iter().map(|place| place.handle.handle()).collect();
+        self.memory().begin(&handles);
+        Ok(Underway { places, sorted: 0 })
+    }
+
+    /// Tells strangers, and public objects that do not count, from what may be ours. `false`: some are left to look at.
+    fn sort(
+        &self,
+        calls: &Calls,
+        session: &Session,
+        admission: &Admission,
+        underway: &mut Underway,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<bool, TokenError> {
+        while let Some(place) = underway.places.get(underway.sorted) {
+            underway.sorted += 1;
+            let handle = place.handle.handle();
+            if !self.memory().is_due(handle) {
+                continue;
+            }
+            match self.sort_one(calls, session, admission, *place) {
+                Ok(()) => {}
+                // Where ours are read it is seen whether it has gone.
+                Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => {
+                    self.memory().forget(handle);
+                }
+                Err(error) => return Err(error),
+            }
+            if !goes_on() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn sort_one(
+        &self,
+        calls: &Calls,
+        session: &Session,
+        admission: &Admission,
+        place: Place,
+    ) -> Result<(), TokenError> {
+        let handle = place.handle.handle();
+        let label = search::label_at_once(calls, session, place)?;
+        if classify::kinship(&self.root_key, label.as_deref()) == Ownership::Foreign {
+            self.memory().note_foreign(handle);
+            return Ok(());
+        }
+        if admission.prefers_private() && !attribute::is_private(session, place.handle)? {
+            let label = search::label(session, place, search::LONGEST_OF_OURS)?;
+            let candidate = search::candidate(session, place, label, None)?;
+            if !candidate.private && !candidate.id().is_some_and(|id| admission.may_admit(&id)) {
+                self.memory().note_public(handle, candidate);
+                return Ok(());
+            }
+        }
+        self.memory().forget(handle);
+        Ok(())
+    }
+
+    /// Judges the objects whose labels are ours.
+    fn by_label(
+        &self,
+        session: &Session,
+        admission: &Admission,
+        places: Vec<Place>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<(Vec<(Place, Candidate)>, Judgement), TokenError> {
+        let (found, beside) = admission.sort(self.labelled(session, places, goes_on)?);
+        let candidates: Vec<&Candidate> = found.iter().map(|(_, candidate)| candidate).collect();
+        let mut judgement = classify::by_label(&self.root_key, &candidates);
+        let memory = self.memory();
+        let mut public: Vec<&Candidate> = beside.iter().map(|(_, candidate)| candidate).collect();
+        public.extend(memory.public.values());
+        judgement.warnings.extend(admission::left_out(public));
+        drop(memory);
+        Ok((found, judgement))
+    }
+
+    /// Judges the objects that the configuration lists.
+    fn by_list(
+        &self,
+        session: &Session,
+        admission: &Admission,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<(Vec<(Place, Candidate)>, Judgement), TokenError> {
+        let mut all = Vec::new();
+        for (entry, version) in self.listed.iter().enumerate() {
+            let named = named::all(session, &version.object, admission, goes_on)?;
+            all.extend(named.into_iter().map(|(place, candidate)| ((entry, place), candidate)));
+        }
+        let (mut found, mut beside) = admission.sort(all);
+        if admission.prefers_private() {
+            let with_private: HashSet<usize> = found
+                .iter()
+                .filter(|(_, candidate)| candidate.private)
+                .map(|((entry, _), _)| *entry)
+                .collect();
+            let is_beside = |((entry, _), candidate): &mut ((usize, Place), Candidate)| {
+                !candidate.private && with_private.contains(entry)
+            };
+            beside.extend(found.extract_if(.., is_beside));
+        }
+        let entries: Vec<usize> = found.iter().map(|((entry, _), _)| *entry).collect();
+        let found: Vec<(Place, Candidate)> = found.into_iter().map(|((_, place), of)| (place, of)).collect();
+        let candidates: Vec<&Candidate> = found.iter().map(|(_, candidate)| candidate).collect();
+        let mut judgement = classify::by_list(&self.listed, &candidates, &entries);
+        let public = beside.iter().map(|(_, candidate)| candidate).collect();
+        judgement.warnings.extend(admission::left_out(public));
+        Ok((found, judgement))
+    }
+}
+
+#[cfg(test)]
+mod tests;

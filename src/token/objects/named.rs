@@ -1,0 +1,116 @@
+//! The objects that have an id or a label which is known: a version's, or those that the configuration lists.
+
+use std::collections::HashSet;
+
+use cryptoki::object::Attribute;
+use cryptoki::session::Session;
+
+use crate::token::attribute;
+use crate::token::error::TokenError;
+use crate::token::objects::admission::Admission;
+use crate::token::objects::candidate::Candidate;
+use crate::token::objects::search;
+use crate::token::objects::search::Place;
+use crate::token::options::ObjectName;
+use crate::token::return_value::ReturnValue;
+
+/// Beside private objects so many of the same name are looked at, to be told of: anybody can make any number.
+const MOST_BESIDE: usize = 20;
+
+/// The objects of this name. Whether a search looks at `CKA_PRIVATE` or not, those that count are among them.
+pub(super) fn all(
+    session: &Session,
+    name: &ObjectName,
+    admission: &Admission,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Vec<(Place, Candidate)>, TokenError> {
+    let mut found = private(session, name, admission, goes_on)?;
+    let known: HashSet<u64> = found.iter().map(|(place, _)| place.handle.handle()).collect();
+    let mut others = match search::keys(session, &[template(name)], goes_on) {
+        Ok(others) => others,
+        // More than can be looked at: they do not count.
+        Err(TokenError::Refused(_)) if !found.is_empty() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    others.retain(|place| !known.contains(&place.handle.handle()));
+    if !found.is_empty() {
+        others.truncate(MOST_BESIDE);
+    }
+    found.extend(read(session, name, others, goes_on)?);
+    Ok(found)
+}
+
+/// The private objects of this name. Where a search does not look at `CKA_PRIVATE`, that is all that is read of others.
+pub(super) fn private(
+    session: &Session,
+    name: &ObjectName,
+    admission: &Admission,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Vec<(Place, Candidate)>, TokenError> {
+    if !admission.prefers_private() {
+        return Ok(Vec::new());
+    }
+    let with = [template(name)];
+    let places = match search::private_keys(session, &with, goes_on)? {
+        Some(places) => places,
+        None => search::keys(session, &with, goes_on)?,
+    };
+    let mut private = Vec::new();
+    for place in places {
+        // What has gone is noticed where it is read.
+        if search::unless_gone(attribute::is_private(session, place.handle))? != Some(false) {
+            private.push(place);
+        }
+        goes_on();
+    }
+    read(session, name, private, goes_on)
+}
+
+/// Whether an object has this name. A token that looks only at a part of what it is asked for must not choose for us.
+pub(super) fn is_named(name: &ObjectName, candidate: &Candidate) -> bool {
+    match name {
+        ObjectName::Id(id) => candidate.id.as_deref() == Some(id.as_bytes()),
+        ObjectName::Label(label) => candidate.label.as_deref() == Some(label.as_bytes()),
+    }
+}
+
+fn template(name: &ObjectName) -> Attribute {
+    match name {
+        ObjectName::Id(id) => Attribute::Id(id.as_bytes().to_vec()),
+        ObjectName::Label(label) => Attribute::Label(label.as_bytes().to_vec()),
+    }
+}
+
+pub(super) fn read(
+    session: &Session,
+    name: &ObjectName,
+    places: Vec<Place>,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Vec<(Place, Candidate)>, TokenError> {
+    let mut found = Vec::new();
+    let mut gone = Vec::new();
+    for place in places {
+        let read = search::label(session, place, search::LONGEST_OF_ANY)
+            .and_then(|label| search::candidate(session, place, label, None));
+        match read {
+            Ok(candidate) if is_named(name, &candidate) => found.push((place, candidate)),
+            Ok(_) => {}
+            Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => gone.push((place, error)),
+            Err(error) => return Err(error),
+        }
+        goes_on();
+    }
+    if gone.is_empty() {
+        return Ok(found);
+    }
+    // Destroyed by another process while we looked; or a token that says so when it has lost the login.
+    let left = search::keys(session, &[template(name)], goes_on)?;
+    let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
+    match gone
+        .into_iter()
+        .find(|(place, _)| left.contains(&place.handle.handle()))
+    {
+        Some((_, error)) => Err(error),
+        None => Ok(found),
+    }
+}

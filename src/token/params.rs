@@ -1,0 +1,53 @@
+//! What a token is asked to encrypt or decrypt with: mechanisms and their parameters.
+
+/// How to encrypt or decrypt: a mechanism with its parameter.
+#[derive(Debug)]
+pub(crate) enum Mechanism<'a> {
+    /// `CKM_AES_GCM` with a tag of 16 bytes.
+    AesGcm {
+        /// The IV.
+        iv: GcmIv<'a>,
+        /// Associated data.
+        associated_data: &'a [u8],
+    },
+    /// `CKM_AES_KEY_WRAP_KWP`.
+    AesKwp,
+    /// `CKM_AES_CBC` with this IV.
+    AesCbc([u8; 16]),
+    /// `CKM_RSA_PKCS_OAEP`, MGF1 with the same hash, no label.
+    RsaOaep(OaepHash),
+}
+
+/// The IV of AES-GCM.
+#[derive(Debug)]
+pub(crate) enum GcmIv<'a> {
+    /// A buffer, which the token may overwrite until the operation has ended.
+    Buffer(&'a mut [u8]),
+    /// No buffer: the token makes an IV of so many bytes.
+    None {
+        /// Bytes of that IV.
+        length: usize,
+    },
+}
+
+/// The hash of OAEP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OaepHash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-1.
+    Sha1,
+}
+
+/// One message for AES-GCM: its parts are buffers of their own.
+#[derive(Debug)]
+pub(crate) struct GcmMessage<'a> {
+    /// The IV: what the caller made, or what the token makes.
+    pub(crate) iv: &'a mut [u8],
+    /// Whether the token is to make it.
+    pub(crate) token_makes_iv: bool,
+    /// Associated data.
+    pub(crate) associated_data: &'a [u8],
+    /// Where the tag goes.
+    pub(crate) tag: &'a mut [u8; 16],
+}

@@ -1,0 +1,333 @@
+//! Where a PIN comes from. It is read at every login, and by nobody but the worker.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::files;
+use crate::files::FileError;
+
+/// No PIN is longer, and what is longer is no PIN's file.
+const LIMIT: u64 = 1024;
+
+/// Where systemd tells a service that its credentials are.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Where a PIN comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PinSource {
+    /// A file that only its owner can read.
+    File(PathBuf),
+    /// A credential of this name, in the directory that systemd gives the service.
+    Credential(String),
+    /// An inherited descriptor of a regular file or a memfd.
+    Descriptor(u32),
+}
+
+impl fmt::Display for PinSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Credential(name) => write!(f, "the credential {name}"),
+            Self::Descriptor(number) => write!(f, "descriptor {number}"),
+        }
+    }
+}
+
+/// A PIN can't be read. Says nothing of what was read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PinError {
+    /// Its file.
+    #[error("the PIN cannot be read")]
+    File(#[from] FileError),
+    /// Nobody gave this process credentials.
+    #[error(
+        "the PIN is configured as the credential {0}, but this process was given none \
+         ({CREDENTIALS} is not set): start it as a service with LoadCredential={0}:PATH, or configure a file"
+    )]
+    NoCredentials(String),
+    /// The credential's name leads elsewhere.
+    #[error("the PIN is configured as a credential whose name is none")]
+    Name,
+    /// The descriptor is not open here.
+    #[error(
+        "descriptor {0}, which should hold the PIN, is not open: whatever starts the daemon must hand it down, \
+         without close-on-exec"
+    )]
+    NoDescriptor(u32),
+    /// The descriptor is of something that can be read but once.
+    #[error(
+        "descriptor {0}, which should hold the PIN, is neither a regular file nor a memfd: the PIN is read again at \
+         each login, which a pipe, a socket or a terminal cannot give twice"
+    )]
+    ReadOnce(u32),
+    /// Nothing in it.
+    #[error("{0}, which should hold the PIN, is empty")]
+    Empty(PinSource),
+    /// No PIN has line breaks: trying it would cost one of a few tries.
+    #[error("{0}, which should hold the PIN, has more than one line: the PIN must stand there alone")]
+    Lines(PinSource),
+}
+
+impl PinSource {
+    /// The PIN as it is now, without the end of its line.
+    ///
+    /// # Errors
+    /// It can't be read, others could have read or changed it, or it can't be a PIN.
+    pub(crate) fn read(&self) -> Result<Pin, PinError> {
+        self.read_with(std::env::var_os(CREDENTIALS).as_deref())
+    }
+
+    fn read_with(&self, credentials: Option<&OsStr>) -> Result<Pin, PinError> {
+        let (mut bytes, metadata) = match self {
+            Self::File(path) => files::read_private_described(path, LIMIT)?,
+            Self::Credential(name) => read_credential(name, credentials)?,
+            Self::Descriptor(number) => read_descriptor(*number)?,
+        };
+        let line = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n"));
+        let line = line.unwrap_or(&bytes);
+        let length = line.len();
+        bytes.truncate(length);
+        if bytes.is_empty() {
+            return Err(PinError::Empty(self.clone()));
+        }
+        if bytes.iter().any(|byte| b"\n\r\0".contains(byte)) {
+            return Err(PinError::Lines(self.clone()));
+        }
+        Ok(Pin {
+            stamp: Stamp::of(&metadata),
+            bytes: PinBytes::new(bytes),
+            made_anew: match self {
+                Self::File(_) => false,
+                Self::Credential(_) | Self::Descriptor(_) => true,
+            },
+        })
+    }
+}
+
+fn read_credential(name: &str, directory: Option<&OsStr>) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinError> {
+    if name.contains(['/', '\0']) || ["", ".", ".."].contains(&name) {
+        return Err(PinError::Name);
+    }
+    match directory.map(Path::new) {
+        Some(directory) if directory.is_absolute() => Ok(files::read_granted(&directory.join(name), LIMIT)?),
+        _ => Err(PinError::NoCredentials(name.to_owned())),
+    }
+}
+
+/// Opened anew, since reading an inherited descriptor moves the place where all who hold it read on.
+fn read_descriptor(number: u32) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinError> {
+    let path = PathBuf::from(format!("/proc/self/fd/{number}"));
+    match files::read_behind_link(&path, LIMIT) {
+        Err(FileError::Kind { .. }) => Err(PinError::ReadOnce(number)),
+        Err(error) if error.is_not_found() => Err(PinError::NoDescriptor(number)),
+        other => Ok(other?),
+    }
+}
+
+/// A PIN as it was read, and the stamp of where it was read.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    /// The bytes, without a line's end.
+    pub(crate) bytes: PinBytes,
+    /// Changes whenever the source does.
+    pub(crate) stamp: Stamp,
+    /// Whoever starts the daemon makes the source each time: that it changes does not mean that somebody has touched it.
+    pub(crate) made_anew: bool,
+}
+
+impl Pin {
+    /// What stands for a PIN that a human types at the token's own device: no bytes, which no other PIN has, and the
+    /// stamp of no file.
+    pub(crate) fn typed_elsewhere() -> Self {
+        Self {
+            bytes: PinBytes::new(Zeroizing::default()),
+            stamp: Stamp {
+                device: 0,
+                inode: 0,
+                changed: (0, 0),
+                length: 0,
+            },
+            made_anew: false,
+        }
+    }
+}
+
+/// The bytes of a PIN: wiped when dropped, never printed.
+pub(crate) struct PinBytes(Zeroizing<Vec<u8>>);
+
+impl PinBytes {
+    /// Takes bytes that are wiped already.
+    pub(crate) fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+
+    /// The PIN. A search for this name finds every use of it.
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PinBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Which file was read, and as of when (`st_ctime`), asked before it was read: equal stamps are equal PINs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    /// `st_dev`.
+    pub(crate) device: u64,
+    /// `st_ino`.
+    pub(crate) inode: u64,
+    /// `st_ctime`: seconds and nanoseconds.
+    pub(crate) changed: (i64, u64),
+    /// Bytes.
+    pub(crate) length: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            // Never negative.
+            changed: (
+                metadata.ctime(),
+                u64::try_from(metadata.ctime_nsec()).unwrap_or_default(),
+            ),
+            length: metadata.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsFd;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn file(content: &[u8], mode: u32) -> (tempfile::TempDir, PinSource) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pin");
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        (directory, PinSource::File(path))
+    }
+
+    fn descriptor(of: impl AsFd) -> PinSource {
+        PinSource::Descriptor(of.as_fd().as_raw_fd().try_into().unwrap())
+    }
+
+    #[test]
+    fn one_line_end_is_cut_and_what_can_be_no_pin_is_not_given_to_a_token() {
+        for (content, pin) in [
+            (&b"1234"[..], &b"1234"[..]),
+            (b"1234\n", b"1234"),
+            (b"1234\r\n", b"1234"),
+            (b" user:pass word ", b" user:pass word "),
+            (&[b'7'; 1024], &[b'7'; 1024]),
+        ] {
+            let (_kept, source) = file(content, 0o600);
+            assert_eq!(source.read().unwrap().bytes.expose(), pin);
+        }
+        for content in [&b""[..], b"\n", b"\r\n"] {
+            let (_kept, source) = file(content, 0o600);
+            assert!(matches!(source.read(), Err(PinError::Empty(_))));
+        }
+        // Longer than the random part of the file's name, which the error names.
+        for content in [&b"12345678\n90\n"[..], b"12345678\n\n", b"12345678\r", b"12345678\0"] {
+            let (_kept, source) = file(content, 0o600);
+            let error = source.read().unwrap_err();
+            assert!(matches!(error, PinError::Lines(_)));
+            assert!(!format!("{error} {error:?}").contains("12345678"), "{error}");
+        }
+        let (_kept, source) = file(&[b'7'; 1025], 0o600);
+        assert!(matches!(source.read(), Err(PinError::File(FileError::TooLarge { .. }))));
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_gives_no_pin() {
+        let (_kept, source) = file(b"1234", 0o640);
+        assert!(matches!(source.read(), Err(PinError::File(FileError::Mode { .. }))));
+    }
+
+    #[test]
+    fn the_stamp_changes_with_the_source_alone() {
+        let (_kept, source) = file(b"1234", 0o600);
+        let stamp = source.read().unwrap().stamp;
+        assert_eq!(source.read().unwrap().stamp, stamp);
+        let PinSource::File(path) = &source else { return };
+        std::fs::write(path, "12345").unwrap();
+        assert_ne!(source.read().unwrap().stamp, stamp);
+        std::fs::write(path.with_extension("new"), "1234").unwrap();
+        std::fs::set_permissions(path.with_extension("new"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(path.with_extension("new"), path).unwrap();
+        assert_ne!(
+            source.read().unwrap().stamp,
+            stamp,
+            "replaced by one of the same content"
+        );
+    }
+
+    #[test]
+    fn a_credential_is_read_from_the_directory_of_the_service_and_from_nowhere_else() {
+        let (directory, _) = file(b"1234\n", 0o440);
+        let credential = |name: &str| PinSource::Credential(name.to_owned());
+        let read = |name: &str, directory: Option<&Path>| credential(name).read_with(directory.map(Path::as_os_str));
+        let here = Some(directory.path());
+        assert_eq!(read("pin", here).unwrap().bytes.expose(), b"1234");
+        assert!(matches!(read("other", here), Err(PinError::File(error)) if error.is_not_found()));
+        for wrong in ["../pin", "..", ".", "", "a/pin"] {
+            assert!(matches!(read(wrong, here), Err(PinError::Name)), "{wrong}");
+        }
+        for nowhere in [None, Some(Path::new("")), Some(Path::new("relative"))] {
+            let error = read("pin", nowhere).unwrap_err().to_string();
+            assert!(error.contains("LoadCredential=pin:PATH"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_is_read_from_its_start_each_time() {
+        let mut memory = std::fs::File::from(rustix::fs::memfd_create("pin", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+        memory.write_all(b"1234\n").unwrap();
+        let (directory, source) = file(b"5678\n", 0o600);
+        let PinSource::File(path) = source else { return };
+        let opened = std::fs::File::open(path).unwrap();
+        drop(directory);
+        for _ in 0..2 {
+            assert_eq!(descriptor(&memory).read().unwrap().bytes.expose(), b"1234");
+            assert_eq!(
+                descriptor(&opened).read().unwrap().bytes.expose(),
+                b"5678",
+                "also removed"
+            );
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_can_be_read_but_once_is_refused_unread() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"1234").unwrap();
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let device = std::fs::File::open("/dev/zero").unwrap();
+        for source in [descriptor(&reader), descriptor(&socket), descriptor(&device)] {
+            let error = source.read().unwrap_err();
+            assert!(matches!(error, PinError::ReadOnce(_)), "{error}");
+        }
+        let error = PinSource::Descriptor(1_000_000).read().unwrap_err();
+        assert!(matches!(error, PinError::NoDescriptor(_)), "{error}");
+    }
+}

@@ -1,0 +1,153 @@
+//! The memory of PINs as bytes: a line for each token.
+//!
+//! ```json
+//! {
+//!   "apiVersion": "dekhand/pins/v1",
+//!   "tokens": [
+//!     {
+//!       "token": "what names the token",
+//!       "salt": "32 hexadecimal digits",
+//!       "worked": [{"bits": 171, "stamp": {"device": 1, "inode": 2, "changed": [3, 4], "length": 4}}],
+//!       "rejected": [{"hash": "64 hexadecimal digits", "stamp": {"device": 1, "inode": 2, "changed": [3, 4], "length": 4}}],
+//!       "begun": [{"bits": 171, "stamp": {"device": 1, "inode": 2, "changed": [3, 4], "length": 4}, "logins": 1}]
+//!     }
+//!   ]
+//! }
+//! ```
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+
+use crate::secret::NoRandomness;
+use crate::secret::random_bytes;
+use crate::token::pin::Stamp;
+use crate::token::state_file::Flaw;
+use crate::token::state_file::check_version;
+
+pub(super) const API_VERSION: &str = "dekhand/pins/v1";
+
+/// Tokens that are remembered; the one that was written longest ago goes.
+const MOST_TOKENS: usize = 64;
+
+/// What is remembered.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    tokens: Vec<Line>,
+}
+
+/// What is remembered of a token.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Line {
+    token: String,
+    /// One salt for all of a token's PINs: one hash answers for all of them.
+    pub(super) salt: Salt,
+    pub(super) worked: Vec<Worked>,
+    pub(super) rejected: Vec<Rejected>,
+    /// Came later than the others: a file without it is a good one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) begun: Vec<Begun>,
+}
+
+/// A PIN that the token has taken.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Worked {
+    pub(super) bits: u8,
+    pub(super) stamp: Stamp,
+}
+
+/// A PIN that the token has rejected.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rejected {
+    pub(super) hash: Hash,
+    pub(super) stamp: Stamp,
+}
+
+/// A PIN that logins were begun with, and nothing is known of what became of them. It may be the right one, so no more
+/// of it stands here than of one that has worked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Begun {
+    pub(super) bits: u8,
+    pub(super) stamp: Stamp,
+    pub(super) logins: u8,
+}
+
+/// Bytes that stand in hexadecimal in the file.
+#[derive(Debug)]
+pub(super) struct Hex<const N: usize>(pub(super) [u8; N]);
+
+pub(super) type Salt = Hex<16>;
+pub(super) type Hash = Hex<32>;
+
+impl<const N: usize> Serialize for Hex<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&hex::encode(self.0))
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let mut bytes = [0; N];
+        hex::decode_to_slice(text.as_bytes(), &mut bytes).map_err(serde::de::Error::custom)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Content {
+    pub(super) fn line(&self, token: &str) -> Option<&Line> {
+        self.tokens.iter().find(|line| line.token == token)
+    }
+
+    /// Changes the line of a token, which is made if it is missing, and is the last one from now on.
+    pub(super) fn change(&mut self, token: &str, change: impl FnOnce(&mut Line)) -> Result<(), NoRandomness> {
+        let mut line = match self.tokens.iter().position(|line| line.token == token) {
+            Some(place) => self.tokens.remove(place),
+            None => Line {
+                token: token.to_owned(),
+                salt: Hex(random_bytes()?),
+                worked: Vec::new(),
+                rejected: Vec::new(),
+                begun: Vec::new(),
+            },
+        };
+        change(&mut line);
+        self.tokens.push(line);
+        keep_last(&mut self.tokens, MOST_TOKENS);
+        Ok(())
+    }
+}
+
+/// The oldest go; new ones stand at the end.
+pub(super) fn keep_last<T>(list: &mut Vec<T>, most: usize) {
+    list.drain(..list.len().saturating_sub(most));
+}
+
+/// The file as it stands on the disk.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct File {
+    api_version: String,
+    tokens: Vec<Line>,
+}
+
+/// Reads what [`encode`] writes.
+pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
+    check_version(bytes, API_VERSION)?;
+    let File { api_version: _, tokens } = serde_json::from_slice(bytes)?;
+    Ok(Content { tokens })
+}
+
+/// The file's bytes.
+pub(super) fn encode(content: Content) -> serde_json::Result<Vec<u8>> {
+    let Content { tokens } = content;
+    let api_version = API_VERSION.to_owned();
+    serde_json::to_vec_pretty(&File { api_version, tokens })
+}

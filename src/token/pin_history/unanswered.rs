@@ -1,0 +1,119 @@
+//! Logins of which no outcome is known: a token that hangs, or a process that is killed, leaves no word about the PIN.
+//!
+//! Such a login may have cost a try, so each is counted before it begins, in the step that asks whether another one is
+//! allowed. A PIN that has worked is not counted: a token that is away for a day must not end in a refusal.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use sha2::Digest as _;
+use sha2::Sha256;
+
+use crate::files;
+use crate::files::FileError;
+use crate::files::Lock;
+use crate::token::pin::Pin;
+use crate::token::pin_history::PinRecord;
+use crate::token::pin_history::PinRecordError;
+use crate::token::pin_history::PinStatus;
+use crate::token::pin_history::content;
+use crate::token::pin_history::content::Begun;
+use crate::token::pin_history::first_bits;
+
+/// So many logins without an outcome a PIN has: one less than lock the strictest tokens.
+const MOST_LOGINS: u8 = 2;
+/// PINs of one token; when there are more, the oldest goes.
+const MOST_BEGUN: usize = 8;
+/// While another process has its turn, the lock is tried again after this time.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// This process is the only one that logs in to a token with a PIN that has not worked there. Ends when it is dropped,
+/// and with the process.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _lock: Lock,
+}
+
+impl PinRecord {
+    /// Waits until no other process logs in to this token with a PIN that has not worked there: the outcome of that login
+    /// tells what to do with the same PIN. `None` if it takes longer than `patience`.
+    ///
+    /// # Errors
+    /// The lock can't be taken. The PIN must not be tried then.
+    pub(crate) fn turn(&self, token: &str, patience: Duration) -> Result<Option<Turn>, PinRecordError> {
+        // One file for each token: a token that hangs must not keep the others out.
+        let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(token));
+        let file = files::with_suffix(&self.path, &format!(".{}.lock", hex::encode([a, b, c, d])));
+        let begun = Instant::now();
+        loop {
+            match files::try_lock(&file) {
+                Ok(lock) => return Ok(Some(Turn { _lock: lock })),
+                Err(FileError::Locked { .. }) if begun.elapsed() < patience => std::thread::sleep(BETWEEN_LOOKS),
+                Err(FileError::Locked { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Judges a PIN that is about to be tried and, if nothing is known of it, counts the login, in one step: of any
+    /// number of processes at most [`MOST_LOGINS`] are told that it is untried. On disk before this returns. What becomes
+    /// of the login takes the count away again ([`note_worked`](Self::note_worked),
+    /// [`note_rejected`](Self::note_rejected)).
+    ///
+    /// # Errors
+    /// The login can't be counted. The PIN must not be tried then, since every restart would try it.
+    pub(crate) fn begin(&self, token: &str, pin: &Pin) -> Result<PinStatus, PinRecordError> {
+        let _lock = self.lock()?;
+        let mut content = self.read()?;
+        let standing = self.judge(&content, token, pin);
+        if !standing.is_untried() {
+            return Ok(standing);
+        }
+        content.change(token, |line| {
+            let hash = self.hash(&line.salt, pin);
+            let known = line.begun.iter().position(|begun| begun.is_of(pin, &hash));
+            let before = known.map_or(0, |place| line.begun.remove(place).logins);
+            line.begun.push(Begun {
+                bits: first_bits(&hash),
+                stamp: pin.stamp.clone(),
+                logins: before.saturating_add(1),
+            });
+            content::keep_last(&mut line.begun, MOST_BEGUN);
+        })?;
+        self.replace(content)?;
+        Ok(standing)
+    }
+
+    /// Notes that the token has not looked at the PIN in the login that was begun last: it does not count.
+    ///
+    /// # Errors
+    /// It can't be written: the login goes on to count.
+    pub(crate) fn note_not_judged(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
+        let _lock = self.lock()?;
+        let mut content = self.read()?;
+        let is_known = |begun: &Begun| begun.stamp == pin.stamp;
+        if !content.line(token).is_some_and(|line| line.begun.iter().any(is_known)) {
+            return Ok(());
+        }
+        content.change(token, |line| {
+            for begun in line.begun.iter_mut().filter(|begun| is_known(begun)) {
+                begun.logins = begun.logins.saturating_sub(1);
+            }
+            line.begun.retain(|begun| begun.logins > 0);
+        })?;
+        self.replace(content)
+    }
+}
+
+impl Begun {
+    /// Whether the token has had all the logins that it may have.
+    pub(super) fn is_enough(&self) -> bool {
+        self.logins >= MOST_LOGINS
+    }
+
+    /// Whether it is about this PIN. A file that somebody has touched begins anew; a source that every start makes anew
+    /// does not, or a restart loop would spend two tries each time. One other PIN in 256 is taken for the same.
+    pub(super) fn is_of(&self, pin: &Pin, hash: &[u8; 32]) -> bool {
+        self.stamp == pin.stamp || pin.made_anew && self.bits == first_bits(hash)
+    }
+}

@@ -1,0 +1,70 @@
+//! Why a call failed: an error that the ladder still has to judge, or one that is final.
+
+use crate::root_key::error::Error;
+use crate::root_key::error::Kind;
+use crate::token::error::TokenError;
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The token or its module; something may help.
+    Token(TokenError),
+    /// Nothing that this process can do helps.
+    Final(Failure),
+}
+
+impl CallError {
+    /// An outage that this process does not heal: somebody changes something, and another try finds it.
+    pub(crate) fn outage(message: impl Into<String>) -> Self {
+        Self::Final(Error::new(Kind::Outage, message).into())
+    }
+
+    /// The token has rejected the PIN, now or before.
+    pub(crate) fn pin_rejected(message: impl Into<String>) -> Self {
+        let error = Error::new(Kind::Outage, message);
+        let failure = Failure {
+            pin_rejected: true,
+            ..error.into()
+        };
+        Self::Final(failure)
+    }
+}
+
+impl From<TokenError> for CallError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<cryptoki::error::Error> for CallError {
+    fn from(error: cryptoki::error::Error) -> Self {
+        Self::Token(error.into())
+    }
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// The kind and the text.
+    pub(crate) error: Error,
+    /// The worker can't go on: it ends behind this answer, and another one is to be started.
+    pub(crate) ends_worker: bool,
+    /// The token has rejected the PIN, now or before.
+    pub(crate) pin_rejected: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            ends_worker: false,
+            pin_rejected: false,
+        }
+    }
+}

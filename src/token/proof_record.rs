@@ -1,0 +1,297 @@
+//! The proof record, `proofs.json` in the state directory: by which key of its token each version was used here first.
+//!
+//! An id pins nothing: an attacker who may replace an object can put another key under it. So of each version that this node has used
+//! stand here wraps of a random key, one for each mechanism, each with the SHA-256 of that key. Only the same root key opens
+//! them. What stands here is no secret. Of a key that only unwraps it is the wrap of a data key that is in use, with the
+//! SHA-256 of that key: the wrap stands in etcd as well, and the hash of 32 random bytes does not give them away.
+//!
+//! It also says which versions count although their objects are public: those that were there when the records began on a
+//! node that had reported a primary before, up to that primary ([`Line::public`]).
+
+mod content;
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::clock::Timestamp;
+use crate::files;
+use crate::files::FileError;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
+use crate::root_key::name::RootKeyName;
+use crate::token::state_file::Flaw;
+
+use content::Content;
+pub use content::Line;
+pub(crate) use content::Proof;
+
+/// Bytes of the file: some thousands of versions.
+const LIMIT: u64 = 8 << 20;
+/// Versions of one root key. None is dropped for another: whoever can add versions would drop records by that.
+const MOST_VERSIONS: usize = 1000;
+
+/// What is wrong with the proof record. None of it means that a version has none.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofRecordError {
+    /// The file can't be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its content is not what dekhand writes.
+    #[error(
+        "{path} is damaged: it says which key each version of a root key is; restore it. Remove it only if you are sure that \
+         nobody has added or exchanged a key in the token: the keys that are there are recorded then, and public keys count \
+         up to the version that this node has reported last, and all those of root keys by which it only decrypts"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// Another release wrote it.
+    #[error("{path} has apiVersion `{found}`: this release knows `{}`", content::API_VERSION)]
+    ApiVersion {
+        /// The file.
+        path: PathBuf,
+        /// What stands there.
+        found: String,
+    },
+    /// The versions have not been listed since the daemon's start, or what they were could not be written down.
+    #[error("the proof records of `{0}` have not begun")]
+    NotBegun(RootKeyName),
+    /// There is no room for another version of the root key.
+    #[error(
+        "{path} has {MOST_VERSIONS} versions of `{name}`, and no other version can be used here: if nobody has exchanged a \
+         key in the token, stop the daemon, keep a copy of the file and remove it; the versions that are used are recorded \
+         anew"
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// The root key.
+        name: RootKeyName,
+    },
+    /// The file would be longer than what is read of it.
+    #[error(
+        "{path} would have {length} bytes, more than {LIMIT}, and no other version can be used here: if nobody has exchanged \
+         a key in the token, stop the daemon, keep a copy of the file and remove it; the versions that are used are recorded \
+         anew"
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// What would be written.
+        length: usize,
+    },
+}
+
+/// The proof record of a state directory.
+#[derive(Clone, Debug)]
+pub struct ProofRecord {
+    path: PathBuf,
+}
+
+impl ProofRecord {
+    /// The record in a state directory; the file need not exist.
+    pub fn of(state: &Path) -> Self {
+        Self {
+            path: state.join("proofs.json"),
+        }
+    }
+
+    /// What stands there of a root key; `None` if its records have not begun.
+    ///
+    /// # Errors
+    /// The file can't be read or is damaged. That is never "none": another key would be taken for the right one.
+    pub fn read(&self, name: &RootKeyName) -> Result<Option<Line>, ProofRecordError> {
+        let content = self.content()?.unwrap_or_default();
+        Ok(content.root_keys.into_iter().find(|line| line.name == *name))
+    }
+
+    /// Whether a version counts although its object is public.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn admits_public(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
+        Ok(self.read(name)?.is_some_and(|line| line.public.contains(id)))
+    }
+
+    /// Notes at the start of a daemon which root keys an earlier release may have used on this node; does nothing if there is a
+    /// file. A root key that joins the configuration later is new here. On disk before this returns.
+    ///
+    /// # Errors
+    /// The file can't be read or written; no root key counts as one that was used before then.
+    pub fn note_upgrade(&self, root_keys: Vec<RootKeyName>) -> Result<(), ProofRecordError> {
+        let _lock = self.lock()?;
+        if self.content()?.is_some() {
+            return Ok(());
+        }
+        self.replace(&Content {
+            upgraded: root_keys,
+            root_keys: Vec::new(),
+        })
+    }
+
+    /// Whether an earlier release may have used a root key on this node without reporting a version of it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn is_upgraded(&self, name: &RootKeyName) -> Result<bool, ProofRecordError> {
+        Ok(self.content()?.is_some_and(|content| content.upgraded.contains(name)))
+    }
+
+    /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects are
+    /// public. On disk before this returns.
+    ///
+    /// # Errors
+    /// The file can't be read or written; the old content still stands.
+    pub(crate) fn begin(&self, name: &RootKeyName, public: Vec<KeyId>) -> Result<(), ProofRecordError> {
+        let _lock = self.lock()?;
+        let mut content = self.content()?.unwrap_or_default();
+        if content.root_keys.iter().any(|line| line.name == *name) {
+            return Ok(());
+        }
+        content.root_keys.push(Line {
+            name: name.clone(),
+            public,
+            versions: Vec::new(),
+        });
+        self.replace(&content)
+    }
+
+    /// Records a version by its first proof. `false`: it is recorded already, maybe of another key, and the proof does not
+    /// count. On disk before this returns.
+    ///
+    /// # Errors
+    /// The file can't be read or written, or the records of the root key have not begun.
+    pub(crate) fn add_first(&self, name: &RootKeyName, id: &KeyId, proof: Proof) -> Result<bool, ProofRecordError> {
+        self.change(name, |line| {
+            let is_first = line.proofs(id).is_empty();
+            if is_first {
+                line.change(id, |version| version.add(proof));
+            }
+            is_first
+        })
+    }
+
+    /// Adds a proof of a version that was shown to be the key of its record, unless there is one by its mechanism. `false`:
+    /// the version is recorded no more, and the proof does not count. On disk before this returns.
+    ///
+    /// # Errors
+    /// As [`add_first`](Self::add_first).
+    pub(crate) fn add_beside(&self, name: &RootKeyName, id: &KeyId, proof: Proof) -> Result<bool, ProofRecordError> {
+        self.change(name, |line| {
+            let is_recorded = !line.proofs(id).is_empty();
+            if is_recorded {
+                line.change(id, |version| version.add(proof));
+            }
+            is_recorded
+        })
+    }
+
+    /// Notes that a proof is about to be made for which no call waits: the token may never end it, and whoever has to kill
+    /// the worker for that must not meet it in the next one. Something else than `None`: such a proof was begun then, less
+    /// than a day ago, and has not ended. On disk before this returns.
+    ///
+    /// # Errors
+    /// As [`add_first`](Self::add_first).
+    pub(crate) fn begin_proof(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        mechanism: Mechanism,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, ProofRecordError> {
+        self.change(name, |line| line.change(id, |version| version.begin(mechanism, now)))
+    }
+
+    /// Such a proof has ended without a result. What [`add_beside`](Self::add_beside) adds has ended too.
+    ///
+    /// # Errors
+    /// As [`add_first`](Self::add_first).
+    pub(crate) fn end_proof(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        mechanism: Mechanism,
+    ) -> Result<(), ProofRecordError> {
+        self.change(name, |line| line.change(id, |version| version.end(mechanism)))
+    }
+
+    /// A version whose object is private now does not count as a public one any more. On disk before this returns.
+    ///
+    /// # Errors
+    /// As [`add_first`](Self::add_first).
+    pub(crate) fn is_private_now(&self, name: &RootKeyName, ids: &[KeyId]) -> Result<(), ProofRecordError> {
+        self.change(name, |line| line.public.retain(|id| !ids.contains(id)))
+    }
+
+    /// Forgets what a version is: the operator accepts that the key is another one. Says whether anything was known.
+    ///
+    /// # Errors
+    /// The file can't be read or written; the old content still stands.
+    pub fn forget(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
+        let known = |line: &Line| !line.proofs(id).is_empty() || line.public.contains(id);
+        // A file that is not there is not made for this.
+        if !self.read(name)?.is_some_and(|line| known(&line)) {
+            return Ok(false);
+        }
+        self.change(name, |line| {
+            line.public.retain(|public| public != id);
+            line.versions.retain(|version| version.id != *id);
+        })?;
+        Ok(true)
+    }
+
+    fn change<T>(&self, name: &RootKeyName, change: impl FnOnce(&mut Line) -> T) -> Result<T, ProofRecordError> {
+        let _lock = self.lock()?;
+        let mut content = self.content()?.unwrap_or_default();
+        let line = content.root_keys.iter_mut().find(|line| line.name == *name);
+        let line = line.ok_or_else(|| ProofRecordError::NotBegun(name.clone()))?;
+        let before = line.clone();
+        let done = change(line);
+        if *line == before {
+            return Ok(done);
+        }
+        if line.versions.len() > MOST_VERSIONS {
+            let (path, name) = (self.path.clone(), name.clone());
+            return Err(ProofRecordError::Full { path, name });
+        }
+        self.replace(&content)?;
+        Ok(done)
+    }
+
+    // The daemon's worker adds and `keys accept-loss` forgets, in two processes.
+    fn lock(&self) -> Result<files::Lock, FileError> {
+        files::lock(&files::with_suffix(&self.path, ".lock"))
+    }
+
+    /// `None` if there is no file.
+    fn content(&self) -> Result<Option<Content>, ProofRecordError> {
+        let bytes = match files::read_state(&self.path, LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let path = || self.path.clone();
+        content::decode(&bytes).map(Some).map_err(|flaw| match flaw {
+            Flaw::Damaged(source) => ProofRecordError::Damaged { path: path(), source },
+            Flaw::ApiVersion(found) => ProofRecordError::ApiVersion { path: path(), found },
+        })
+    }
+
+    fn replace(&self, content: &Content) -> Result<(), ProofRecordError> {
+        let bytes = content::encode(content).map_err(|source| ProofRecordError::Damaged {
+            path: self.path.clone(),
+            source,
+        })?;
+        if bytes.len() as u64 > LIMIT {
+            let (path, length) = (self.path.clone(), bytes.len());
+            return Err(ProofRecordError::TooLong { path, length });
+        }
+        Ok(files::replace(&self.path, &bytes)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! What this process has of the token: the initialised module, a login, and a session for each call in flight.
+
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use cryptoki::session::Session;
+use cryptoki::slot::Slot;
+
+use crate::token::assignment::Assignment;
+use crate::token::assignment::Role;
+use crate::token::error::TokenError;
+use crate::token::login::Proof;
+use crate::token::module::Module;
+use crate::token::module::TokenInfo;
+use crate::token::objects::Finder;
+use crate::token::problem::CallError;
+use crate::token::uri::TokenName;
+
+/// An initialised module, and the token once it is open. The fields are dropped in this order: a session that outlived
+/// its module's `C_Finalize` would later close a new session of the same handle.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    open: Option<OpenToken>,
+    module: Module,
+}
+
+/// A token that this process is logged in to.
+#[derive(Debug)]
+pub(crate) struct OpenToken {
+    slot: Slot,
+    read_write: bool,
+    login: Proof,
+    /// Stays open: with the last session of a process its login goes, without an error.
+    _holder: Mutex<Session>,
+    /// One for each thread. A failed operation can leave a session unusable, so that one is closed then.
+    seats: Vec<Mutex<Option<Session>>>,
+    finder: Finder,
+}
+
+/// How to log in to a token that a session was opened on.
+pub(crate) type LogIn<'a> =
+    &'a dyn Fn(&Session, &dyn Fn() -> Result<TokenInfo, TokenError>) -> Result<Proof, CallError>;
+
+impl Connection {
+    /// Loads and initialises the module.
+    pub(crate) fn load(assignment: &Assignment) -> Result<Self, TokenError> {
+        let module = Module::load(&assignment.options.module)?;
+        Ok(Self { open: None, module })
+    }
+
+    pub(crate) fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// The token, once it is open.
+    pub(crate) fn token(&self) -> Option<&OpenToken> {
+        self.open.as_ref()
+    }
+
+    /// Finds the token and logs in.
+    pub(crate) fn open(&mut self, assignment: &Assignment, enter: LogIn<'_>) -> Result<(), CallError> {
+        let (slot, _) = find_token(&self.module, &assignment.options.token)?;
+        // Who changes nothing asks for no more than that; some tokens have no read-only sessions.
+        let (holder, read_write) = match assignment.role {
+            Role::Admin => (self.module.open(slot, true)?, true),
+            Role::Daemon | Role::Look => match self.module.open(slot, false) {
+                Ok(session) => (session, false),
+                Err(refused) => match self.module.open(slot, true) {
+                    Ok(session) => (session, true),
+                    Err(_) => return Err(refused.into()),
+                },
+            },
+        };
+        let login = enter(&holder, &|| self.module.token_info(slot))?;
+        let seats = (0..assignment.options.seats()).map(|_| Mutex::default());
+        self.open = Some(OpenToken {
+            slot,
+            read_write,
+            login,
+            _holder: Mutex::new(holder),
+            seats: seats.collect(),
+            finder: Finder::new(assignment.root_key.clone(), assignment.options.versions.clone()),
+        });
+        Ok(())
+    }
+
+    /// Logs in again. Every session is closed for that: the one that held the login may be lost as well, and a token that
+    /// is logged in without a session would say that it was already, and check nothing.
+    pub(crate) fn log_in_again(&mut self, assignment: &Assignment, log_in: LogIn<'_>) -> Result<(), CallError> {
+        self.open = None;
+        self.open(assignment, log_in)
+    }
+
+    /// Closes every session and finalises the module. Nobody may be in a call: the caller holds the only reference.
+    pub(crate) fn close(self) -> Result<(), TokenError> {
+        let Self { open, module } = self;
+        drop(open);
+        module.finalize()
+    }
+}
+
+impl OpenToken {
+    pub(crate) fn login(&self) -> Proof {
+        self.login
+    }
+
+    pub(crate) fn finder(&self) -> &Finder {
+        &self.finder
+    }
+
+    /// The place of one thread's session.
+    pub(crate) fn seat(&self, number: usize) -> Option<MutexGuard<'_, Option<Session>>> {
+        let seat = self.seats.get(number)?;
+        Some(seat.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another session.
+    pub(crate) fn session(&self, module: &Module) -> Result<Session, TokenError> {
+        module.open(self.slot, self.read_write)
+    }
+}
+
+/// The one token of this name. Slots whose token can't be asked are passed over: theirs may be others.
+pub(crate) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, TokenInfo), TokenError> {
+    let mut tokens = Vec::new();
+    let mut silent = None;
+    for slot in module.slots()? {
+        match module.token_info(slot) {
+            Ok(info) => tokens.push((slot, info)),
+            Err(error) => silent = Some(error),
+        }
+    }
+    let named_by = |name: &TokenName, info: &TokenInfo| {
+        let TokenInfo {
+            label,
+            serial,
+            manufacturer,
+            model,
+            ..
+        } = info;
+        name.matches(label, serial, manufacturer, model)
+    };
+    let serial = name.as_serial();
+    let by_label = tokens.iter().any(|(_, info)| named_by(name, info));
+    let wanted = serial.as_ref().filter(|_| !by_label).unwrap_or(name);
+    let (mut named, others): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|(_, info)| named_by(wanted, info));
+    let found = named.pop();
+    match (found, named.len()) {
+        (Some(found), 0) => Ok(found),
+        (Some(_), others) => Err(TokenError::Refused(format!(
+            "{} tokens are named {name}: name one of them by label and serial, as `dekhand token list` shows them",
+            others + 1
+        ))),
+        (None, _) => Err(silent.unwrap_or_else(|| TokenError::NoToken {
+            name: name.to_string(),
+            seen: shown(&others),
+        })),
+    }
+}
+
+/// The tokens that somebody has initialised, for a reader who looks for another one.
+fn shown(tokens: &[(Slot, TokenInfo)]) -> String {
+    let initialized = tokens.iter().filter(|(_, info)| info.initialized);
+    let names: Vec<String> = initialized.map(|(_, info)| info.name()).collect();
+    if names.is_empty() {
+        "none that is initialised".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

@@ -1,0 +1,35 @@
+//! The version at the head of the JSON files that the state directory holds for tokens.
+
+use serde::Deserialize;
+
+/// Read first, whatever else stands there, to tell another release's file from a damaged one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+}
+
+/// Why some bytes are not the file that was expected.
+#[derive(Debug)]
+pub(crate) enum Flaw {
+    /// The parser stopped.
+    Damaged(serde_json::Error),
+    /// Another release wrote it.
+    ApiVersion(String),
+}
+
+impl From<serde_json::Error> for Flaw {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+/// Checks that the file is of this version; another version comes back fit to print.
+pub(crate) fn check_version(bytes: &[u8], expected: &str) -> Result<(), Flaw> {
+    let Head { api_version } = serde_json::from_slice(bytes)?;
+    if api_version == expected {
+        return Ok(());
+    }
+    let printable = api_version.chars().take(40).flat_map(char::escape_debug).collect();
+    Err(Flaw::ApiVersion(printable))
+}

@@ -1,0 +1,160 @@
+//! The ways to wrap a data key in a token: each gives the layout of the sealed format, and checks what the token gave.
+
+mod cbc;
+mod cipher;
+#[cfg(test)]
+mod fake;
+mod gcm;
+mod kwp;
+mod oaep;
+#[cfg(test)]
+mod on_tokens;
+pub(crate) mod select;
+mod self_test;
+
+use cryptoki::session::Session;
+
+use crate::root_key::Wrapped;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
+use crate::secret::Key;
+use crate::secret::random_bytes;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyKind;
+use crate::token::key_object::KeyObject;
+use crate::token::module::Module;
+use crate::token::options::MechanismChoice;
+use crate::token::params::OaepHash;
+use crate::token::return_value::ReturnValue;
+use crate::token::wrap::cipher::Cipher;
+use crate::token::wrap::cipher::InSession;
+
+pub(crate) use crate::token::wrap::gcm::IvMode;
+
+/// A way to wrap: what the start-up trial chooses once for a token and its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WrapMethod {
+    /// AES-GCM, with an IV from there.
+    AesGcm(IvMode),
+    /// AES key wrap with padding (RFC 5649).
+    AesKwp,
+    /// AES-CBC without padding. The envelope commits to it: it has no integrity of its own.
+    AesCbc,
+    /// RSA-OAEP with SHA-256. The envelope commits to it: whoever has the public key can wrap.
+    RsaOaepSha256,
+    /// RSA-OAEP with SHA-1. As above.
+    RsaOaepSha1,
+}
+
+impl WrapMethod {
+    /// Wraps a data key under a version.
+    pub(crate) fn wrap(
+        self,
+        module: &Module,
+        session: &Session,
+        key: &KeyObject,
+        id: &KeyId,
+        data_key: &Key,
+    ) -> Result<Wrapped, TokenError> {
+        self.wrap_with(&InSession::new(module.calls(), session, *key), id, data_key)
+    }
+
+    fn wrap_with(self, cipher: &dyn Cipher, id: &KeyId, data_key: &Key) -> Result<Wrapped, TokenError> {
+        let bytes = match self {
+            Self::AesGcm(mode) => gcm::wrap(mode, cipher, id, data_key)?,
+            Self::AesKwp => kwp::wrap(cipher, data_key)?,
+            Self::AesCbc => cbc::wrap(cipher, data_key)?,
+            Self::RsaOaepSha256 => oaep::wrap(OaepHash::Sha256, cipher, data_key)?,
+            Self::RsaOaepSha1 => oaep::wrap(OaepHash::Sha1, cipher, data_key)?,
+        };
+        let mechanism = self.mechanism();
+        if mechanism.fits(bytes.len()) {
+            Ok(Wrapped { mechanism, bytes })
+        } else {
+            Err(wrong_length("a wrap", bytes.len()))
+        }
+    }
+
+    /// What stands in a sealed payload.
+    pub(crate) fn mechanism(self) -> Mechanism {
+        match self {
+            Self::AesGcm(mode) => mode.mechanism(),
+            Self::AesKwp => Mechanism::AesKwp,
+            Self::AesCbc => Mechanism::AesCbc,
+            Self::RsaOaepSha256 => Mechanism::RsaOaepSha256,
+            Self::RsaOaepSha1 => Mechanism::RsaOaepSha1,
+        }
+    }
+
+    /// What the configuration calls it.
+    pub(crate) fn choice(self) -> MechanismChoice {
+        match self {
+            Self::AesGcm(_) => MechanismChoice::AesGcm,
+            Self::AesKwp => MechanismChoice::AesKwp,
+            Self::AesCbc => MechanismChoice::AesCbc,
+            Self::RsaOaepSha256 => MechanismChoice::RsaOaepSha256,
+            Self::RsaOaepSha1 => MechanismChoice::RsaOaepSha1,
+        }
+    }
+}
+
+/// Unwraps a data key, by the mechanism that it was wrapped by and whatever is chosen now: a token may change.
+pub(crate) fn unwrap(
+    module: &Module,
+    session: &Session,
+    key: &KeyObject,
+    id: &KeyId,
+    wrapped: &Wrapped,
+) -> Result<Key, TokenError> {
+    unwrap_with(&InSession::new(module.calls(), session, *key), id, wrapped)
+}
+
+fn unwrap_with(cipher: &dyn Cipher, id: &KeyId, wrapped: &Wrapped) -> Result<Key, TokenError> {
+    let Wrapped { mechanism, bytes } = wrapped;
+    let of_the_key = match mechanism {
+        Mechanism::AesGcm | Mechanism::AesGcmTokenIv | Mechanism::AesKwp | Mechanism::AesCbc => {
+            cipher.kind() == KeyKind::Aes256
+        }
+        Mechanism::RsaOaepSha256 | Mechanism::RsaOaepSha1 => matches!(cipher.kind(), KeyKind::Rsa { .. }),
+    };
+    if !of_the_key || !mechanism.fits(bytes.len()) {
+        return Err(bad_ciphertext());
+    }
+    match mechanism {
+        Mechanism::AesGcm | Mechanism::AesGcmTokenIv => gcm::unwrap(cipher, *mechanism, id, bytes),
+        Mechanism::AesKwp => kwp::unwrap(cipher, bytes),
+        Mechanism::AesCbc => cbc::unwrap(cipher, bytes),
+        Mechanism::RsaOaepSha256 => oaep::unwrap(OaepHash::Sha256, cipher, bytes),
+        Mechanism::RsaOaepSha1 => oaep::unwrap(OaepHash::Sha1, cipher, bytes),
+    }
+}
+
+/// What a well-behaved token would say of a wrapped key that can't be one of this root key's. It is not asked.
+fn bad_ciphertext() -> TokenError {
+    TokenError::call("C_Decrypt", ReturnValue::ENCRYPTED_DATA_INVALID)
+}
+
+fn wrong_length(what: &str, length: usize) -> TokenError {
+    TokenError::Misbehaved(format!("made {what} of {length} bytes, which can't be"))
+}
+
+/// Random bytes that are no secret. Without randomness nothing goes on, and no token is to blame.
+fn random<const N: usize>() -> Result<[u8; N], TokenError> {
+    random_bytes().map_err(|error| TokenError::Refused(error.to_string()))
+}
+
+/// The wrap mechanisms of dekhand that a token lists, as the configuration calls them.
+pub(crate) fn listed(mechanisms: &[u64]) -> Vec<String> {
+    [
+        (MechanismChoice::AesGcm, cryptoki_sys::CKM_AES_GCM),
+        (MechanismChoice::AesKwp, cryptoki_sys::CKM_AES_KEY_WRAP_KWP),
+        (MechanismChoice::AesCbc, cryptoki_sys::CKM_AES_CBC),
+        // A list does not say with which hashes.
+        (MechanismChoice::RsaOaepSha256, cryptoki_sys::CKM_RSA_PKCS_OAEP),
+        (MechanismChoice::RsaOaepSha1, cryptoki_sys::CKM_RSA_PKCS_OAEP),
+    ]
+    .into_iter()
+    .filter(|(_, number)| mechanisms.contains(number))
+    .map(|(choice, _)| choice.to_string())
+    .collect()
+}

@@ -1,0 +1,33 @@
+//! AES key wrap with padding in a token (RFC 5649, NIST SP 800-38F), by `C_Encrypt`.
+//!
+//! Never by `CKM_AES_KEY_WRAP_PAD`: that number means RFC 5649 on some tokens and PKCS#7 padding on others.
+
+use zeroize::Zeroizing;
+
+use crate::secret::Key;
+use crate::token::error::TokenError;
+use crate::token::params::Mechanism as Operation;
+use crate::token::wrap::bad_ciphertext;
+use crate::token::wrap::cipher::Cipher;
+
+/// More than any answer.
+const ROOM: usize = 128;
+
+/// The 40 bytes of a wrapped data key; their length is checked by the caller.
+pub(super) fn wrap(cipher: &dyn Cipher, data_key: &Key) -> Result<Vec<u8>, TokenError> {
+    let mut output = vec![0; ROOM];
+    let length = cipher.encrypt(Operation::AesKwp, data_key.expose(), &mut output)?;
+    output.truncate(length);
+    Ok(output)
+}
+
+/// The data key of 40 bytes.
+pub(super) fn unwrap(cipher: &dyn Cipher, bytes: &[u8]) -> Result<Key, TokenError> {
+    let mut output = Zeroizing::new([0; ROOM]);
+    let length = cipher.decrypt(Operation::AesKwp, bytes, output.as_mut_slice())?;
+    // Shorter keys fill 40 bytes too, and whoever wrapped one was not us.
+    output
+        .get(..length)
+        .and_then(Key::copied_from)
+        .ok_or_else(bad_ciphertext)
+}

@@ -1,0 +1,352 @@
+//! The start-up trial: which way to wrap is used, decided by what the token does and never by what it lists.
+
+use cryptoki::session::Session;
+
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
+use crate::token::error::TokenError;
+use crate::token::key_object::KeyKind;
+use crate::token::key_object::KeyObject;
+use crate::token::module::Module;
+use crate::token::options::MechanismChoice;
+use crate::token::report::MechanismReport;
+use crate::token::report::Verdict;
+use crate::token::return_value::Remedy;
+use crate::token::wrap::WrapMethod;
+use crate::token::wrap::cipher::Cipher;
+use crate::token::wrap::cipher::InSession;
+use crate::token::wrap::gcm::IvMode;
+use crate::token::wrap::self_test::Flaw;
+use crate::token::wrap::self_test::Opener;
+use crate::token::wrap::self_test::check;
+
+/// What a trial has chosen.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    /// How data keys are wrapped from now on.
+    pub(crate) method: WrapMethod,
+    /// What was found out on the way.
+    pub(crate) reports: Vec<MechanismReport>,
+    /// A better mechanism, and how it failed: a token in trouble can be the reason, so another trial may choose it.
+    pub(crate) troubled: Option<(MechanismChoice, TokenError)>,
+}
+
+/// Chooses how to wrap under a key: the first of all mechanisms that does what it must, or the one that is demanded.
+///
+/// # Errors
+/// Nothing works, or not what is demanded. Where a token in trouble can be the reason, the error is the token's, and
+/// another try may end well.
+pub(crate) fn choose(
+    module: &Module,
+    sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
+    key: &KeyObject,
+    id: &KeyId,
+    choice: MechanismChoice,
+) -> Result<Chosen, TokenError> {
+    let mut open = opener(module, sessions, *key);
+    choose_with(&mut open, key.kind, id, choice)
+}
+
+/// How to wrap by one mechanism; `None` if the token does not do it, or not as it must.
+///
+/// # Errors
+/// The token's, where it is in trouble.
+pub(crate) fn one(
+    module: &Module,
+    sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
+    key: &KeyObject,
+    id: &KeyId,
+    mechanism: Mechanism,
+) -> Result<Option<WrapMethod>, TokenError> {
+    let mut open = opener(module, sessions, *key);
+    let mut methods = methods(mechanism.into());
+    methods.retain(|method| method.mechanism() == mechanism);
+    match Tried::methods(mechanism.into(), methods, &mut open, id)? {
+        Tried {
+            method: None,
+            trouble: Some(error),
+            ..
+        } => Err(error),
+        Tried { method, .. } => Ok(method),
+    }
+}
+
+/// Whether a mechanism is one for a kind of key.
+pub(crate) fn is_of_kind(mechanism: Mechanism, kind: KeyKind) -> bool {
+    of_kind(kind).contains(&mechanism.into())
+}
+
+/// Tries all mechanisms, also those behind the one that is chosen.
+///
+/// # Errors
+/// No session opens.
+pub(crate) fn try_all(
+    module: &Module,
+    sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
+    key: &KeyObject,
+    id: &KeyId,
+    choice: MechanismChoice,
+) -> Result<Vec<MechanismReport>, TokenError> {
+    let mut open = opener(module, sessions, *key);
+    try_all_with(&mut open, key.kind, id, choice)
+}
+
+fn opener<'a>(
+    module: &'a Module,
+    sessions: &'a mut dyn FnMut() -> Result<Session, TokenError>,
+    key: KeyObject,
+) -> impl FnMut() -> Result<Box<dyn Cipher + 'a>, TokenError> + 'a {
+    move || {
+        let session = sessions()?;
+        Ok(Box::new(InSession::new(module.calls(), session, key)))
+    }
+}
+
+fn choose_with(
+    open: &mut Opener<'_>,
+    kind: KeyKind,
+    id: &KeyId,
+    choice: MechanismChoice,
+) -> Result<Chosen, TokenError> {
+    // A demanded mechanism comes first; the others then tell what `auto` would do, and whether the token is well.
+    let mut order = of_kind(kind).to_vec();
+    order.sort_by_key(|mechanism| *mechanism != choice);
+    let mut tried = Vec::new();
+    for mechanism in order {
+        tried.push(Tried::mechanism(mechanism, open, id)?);
+        if tried.last().is_some_and(|last| last.method.is_some()) {
+            again(&mut tried, open, id)?;
+            break;
+        }
+    }
+    let Some(method) = chosen(&tried, choice) else {
+        return Err(nothing(tried, kind, choice));
+    };
+    let reports = reports(&tried, kind, Some(method), choice);
+    // Those before the one that is chosen are better, or demanded.
+    let better = tried.into_iter().take_while(|one| one.method != Some(method));
+    Ok(Chosen {
+        method,
+        reports,
+        troubled: better.into_iter().find_map(|one| Some((one.mechanism, one.trouble?))),
+    })
+}
+
+fn try_all_with(
+    open: &mut Opener<'_>,
+    kind: KeyKind,
+    id: &KeyId,
+    choice: MechanismChoice,
+) -> Result<Vec<MechanismReport>, TokenError> {
+    let mut tried = Vec::new();
+    for mechanism in of_kind(kind) {
+        tried.push(Tried::mechanism(*mechanism, open, id)?);
+    }
+    if tried.iter().any(|tried| tried.method.is_some()) {
+        again(&mut tried, open, id)?;
+    }
+    let method = chosen(&tried, choice);
+    Ok(reports(&tried, kind, method, choice))
+}
+
+/// The mechanisms for a kind of key, the best first.
+fn of_kind(kind: KeyKind) -> &'static [MechanismChoice] {
+    match kind {
+        KeyKind::Aes256 => &[
+            MechanismChoice::AesGcm,
+            MechanismChoice::AesKwp,
+            MechanismChoice::AesCbc,
+        ],
+        KeyKind::Rsa { .. } => &[MechanismChoice::RsaOaepSha256, MechanismChoice::RsaOaepSha1],
+    }
+}
+
+/// The ways to wrap by a mechanism.
+fn methods(mechanism: MechanismChoice) -> Vec<WrapMethod> {
+    match mechanism {
+        MechanismChoice::Auto => Vec::new(),
+        MechanismChoice::AesGcm => IvMode::ALL.map(WrapMethod::AesGcm).to_vec(),
+        MechanismChoice::AesKwp => vec![WrapMethod::AesKwp],
+        MechanismChoice::AesCbc => vec![WrapMethod::AesCbc],
+        MechanismChoice::RsaOaepSha256 => vec![WrapMethod::RsaOaepSha256],
+        MechanismChoice::RsaOaepSha1 => vec![WrapMethod::RsaOaepSha1],
+    }
+}
+
+/// A mechanism that was tried.
+#[derive(Debug)]
+struct Tried {
+    mechanism: MechanismChoice,
+    /// How it is used, if it is good.
+    method: Option<WrapMethod>,
+    verdict: Verdict,
+    /// The first failure that a token in trouble may be the reason of, where the mechanism is not good.
+    trouble: Option<TokenError>,
+}
+
+impl Tried {
+    /// Tries a mechanism, with AES-GCM every source of IVs until one is good.
+    fn mechanism(mechanism: MechanismChoice, open: &mut Opener<'_>, id: &KeyId) -> Result<Self, TokenError> {
+        Self::methods(mechanism, methods(mechanism), open, id)
+    }
+
+    fn methods(
+        mechanism: MechanismChoice,
+        methods: Vec<WrapMethod>,
+        open: &mut Opener<'_>,
+        id: &KeyId,
+    ) -> Result<Self, TokenError> {
+        let (mut wrong, mut reasons, mut trouble) = (false, Reasons::default(), None);
+        for method in methods {
+            let iv = match method {
+                WrapMethod::AesGcm(mode) => Some(mode),
+                _ => None,
+            };
+            match check(method, open, id) {
+                Ok(good) => {
+                    return Ok(Self {
+                        mechanism,
+                        method: Some(method),
+                        verdict: Verdict::Good {
+                            iv: iv.map(|mode| mode.to_string()),
+                            wrap: good.wrap,
+                            unwrap: good.unwrap,
+                        },
+                        trouble: None,
+                    });
+                }
+                Err(Flaw::Unopened(error)) => return Err(error),
+                Err(Flaw::Wrong(what)) => {
+                    wrong = true;
+                    reasons.add(iv, format!("the token {what}"));
+                }
+                Err(Flaw::Refused(error)) => {
+                    // Whatever it is, another source of IVs may help: tokens refuse an IV with many return values.
+                    reasons.add(iv, error.to_string());
+                    if error.cure() != Remedy::Nothing {
+                        trouble.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        let verdict = if wrong { Verdict::Wrong } else { Verdict::Absent };
+        Ok(Self {
+            mechanism,
+            method: None,
+            verdict: verdict(reasons.0),
+            trouble,
+        })
+    }
+
+    fn reason(&self) -> &str {
+        match &self.verdict {
+            Verdict::Good { .. } => "it works",
+            Verdict::Absent(reason) | Verdict::Wrong(reason) | Verdict::Untried(reason) => reason,
+        }
+    }
+}
+
+/// Why a mechanism is not good; with AES-GCM for each source of IVs, unless the reason is the one before.
+#[derive(Debug, Default)]
+struct Reasons(String, Option<String>);
+
+impl Reasons {
+    fn add(&mut self, iv: Option<IvMode>, reason: String) {
+        let Self(text, last) = self;
+        if last.as_ref() == Some(&reason) {
+            return;
+        }
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        match iv {
+            Some(mode) => text.extend([reason.as_str(), " (IV: ", mode.to_string().as_str(), ")"]),
+            None => text.push_str(&reason),
+        }
+        *last = Some(reason);
+    }
+}
+
+/// Some mechanism is good, so the token works: what failed for trouble gets a second chance, lest a hiccup decide.
+fn again(tried: &mut [Tried], open: &mut Opener<'_>, id: &KeyId) -> Result<(), TokenError> {
+    for one in tried.iter_mut().filter(|one| one.trouble.is_some()) {
+        *one = Tried::mechanism(one.mechanism, open, id)?;
+    }
+    Ok(())
+}
+
+/// The demanded one if it is good; else the best that is.
+fn chosen(tried: &[Tried], choice: MechanismChoice) -> Option<WrapMethod> {
+    tried
+        .iter()
+        .filter(|one| choice == MechanismChoice::Auto || one.mechanism == choice)
+        .find_map(|one| one.method)
+}
+
+/// Why nothing is chosen: a token in trouble, if that can be the reason.
+fn nothing(tried: Vec<Tried>, kind: KeyKind, choice: MechanismChoice) -> TokenError {
+    let would = tried.iter().find(|one| one.method.is_some()).map(|one| one.mechanism);
+    let all: Vec<_> = tried
+        .iter()
+        .map(|one| format!("{}: {}", one.mechanism, one.reason()))
+        .collect();
+    let mut wanted = tried
+        .into_iter()
+        .filter(|one| choice == MechanismChoice::Auto || one.mechanism == choice)
+        .peekable();
+    let reason = match wanted.peek() {
+        Some(demanded) => demanded.reason().to_owned(),
+        None => not_of(kind).to_owned(),
+    };
+    if would.is_none()
+        && let Some(trouble) = wanted.find_map(|one| one.trouble)
+    {
+        return trouble;
+    }
+    TokenError::Refused(match (choice, would) {
+        (MechanismChoice::Auto, _) => format!(
+            "no wrap mechanism does what it must with this token and root key: {}",
+            all.join("; ")
+        ),
+        (_, Some(would)) => format!(
+            "`mechanism: {choice}` can't be used with this token and root key: {reason}; \
+             `mechanism: auto` would use {would}"
+        ),
+        (_, None) => format!(
+            "`mechanism: {choice}` can't be used with this token and root key: {reason}; \
+             `mechanism: auto` would find none either"
+        ),
+    })
+}
+
+/// Every mechanism that there is, with its verdict.
+fn reports(
+    tried: &[Tried],
+    kind: KeyKind,
+    method: Option<WrapMethod>,
+    choice: MechanismChoice,
+) -> Vec<MechanismReport> {
+    let used = method.map(WrapMethod::choice);
+    let report = |mechanism: MechanismChoice| MechanismReport {
+        mechanism: mechanism.to_string(),
+        chosen: used == Some(mechanism),
+        verdict: match tried.iter().find(|one| one.mechanism == mechanism) {
+            Some(one) => one.verdict.clone(),
+            None if !of_kind(kind).contains(&mechanism) => Verdict::Untried(not_of(kind).to_owned()),
+            None if choice == MechanismChoice::Auto => Verdict::Untried("a better one works".to_owned()),
+            None => Verdict::Untried(format!("the configuration demands {choice}")),
+        },
+    };
+    let kinds = [KeyKind::Aes256, KeyKind::Rsa { bits: 0 }];
+    kinds.into_iter().flat_map(of_kind).copied().map(report).collect()
+}
+
+fn not_of(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Aes256 => "the root key is an AES key",
+        KeyKind::Rsa { .. } => "the root key is an RSA key",
+    }
+}
+
+#[cfg(test)]
+mod tests;

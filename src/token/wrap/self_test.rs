@@ -1,0 +1,170 @@
+//! Tries one way to wrap with keys that nobody needs: what must work works, and what must fail fails.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::root_key::Wrapped;
+use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
+use crate::secret::Key;
+use crate::token::error::TokenError;
+use crate::token::wrap::WrapMethod;
+use crate::token::wrap::cipher::Cipher;
+use crate::token::wrap::unwrap_with;
+
+/// How long it took, where all was well.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Good {
+    /// One wrap.
+    pub(super) wrap: Duration,
+    /// One unwrap.
+    pub(super) unwrap: Duration,
+}
+
+/// Why a way to wrap can't be used.
+#[derive(Debug)]
+pub(super) enum Flaw {
+    /// No session for the trial: it says nothing about this way.
+    Unopened(TokenError),
+    /// The token said no to what should work: it has no such mechanism, or is in trouble.
+    Refused(TokenError),
+    /// The token did what it must not.
+    Wrong(String),
+}
+
+/// Opens a session with the key for each part of a trial: a failed operation leaves its session in disorder.
+pub(super) type Opener<'a> = dyn FnMut() -> Result<Box<dyn Cipher + 'a>, TokenError> + 'a;
+
+/// Wraps and unwraps, and tries what must fail.
+pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Result<Good, Flaw> {
+    let mut bench = Bench { open, cipher: None };
+    let data_key = Key::random().map_err(|error| Flaw::Unopened(TokenError::Refused(error.to_string())))?;
+    let wrap = |cipher: &dyn Cipher| method.wrap_with(cipher, id, &data_key);
+
+    let begin = Instant::now();
+    let first = bench.run(wrap)?;
+    let wrap_time = begin.elapsed();
+    differ(&first, &bench.run(wrap)?, &data_key)?;
+    let begin = Instant::now();
+    bench.opens(&first, id, &data_key)?;
+    let unwrap_time = begin.elapsed();
+
+    let forgeries = forgeries(&first);
+    for (what, forged) in &forgeries {
+        bench.refuses(what, forged, id)?;
+    }
+    if matches!(method, WrapMethod::AesGcm(_)) {
+        bench.refuses("other associated data", &first, &other(id))?;
+    }
+    if !forgeries.is_empty() {
+        // Else the forgeries may have failed only because the token did.
+        bench.opens(&first, id, &data_key)?;
+    }
+    Ok(Good {
+        wrap: wrap_time,
+        unwrap: unwrap_time,
+    })
+}
+
+/// The session at hand, and the way to another.
+struct Bench<'a, 'b> {
+    open: &'b mut Opener<'a>,
+    cipher: Option<Box<dyn Cipher + 'a>>,
+}
+
+impl Bench<'_, '_> {
+    /// Does what should work; a session in which it failed is closed.
+    fn run<T>(&mut self, operation: impl FnOnce(&dyn Cipher) -> Result<T, TokenError>) -> Result<T, Flaw> {
+        let cipher = match self.cipher.take() {
+            Some(cipher) => cipher,
+            None => (self.open)().map_err(Flaw::Unopened)?,
+        };
+        let done = operation(&*cipher).map_err(|error| match error {
+            TokenError::Misbehaved(what) => Flaw::Wrong(what),
+            other => Flaw::Refused(other),
+        })?;
+        self.cipher = Some(cipher);
+        Ok(done)
+    }
+
+    fn opens(&mut self, wrapped: &Wrapped, id: &KeyId, expected: &Key) -> Result<(), Flaw> {
+        let data_key = self.run(|cipher| unwrap_with(cipher, id, wrapped))?;
+        if data_key.same_as(expected) {
+            Ok(())
+        } else {
+            Err(Flaw::Wrong("unwrapped another key than it had wrapped".to_owned()))
+        }
+    }
+
+    /// What is forged must not open, to whatever key.
+    fn refuses(&mut self, what: &str, forged: &Wrapped, id: &KeyId) -> Result<(), Flaw> {
+        match self.run(|cipher| unwrap_with(cipher, id, forged)) {
+            Ok(_) => Err(Flaw::Wrong(format!("unwrapped a key with {what}"))),
+            Err(unopened @ Flaw::Unopened(_)) => Err(unopened),
+            Err(Flaw::Refused(_) | Flaw::Wrong(_)) => Ok(()),
+        }
+    }
+}
+
+/// Two wraps of one key have nothing in common where there is an IV or padding: a token that is given no IV may use a
+/// constant one and say nothing.
+fn differ(first: &Wrapped, second: &Wrapped, data_key: &Key) -> Result<(), Flaw> {
+    let iv = iv_length(first.mechanism);
+    let halves = |wrapped: &Wrapped| {
+        let (iv, ciphertext) = wrapped.bytes.split_at_checked(iv).unwrap_or_default();
+        (iv.to_vec(), ciphertext.to_vec())
+    };
+    let ((one_iv, one), (other_iv, other)) = (halves(first), halves(second));
+    if iv > 0 && one_iv == other_iv {
+        return Err(Flaw::Wrong("used an IV twice".to_owned()));
+    }
+    if one == other && first.mechanism != Mechanism::AesKwp {
+        return Err(Flaw::Wrong("wrapped a key to the same ciphertext twice".to_owned()));
+    }
+    let naked = data_key.expose().as_slice();
+    if one.windows(naked.len()).any(|window| window == naked) {
+        return Err(Flaw::Wrong("returned a key as it is, for its ciphertext".to_owned()));
+    }
+    Ok(())
+}
+
+/// What must not open, for the mechanisms that have integrity; the others get theirs from the envelope.
+fn forgeries(wrapped: &Wrapped) -> Vec<(&'static str, Wrapped)> {
+    let iv = iv_length(wrapped.mechanism);
+    let flipped = |at: usize| {
+        let mut forged = wrapped.clone();
+        if let Some(byte) = forged.bytes.get_mut(at) {
+            *byte ^= 1;
+        }
+        forged
+    };
+    match wrapped.mechanism {
+        Mechanism::AesGcm | Mechanism::AesGcmTokenIv => vec![
+            ("a changed IV", flipped(0)),
+            ("a changed ciphertext", flipped(iv)),
+            ("a changed tag", flipped(wrapped.bytes.len() - 1)),
+        ],
+        Mechanism::AesKwp => vec![
+            ("a changed first byte", flipped(0)),
+            ("a changed last byte", flipped(wrapped.bytes.len() - 1)),
+        ],
+        Mechanism::AesCbc | Mechanism::RsaOaepSha256 | Mechanism::RsaOaepSha1 => Vec::new(),
+    }
+}
+
+fn iv_length(mechanism: Mechanism) -> usize {
+    match mechanism {
+        Mechanism::AesGcm => 12,
+        Mechanism::AesGcmTokenIv | Mechanism::AesCbc => 16,
+        Mechanism::AesKwp | Mechanism::RsaOaepSha256 | Mechanism::RsaOaepSha1 => 0,
+    }
+}
+
+/// Another id of the same length.
+fn other(id: &KeyId) -> KeyId {
+    let mut bytes = id.as_bytes().to_vec();
+    if let Some(byte) = bytes.first_mut() {
+        *byte ^= 1;
+    }
+    KeyId::try_from(bytes.as_slice()).unwrap_or_else(|_| id.clone())
+}
