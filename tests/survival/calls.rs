@@ -130,6 +130,20 @@ pub(crate) async fn stock(node: &Node, settings: Settings<'_>, count: usize) -> 
     stock
 }
 
+/// Waits until the proof record of a node's one version is complete: what is missing of it is made behind the first wrap,
+/// by calls to the token that belong to no request.
+pub(crate) async fn until_proofs_are_made(node: &Node) {
+    let file = node.path("state/proofs.json");
+    let proofs = || {
+        std::fs::read_to_string(&file)
+            .unwrap_or_default()
+            .matches("\"wrapped\"")
+            .count()
+    };
+    // SoftHSM has AES-GCM and AES-CBC.
+    until("both proofs are written down", || proofs() == 2).await;
+}
+
 /// Stops a daemon. Meanwhile connections to it are served, so that it need not wait for them.
 pub(crate) async fn stop(daemon: Daemon) -> (Option<i32>, String) {
     tokio::task::spawn_blocking(|| daemon.stop()).await.unwrap()

@@ -25,6 +25,7 @@ use crate::calls::Kms;
 use crate::calls::stock;
 use crate::calls::until;
 use crate::calls::until_away;
+use crate::calls::until_proofs_are_made;
 use crate::node::Node;
 use crate::node::Settings;
 use crate::processes::worker;
@@ -54,6 +55,7 @@ async fn a_hung_call_costs_its_worker_and_not_the_calls_behind_it() {
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;
     let before = worker(&daemon);
+    until_proofs_are_made(&node).await;
     node.token.set("C_Decrypt hang times 1");
     let begin = Instant::now();
     let answers = join_all(stock.iter().map(|sealed| kms.decrypt_within(HANG, sealed))).await;
@@ -78,6 +80,7 @@ async fn a_crash_inside_the_module_costs_no_request() {
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;
     let key_id = kms.status().await.unwrap();
+    until_proofs_are_made(&node).await;
     let faults = [
         "C_Decrypt crash times 1",
         "C_Decrypt abort times 1",
@@ -114,6 +117,7 @@ async fn a_storm_of_bad_ciphertexts_costs_no_worker_and_no_good_call() {
     let stock = stock(&node, QUICK, 21).await;
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;
+    until_proofs_are_made(&node).await;
     let before = worker(&daemon);
     kms.decrypt(&stock[0]).await.unwrap();
     // Slow enough that the whole storm takes longer than one call may, and answers as a broken device does.

@@ -10,6 +10,7 @@ use tonic::Code;
 use crate::calls::Kms;
 use crate::calls::stock;
 use crate::calls::until;
+use crate::calls::until_proofs_are_made;
 use crate::node::Node;
 use crate::node::Settings;
 use crate::processes::Holds;
@@ -87,6 +88,7 @@ async fn a_caller_that_gives_up_does_not_cost_the_others_their_worker() {
     let daemon = node.start();
     let before = workers(&daemon);
     let kms = Kms::connect(&node.socket()).await;
+    until_proofs_are_made(&node).await;
     node.token.set("C_Decrypt delay 1s times 1");
     node.token.forget_calls();
     assert_eq!(is_refused_in_time(&kms, &stock[0]).await, Code::DeadlineExceeded);

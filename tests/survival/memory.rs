@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use crate::calls::Kms;
 use crate::calls::stock;
 use crate::calls::until;
+use crate::calls::until_proofs_are_made;
 use crate::node::Node;
 use crate::node::Settings;
 use crate::processes::lives;
@@ -23,6 +24,7 @@ async fn a_worker_that_has_half_of_its_memory_has_a_successor_before_it_ends_and
     let stock = stock(&node, SMALL, 40).await;
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;
+    until_proofs_are_made(&node).await;
     for round in stock.chunks(20) {
         let before = worker(&daemon);
         node.token.set("C_Decrypt leak 30MiB times 1");

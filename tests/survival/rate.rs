@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use crate::calls::Kms;
 use crate::calls::stock;
 use crate::calls::until;
+use crate::calls::until_proofs_are_made;
 use crate::node::Node;
 use crate::node::Settings;
 use crate::processes::worker;
@@ -37,6 +38,7 @@ async fn a_herd_of_1000_decrypts_under_10_data_keys_makes_10_token_calls() {
     let stock = stock(&node, QUIET, 10).await;
     let _daemon = node.start();
     let connections = connections(&node).await;
+    until_proofs_are_made(&node).await;
     node.token.set("C_Decrypt delay 20ms");
     node.token.forget_calls();
     let herd = (0..1000).map(|number| {
@@ -57,6 +59,7 @@ async fn ten_thousand_encrypts_make_two_token_calls() {
     let node = Node::with(Settings { lines, ..QUIET });
     let _daemon = node.start();
     let connections = connections(&node).await;
+    until_proofs_are_made(&node).await;
     node.token.forget_calls();
     let mut data_keys = std::collections::BTreeSet::new();
     for _ in 0..100 {
@@ -82,6 +85,7 @@ async fn ten_probes_are_ten_unwraps_and_one_wrap_so_an_idle_hour_is_66_calls() {
         ..QUIET
     });
     let _daemon = node.start();
+    until_proofs_are_made(&node).await;
     // From one record, in order: two counts would be taken at two moments.
     let crypts = || {
         let record = node.token.record().into_iter().map(|(_, function)| function);
@@ -116,6 +120,7 @@ async fn token_calls_in_flight_are_as_many_as_there_are_sessions() {
         let stock = stock(&node, settings, 64).await;
         let daemon = node.start();
         let kms = Kms::connect(&node.socket()).await;
+        until_proofs_are_made(&node).await;
         node.token.set("C_Decrypt delay 20ms");
         for opened in join_all(stock.iter().map(|sealed| kms.decrypt_within(HANG, sealed))).await {
             opened.unwrap();

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 use crate::calls::Kms;
 use crate::calls::stock;
 use crate::calls::until;
+use crate::calls::until_proofs_are_made;
 use crate::load;
 use crate::load::Met;
 use crate::load::Pause;
@@ -157,6 +158,7 @@ async fn measure(fault: &Fault) -> Cost {
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;
     let sealed = kms.encrypt().await.unwrap();
+    until_proofs_are_made(&node).await;
 
     let (met, pause) = (Rc::new(Met::default()), Rc::new(Pause::default()));
     let in_memory = load::in_memory(kms.clone(), sealed, met.clone());
