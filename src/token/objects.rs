@@ -29,10 +29,10 @@ use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Version;
 use crate::token::attribute;
 use crate::token::error::TokenError;
-use crate::token::key_object::KeyKind;
 use crate::token::key_object::KeyObject;
 use crate::token::label;
 use crate::token::objects::candidate::Candidate;
+use crate::token::objects::candidate::Class;
 use crate::token::objects::classify::Judgement;
 use crate::token::objects::classify::Ownership;
 use crate::token::objects::memory::Known;
@@ -124,15 +124,15 @@ impl Finder {
             })
             .map(|(version, _)| version.clone())
             .collect();
-        // What has gone or has another handle now is looked for again when it is needed. So is what can be exchanged without
-        // the PIN, a public key or the public half of a pair: the object that takes its place may get its handle.
+        // An object that has gone or has another handle now is looked for again when it is needed.
         self.memory().keys.retain(|id, known| {
             let of_it = versions.iter().find(|(version, _)| version.id == *id);
             let listed = of_it.and_then(|(_, at)| candidates.get(*at));
-            let is_the_same = |(place, candidate): &(Place, Candidate)| {
-                candidate.private && place.handle == known.key.unwraps && known.key.kind == KeyKind::Aes256
-            };
-            listed.is_some_and(is_the_same)
+            let listed = listed.filter(|(place, _)| place.handle == known.key.unwraps);
+            if let Some((_, candidate)) = listed {
+                known.listed_again(candidate.private);
+            }
+            listed.is_some()
         });
         let versions = versions.into_iter().map(|(version, _)| version).collect();
         Ok(Discovery::Found(Found {
@@ -154,8 +154,9 @@ impl Finder {
         id: &KeyId,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<KeyObject, TokenError> {
-        if let Some(known) = self.memory().keys.get(id) {
-            return Ok(known.key);
+        let known = self.memory().keys.get(id).copied();
+        if let Some(known) = known {
+            return self.with_its_half(session, id, known, goes_on);
         }
         let admission = self.memory().admission.clone().unwrap_or_default();
         let name = ObjectName::Id(id.clone());
@@ -189,8 +190,32 @@ impl Finder {
             key,
             private: candidate.private,
             proven: false,
+            half_due: false,
         };
         self.memory().keys.insert(id.clone(), known);
+        Ok(key)
+    }
+
+    /// Known objects, after another look for the public half of a pair if one is due.
+    fn with_its_half(
+        &self,
+        session: &Session,
+        id: &KeyId,
+        known: KnownKey,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<KeyObject, TokenError> {
+        if !known.half_due {
+            return Ok(known.key);
+        }
+        let place = Place {
+            class: Class::Private,
+            handle: known.key.unwraps,
+        };
+        let key = key_pair::of(session, id, place, goes_on)?;
+        if let Some(known) = self.memory().keys.get_mut(id).filter(|now| now.key == known.key) {
+            known.key = key;
+            known.half_due = false;
+        }
         Ok(key)
     }
 
@@ -201,11 +226,9 @@ impl Finder {
         known.is_some_and(|known| known.proven && known.key == *key)
     }
 
-    /// What was shown of a public key is to be shown again: it may be another one by now, under the same handle.
-    pub(crate) fn doubt_public(&self, id: &KeyId) {
-        if let Some(known) = self.memory().keys.get_mut(id).filter(|known| !known.private) {
-            known.proven = false;
-        }
+    /// Whether a version's key can be exchanged without the PIN: another public key may have its handle by now.
+    pub(crate) fn is_public(&self, id: &KeyId) -> bool {
+        self.memory().keys.get(id).is_some_and(|known| !known.private)
     }
 
     /// The proof record has shown it.

@@ -174,14 +174,20 @@ impl ProofRecord {
         })
     }
 
-    /// Adds a proof of a version that was shown to be the key of its record, unless there is one by its mechanism. `false`:
-    /// the version is recorded no more, and the proof does not count. On disk before this returns.
+    /// Adds a proof of a key that has opened another proof of the version, unless there is one by its mechanism. `false`: that
+    /// other proof is recorded no more, and this one does not count. On disk before this returns.
     ///
     /// # Errors
     /// As [`add_first`](Self::add_first).
-    pub(crate) fn add_beside(&self, name: &RootKeyName, id: &KeyId, proof: Proof) -> Result<bool, ProofRecordError> {
+    pub(crate) fn add_beside(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        proof: Proof,
+        shown_by: &Proof,
+    ) -> Result<bool, ProofRecordError> {
         self.change(name, |line| {
-            let is_recorded = !line.proofs(id).is_empty();
+            let is_recorded = line.proofs(id).contains(shown_by);
             if is_recorded {
                 line.change(id, |version| version.add(proof));
             }
@@ -231,7 +237,7 @@ impl ProofRecord {
     /// # Errors
     /// The file can't be read or written; the old content still stands.
     pub fn forget(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
-        let known = |line: &Line| !line.proofs(id).is_empty() || line.public.contains(id);
+        let known = |line: &Line| line.has(id) || line.public.contains(id);
         // A file that is not there is not made for this.
         if !self.read(name)?.is_some_and(|line| known(&line)) {
             return Ok(false);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 
 use crate::root_key::id::KeyId;
+use crate::token::key_object::KeyKind;
 use crate::token::key_object::KeyObject;
 use crate::token::objects::admission::Admission;
 use crate::token::objects::candidate::Candidate;
@@ -44,6 +45,18 @@ pub(super) struct KnownKey {
     pub(super) private: bool,
     /// Whether the proof record has shown that it is the key of before.
     pub(super) proven: bool,
+    /// Whether the public half of a pair is to be looked for before the next use.
+    pub(super) half_due: bool,
+}
+
+impl KnownKey {
+    /// A list shows the object under the same handle. A module may give the handle of a destroyed object to another one, so
+    /// public objects, which can be exchanged without the PIN, are not taken for what they were.
+    pub(super) fn listed_again(&mut self, private: bool) {
+        self.private = private;
+        self.proven &= private;
+        self.half_due = matches!(self.key.kind, KeyKind::Rsa { .. });
+    }
 }
 
 /// A discovery that has listed the token's keys, and looked at the first of them.

@@ -104,9 +104,14 @@ impl Line {
 }
 
 impl Line {
+    /// Whether anything is written down of a version.
+    pub(super) fn has(&self, id: &KeyId) -> bool {
+        self.versions.iter().any(|version| version.id == *id)
+    }
+
     /// Changes the line of a version, which is added if there is none, and dropped when nothing is left of it.
     pub(super) fn change<T>(&mut self, id: &KeyId, change: impl FnOnce(&mut VersionLine) -> T) -> T {
-        if !self.versions.iter().any(|version| version.id == *id) {
+        if !self.has(id) {
             self.versions.push(VersionLine::of(id.clone()));
         }
         let known = self.versions.iter_mut().find(|version| version.id == *id);

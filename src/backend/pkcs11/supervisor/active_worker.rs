@@ -124,11 +124,15 @@ impl ActiveWorker {
     pub(super) fn wait(&mut self, number: u64, pause: Duration) {
         let now = Instant::now();
         if let Some(begun) = self.begun.get_mut(&number) {
-            self.pace.take(begun, now);
             let end = now + pause;
+            begun.until = end + begun.limit;
+            // A sign between two steps of a call that goes on is no end of it: its pace is that of the whole.
+            if pause.is_zero() && begun.is_busy(now) {
+                return;
+            }
+            self.pace.take(begun, now);
             begun.since = end;
             begun.waits = Some(end);
-            begun.until = end + begun.limit;
         }
     }
 

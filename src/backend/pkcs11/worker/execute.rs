@@ -140,13 +140,18 @@ impl Service {
         session: &Session,
         (id, data_key): (&KeyId, &Key),
     ) -> Result<Wrapped, CallError> {
-        token.finder().doubt_public(id);
         let Usable { key, unrecorded } = self.usable_key(job, connection, token, session, id)?;
         self.saw(Some(id.clone()));
         let wrapped = self.wrap_as_tried(connection, token, session, (id, key), data_key)?;
-        if unrecorded || self.lacks_a_record(id) {
+        // A public key may have been exchanged under its handle since. Nothing that it has wrapped is used before it is shown
+        // to be the key of before.
+        let is_unrecorded = || -> Result<bool, CallError> {
+            let is_public = token.finder().is_public(id);
+            Ok(is_public && self.check(job, connection, token, session, (id, &key))?)
+        };
+        if unrecorded || self.lacks_a_record(id) || is_unrecorded()? {
             self.record_first_wrap(job, connection, token, id, &key)?;
-        } else if self.lacks_proofs(id, wrapped.mechanism) {
+        } else if self.lacks_proofs(id, &key, wrapped.mechanism) {
             self.want_other_mechanisms(id, &key);
         }
         Ok(wrapped)

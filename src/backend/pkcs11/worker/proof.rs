@@ -71,7 +71,7 @@ impl Service {
     }
 
     /// Looks into the proof record whether a version's objects may be used. `true`: a record of them is to be made.
-    fn check(
+    pub(super) fn check(
         &self,
         job: u64,
         connection: &Connection,

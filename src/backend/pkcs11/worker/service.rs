@@ -46,6 +46,8 @@ pub(super) struct Service {
     pub(super) canaries: Canaries,
     /// By which mechanisms the versions are recorded, as far as this process has looked.
     pub(super) recorded: Mutex<HashMap<KeyId, HashSet<Mechanism>>>,
+    /// When this process has last begun a proof that no call needs ([`Clock::boottime`]).
+    pub(super) tried: Mutex<HashMap<(KeyId, Mechanism), Duration>>,
     /// Versions whose objects were found to be another key than before, and when.
     pub(super) other_keys: Mutex<HashMap<KeyId, Duration>>,
     /// What was told once and is not told again.
@@ -93,6 +95,7 @@ impl Service {
             methods: Mutex::default(),
             canaries: Canaries::default(),
             recorded: Mutex::default(),
+            tried: Mutex::default(),
             other_keys: Mutex::default(),
             told: Mutex::default(),
             sightings: Mutex::default(),

@@ -148,6 +148,11 @@ impl Service {
         Doubt { id, mechanism }: &Doubt,
     ) -> Result<Shown, CallError> {
         let key = token.finder().key(session, id, &self.signs(job, Duration::MAX))?;
+        if token.finder().is_public(id) {
+            // Good values do not open under a key that was exchanged, and are not to blame for it.
+            let session = token.session(connection.module())?;
+            self.check(job, connection, token, &session, (id, &key))?;
+        }
         if !select::is_of_kind(*mechanism, key.kind) {
             let chosen = self.choose(job, connection, token, session, id)?;
             return self.prove_one(job, connection, token, session, id, chosen);
@@ -166,6 +171,9 @@ impl Service {
                 }
                 Shown::Unprovable => Err(error.into()),
             },
+            Err(CallError::Final(failure)) if failure.error.kind() == Kind::Corruption => {
+                Err(CallError::Final(failure))
+            }
             _ => Err(error.into()),
         }
     }

@@ -301,6 +301,33 @@ fn a_public_key_that_vanishes_while_a_pair_is_put_together_is_no_error() {
 }
 
 #[test]
+fn a_list_costs_a_pair_another_look_for_its_public_half_and_no_other() {
+    alone::run(|token| {
+        let session = session();
+        let (half, secret) = rsa(&session, LABEL, &[1; 16], 2048);
+        let finder = finder();
+        let id = id(&[1; 16]);
+        assert_eq!(finder.key_at_once(&session, &id).unwrap().wraps, half);
+        // Another object of the same public key, under another handle.
+        let copy = session.copy_object(half, &[]).unwrap();
+        session.destroy_object(half).unwrap();
+        for _ in 0..30 {
+            plant_public(&session, LABEL, &[1; 16]);
+        }
+        token.set("search-ignores CKA_PRIVATE");
+        finder.all(&session).unwrap();
+        token.forget_calls();
+        let key = finder.key_at_once(&session, &id).unwrap();
+        assert_eq!((key.wraps, key.unwraps), (copy, secret));
+        let reads = token.calls("C_GetAttributeValue");
+        assert!(reads < 30, "{reads}");
+        token.forget_calls();
+        finder.key_at_once(&session, &id).unwrap();
+        assert_eq!(token.calls("C_GetAttributeValue"), 0);
+    });
+}
+
+#[test]
 fn an_object_that_vanishes_between_search_and_read_is_no_error() {
     alone::run(|token| {
         let session = session();

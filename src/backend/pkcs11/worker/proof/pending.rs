@@ -65,7 +65,11 @@ impl Pending {
     pub(super) fn push(&self, wanted: Wanted) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if !inner.wanted.iter().any(|other| other.is_like(&wanted)) {
-            inner.wanted.push_back(wanted);
+            match wanted.entry {
+                // Until it is made, another key under the id would not be noticed.
+                Entry::First => inner.wanted.push_front(wanted),
+                Entry::Beside => inner.wanted.push_back(wanted),
+            }
             self.changed.notify_all();
         }
     }

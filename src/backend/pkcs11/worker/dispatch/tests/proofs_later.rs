@@ -138,6 +138,7 @@ fn proofs_of_objects_that_are_looked_for_anew_are_wanted_again() {
         let mut worker = worker(token);
         worker.wrap(7).unwrap();
         lock(&worker.service.recorded).clear();
+        lock(&worker.service.tried).clear();
         let found = worker.service.with_session(0, 1, |_, opened, session| {
             let object = opened.finder().key_at_once(session, &v1())?;
             opened.finder().forget_key(&v1());
@@ -146,7 +147,75 @@ fn proofs_of_objects_that_are_looked_for_anew_are_wanted_again() {
         });
         assert!(found.is_ok());
         worker.service.pending.until_made();
-        let recorded = lock(&worker.service.recorded)[&v1()].clone();
-        assert!(!recorded.contains(&Mechanism::AesCbc), "{recorded:?}");
+        let tried = lock(&worker.service.tried);
+        assert!(!tried.contains_key(&(v1(), Mechanism::AesCbc)), "{tried:?}");
+    });
+}
+
+#[test]
+fn a_token_that_does_one_mechanism_is_asked_for_others_once_however_often_a_public_key_wraps() {
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        token.set("no cbc");
+        let mut worker = worker(token);
+        worker.wrap(7).unwrap();
+        let written = || {
+            std::fs::metadata(token.path("state/proofs.json"))
+                .unwrap()
+                .modified()
+                .unwrap()
+        };
+        let before = written();
+        token.forget_calls();
+        for _ in 0..3 {
+            worker.wrap(7).unwrap();
+        }
+        // The wrap, and the proof that shows the key.
+        assert_eq!((token.calls("C_Encrypt"), token.calls("C_Decrypt")), (3, 3));
+        assert_eq!(written(), before);
+    });
+}
+
+#[test]
+fn a_proof_is_added_only_by_a_key_that_opens_another_one_of_the_version() {
+    const OTHER: &str = "02020202020202020202020202020202";
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        token.plant("another one", OTHER, 2);
+        token.set("no cbc");
+        let mut worker = worker(token);
+        let wrapped = worker.wrap(7).unwrap();
+        lock(&worker.service.tried).clear();
+        // Under the handle that has shown itself to be the key of before.
+        token.set(&format!("exchanged {ID} {OTHER}"));
+        let found = worker.service.with_session(0, 1, |_, opened, session| {
+            let object = opened.finder().key_at_once(session, &v1())?;
+            worker.service.want_other_mechanisms(&v1(), &object);
+            Ok(())
+        });
+        assert!(found.is_ok());
+        worker.service.pending.until_made();
+        assert_eq!(mechanisms(token), [Mechanism::AesGcm]);
+        token.set("");
+        assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_first_proof_that_was_cut_short_is_made_by_another_mechanism() {
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        token.set("no gcm");
+        let wrapped = worker(token).wrap(7).unwrap();
+        forget_proofs(token);
+        token.set("");
+        let record = ProofRecord::of(&token.path("state"));
+        let name = "kube".parse().unwrap();
+        record.begin(&name, Vec::new()).unwrap();
+        let now = Clock::system().now();
+        assert_eq!(record.begin_proof(&name, &v1(), Mechanism::AesCbc, now).unwrap(), None);
+        let mut worker = worker(token);
+        worker.unwrap(&wrapped).unwrap();
+        until_recorded(token, &[Mechanism::AesGcm]);
     });
 }
