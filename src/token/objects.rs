@@ -181,7 +181,7 @@ impl Finder {
         };
         if let Err(flaw) = candidate.usable() {
             return Err(TokenError::Refused(format!(
-                "the key with id {id} can't be used: {flaw}"
+                "the key with id {id} cannot be used: {flaw}"
             )));
         }
         let key = key_pair::of(session, id, *place, goes_on)?;

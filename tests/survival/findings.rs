@@ -169,7 +169,7 @@ async fn a_token_that_has_only_the_key_wrap_of_two_formats_is_refused() {
     kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
         .await;
     until("the reason is told", || {
-        daemon.log().contains("no wrap mechanism does what it must")
+        daemon.log().contains("no wrap mechanism works correctly")
     })
     .await;
     node.token.set("");

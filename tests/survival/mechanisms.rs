@@ -152,6 +152,6 @@ async fn a_token_that_only_lies_is_refused() {
             .await;
         assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::FailedPrecondition);
         let (_, log) = stop(daemon).await;
-        assert!(log.contains("no wrap mechanism does what it must"), "{lie}: {log}");
+        assert!(log.contains("no wrap mechanism works correctly"), "{lie}: {log}");
     }
 }

@@ -240,7 +240,7 @@ fn a_refused_attribute_is_named_and_no_trial_is_left() {
                 "CKA_PRIVATE = CK_TRUE and CKA_EXTRACTABLE = CK_FALSE",
             ),
             ("refuse-attribute CKA_TOKEN=true 0xd1", "refuses to keep it"),
-            ("C_GenerateKey fail 0xd1", "does not say which"),
+            ("C_GenerateKey fail 0xd1", "does not name it"),
             ("C_GenerateKey fail 0x54", "`--print`"),
             ("no aes-key-gen", "`--print`"),
             ("C_GenerateKey fail 0xe2", "write-protected"),
@@ -303,7 +303,7 @@ fn a_key_that_may_wrap_or_leave_the_token_is_not_kept() {
             "refuse-attribute CKA_WRAP\nrefuse-attribute CKA_UNWRAP",
         );
         assert!(
-            message.contains("CKA_WRAP is true") && message.contains("destroyed again"),
+            message.contains("CKA_WRAP is true") && message.contains("the new key was destroyed"),
             "{message}"
         );
         let message = refusal(token, &session, "weak-template");
@@ -317,7 +317,7 @@ fn a_key_whose_label_or_id_cannot_be_read_back_is_not_kept() {
         let session = session();
         let message = refusal(token, &session, "hide-attribute CKA_LABEL");
         assert!(
-            message.contains("label kube.v1") && message.contains("destroyed again"),
+            message.contains("label kube.v1") && message.contains("the new key was destroyed"),
             "{message}"
         );
         let message = refusal(token, &session, "hide-attribute CKA_ID");
