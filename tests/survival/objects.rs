@@ -256,7 +256,7 @@ async fn private_keys_of_before_go_on_and_get_proof_records() {
         let kms = Kms::connect(&node.socket()).await;
         kms.encrypt().await.unwrap();
         let ready = page(http, "/readyz?verbose");
-        assert!(!ready.contains("it goes on"), "{control}: {ready}");
+        assert!(!ready.contains("it stays in use"), "{control}: {ready}");
         let proofs = std::fs::read_to_string(node.path("state").join("proofs.json")).unwrap();
         assert!(proofs.contains(&kms.status().await.unwrap()), "{control}: {proofs}");
         assert!(!proofs.contains(ID), "{control}: {proofs}");
@@ -281,12 +281,12 @@ async fn public_keys_of_before_go_on_and_say_what_to_do_and_no_other_joins_them(
         assert_eq!(kms.status().await.unwrap(), ID, "{control}");
         let sealed = kms.encrypt().await.unwrap();
         let ready = page(http, "/readyz?verbose");
-        for part in ["readyz check passed", "private: false", "it goes on", ID] {
+        for part in ["readyz check passed", "private: false", "it stays in use", ID] {
             assert!(ready.contains(part), "{control}: {part}: {ready}");
         }
         let told = |daemon: &Daemon| {
             let log = daemon.log();
-            let told = log.lines().find(|line| line.contains("it goes on"));
+            let told = log.lines().find(|line| line.contains("it stays in use"));
             told.is_some_and(|line| line.contains("\"ERROR\""))
         };
         until("it is told as an error", || told(&daemon)).await;

@@ -194,7 +194,7 @@ async fn a_change_is_never_repeated() {
         number: Number::try_from(1).unwrap(),
         state: State::Pending,
     };
-    assert!(message(bench.supervisor.call(generate).await).contains("look whether it was done"));
+    assert!(message(bench.supervisor.call(generate).await).contains("check whether the change was made"));
     assert_eq!(bench.workers.lock().begun, [0]);
 }
 

@@ -144,7 +144,7 @@ async fn a_token_may_take_longer_to_open_if_the_worker_lets_it_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_does_not_start_is_no_worker() {
     for (manners, said) in [
-        (Manners::OtherBuild, "is another build"),
+        (Manners::OtherBuild, "is not build"),
         (Manners::Silent, "did not start within 5s"),
         (Manners::NotStarted, "cannot be started: out of memory"),
     ] {

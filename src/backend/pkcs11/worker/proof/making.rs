@@ -1,4 +1,5 @@
-//! Makes the proof record: what a first wrap needs at once, and the rest on a thread of its own, for which no call waits.
+//! Makes the proof record: the first wrap waits for its part, and a thread of its own makes the rest, for which no call
+//! waits.
 
 use std::collections::HashSet;
 
@@ -26,8 +27,7 @@ use crate::token::wrap::WrapMethod;
 use crate::token::wrap::select;
 
 impl Service {
-    /// Records a version by a wrap of a random key, as it has just wrapped for the first time. What it wrapped is not used
-    /// if that fails.
+    /// Records a version by a wrap of a random key, after its first wrap. If that fails, the first wrap is not used.
     pub(in crate::backend::pkcs11::worker) fn record_first_wrap(
         &self,
         job: u64,
@@ -43,7 +43,7 @@ impl Service {
         let proof = make(connection, token, id, key, method)?;
         let is_first = self.at_the_disk(job, || self.add(record, id, &proof, Entry::First));
         if !is_first.map_err(unwritable)? {
-            // Another worker of this node has recorded the version meanwhile, and may have met another key.
+            // Another worker of this node has recorded the version meanwhile, and may have found another key.
             let session = token.session(connection.module())?;
             if self.check(job, connection, token, &session, (id, key))? {
                 return Err(CallError::outage(format!(
@@ -57,19 +57,20 @@ impl Service {
         Ok(())
     }
 
-    /// Whether nothing is written down of a version yet, although it may be used: what it has opened shows what it is.
+    /// Whether a usable version has no record yet. A wrapped key that it has opened will identify it.
     pub(in crate::backend::pkcs11::worker) fn lacks_a_record(&self, id: &KeyId) -> bool {
         self.recorder().is_some() && lock(&self.recorded).get(id).is_some_and(HashSet::is_empty)
     }
 
-    /// Whether a version that is recorded has proofs by too few mechanisms: a token may cease to permit one.
+    /// Whether a recorded version lacks proofs by some mechanisms: a token may stop permitting one.
     pub(in crate::backend::pkcs11::worker) fn lacks_proofs(&self, id: &KeyId, mechanism: Mechanism) -> bool {
         let recorded = lock(&self.recorded);
         let lacks = |of: &HashSet<Mechanism>| !of.is_empty() && (of.len() == 1 || !of.contains(&mechanism));
         self.recorder().is_some() && recorded.get(id).is_some_and(lacks)
     }
 
-    /// Has proofs made by every mechanism that the token does with this key. One that fails is missing later, and no more.
+    /// Orders proofs by every mechanism that the token supports with this key. A proof that fails is only missing
+    /// later.
     pub(in crate::backend::pkcs11::worker) fn want_other_mechanisms(&self, id: &KeyId, key: &KeyObject) {
         if self.recorder().is_none() {
             return;
@@ -85,8 +86,8 @@ impl Service {
         }
     }
 
-    /// Has a version recorded of which something has opened before anything was wrapped. By a mechanism with integrity that
-    /// itself is the proof; the others open whatever they are given, so a wrap is made, if the key may wrap.
+    /// Orders the record of a version that has unwrapped before it has wrapped. With integrity protection the opened
+    /// wrap itself is the proof. By the other mechanisms any bytes open, so a wrap is made, if the key can wrap.
     pub(in crate::backend::pkcs11::worker) fn record_first_unwrap(
         &self,
         token: &OpenToken,
@@ -111,7 +112,7 @@ impl Service {
         while let (Some(wanted), Some(record)) = (self.pending.next(), self.recorder()) {
             let id = wanted.id.clone();
             if let Err(error) = self.make_proof(record, wanted) {
-                let told = format!("a proof of version {id} is not written down: {error}");
+                let told = format!("a proof of version {id} was not recorded: {error}");
                 self.outlet.say(Level::Warn, told);
             }
         }
@@ -132,13 +133,13 @@ impl Service {
             },
         };
         if !self.add(record, &id, &proof, entry)? {
-            // By what is recorded now it is to be shown what this key is.
+            // The key must be checked by the current record.
             self.with_token(|token| token.finder().forget_key(&id));
         }
         Ok(())
     }
 
-    /// `None`: the token does not do this mechanism with the key, or what it did is worth nothing.
+    /// `None`: the token does not support this mechanism with the key, or its result is useless.
     fn try_proof(
         &self,
         record: &ProofRecord,
@@ -150,14 +151,14 @@ impl Service {
         let begin = || record.begin_proof(name, id, mechanism, self.clock.now());
         if let Some(since) = self.in_begun_records(record, begin)? {
             let told = format!(
-                "the token has not ended a wrap by {mechanism} under version {id} that was begun at {since}: it is tried \
-                 again a day later"
+                "the token has not ended a wrap by {mechanism} under version {id} that began at {since}: dekhand tries \
+                 it again a day later"
             );
             self.outlet.say(Level::Warn, told);
             return Ok(None);
         }
         let proof = self.with_open_token(|connection, token| {
-            // What was looked for anew is another object, maybe under the same handle.
+            // A new search may have found another object, possibly under the same handle.
             if !token.finder().is_proven(id, key) {
                 return None;
             }
@@ -168,14 +169,14 @@ impl Service {
                 tried.ok().flatten()
             });
             let made = method.and_then(|method| make(connection, token, id, key, method).ok());
-            // A token that does one thing at a time has kept calls waiting.
+            // A token that makes one call at a time has delayed other calls.
             self.everybody_goes_on();
             Some(made)
         });
         match proof {
             Some(Some(proof)) => return Ok(Some(proof)),
             Some(None) => {}
-            // It is wanted again when the objects are used again.
+            // It is ordered again when the objects are used again.
             None => drop(
                 lock(&self.recorded)
                     .get_mut(id)
@@ -186,7 +187,7 @@ impl Service {
         Ok(None)
     }
 
-    /// `false`: what is recorded now speaks against it.
+    /// `false`: the current record contradicts it.
     fn add(&self, record: &ProofRecord, id: &KeyId, proof: &Proof, entry: Entry) -> Result<bool, ProofRecordError> {
         let name = &self.assignment.root_key;
         let mechanism = proof.mechanism();
@@ -200,7 +201,7 @@ impl Service {
         Ok(added)
     }
 
-    /// Begins the records before the first list, if there is nothing that those of an older release would begin with.
+    /// Begins the records before the first list, if there is nothing to take over from an older release.
     fn in_begun_records<T>(
         &self,
         record: &ProofRecord,
@@ -220,7 +221,7 @@ impl Service {
     }
 }
 
-/// A wrap of a random key that has opened.
+/// A wrap of a random key that has been unwrapped again.
 pub(super) fn make(
     connection: &Connection,
     token: &OpenToken,

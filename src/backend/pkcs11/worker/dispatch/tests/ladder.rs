@@ -4,9 +4,9 @@ use token_shim::alone;
 
 use super::*;
 
-const SESSION: &str = "takes a new session";
+const SESSION: &str = "opens a new session";
 const LOGIN: &str = "logs in again";
-const MODULE: &str = "initialises the module anew";
+const MODULE: &str = "initialises the module again";
 
 /// Runs calls at a token on which this befalls them, and gives the rungs that were climbed.
 fn after(token: &Token, worker: &mut Worker, wrapped: &Wrapped, control: &str) -> Vec<&'static str> {

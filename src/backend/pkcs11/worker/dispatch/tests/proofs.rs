@@ -201,7 +201,11 @@ fn a_token_that_ceases_to_permit_the_mechanism_is_proven_by_another_or_refused()
         token.set("no cbc");
         let refused = worker(token).unwrap(&wrapped).unwrap_err().error;
         assert_eq!(refused.kind(), Kind::Refusal);
-        assert!(refused.chain().contains("permit them again"), "{}", refused.chain());
+        assert!(
+            refused.chain().contains("permit such a mechanism again"),
+            "{}",
+            refused.chain()
+        );
         // What it does besides is recorded as soon as it can be.
         token.set("");
         let mut able = worker(token);

@@ -4,7 +4,7 @@ use token_shim::alone;
 
 use super::*;
 
-const MODULE: &str = "initialises the module anew";
+const MODULE: &str = "initialises the module again";
 
 /// The same second all the time: what has worked has just worked.
 fn frozen(test: impl FnOnce(Clock)) {
