@@ -1,4 +1,4 @@
-//! How often the token is called: as the shim has counted it.
+//! The number of calls to the token, as counted by the shim.
 
 use futures_util::future::join_all;
 
@@ -82,7 +82,7 @@ async fn ten_probes_are_ten_unwraps_and_one_wrap_so_an_idle_hour_is_66_calls() {
         ..QUIET
     });
     let _daemon = node.start();
-    // From one record, in order: two counts would be taken at two moments.
+    // From one record, in order: two counts would be of two moments.
     let crypts = || {
         let record = node.token.record().into_iter().map(|(_, function)| function);
         record
@@ -94,7 +94,7 @@ async fn ten_probes_are_ten_unwraps_and_one_wrap_so_an_idle_hour_is_66_calls() {
     until("twenty-one probes were made", || unwraps(&crypts()[before..]) >= 21).await;
     let calls = crypts().split_off(before);
     println!("idle, with so many probes as in 20 minutes: {calls:?}");
-    // The default is a probe a minute: 60 unwraps and 6 wraps in an hour.
+    // The default is one probe a minute: 60 unwraps and 6 wraps in an hour.
     let between: Vec<_> = calls
         .split(|function| function == "C_Encrypt")
         .map(<[String]>::len)

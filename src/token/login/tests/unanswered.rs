@@ -1,9 +1,9 @@
-//! Logins of which the token never says a word: how often a PIN is tried, and what outlasts them.
+//! Logins without a verdict: how often a PIN is tried, and which changes keep that count.
 
 use super::*;
 
 impl Node {
-    /// A login that fails without a word about the PIN.
+    /// A login that fails with an error that is not about the PIN.
     fn fails(&self) {
         match self.log_in_once(&|| {}).unwrap_err() {
             CallError::Final(failure) => assert!(!failure.pin_rejected, "{failure:?}"),
@@ -65,7 +65,7 @@ fn a_pin_that_has_worked_outlasts_any_number_of_failed_logins() {
                 node.fails();
             }
         }
-        // Its source is written anew meanwhile.
+        // Its source is rewritten meanwhile.
         node.set_pin(PIN);
         node.fails();
         node.fails();

@@ -1,4 +1,4 @@
-//! What discovery promises about what it reads.
+//! The promises of discovery about the objects that it reads.
 
 use cryptoki::object::KeyType;
 use proptest::prelude::*;
