@@ -173,11 +173,7 @@ impl Attempt<'_> {
             Ok(standing) => Ok(standing),
             Err(error) if error.is_the_content() => {
                 let aside = records.set_aside().map_err(|error| CallError::outage(chain(&error)))?;
-                (self.warn)(format!(
-                    "{}; the damaged file is now {}",
-                    chain(&error),
-                    aside.display()
-                ));
+                (self.warn)(format!("{}; the file was moved to {}", chain(&error), aside.display()));
                 Ok(PinStatus::New)
             }
             Err(error) => Err(CallError::outage(chain(&error))),
@@ -231,9 +227,9 @@ impl Attempt<'_> {
             PinSource::Credential(_) | PinSource::Descriptor(_) => format!("remove {record}"),
         };
         CallError::pin_rejected(format!(
-            "two logins with the PIN from {source} ended without a verdict (a hang, or an error that says nothing \
-             about the PIN); the token may have counted both as wrong PINs, so dekhand does not try a third: repair \
-             the token, make sure that the PIN is right, and then {way_on}"
+            "two logins with the PIN from {source} ended without a verdict (a hang, an interruption, or an error \
+             that is not about the PIN); the token may have counted both as wrong PINs, so dekhand does not try a \
+             third: repair the token, make sure that the PIN is right, and then {way_on}"
         ))
     }
 

@@ -41,9 +41,9 @@ const MOST_REJECTED: usize = 8;
 /// The status of a PIN on a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PinStatus {
-    /// It has not been tried.
+    /// Unproven: nothing is known of it.
     New,
-    /// It has not been tried, but the token has rejected another PIN, which this one replaces.
+    /// Unproven, but it replaces a PIN that the token has rejected.
     Corrected,
     /// It has worked.
     Worked,
@@ -54,7 +54,7 @@ pub(crate) enum PinStatus {
 }
 
 impl PinStatus {
-    /// Whether it has not been tried.
+    /// Whether it is unproven: it has neither worked nor been rejected.
     pub(crate) fn is_untried(self) -> bool {
         matches!(self, Self::New | Self::Corrected)
     }

@@ -57,7 +57,7 @@ impl Calls {
             reason: error.to_string(),
         })?;
         if let Some(list) = newest_list(&library)? {
-            // SAFETY: the module says that this is a function list, whose first field is its version. Every list begins
+            // SAFETY: by the standard this is a function list, whose first field is its version. Every list begins
             // with the fields of version 2, and nobody writes to it while the library is loaded.
             let functions = unsafe { *list.cast::<sys::CK_FUNCTION_LIST>() };
             if functions.version.major >= 3 {

@@ -52,7 +52,7 @@ fn three_nodes_with_one_wrong_pin_spend_one_try_each_however_often_they_restart(
         // Like a supervisor that kills and restarts it.
         drop(daemons);
     }
-    // Other nodes without this record may try it too.
+    // One attempt for each node: a node has no record of another node's attempt.
     assert_eq!((token.wrong_pins(), token.calls("C_Login")), (3, 3));
 }
 

@@ -93,8 +93,8 @@ impl Admission {
 }
 
 impl UpTo {
-    /// Only a version with a higher number, or with another date and id under the same number, could become the primary
-    /// instead of this one.
+    /// Only a higher number than the primary's, or the same number with another date and id, could make a version the
+    /// primary.
     fn admits(&self, candidate: &Candidate) -> bool {
         let numbers = self.numbers(candidate);
         let Some(HighWater { number: primary, id }) = &self.primary else {

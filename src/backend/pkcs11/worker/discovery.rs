@@ -24,7 +24,7 @@ use crate::token::problem::CallError;
 use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 
-/// The length of a stretch, after which other calls run; also a thread that must log in again waits this long.
+/// The length of a stretch, after which other calls run; a thread that must log in again waits for at most this long.
 const STRETCH: Duration = Duration::from_millis(50);
 /// The interval of progress reports from work that cannot be interrupted. A call that hangs sends none, and is noticed.
 const SIGN: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ const SIGN: Duration = Duration::from_millis(100);
 const WAIT_AS_TOLD: Duration = Duration::from_secs(60);
 /// A longer discovery is logged.
 const LONG: Duration = Duration::from_secs(5);
-const WHAT_HELPS: &str = "list the root key's keys under `versions:` in the configuration, and no others are read";
+const WHAT_HELPS: &str = "if `versions:` in the configuration lists the root key's keys, dekhand reads no others";
 
 impl Service {
     /// The versions in the token. A list that lacks previous versions must be proven.

@@ -43,7 +43,7 @@ impl Service {
     /// the call's time limit restarts before and after the pause.
     pub(super) fn back_off(&self, job: &Job, error: &TokenError, pauses: &mut Pauses) -> Throttled {
         let throttled = is_of_device(error) && self.is_recent(&self.worked);
-        // During the pauses other calls may not have run, so the state at their start counts.
+        // Possibly no other call has run during the pauses, so the judgement before the first one counts.
         if !throttled && (pauses.made == 0 || !is_of_device(error)) {
             return Throttled::No;
         }
