@@ -65,9 +65,9 @@ pub enum ProofRecordError {
     NotBegun(RootKeyName),
     /// There is no room for another version of the root key.
     #[error(
-        "{path} has {MOST_VERSIONS} versions of `{name}`, and no other version can be used here: if nobody has exchanged \
-         a key in the token, stop the daemon, keep a copy of the file and remove it; dekhand then records the versions in \
-         use again"
+        "{path} has {MOST_VERSIONS} versions of `{name}`, and no other version can be used here: if nobody has \
+         exchanged a key in the token, stop the daemon, keep a copy of the file and remove it; dekhand then records \
+         the versions in use again"
     )]
     Full {
         /// The file.
@@ -77,9 +77,9 @@ pub enum ProofRecordError {
     },
     /// The file would be longer than the limit for reading it.
     #[error(
-        "{path} would have {length} bytes, more than {LIMIT}, and no other version can be used here: if nobody has \
-         exchanged a key in the token, stop the daemon, keep a copy of the file and remove it; dekhand then records the \
-         versions in use again"
+        "{path} would have {length} bytes, more than {LIMIT}, and no other version can be used here: if nobody \
+         has exchanged a key in the token, stop the daemon, keep a copy of the file and remove it; dekhand then \
+         records the versions in use again"
     )]
     TooLong {
         /// The file.
@@ -144,8 +144,8 @@ impl ProofRecord {
         Ok(self.content()?.is_some_and(|content| content.upgraded.contains(name)))
     }
 
-    /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects are
-    /// public. On disk before this returns.
+    /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects
+    /// are public. On disk before this returns.
     ///
     /// # Errors
     /// The file cannot be read or written; the old content is kept.

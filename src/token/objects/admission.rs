@@ -17,8 +17,8 @@ use crate::token::options::ObjectName;
 
 /// The reason why a public object is left out, and the remedy.
 pub(super) const PUBLIC: &str = "its key is a public object, which can be made and exchanged without the PIN: if it is \
-                                 not yours, or a private key has the same id, destroy it; otherwise make a private copy \
-                                 of it, or set `private: false`";
+                                 not yours, or a private key has the same id, destroy it; otherwise make a private \
+                                 copy of it, or set `private: false`";
 
 /// Which public objects count.
 #[derive(Clone, Debug, PartialEq, Eq)]
