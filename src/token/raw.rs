@@ -367,7 +367,7 @@ fn judge_length(function: &str, value: CK_RV, length: CK_ULONG, room: usize) -> 
     match usize::try_from(length) {
         Ok(length) if length <= room && !too_long => Ok(length),
         _ => Err(TokenError::Misbehaved(format!(
-            "has {length} bytes to give for {function}, where {room} are more than enough"
+            "returns {length} bytes for {function}, but no right result has more than {room}"
         ))),
     }
 }

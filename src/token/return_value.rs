@@ -112,7 +112,7 @@ impl ReturnValue {
     /// The remedy by the value alone.
     #[expect(
         clippy::match_same_arms,
-        reason = "the ladder's table says these, and nothing of all the others"
+        reason = "these are the entries of the ladder's table, which has none for the others"
     )]
     pub(crate) fn cure(self) -> Remedy {
         match self {

@@ -129,7 +129,7 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
     let mut until = Instant::now() + limit;
     let answer = loop {
         let heard = async {
-            // Counted once: a paused call is not made again.
+            // Sent once: a pause does not repeat the call.
             if let Some(open) = open.take() {
                 frame::send(channel, &open).await?;
             }
