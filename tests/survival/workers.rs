@@ -1,4 +1,4 @@
-//! Workers and the spawner: what starts them, what ends them, and what a stop signal means to whom.
+//! Workers and the spawner: their starts, their ends, and the effect of stop signals.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Child;
@@ -20,7 +20,7 @@ use crate::processes::workers;
 use crate::run::Daemon;
 use crate::run::wait_for;
 
-/// A call may hang for as long as a test takes.
+/// A call may hang for the length of a test.
 const PATIENT: Settings<'_> = Settings {
     shared: true,
     pkcs11: &["call_timeout: 25s"],
@@ -32,7 +32,7 @@ const QUICK: Settings<'_> = Settings {
     lines: &["probe: {interval: 1h}"],
 };
 
-/// The worker that came after `before`.
+/// The successor of the worker `before`.
 async fn next_worker(daemon: &Daemon, before: u32) -> u32 {
     let mut next = before;
     until("another worker is there", || {
@@ -87,7 +87,7 @@ async fn all_processes_end_with_a_daemon_that_is_killed_although_a_call_hangs() 
     }
 }
 
-/// A process in the group of another one, as a module starts some.
+/// A process in the group of another one, as some modules start.
 fn join_group_of(process: u32) -> Child {
     let mut sleep = Command::new("sleep");
     sleep.arg("1000").process_group(i32::try_from(process).unwrap());

@@ -48,7 +48,7 @@ fn a_key_that_the_token_makes_weaker_than_asked_is_destroyed_again() {
     let (code, said) = create(&node);
     assert_eq!(code, Some(5), "{said}");
     assert!(
-        said.contains("CKA_SENSITIVE is false") && said.contains("destroyed again"),
+        said.contains("CKA_SENSITIVE is false") && said.contains("the new key was destroyed"),
         "{said}"
     );
     assert_eq!(versions(&node), 0);

@@ -1,4 +1,4 @@
-//! Promises of the proof record as a file.
+//! The promises of the proof record as a file.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -18,7 +18,7 @@ fn id(byte: u8) -> KeyId {
     [byte; 16].as_slice().try_into().unwrap()
 }
 
-/// Adds a proof as a worker does that has made the first one itself.
+/// Adds a proof, as the worker that has made the first one.
 fn add(record: &ProofRecord, version: u8, proof: Proof) {
     let is_first = record.add_first(&name(), &id(version), proof.clone()).unwrap();
     let shown_by = record.read(&name()).unwrap().unwrap().proofs(&id(version))[0].clone();
@@ -64,7 +64,7 @@ fn a_version_has_one_first_proof_and_others_only_beside_it() {
     };
     assert!(!beside(proof(Mechanism::AesGcm, 1)));
     assert!(record.add_first(&name(), &id(1), proof(Mechanism::AesGcm, 1)).unwrap());
-    // Of another worker, which may have met another key.
+    // Of another worker, which may have found another key.
     for mechanism in Mechanism::ALL {
         assert!(!record.add_first(&name(), &id(1), proof(mechanism, 2)).unwrap());
     }
@@ -88,7 +88,7 @@ fn a_proof_that_has_not_ended_is_begun_again_a_day_later() {
     };
     let first = Some(Timestamp::from_unix(DAY));
     assert_eq!(begin(Mechanism::AesCbc, DAY), None);
-    // Also where the clock was turned back.
+    // Also if the clock was set back.
     for at in [DAY, 1, 2 * DAY - 1] {
         assert_eq!(begin(Mechanism::AesCbc, at), first, "{at}");
     }

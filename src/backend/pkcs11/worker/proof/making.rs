@@ -1,4 +1,5 @@
-//! Makes the proof record: what a first wrap needs at once, and the rest on a thread of its own, for which no call waits.
+//! Makes the proof record: the first wrap waits for its part, and a thread of its own makes the rest, for which no call
+//! waits.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -30,8 +31,7 @@ use crate::token::wrap::select;
 const UNTIL_TRIED_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 impl Service {
-    /// Records a version by a wrap of a random key, as it has just wrapped for the first time. What it wrapped is not used
-    /// if that fails.
+    /// Records a version by a wrap of a random key, after its first wrap. If that fails, the first wrap is not used.
     pub(in crate::backend::pkcs11::worker) fn record_first_wrap(
         &self,
         job: u64,
@@ -47,7 +47,7 @@ impl Service {
         let proof = make(connection, token, id, key, method)?;
         let is_first = self.at_the_disk(job, || self.is_added(record, id, &proof, None));
         if !is_first.map_err(unwritable)? {
-            // Another worker of this node has recorded the version meanwhile, and may have met another key.
+            // Another worker of this node has recorded the version meanwhile, and may have found another key.
             let session = token.session(connection.module())?;
             if self.check(job, connection, token, &session, (id, key))? {
                 return Err(CallError::outage(format!(
@@ -61,13 +61,12 @@ impl Service {
         Ok(())
     }
 
-    /// Whether nothing is written down of a version yet, although it may be used: what it has opened shows what it is.
+    /// Whether a usable version has no record yet. A wrapped key that it has opened will identify it.
     pub(in crate::backend::pkcs11::worker) fn lacks_a_record(&self, id: &KeyId) -> bool {
         self.recorder().is_some() && lock(&self.recorded).get(id).is_some_and(HashSet::is_empty)
     }
 
-    /// Whether a version that is recorded has proofs by too few mechanisms, and others are untried: a token may cease to
-    /// permit one.
+    /// Whether a recorded version lacks proofs by some mechanisms that are untried: a token may stop permitting one.
     pub(in crate::backend::pkcs11::worker) fn lacks_proofs(
         &self,
         id: &KeyId,
@@ -79,7 +78,8 @@ impl Service {
         self.recorder().is_some() && has_few && !self.untried(id, key).is_empty()
     }
 
-    /// Has proofs made by every mechanism that the token does with this key. One that fails is missing later, and no more.
+    /// Orders proofs by every mechanism that the token supports with this key. A proof that fails is only missing
+    /// later.
     pub(in crate::backend::pkcs11::worker) fn want_other_mechanisms(&self, id: &KeyId, key: &KeyObject) {
         if self.recorder().is_none() {
             return;
@@ -101,8 +101,8 @@ impl Service {
             .collect()
     }
 
-    /// Has a version recorded of which something has opened before anything was wrapped. By a mechanism with integrity that
-    /// itself is the proof; the others open whatever they are given, so a wrap is made, if the key may wrap.
+    /// Orders the record of a version that has unwrapped before it has wrapped. With integrity protection the opened
+    /// wrap itself is the proof. By the other mechanisms any bytes open, so a wrap is made, if the key can wrap.
     pub(in crate::backend::pkcs11::worker) fn record_first_unwrap(
         &self,
         token: &OpenToken,
@@ -127,7 +127,7 @@ impl Service {
         while let (Some(wanted), Some(record)) = (self.pending.next(), self.recorder()) {
             let id = wanted.id.clone();
             if let Err(error) = self.make_proof(record, wanted) {
-                let told = format!("a proof of version {id} is not written down: {error}");
+                let told = format!("a proof of version {id} was not recorded: {error}");
                 self.outlet.say(Level::Warn, told);
             }
         }
@@ -160,7 +160,7 @@ impl Service {
         }
     }
 
-    /// `false`: there is no proof by this mechanism: the token does not do it with the key, or what it did is worth nothing.
+    /// `false`: the token does not support this mechanism with the key, or its result is useless.
     fn try_proof(
         &self,
         record: &ProofRecord,
@@ -180,14 +180,14 @@ impl Service {
         let begin = || record.begin_proof(name, id, mechanism, self.clock.now());
         if let Some(since) = self.in_begun_records(record, begin)? {
             let told = format!(
-                "the token has not ended a wrap by {mechanism} under version {id} that was begun at {since}, unless the \
-                 worker was stopped in it: it is tried again a day later"
+                "the token has not ended a wrap by {mechanism} under version {id} that began at {since}, unless the worker \
+                 was stopped meanwhile: dekhand tries it again a day later"
             );
             self.outlet.say(Level::Warn, told);
             return Ok(false);
         }
         let made = self.with_open_token(|connection, token| {
-            // What was looked for anew is another object, maybe under the same handle.
+            // A new search may have found another object, possibly under the same handle.
             if !token.finder().is_proven(id, key) {
                 return None;
             }
@@ -203,7 +203,7 @@ impl Service {
                 // By the key that has made it: it may have been exchanged meanwhile, under the same handle.
                 Entry::Beside => Some((made, Some(opens(connection, token, id, key, &known)?))),
             });
-            // A token that does one thing at a time has kept calls waiting.
+            // A token that makes one call at a time has delayed other calls.
             self.everybody_goes_on();
             Some(made)
         });
@@ -213,14 +213,14 @@ impl Service {
                 return Ok(true);
             }
             Some(None) => {}
-            // It is wanted again when the objects are used again.
+            // It is ordered again when the objects are used again.
             None => drop(lock(&self.tried).remove(&(id.clone(), mechanism))),
         }
         record.end_proof(name, id, mechanism)?;
         Ok(false)
     }
 
-    /// Adds a proof: the first one of its version, or one beside that which has shown the version to be the same.
+    /// Adds the first proof of a version, or one of a key that has opened a recorded proof.
     fn add(
         &self,
         record: &ProofRecord,
@@ -229,7 +229,7 @@ impl Service {
         shown_by: Option<&Proof>,
     ) -> Result<(), ProofRecordError> {
         if !self.is_added(record, id, proof, shown_by)? {
-            // By what is recorded now it is to be shown what this key is.
+            // The key must be checked by the current record.
             self.with_token(|token| token.finder().forget_key(id));
             record.end_proof(&self.assignment.root_key, id, proof.mechanism())?;
         }
@@ -255,7 +255,7 @@ impl Service {
         Ok(added)
     }
 
-    /// Begins the records before the first list, if there is nothing that those of an older release would begin with.
+    /// Begins the records before the first list, if there is nothing to take over from an older release.
     fn in_begun_records<T>(
         &self,
         record: &ProofRecord,
@@ -298,7 +298,7 @@ fn opens<'a>(
     })
 }
 
-/// A wrap of a random key that has opened.
+/// A wrap of a random key that has been unwrapped again.
 pub(super) fn make(
     connection: &Connection,
     token: &OpenToken,

@@ -1,4 +1,4 @@
-//! What of the proof record no call waits for, and how a worker tells that it is the disk that it waits for.
+//! The parts of the proof record for which no call waits, and how a worker announces a wait for the disk.
 
 use super::*;
 use crate::root_key::mechanism::Mechanism;
@@ -8,7 +8,7 @@ use crate::token::proof_record::ProofRecord;
 const LABEL: &str = "kube.v1@20260301T1200Z";
 const ID: &str = "01010101010101010101010101010101";
 
-/// A worker for which public objects count.
+/// A worker that counts public objects.
 fn worker(token: &Token) -> Worker {
     let public = |assignment: &mut Assignment| assignment.options.private = false;
     Worker::with(token, public, Clock::system())
@@ -25,7 +25,7 @@ fn forget_proofs(token: &Token) {
     drop(std::fs::remove_file(token.path("state/proofs.json")));
 }
 
-/// Waits until proofs by these mechanisms stand in the record, in any order.
+/// Waits until the record has proofs by these mechanisms, in any order.
 fn until_recorded(token: &Token, wanted: &[Mechanism]) {
     let since = std::time::Instant::now();
     loop {
@@ -47,12 +47,12 @@ fn a_first_wrap_is_answered_before_other_mechanisms_are_tried() {
         let of_gcm = token.calls("C_Encrypt");
         forget_proofs(token);
         token.set(&format!("C_Encrypt hang after {of_gcm}"));
-        // A thread of it hangs for ever.
+        // One of its threads hangs for ever.
         let mut worker = std::mem::ManuallyDrop::new(worker(token));
         let (id, data_key) = (v1(), key(7));
         worker.call(Call::Wrap { id, data_key }).unwrap();
         assert_eq!(mechanisms(token), [Mechanism::AesGcm]);
-        // Not before it hangs may this process end: SoftHSM does not survive that in the middle of a call.
+        // This process may end only after the hang has begun: SoftHSM does not survive its end during a call.
         let since = std::time::Instant::now();
         while token.calls("C_Encrypt") <= of_gcm {
             assert!(since.elapsed() < LONGEST, "no other mechanism is tried");
@@ -86,7 +86,7 @@ fn a_disk_that_hangs_holds_up_no_first_unwrap() {
 #[test]
 fn a_call_says_when_it_waits_for_the_disk_and_between_the_steps_of_a_proof() {
     alone::run(|token| {
-        // A private key: a public one is shown by its record before each wrap.
+        // A private key: a public one is checked by its record before each wrap.
         plant(token);
         let signs = |worker: &mut Worker, call: Call| {
             let number = worker.begin(call);
@@ -126,7 +126,7 @@ fn a_search_among_many_public_objects_of_the_id_tells_that_it_goes_on() {
         let number = worker.begin(Call::Wrap { id, data_key });
         worker.answer(number).unwrap();
         let signs = worker.waited.iter().filter(|waiting| **waiting == number).count();
-        // At least 1.2 s, and a sign each tenth of a second but for what a step takes.
+        // At least 1.2 s, with a progress report each tenth of a second, apart from the duration of a step.
         assert!(signs >= 14, "{signs}");
     });
 }
