@@ -505,7 +505,9 @@ fn a_restored_backup_that_lacks_the_reported_version_is_not_rotated_past_it() {
     ] {
         let said = node.text(line).refused();
         assert!(
-            said.contains(&format!("the store lacks version v2 with id {id}")),
+            said.contains(&format!(
+                "version v2 with id {id}, which this node has reported as primary, is missing"
+            )),
             "{line}: {said}"
         );
         assert!(said.contains(&format!("accept-loss {id}")), "{line}: {said}");

@@ -221,8 +221,8 @@ impl std::io::Write for Lines {
     }
 }
 
-const NOT_TAKEN_BACK: &str = "names a version that does not encrypt, and can't be put right";
-const NOT_WRITTEN: &str = "can't be written down";
+const NOT_TAKEN_BACK: &str = "names a version that does not encrypt, and cannot be corrected";
+const NOT_WRITTEN: &str = "the new primary cannot be recorded";
 const OUTDATED: &str = "this version was refused, left the store or got another date";
 
 /// A node that encrypts under version 1, whose file names version 2, and whose disk is full.
@@ -248,7 +248,10 @@ async fn a_mark_that_cannot_be_taken_back_hides_no_loss_of_the_primary() {
     sleep(30).await;
     for _ in 0..100 {
         let refusal = node.envelope.status().unwrap_err().to_string();
-        let loss = format!("lacks version v1 with id {}", id(1));
+        let loss = format!(
+            "version v1 with id {}, which this node has reported as primary, is missing",
+            id(1)
+        );
         assert!(
             refusal.contains(&loss),
             "not another reason with each attempt: {refusal}"
@@ -282,7 +285,7 @@ async fn a_version_whose_mark_became_unreadable_while_it_was_written_down_is_not
     fake.set(1, active_from(START + 1000));
     let (state, pace) = (state(), Pace::default());
     let node = start(&Strict::new(&fake), &state, &pace).await;
-    // The mark is read once more, which takes longer than the limit. Behind that the mark of version 1 waits for the disk.
+    // The mark is read once more, which takes longer than the limit. The write of version 1's mark waits behind it.
     pace.store(10_500, Ordering::Relaxed);
     node.envelope.refresh();
     sleep(1).await;
