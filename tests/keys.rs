@@ -310,7 +310,7 @@ fn verify_finds_another_key_under_the_same_number_and_id() {
     let against = format!("verify --against {}", file.display());
     std::fs::write(&file, record.to_string()).unwrap();
     let lacks = other.text(&against).failed(FailureKind::Failed);
-    assert!(lacks.contains("lacks v1"), "{lacks}");
+    assert!(lacks.contains("does not have v1"), "{lacks}");
     record["id"] = other.json("list")["root_keys"][0]["versions"][0]["id"].clone();
     std::fs::write(&file, record.to_string()).unwrap();
     let wrong = other.text(&against).failed(FailureKind::Failed);

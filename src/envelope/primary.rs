@@ -119,8 +119,8 @@ impl<'a> Candidates<'a> {
         let now = Timestamp::from_unix(self.now.unix() / 60 * 60);
         if let Some(first) = future.min() {
             return format!(
-                "every version becomes active in the future, the first at {first}; by this node's clock it is {now}: \
-                 set the clock, or wait"
+                "every version becomes active in the future, the first at {first}; this node's clock says {now}: set \
+                 the clock, or wait"
             );
         }
         if self.decrypting().next().is_some() {

@@ -66,7 +66,7 @@ fn only_the_pending_version_is_activated() {
     ]);
     assert_eq!(refusal(activate(&store, None, TEN_MINUTES)), Refusal::NothingPending);
     let said = refusal(activate(&store, Some("v1"), TEN_MINUTES)).to_string();
-    assert!(said.contains("v1 is active since"), "{said}");
+    assert!(said.contains("v1 has been active since"), "{said}");
     let said = refusal(activate(&store, Some("v2"), TEN_MINUTES)).to_string();
     assert!(said.contains("dekhand keys restore v2"), "{said}");
     assert!(matches!(

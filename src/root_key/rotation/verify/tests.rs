@@ -139,7 +139,7 @@ fn a_record_is_about_one_version_of_one_root_key() {
         Err(VerifyError::OtherRootKey { .. })
     ));
     let error = now(against(&*other, &name(), &record)).unwrap_err();
-    assert!(error.to_string().contains("this node lacks v2"), "{error}");
+    assert!(error.to_string().contains("this node does not have v2"), "{error}");
     other.set_with_number(2, 5, State::Pending);
     assert!(matches!(
         now(against(&*other, &name(), &record)),
