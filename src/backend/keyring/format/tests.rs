@@ -41,8 +41,8 @@ fn a_keyring_reads_back_as_it_was_written() {
     assert!(decode(text().as_bytes()).unwrap().same_as(&sample()));
 }
 
-/// Whoever can compute this digest from the specification can mend a keyring without dekhand:
-/// `printf` of the fields of the module `digest`, piped into `sha256sum`.
+/// A keyring can be repaired without dekhand: the digest can be computed from the specification by piping `printf` of
+/// the fields of the module `digest` into `sha256sum`.
 #[test]
 fn the_digest_is_the_one_that_is_specified() {
     let at = Timestamp::from_unix(0x6655_4433);

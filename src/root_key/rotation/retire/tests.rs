@@ -41,7 +41,7 @@ fn destroy(
     })
 }
 
-/// v1 was followed by v2 `ago` seconds ago.
+/// v2 replaced v1 `ago` seconds ago.
 fn rotated(ago: u64) -> FakeAdmin {
     FakeAdmin::with([
         version(1, 1, active_from(NOW - 100 * DAY)),
