@@ -325,7 +325,7 @@ impl Inner {
 /// Ends a call to a root key after [`CALL_LIMIT`].
 async fn limited<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| {
-        let message = format!("the root key has not answered for {} s", CALL_LIMIT.as_secs());
+        let message = format!("the root key did not respond within {} s", CALL_LIMIT.as_secs());
         Err(Error::new(Kind::Outage, message))
     })
 }

@@ -409,7 +409,7 @@ fn keys_of_other_systems_are_imported_and_never_shown() {
     assert!(!first.data.contains(hex) && !first.talk.contains(hex));
     assert_eq!(first.json()["version"]["state"], "active");
     let again = node.text(&format!("import --hex {}", node.key_file(hex))).refused();
-    assert!(again.contains("is v1") && again.contains("already"), "{again}");
+    assert!(again.contains("as v1") && again.contains("already"), "{again}");
     node.stdin = format!("{ascii}\n").into_bytes();
     assert_eq!(node.json("import --ascii -")["version"]["state"], "pending");
     assert!(

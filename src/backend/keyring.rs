@@ -82,7 +82,7 @@ impl Keyring {
                 Ok(versions)
             }
             Err(cause) => {
-                let error = Error::new(Kind::Outage, "the keyring can't be read").because(cause);
+                let error = Error::new(Kind::Outage, "the keyring cannot be read").because(cause);
                 let old = std::mem::replace(&mut *snapshot, Snapshot::Unread);
                 *snapshot = match old {
                     Snapshot::Unread => Snapshot::Unread,
@@ -106,7 +106,7 @@ impl RootKey for Keyring {
         self.files
             .run(job)
             .await
-            .map_err(|stopped| Error::new(Kind::Outage, "the keyring can't be read").because(stopped))?
+            .map_err(|stopped| Error::new(Kind::Outage, "the keyring cannot be read").because(stopped))?
     }
 
     async fn wrap(&self, id: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
@@ -121,7 +121,7 @@ impl RootKey for Keyring {
             random_bytes::<NONCE>().map_err(|error| Error::new(Kind::Outage, "cannot make an IV").because(error))?;
         let sealed = AesGcm::new(&entry.key)
             .seal(&iv, &Mechanism::AesGcm.wrap_associated_data(id), data_key.expose())
-            .map_err(|error| Error::new(Kind::Corruption, "a data key can't be wrapped").because(error))?;
+            .map_err(|error| Error::new(Kind::Corruption, "a data key cannot be wrapped").because(error))?;
         Ok(Wrapped {
             mechanism: Mechanism::AesGcm,
             bytes: [iv.as_slice(), &sealed].concat(),

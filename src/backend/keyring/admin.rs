@@ -83,7 +83,7 @@ impl KeyringAdmin {
                 let Version { number, id, .. } = &twin.version;
                 return Err(Error::new(
                     Kind::Refusal,
-                    format!("this key is {number} (id {id}) already"),
+                    format!("the keyring has this key already, as {number} (id {id})"),
                 ));
             }
             content.entries.push(Entry {

@@ -90,14 +90,14 @@ impl From<KeyringError> for Error {
     fn from(error: KeyringError) -> Self {
         let (kind, message) = match error {
             KeyringError::Missing { .. } | KeyringError::File(_) | KeyringError::NoRandomness(_) => {
-                (Kind::Outage, "the keyring can't be used")
+                (Kind::Outage, "the keyring cannot be used")
             }
-            KeyringError::Damaged { .. } => (Kind::Corruption, "the keyring can't be used"),
+            KeyringError::Damaged { .. } => (Kind::Corruption, "the keyring cannot be used"),
             KeyringError::Newer { .. } | KeyringError::Name { .. } | KeyringError::Exists { .. } => {
-                (Kind::Refusal, "the keyring can't be used")
+                (Kind::Refusal, "the keyring cannot be used")
             }
             KeyringError::Directory { .. } | KeyringError::Unwritable { .. } => {
-                (Kind::Refusal, "the keyring can't be changed")
+                (Kind::Refusal, "the keyring cannot be changed")
             }
         };
         Self::new(kind, message).because(error)

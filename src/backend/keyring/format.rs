@@ -144,7 +144,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
         .map_err(|_| Flaw::Wrong("`name` is not the name of a root key"))?;
     let count = versions.len();
     if count > MOST_VERSIONS {
-        return Err(Flaw::Wrong("it has more versions than there can be"));
+        return Err(Flaw::Wrong("it has too many versions"));
     }
     let mut content = Content::empty(name);
     content.entries.reserve_exact(count);
@@ -164,7 +164,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
     if digest(&content).ct_eq(&expected).into() {
         Ok(content)
     } else {
-        Err(Flaw::Wrong("the digest does not fit"))
+        Err(Flaw::Wrong("the digest does not match"))
     }
 }
 
@@ -209,13 +209,13 @@ fn unreadable(error: &serde_json::Error) -> Flaw {
 /// The file would be too large, or could not be read again.
 pub(super) fn encode(content: &Content) -> Result<Zeroizing<Vec<u8>>, Flaw> {
     let Content { name, entries } = content;
-    let too_large = Flaw::Wrong("it has more versions than there can be");
+    let too_large = Flaw::Wrong("it has too many versions");
     if entries.len() > MOST_VERSIONS {
         return Err(too_large);
     }
     let mut keys = Zeroizing::new(vec![0; 64 * entries.len()]);
     for (place, entry) in keys.chunks_exact_mut(64).zip(entries) {
-        hex::encode_to_slice(entry.key.expose(), place).map_err(|_| Flaw::Wrong("a key can't be written"))?;
+        hex::encode_to_slice(entry.key.expose(), place).map_err(|_| Flaw::Wrong("a key cannot be written"))?;
     }
     let digest = hex::encode(digest(content));
     let file = File {
@@ -234,7 +234,7 @@ pub(super) fn encode(content: &Content) -> Result<Zeroizing<Vec<u8>>, Flaw> {
         .map_err(|error| error.to_string())
         .and_then(|()| std::io::Write::write_all(&mut rest, b"\n").map_err(|error| error.to_string()));
     let left = rest.len();
-    written.map_err(|_| Flaw::Wrong("it can't be written"))?;
+    written.map_err(|_| Flaw::Wrong("it cannot be written"))?;
     let length = bytes.len() - left;
     bytes.truncate(length);
     if u64::try_from(length).unwrap_or(u64::MAX) > LARGEST {
@@ -243,7 +243,7 @@ pub(super) fn encode(content: &Content) -> Result<Zeroizing<Vec<u8>>, Flaw> {
     // A file that cannot be read again would lose the keys, for example one with a date after the year 9999.
     match decode(&bytes) {
         Ok(again) if again.same_as(content) => Ok(bytes),
-        Ok(_) => Err(Flaw::Wrong("it would not read back as it was written")),
+        Ok(_) => Err(Flaw::Wrong("it could not be read back unchanged")),
         Err(flaw) => Err(flaw),
     }
 }

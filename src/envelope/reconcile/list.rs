@@ -106,7 +106,7 @@ impl Reconciler<'_> {
         match &listed {
             Ok(_) if was_away => tracing::info!(root_key = %store.name, "the versions can be listed again"),
             Err(error) if !was_away => {
-                tracing::error!(root_key = %store.name, error = error.chain(), "the versions can't be listed");
+                tracing::error!(root_key = %store.name, error = error.chain(), "the versions cannot be listed");
             }
             Ok(_) | Err(_) => {}
         }

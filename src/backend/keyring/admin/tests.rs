@@ -189,7 +189,10 @@ fn one_key_is_not_two_versions() {
     let key = || Key::copied_from(&[7; 32]).unwrap();
     let first = now(admin.import(number(1), State::Pending, key())).unwrap();
     let error = now(admin.import(number(2), State::Pending, key())).unwrap_err();
-    assert_eq!(error.to_string(), format!("this key is v1 (id {}) already", first.id));
+    assert_eq!(
+        error.to_string(),
+        format!("the keyring has this key already, as v1 (id {})", first.id)
+    );
 }
 
 #[test]
