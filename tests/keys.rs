@@ -310,7 +310,7 @@ fn verify_finds_another_key_under_the_same_number_and_id() {
     let against = format!("verify --against {}", file.display());
     std::fs::write(&file, record.to_string()).unwrap();
     let lacks = other.text(&against).failed(FailureKind::Failed);
-    assert!(lacks.contains("lacks v1"), "{lacks}");
+    assert!(lacks.contains("does not have v1"), "{lacks}");
     record["id"] = other.json("list")["root_keys"][0]["versions"][0]["id"].clone();
     std::fs::write(&file, record.to_string()).unwrap();
     let wrong = other.text(&against).failed(FailureKind::Failed);
@@ -409,7 +409,7 @@ fn keys_of_other_systems_are_imported_and_never_shown() {
     assert!(!first.data.contains(hex) && !first.talk.contains(hex));
     assert_eq!(first.json()["version"]["state"], "active");
     let again = node.text(&format!("import --hex {}", node.key_file(hex))).refused();
-    assert!(again.contains("is v1") && again.contains("already"), "{again}");
+    assert!(again.contains("as v1") && again.contains("already"), "{again}");
     node.stdin = format!("{ascii}\n").into_bytes();
     assert_eq!(node.json("import --ascii -")["version"]["state"], "pending");
     assert!(
@@ -505,7 +505,9 @@ fn a_restored_backup_that_lacks_the_reported_version_is_not_rotated_past_it() {
     ] {
         let said = node.text(line).refused();
         assert!(
-            said.contains(&format!("the store lacks version v2 with id {id}")),
+            said.contains(&format!(
+                "version v2 with id {id}, which this node has reported as primary, is missing"
+            )),
             "{line}: {said}"
         );
         assert!(said.contains(&format!("accept-loss {id}")), "{line}: {said}");

@@ -70,7 +70,7 @@ async fn keys_in_memory_bridge_an_outage_and_the_daemon_returns_by_itself_under_
     }
     let ready = page(http, "/readyz?verbose");
     assert!(
-        ready.starts_with("HTTP/1.1 200 ") && ready.contains("the root key is away, keys in memory serve"),
+        ready.starts_with("HTTP/1.1 200 ") && ready.contains("the root key is unavailable, data keys in memory serve"),
         "{ready}"
     );
 
