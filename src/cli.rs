@@ -1,4 +1,4 @@
-//! The command line: what an operator types, and the exit code that answers.
+//! The command line: commands, their output and exit codes.
 
 pub mod config;
 pub mod exit;
@@ -39,24 +39,24 @@ struct Line {
 enum Command {
     /// Runs the daemon that kube-apiserver calls.
     Serve(ServeArgs),
-    /// Asks a running daemon what kube-apiserver asks: Status, Encrypt, Decrypt.
+    /// Makes the calls of kube-apiserver to a running daemon: Status, Encrypt, Decrypt.
     Status(StatusArgs),
-    /// Makes, lists, rotates, verifies and destroys versions of root keys.
+    /// Creates, lists, rotates, verifies and destroys versions of root keys.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Shows PKCS#11 modules and tokens, and tries what they do.
+    /// Shows PKCS#11 modules and tokens, and tests their wrap mechanisms.
     #[command(subcommand)]
     Token(TokenCommand),
     /// Checks and shows configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Starts token workers for a daemon or a command, which calls it.
+    /// Internal: starts token workers for a daemon or a command.
     #[command(hide = true)]
     TokenSpawner,
-    /// Loads a PKCS#11 module for a daemon or a command, whose spawner calls it.
+    /// Internal: loads a PKCS#11 module. A spawner starts it.
     #[command(hide = true)]
     TokenWorker {
-        /// The process with which it ends.
+        /// The parent process; the worker ends with it.
         #[arg(long)]
         parent: u32,
     },
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Good };
-            // Help that nobody can read, and usage errors that nobody sees, change nothing.
+            // The exit code is the same whether or not the text could be printed.
             error.print().ok();
             return exit.into();
         }

@@ -132,7 +132,7 @@ fn a_probe_without_a_pin_says_how_to_give_one() {
     let token = Token::new();
     let output = by_hand(&token, &token_shim::path(), &["probe"]);
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-    assert!(said(&output).contains("hint: name a file with the token's PIN by --pin-file"));
+    assert!(said(&output).contains("hint: name a file with the token's PIN with --pin-file"));
 }
 
 #[test]
