@@ -203,5 +203,5 @@ fn the_command_line_names_a_module_or_a_configuration() {
     let node = crate::run::Node::new();
     let output = dekhand(&["token", "list", "--config", &node.config()]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    assert!(said(&output).contains("lives in a token"), "{}", said(&output));
+    assert!(said(&output).contains("is in a token"), "{}", said(&output));
 }
