@@ -149,7 +149,11 @@ fn a_pin_written_into_the_file_is_refused_and_not_repeated() {
         ("{hunter2, file: /p}", ".pkcs11.pin", "`file`"),
         ("{file: hunter2}", ".pkcs11.pin.file", "absolute path"),
         ("{file: {hunter2: 1}}", ".pkcs11.pin.file", "absolute path"),
-        ("{credential: hunter2!}", ".pkcs11.pin.credential", "first one a letter"),
+        (
+            "{credential: hunter2!}",
+            ".pkcs11.pin.credential",
+            "starting with a letter",
+        ),
         ("{credential: /hunter2}", ".pkcs11.pin.credential", "LoadCredential"),
         ("{descriptor: hunter2}", ".pkcs11.pin.descriptor", "3 to 1023"),
         ("[hunter2]", ".pkcs11.pin", "found a list"),
