@@ -20,7 +20,7 @@ use crate::backoff::Backoff;
 use crate::http::pages::Pages;
 use crate::telemetry::limit::LineLimit;
 
-/// Most connections at a time. Any process on this machine can connect; beyond the limit, the oldest is closed.
+/// The most connections at a time. Any process on this machine can connect; beyond the limit, the oldest is closed.
 const CONNECTIONS: usize = 16;
 /// The longest time of a connection. A response takes much less.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::proto::asker::Origin;
 
-/// Most connections at a time. A kube-apiserver holds one per provider, two during a reload.
+/// The most connections at a time. A kube-apiserver holds one per provider, two during a reload.
 pub(super) const SEATS: usize = 64;
 /// Time for HTTP/2's preface.
 pub(super) const PREFACE_TIME: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(super) const HEADER_LIST: u32 = 8 << 10;
 /// Bytes that are buffered per request for a caller that does not read. Responses are below 2 KiB.
 pub(super) const SEND_BUFFER: usize = 16 << 10;
 /// Bytes that are read from a connection per turn: about ten calls, or 80 small frames. A flood gets one connection's
-/// share of the time, and no more. A call waits for at most three turns of all other connections.
+/// share of the time, and no more. A call takes three turns, each of which comes after those of all other connections.
 pub(super) const TURN: u64 = 1 << 10;
 
 /// Bytes of the longest message, as in the services; the largest legal message has 35 KiB.

@@ -1,4 +1,4 @@
-//! No text makes the parser panic or takes it long.
+//! No text makes the parser panic or run for long.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `dekhand token`: what it shows of modules and tokens, with a PIN and without.
+//! `dekhand token`: its output about modules and tokens, with and without a PIN.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::node::Settings;
 use crate::run::dekhand;
 
-/// `dekhand token ...` by the command line alone.
+/// `dekhand token ...` without a configuration.
 fn by_hand(token: &Token, module: &Path, arguments: &[&str]) -> Output {
     let mut line = vec!["token".to_owned()];
     line.extend(arguments.iter().map(ToString::to_string));
@@ -174,7 +174,7 @@ fn a_module_that_does_not_load_names_what_is_missing() {
     assert!(said(&output).contains("libmissing.so"), "{}", said(&output));
 }
 
-/// A module that is linked to a library which is gone.
+/// A module that is linked to a missing library.
 fn needs_a_library(directory: &Path) -> std::path::PathBuf {
     let compile = |output: &Path, more: &[&str]| {
         let output = Command::new("cc")

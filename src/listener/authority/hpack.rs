@@ -150,10 +150,10 @@ impl Block {
 /// The place behind a representation's first byte.
 fn representation(byte: u8) -> Place {
     let (prefix, of) = match byte {
-        // An indexed header.
+        // An indexed header, and the size of a table.
         0x80.. => (0x7f, Of::Whole),
         0x20..0x40 => (0x1f, Of::Whole),
-        // A literal that becomes an entry of the table.
+        // A literal that becomes an entry of the table, and literals that do not.
         0x40.. => (0x3f, Of::NameIndex),
         _ => (0x0f, Of::NameIndex),
     };

@@ -69,7 +69,7 @@ fn headers(block: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, block)
 }
 
-/// `/run/k.sock`, in Huffman code.
+/// `/run/k.sock` in Huffman code, and the same corrected.
 const CODED: [u8; 9] = [0x62, 0xcb, 0x6a, 0x63, 0xaa, 0xe8, 0x39, 0x3a, 0xff];
 const CODED_MENDED: [u8; 9] = [0x5a, 0xcb, 0x6a, 0x5b, 0xaa, 0xe8, 0x39, 0x3a, 0xff];
 
@@ -217,7 +217,7 @@ fn a_connection_with_an_acceptable_authority_is_not_looked_at_any_further() {
         assert_eq!(read.bytes, sent);
         assert!(!read.still_looking && !read.hopeless);
     }
-    // A client sends the literal again when the table has evicted it.
+    // The walk goes on, since a client sends the literal again when the table has evicted it.
     let read = read(&[bad.clone(), headers(&[0xbe]), bad].concat());
     assert!(read.still_looking);
     assert!(!read.bytes.contains(&b'/'));
