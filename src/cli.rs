@@ -28,7 +28,7 @@ use crate::cli::token::TokenCommand;
 #[derive(Debug, Parser)]
 #[command(name = "dekhand", version, arg_required_else_help = true, after_help = exit::TABLE)]
 struct Line {
-    /// How data is printed on stdout.
+    /// Format of the data on stdout
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     output: Format,
     #[command(subcommand)]
@@ -37,23 +37,23 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the daemon that kube-apiserver calls.
+    /// Run the daemon that kube-apiserver calls
     Serve(ServeArgs),
-    /// Makes the calls of kube-apiserver to a running daemon: Status, Encrypt, Decrypt.
+    /// Test a running daemon with the calls of kube-apiserver: Status, Encrypt, Decrypt
     Status(StatusArgs),
-    /// Creates, lists, rotates, verifies and destroys versions of root keys.
+    /// Create, list, rotate, verify and destroy versions of root keys
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Shows PKCS#11 modules and tokens, and tests their wrap mechanisms.
+    /// Show PKCS#11 modules and tokens, and test their wrap mechanisms
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Checks and shows configuration files.
+    /// Check and show configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Internal: starts token workers for a daemon or a command.
+    /// Internal: start token workers for a daemon or a command
     #[command(hide = true)]
     TokenSpawner,
-    /// Internal: loads a PKCS#11 module. A spawner starts it.
+    /// Internal: load a PKCS#11 module; a spawner starts this process
     #[command(hide = true)]
     TokenWorker {
         /// The parent process; the worker ends with it.

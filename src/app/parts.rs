@@ -129,7 +129,7 @@ fn show_notices(health: &Health, notices: Vec<(RootKeyName, Notices)>) {
 }
 
 /// Records, before any worker lists versions, which root keys in tokens an earlier release may have decrypted with on
-/// this node. For the first root key the high-water mark has the reported versions.
+/// this node. The first root key needs no such record: its high-water mark has the versions that the node has reported.
 fn note_upgrade(config: &Config) {
     let is_in_token = |entry: &&RootKeyEntry| matches!(entry.store, Store::Pkcs11(_));
     let only_decrypt = config.root_keys.iter().skip(1).filter(is_in_token);

@@ -20,10 +20,10 @@ use crate::listener::options::SocketAddress;
 /// The options of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// The configuration file.
+    /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "dev")]
     config: PathBuf,
-    /// Try dekhand without a configuration file: keyring, state and socket are in a private directory.
+    /// Try dekhand without a configuration file: keyring, state and socket are in a private directory
     #[arg(long)]
     dev: bool,
     /// The directory of --dev (default: `$XDG_STATE_HOME/dekhand`, else `~/.local/state/dekhand`)

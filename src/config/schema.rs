@@ -98,7 +98,7 @@ pub(super) struct KeyringSection {
 pub(super) struct DataKeysSection {
     pub(super) suite: Optional<Word<Suite>>,
     pub(super) max_uses: Optional<Whole<1, MOST_USES>>,
-    // Each new data key costs two calls to the root key; no common policy lets a key live longer than a year.
+    // Each new data key costs two calls to the root key; common policies limit the age of a key to at most a year.
     pub(super) max_age: Optional<Span<MINUTE, { 365 * DAY }>>,
     pub(super) reuse: Optional<Word<Reuse>>,
     pub(super) cache: Section<CacheSection>,

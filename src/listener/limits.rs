@@ -1,9 +1,9 @@
 //! The limits for callers, per connection and in total. Each limit has its reason.
 //!
-//! Every connection has a small guaranteed share that other connections cannot take. It covers the normal load of a
-//! kube-apiserver, which therefore continues under every attack. Behind the services, a request carries the number of
-//! its connection, its `Origin`: the envelope guarantees each origin as many calls to root keys, and the calls to a
-//! token are made in turn for each origin.
+//! Every connection has a small guaranteed share that other connections cannot take. The share covers the requests of a
+//! kube-apiserver in every situation, so they are served under an attack too. Behind the services, a request carries
+//! the number of its connection, its `Origin`: the envelope guarantees each origin as many calls to root keys, and
+//! origins take turns before a token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) const FETCH_TIME: Duration = Duration::from_secs(5);
 /// read takes more than one of them.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(3);
 
-/// HTTP/2 streams per connection. There are more than requests in flight, so that requests beyond that limit receive
+/// HTTP/2 streams per connection: more than the limit on requests in flight, so that requests beyond that limit receive
 /// `RESOURCE_EXHAUSTED`.
 pub(super) const STREAMS: u32 = 1024;
 /// Requests that were cancelled before they were accepted. Twice the number of streams is not yet an attack.

@@ -89,7 +89,7 @@ impl Socket {
             unlink: true,
             _lock: Some(lock),
         };
-        // A bound socket refuses connections until it listens, so nobody connects before the mode is right.
+        // A bound socket refuses connections until it listens, so no caller connects before the mode is right.
         std::fs::set_permissions(path, Permissions::from_mode(mode & 0o777))
             .map_err(SocketError::refused("set the mode of", &shown))?;
         Self::listening(socket, place)

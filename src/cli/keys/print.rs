@@ -24,7 +24,7 @@ use crate::root_key::version::Version;
 use crate::token::ceremony;
 use crate::token::options::Pkcs11Options;
 
-/// Prints the steps that stand for `command`. Nothing is changed; the token is read as the daemon reads it.
+/// Prints the steps that replace `command`. Nothing is changed; the token is read as the daemon reads it.
 pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut Console<'_>) -> Result<(), KeysError> {
     let Some(options) = target.token() else {
         return Err(KeysError::Usage(

@@ -11,7 +11,7 @@ use crate::root_key::version::Number;
 #[derive(Debug, Serialize)]
 pub(super) struct Sheet {
     pub(super) root_key: RootKeyName,
-    /// The command that it stands for.
+    /// The command that the steps replace.
     pub(super) action: &'static str,
     pub(super) version: String,
     pub(super) number: Number,
