@@ -1,4 +1,4 @@
-//! `dekhand keys` against real files: what an operator types, what is answered, and what is in the keyring after it.
+//! `dekhand keys` on real files: the commands, their output, and the keyring afterwards.
 
 #![allow(
     clippy::unwrap_used,
@@ -60,7 +60,7 @@ impl Write for Paper {
     }
 }
 
-/// One control-plane node with a directory of its own.
+/// One control-plane node with its own directory.
 struct Node {
     directory: tempfile::TempDir,
     shared: bool,
@@ -169,7 +169,7 @@ impl Node {
             .collect()
     }
 
-    /// Brings the keyring to another node, as an operator does.
+    /// Copies the keyring to another node, as an operator does.
     fn copy_to(&self, other: &Self) {
         std::fs::copy(self.keyring(), other.keyring()).unwrap();
     }
@@ -281,14 +281,14 @@ fn with_a_copy_on_each_node_a_rotation_is_three_steps() {
     for other in others {
         one.copy_to(other);
     }
-    // 2: the proof that all hold the same.
+    // 2: the proof that all nodes hold the same key.
     let record = one.text("verify --record").good().data;
     for other in others {
         std::fs::write(other.file("record"), &record).unwrap();
         let proof = other.json(&format!("verify --against {}", other.file("record").display()));
         assert_eq!((&proof["ok"], &proof["version"]), (&true.into(), &"v2".into()));
     }
-    // 3: one date for all.
+    // 3: one date for all nodes.
     let dated = one.json("activate --in 10m");
     let at = dated["version"]["since"].as_str().unwrap();
     for other in others {
@@ -669,10 +669,7 @@ fn a_key_typed_in_place_of_a_file_is_not_repeated() {
         "0123456789abcdef0123456789abcdef",
     ] {
         let error = node.text(&format!("import --hex {key}")).failed(FailureKind::Failed);
-        assert!(
-            error.contains("looks like a key itself") && !error.contains(key),
-            "{error}"
-        );
+        assert!(error.contains("looks like a key:") && !error.contains(key), "{error}");
     }
 }
 

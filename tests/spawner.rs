@@ -338,6 +338,6 @@ fn who_types_the_hidden_commands_is_told_that_dekhand_does() {
             .unwrap();
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("starts this process by itself"), "{said}");
+        assert!(said.contains("starts this process itself"), "{said}");
     }
 }

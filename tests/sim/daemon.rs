@@ -190,6 +190,9 @@ async fn within<T>(until: Instant, call: impl Future<Output = Result<Response<T>
     match tokio::time::timeout_at(until, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(Failure::new(status.code(), status.message())),
-        Err(_) => Err(Failure::new(Code::DeadlineExceeded, "the request's time is over")),
+        Err(_) => Err(Failure::new(
+            Code::DeadlineExceeded,
+            "the request's deadline has passed",
+        )),
     }
 }

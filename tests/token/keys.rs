@@ -1,4 +1,4 @@
-//! `dekhand keys` on tokens: what the keyring's commands do, in a token, by the program itself.
+//! `dekhand keys` on tokens, by the program itself: every command that also works on a keyring.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ const OWN: Settings<'static> = Settings {
     lines: &[],
 };
 
-/// Puts a key into a token by SoftHSM's own tool, as a ceremony does.
+/// Puts a key into a token with SoftHSM's own tool, as in a ceremony.
 fn put(token: &Token, label: &str, id: &str, key: [u8; 32]) {
     let file = token.path("key");
     std::fs::write(&file, key).unwrap();
