@@ -12,6 +12,7 @@ mod admission;
 mod candidate;
 mod classify;
 mod key_pair;
+mod known_keys;
 mod labelled;
 mod memory;
 mod named;
@@ -32,7 +33,6 @@ use crate::token::error::TokenError;
 use crate::token::key_object::KeyObject;
 use crate::token::label;
 use crate::token::objects::candidate::Candidate;
-use crate::token::objects::candidate::Class;
 use crate::token::objects::classify::Judgement;
 use crate::token::objects::classify::Ownership;
 use crate::token::objects::memory::Known;
@@ -196,48 +196,6 @@ impl Finder {
         Ok(key)
     }
 
-    /// Known objects; the public half of a pair is searched again if that is due.
-    fn with_its_half(
-        &self,
-        session: &Session,
-        id: &KeyId,
-        known: KnownKey,
-        goes_on: &dyn Fn() -> bool,
-    ) -> Result<KeyObject, TokenError> {
-        if !known.half_due {
-            return Ok(known.key);
-        }
-        let place = Place {
-            class: Class::Private,
-            handle: known.key.unwraps,
-        };
-        let key = key_pair::of(session, id, place, goes_on)?;
-        if let Some(known) = self.memory().keys.get_mut(id).filter(|now| now.key == known.key) {
-            known.key = key;
-            known.half_due = false;
-        }
-        Ok(key)
-    }
-
-    /// Whether the proof record has confirmed these objects as the version's.
-    pub(crate) fn is_proven(&self, id: &KeyId, key: &KeyObject) -> bool {
-        let memory = self.memory();
-        let known = memory.keys.get(id);
-        known.is_some_and(|known| known.proven && known.key == *key)
-    }
-
-    /// Whether a version's key can be exchanged without the PIN: another public key may have its handle by now.
-    pub(crate) fn is_public(&self, id: &KeyId) -> bool {
-        self.memory().keys.get(id).is_some_and(|known| !known.private)
-    }
-
-    /// Marks the objects as confirmed by the proof record.
-    pub(crate) fn note_proven(&self, id: &KeyId, key: &KeyObject) {
-        if let Some(known) = self.memory().keys.get_mut(id).filter(|known| known.key == *key) {
-            known.proven = true;
-        }
-    }
-
     /// Sets which public objects count. Before that none do.
     pub(crate) fn admit(&self, admission: Admission) {
         let mut memory = self.memory();
@@ -252,11 +210,6 @@ impl Finder {
     /// Whether it is set which public objects count.
     pub(crate) fn has_admission(&self) -> bool {
         self.memory().admission.is_some()
-    }
-
-    /// Forgets the objects of one version, because its handle was refused. The cache of other objects stays.
-    pub(crate) fn forget_key(&self, id: &KeyId) {
-        self.memory().keys.remove(id);
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
