@@ -393,7 +393,7 @@ fn somebody_at_a_terminal_is_asked_for_the_name() {
     node.terminal = true;
     node.stdin = b"yes\n".to_vec();
     let answer = node.text("destroy v1 --unaudited --retention 0s");
-    assert!(answer.talk.contains("type kube-root.v1 to go on"), "{}", answer.talk);
+    assert!(answer.talk.contains("type kube-root.v1 to continue"), "{}", answer.talk);
     answer.refused();
     node.stdin = b"kube-root.v1\n".to_vec();
     node.text("destroy v1 --unaudited --retention 0s").good();

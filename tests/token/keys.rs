@@ -251,7 +251,7 @@ fn versions_of_the_configuration_are_verified_and_destroyed_but_not_labelled() {
     let output = keys(&node, &["destroy", "v1", "--unaudited", "--confirm", "test.v1"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        output.status.success() && said.contains("take v1 out of `versions:`"),
+        output.status.success() && said.contains("remove v1 from `versions:`"),
         "{said}"
     );
 }

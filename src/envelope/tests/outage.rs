@@ -238,7 +238,7 @@ async fn a_read_that_waited_in_vain_for_a_root_key_that_is_away_shows_and_one_gi
     fake.set_mood(Mood::Queues);
     fake.stall();
     sleep(800).await;
-    assert!(node.envelope.health().unwrap().contains("away"));
+    assert!(node.envelope.health().unwrap().contains("unavailable"));
     let given_up = tokio::time::timeout(Duration::from_secs(1), node.decrypt(&sealed)).await;
     assert!(given_up.is_err() && node.envelope.status().is_ok());
     let in_vain = tokio::time::timeout(Duration::from_secs(3), node.decrypt(&sealed)).await;

@@ -351,7 +351,7 @@ async fn a_call_that_cannot_wait_is_answered_at_once() {
     let refused = calls.into_iter().find(JoinHandle::is_finished).unwrap();
     let error = refused.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), Kind::Busy, "says nothing of the token");
-    assert!(error.chain().contains("1024 calls wait"));
+    assert!(error.chain().contains("1024 calls already wait"));
 }
 
 #[tokio::test(start_paused = true)]
