@@ -160,7 +160,10 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Waits until the daemon has noticed that its token is unavailable.
 pub(crate) async fn until_away(daemon: &Daemon) {
-    let words = ["the root key is unavailable", "the versions cannot be listed"];
+    let words = [
+        "the root key is unavailable; dekhand continues",
+        "the versions cannot be listed",
+    ];
     until("the outage is noticed", || says(daemon, words)).await;
 }
 

@@ -107,7 +107,7 @@ async fn a_mechanism_can_be_demanded_and_one_that_does_not_work_is_a_refusal_tha
     kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
         .await;
     for said in [
-        "`mechanism: aes-kwp` can't be used",
+        "`mechanism: aes-kwp` cannot be used",
         "CKR_MECHANISM_INVALID",
         "would use aes-gcm",
     ] {

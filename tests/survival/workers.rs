@@ -10,6 +10,7 @@ use crate::calls::Kms;
 use crate::calls::stock;
 use crate::calls::stop;
 use crate::calls::until;
+use crate::calls::until_proofs_are_made;
 use crate::node::Node;
 use crate::node::Settings;
 use crate::processes::lives;
@@ -130,6 +131,7 @@ async fn stop_signals_to_all_processes_are_for_the_daemon_which_finishes_what_it
     let stock = stock(&node, PATIENT, 1).await;
     let daemon = node.start();
     let (spawner, worker) = (spawner(&daemon), worker(&daemon));
+    until_proofs_are_made(&node).await;
     node.token.set("C_Decrypt delay 500ms");
     node.token.forget_calls();
     let kms = Kms::connect(&node.socket()).await;
