@@ -1,4 +1,4 @@
-//! Compiles the wire definitions in `proto/` with `protox`, so that no `protoc` is needed, and names the build.
+//! Compiles the wire definitions in `proto/` with `protox`, which needs no `protoc`, and computes the build's id.
 
 use std::hash::Hash as _;
 use std::hash::Hasher as _;
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     )?;
     tonic_prost_build::configure()
         .build_transport(false)
-        // Their derived Debug would print a plaintext.
+        // The derived `Debug` of these messages would print a plaintext.
         .skip_debug(["v1beta1.EncryptRequest", "v1beta1.DecryptResponse"])
         .skip_debug(["v2.EncryptRequest", "v2.DecryptResponse"])
         .skip_debug(["token_worker.ToWorker", "token_worker.Wrap", "token_worker.Import"])
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// A number that is another one whenever a source is: two builds that could misunderstand each other have different ones.
+/// A digest of the sources. Daemon and worker compare it, because builds of different sources could misread each other.
 fn digest(sources: &[&str]) -> std::io::Result<u64> {
     let mut files = Vec::new();
     let mut paths: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();

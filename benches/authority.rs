@@ -1,7 +1,7 @@
-//! An empty call through the adapter of `:authority` beside the same call without it, in one run.
+//! Compares an empty call through the rewriter of `:authority` with the same call without it, in one run.
 //!
-//! `cargo bench --bench authority` prints throughput and ratios. The machines are noisy: only the ratios of one run mean
-//! anything, and how far apart the rounds are says how much.
+//! `cargo bench --bench authority` prints throughput and ratios. Machines are noisy: only the ratios of one run are
+//! meaningful, and the spread of the rounds shows their precision.
 
 #![allow(
     clippy::unwrap_used,
@@ -50,12 +50,12 @@ const CALLS_PER_ROUND: usize = 20_000;
 const IN_FLIGHT: [usize; 3] = [1, 8, 64];
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What API servers of 1.32 and later say; and an abstract socket's name, which is looked for in every call.
+/// The authority of API servers from 1.32 on; and an abstract socket's name, for which every call is walked.
 const AUTHORITIES: [(&str, &str); 2] = [("acceptable", "http://localhost"), ("mended", "http://@kms")];
 
 type Client = KeyManagementServiceClient<Channel>;
 
-/// What a call costs that does nothing.
+/// An empty call, as the baseline.
 struct Empty;
 
 #[tonic::async_trait]
@@ -73,7 +73,7 @@ impl KeyManagementService for Empty {
     }
 }
 
-/// Serves on a thread of its own, as the daemon does, until the process ends.
+/// Serves on its own thread, as the daemon does, until the process ends.
 fn serve(socket: &Path, mended: bool) {
     let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -120,7 +120,7 @@ async fn connect(socket: &Path, authority: &'static str) -> Client {
     KeyManagementServiceClient::with_origin(channel, Uri::from_static(authority))
 }
 
-/// Calls a second, with so many in flight.
+/// Calls per second, with `in_flight` calls in flight.
 async fn throughput(client: &Client, in_flight: usize) -> f64 {
     let begin = Instant::now();
     let callers = (0..in_flight).map(async |_| {
@@ -162,7 +162,7 @@ fn main() {
             for in_flight in IN_FLIGHT {
                 let (mut base, mut ratios) = (Vec::new(), Vec::new());
                 for round in 0..ROUNDS {
-                    // Whoever comes second finds another machine: they take turns.
+                    // The order of the two affects the result, so they alternate.
                     let (without, with) = if round % 2 == 0 {
                         let without = throughput(&plain, in_flight).await;
                         (without, throughput(&mended, in_flight).await)

@@ -1,6 +1,7 @@
-//! A cached Decrypt, an Encrypt, a Status and those of KMS v1 beside an empty call over the same listener, in one run.
+//! Compares a cached Decrypt, an Encrypt and a Status, and those of KMS v1, with an empty call over the same listener,
+//! in one run.
 //!
-//! `cargo bench` prints throughput and ratios. The machines are noisy: only the ratios of one run mean anything.
+//! `cargo bench` prints throughput and ratios. Machines are noisy: only the ratios of one run are meaningful.
 
 #![allow(
     clippy::unwrap_used,
@@ -59,7 +60,7 @@ const IN_FLIGHT: [usize; 3] = [1, 8, 64];
 type Client = KeyManagementServiceClient<Channel>;
 type V1Client = V1beta1Client<Channel>;
 
-/// What a call costs that does nothing.
+/// An empty call, as the baseline.
 struct Empty;
 
 #[tonic::async_trait]
@@ -77,7 +78,7 @@ impl KeyManagementService for Empty {
     }
 }
 
-/// Serves on a thread of its own, as the daemon does, until the process ends.
+/// Serves on its own thread, as the daemon does, until the process ends.
 fn serve(directory: &TempDir, name: &str, routes: impl FnOnce() -> Routes + Send + 'static) -> SocketAddress {
     let socket = SocketAddress::Path(directory.path().join(name));
     let options = ListenerOptions {
@@ -131,7 +132,7 @@ async fn connect(socket: &SocketAddress) -> Channel {
     Channel::over(stream).await.unwrap()
 }
 
-/// Calls a second, with so many in flight.
+/// Calls per second, with `in_flight` calls in flight.
 async fn throughput<C: Clone, F: Future<Output = ()>>(client: &C, in_flight: usize, call: impl Fn(C) -> F) -> f64 {
     let begin = Instant::now();
     let callers = (0..in_flight).map(async |_| {

@@ -1,7 +1,7 @@
-//! A daemon whose token takes 5 ms for each call: what several sessions are worth, and what callers notice of it.
+//! A daemon whose token takes 5 ms for each call: the gain of several sessions, and the latency for callers.
 //!
-//! `cargo bench --bench token` prints ratios of one run, as `decrypt.rs` does. The token is `SoftHSM` behind the shim of
-//! the tests, the daemon is the program with its processes.
+//! `cargo bench --bench token` prints ratios of one run, as `decrypt.rs` does. The token is `SoftHSM` behind the tests'
+//! shim; the daemon is the program with its processes.
 
 #![allow(
     clippy::unwrap_used,
@@ -51,11 +51,11 @@ use crate::node::Settings;
 use crate::run::Daemon;
 
 const ROUNDS: usize = 5;
-/// Encrypts that wait for the token, in flight.
+/// Encrypts in flight that wait for the token.
 const WAITING: usize = 16;
 const SLOW: &str = "C_Encrypt,C_Decrypt delay 5ms";
 
-/// What a call costs that does nothing.
+/// An empty call, as the baseline.
 struct Empty;
 
 #[tonic::async_trait]
@@ -77,7 +77,7 @@ impl KeyManagementService for Empty {
     }
 }
 
-/// Serves empty calls on a thread of its own until the process ends.
+/// Serves empty calls on its own thread until the process ends.
 fn serve_empty(socket: &Path) {
     let options = ListenerOptions {
         socket: SocketAddress::Path(socket.to_owned()),
@@ -106,7 +106,7 @@ fn start(sessions: &str) -> (Node, Daemon) {
     (node, daemon)
 }
 
-/// Calls a second, with so many in flight.
+/// Calls per second, with `in_flight` calls in flight.
 async fn throughput<F: Future<Output = ()>>(kms: &Kms, calls: usize, in_flight: usize, call: impl Fn(Kms) -> F) -> f64 {
     let begin = Instant::now();
     let callers = (0..in_flight).map(async |_| {
@@ -123,8 +123,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Half of the calls of Status take no longer than the first of these, and 99 of 100 no longer than the second, in
-/// microseconds.
+/// The median and the 99th percentile of the latency of Status, in microseconds.
 async fn status_times(kms: &Kms) -> [f64; 2] {
     const CALLS: usize = 10_000;
     let mut times = Vec::with_capacity(CALLS);
@@ -169,7 +168,7 @@ async fn beside_a_slow_token() {
     let empty = Kms::connect(&quick.path("empty.sock")).await;
     let (quick, slow) = (Kms::connect(&quick.socket()).await, Kms::connect(&slow.socket()).await);
     let sealed = [quick.encrypt().await.unwrap(), slow.encrypt().await.unwrap()];
-    // The token is busy from here on, and calls wait for it.
+    // From here on the token is busy, and calls wait for it.
     let busy: Vec<_> = (0..WAITING)
         .map(|_| {
             let slow = slow.clone();

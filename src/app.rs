@@ -1,4 +1,4 @@
-//! Builds the parts in order, runs them, and drains them: the only place that knows all parts.
+//! Builds the parts in order, runs them, and drains them. No other module imports all parts.
 
 pub mod dev;
 mod parts;
@@ -35,11 +35,11 @@ use crate::telemetry::log::log_panics_by_place;
 use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
 
-/// The gRPC runtime shows so often that it turns.
+/// Interval at which the gRPC runtime reports that it is running.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// The gRPC runtime looks for new bytes after so many tasks. tokio's 61 are several rounds of all connections, which callers
-/// who flood make long; a look costs a microsecond.
+/// Tasks between two polls of the sockets by the gRPC runtime. tokio's default of 61 is several rounds of all
+/// connections, and a flood makes each round long. A poll costs a microsecond.
 const TASKS_BETWEEN_LOOKS: u32 = 8;
 
 /// What `serve` runs.
@@ -47,53 +47,53 @@ const TASKS_BETWEEN_LOOKS: u32 = 8;
 pub struct Start {
     /// The configuration.
     pub config: Config,
-    /// Where it came from; without a file nothing is reloaded.
+    /// The file that it came from; without a file nothing is reloaded.
     pub source: Option<ConfigSource>,
 }
 
-/// The file of a configuration, and what the command line puts above it.
+/// The file of a configuration, and the options that override it.
 #[derive(Debug)]
 pub struct ConfigSource {
     /// The file.
     pub file: PathBuf,
-    /// Options that go before the file.
+    /// Command-line options that override the file.
     pub overrides: Overrides,
-    /// Why the good copy was taken instead of the file, if it was.
+    /// The error in the file, if the daemon started with the good copy instead.
     pub broken: Option<Box<ConfigError>>,
 }
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The state directory can't be used.
+    /// The state directory cannot be used.
     #[error("the state directory cannot be used")]
     State(#[from] FileError),
     /// Another daemon has this state directory.
-    #[error("the state directory {state} is in use by {holder}; stop that first")]
+    #[error("the state directory {state} is in use by {holder}; stop that daemon first")]
     Running {
         /// The directory.
         state: PathBuf,
-        /// What the other one says of itself.
+        /// The other daemon, as its lock file names it.
         holder: String,
     },
-    /// The KMS socket can't be opened.
+    /// The KMS socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// A protection that is required can't be had.
+    /// A required hardening step is unavailable.
     #[error(transparent)]
     Hardening(#[from] HardeningError),
-    /// A task that keeps the daemon up to date has panicked.
-    #[error("a part of the daemon has stopped, as the log says; this is a defect, please report it")]
+    /// A background task has panicked.
+    #[error("a background task of the daemon has panicked (see the log): this is a defect, please report it")]
     PartDied,
-    /// The spawner was killed, or has died. This process can't start another one, since it gave up what that needs.
-    #[error("the process that starts token workers has ended; a new daemon starts a new one")]
+    /// The spawner was killed, or has died. The daemon cannot start another one: hardening took away that right.
+    #[error("the process that starts token workers has ended; restart the daemon to start it again")]
     SpawnerDied,
     /// The operating system refused something that every daemon needs.
     #[error("cannot {action}")]
     System {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// The operating system's answer.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -104,29 +104,29 @@ impl AppError {
     }
 }
 
-/// Runs the daemon until it is told to stop. `listening` is called once, when callers can connect.
+/// Runs the daemon until a signal stops it. `listening` is called once, when callers can connect.
 ///
 /// # Errors
-/// It did not start, or could not go on.
+/// The daemon did not start, or could not continue.
 pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
     let Start { config, source } = start;
-    // The state of this process: inherited sockets are taken before anything else can take their descriptors.
+    // First: any other code could close or reuse the descriptors of inherited sockets.
     let adopted = crate::listener::socket::activation::take()?;
 
-    // Before hardening, whose filter it would inherit and which denies what it is for, and before the first thread. What
-    // workers may be is said here, once, when nobody has called yet.
+    // Before hardening: the spawner would inherit the system-call filter, which refuses to start programs. Before the
+    // first thread, too. The spawner receives its only list of assignments here, before the first caller.
     let spawner = spawner(&config).map_err(AppError::system("start the spawner of token workers"))?;
 
     let _state = own_state(&config)?;
     let hardening_warnings = hardening::apply(&config.hardening)?;
 
-    // The first thread: from here on what is said goes to the log.
+    // The first thread. Messages from here on go to the log.
     let log = Log::start(config.log.level, config.log.format)
         .map_err(io::Error::other)
         .map_err(AppError::system("start the log"))?;
     log_panics_by_place();
     for warning in hardening_warnings {
-        tracing::warn!(warning, "a protection could not be had");
+        tracing::warn!(warning, "a hardening step is unavailable");
     }
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -135,9 +135,9 @@ pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
         .build()
         .map_err(AppError::system("start the runtime"))?;
     let outcome = runtime.block_on(run(config, source, &log, adopted, spawner.clone(), listening));
-    // Whatever still waits for a root key is not waited for. The workers' channels close with this.
+    // Does not wait for tasks that still wait for a root key. This also closes the workers' channels.
     runtime.shutdown_background();
-    // Last, when nobody calls any more: workers leave their tokens before this process ends and takes them along.
+    // Last: workers close their sessions before this process ends, since they are killed with it.
     if let Some(spawner) = spawner {
         spawner.end();
     }
@@ -162,7 +162,7 @@ fn spawner(config: &Config) -> io::Result<Option<Spawner>> {
     needed.then(|| Spawner::start(Prints::Nowhere, assignments)).transpose()
 }
 
-/// One daemon for a state directory: two would write down different primaries.
+/// Locks the state directory: two daemons would record different primaries in it.
 fn own_state(config: &Config) -> Result<files::Lock, AppError> {
     files::private_directory(&config.state)?;
     instance_lock::take(&config.state.join("lock"), config.name.as_str()).map_err(|error| match error {
@@ -237,7 +237,7 @@ async fn run(
         AppError::PartDied
     });
 
-    // Who supervises us may start what depends on us. Without a supervisor nobody listens, and that is no error.
+    // Tells systemd that dependent units may start. Without a service manager this fails, and the error is ignored.
     sd_notify::notify(&[NotifyState::Ready]).ok();
 
     let (drain, draining) = tokio::sync::oneshot::channel();
@@ -246,19 +246,19 @@ async fn run(
     }));
     let served = tokio::select! {
         served = &mut serving => served,
-        // They run for ever: one that ended has panicked. A new process is better than one that only seems well.
+        // These tasks never return: one that ended has panicked. A restart is better than a daemon that looks healthy.
         ended = parts.join_next() => return Err(match ended {
             Some(Ok(error)) => error,
             Some(Err(_)) | None => AppError::PartDied,
         }),
         signal = signals.stop() => {
-            tracing::info!(signal, "stopping: requests in flight are finished; a second signal ends at once");
+            tracing::info!(signal, "stopping: finishing requests in flight; a second signal ends the daemon at once");
             sd_notify::notify(&[NotifyState::Stopping]).ok();
             drain.send(()).ok();
             tokio::select! {
                 served = &mut serving => served,
                 signal = signals.stop() => {
-                    tracing::warn!(signal, "ended at once");
+                    tracing::warn!(signal, "second signal: ended without finishing requests in flight");
                     Ok(())
                 }
             }

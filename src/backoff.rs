@@ -1,11 +1,11 @@
-//! Waits between attempts that grow and are never equal on two nodes.
+//! Exponential backoff with jitter.
 
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::secret::random_bytes;
 
-/// Doubles from `first` to `longest`; each wait is drawn from the upper half of its step.
+/// Steps double from `first` to `longest`; each wait is drawn from the upper half of its step.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -25,7 +25,7 @@ impl Backoff {
         }
     }
 
-    /// The same, drawn by a clock that tests turn, if it is one.
+    /// Takes the jitter from a test's clock, if `clock` is one.
     #[must_use]
     pub fn drawn_by(mut self, clock: &Clock) -> Self {
         self.clock = Some(clock.clone());
@@ -37,12 +37,12 @@ impl Backoff {
         let step = self.next;
         self.next = step.saturating_mul(2).min(self.longest);
         let turned = self.clock.as_ref().and_then(Clock::draw);
-        // Without randomness there is no jitter, and the wait is still right.
+        // Without randomness there is no jitter, but the wait is still valid.
         let draw = turned.unwrap_or_else(|| random_bytes::<1>().map_or(u8::MAX, |[byte]| byte));
         step.mul_f64(0.5 + f64::from(draw) / 510.0)
     }
 
-    /// An attempt succeeded: the next failure waits briefly again.
+    /// Starts again with the first step, after an attempt that succeeded.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

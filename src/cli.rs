@@ -1,4 +1,4 @@
-//! The command line: what an operator types, and the exit code that answers.
+//! The command line: commands, their output and exit codes.
 
 pub mod config;
 pub mod exit;
@@ -28,7 +28,7 @@ use crate::cli::token::TokenCommand;
 #[derive(Debug, Parser)]
 #[command(name = "dekhand", version, arg_required_else_help = true, after_help = exit::TABLE)]
 struct Line {
-    /// How data is printed on stdout.
+    /// Format of the data on stdout
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     output: Format,
     #[command(subcommand)]
@@ -37,26 +37,26 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the daemon that kube-apiserver calls.
+    /// Run the daemon that kube-apiserver calls
     Serve(ServeArgs),
-    /// Asks a running daemon what kube-apiserver asks: Status, Encrypt, Decrypt.
+    /// Test a running daemon with the calls of kube-apiserver: Status, Encrypt, Decrypt
     Status(StatusArgs),
-    /// Makes, lists, rotates, verifies and destroys versions of root keys.
+    /// Create, list, rotate, verify and destroy versions of root keys
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Shows PKCS#11 modules and tokens, and tries what they do.
+    /// Show PKCS#11 modules and tokens, and test their wrap mechanisms
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Checks and shows configuration files.
+    /// Check and show configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Starts token workers for a daemon or a command, which calls it.
+    /// Internal: start token workers for a daemon or a command
     #[command(hide = true)]
     TokenSpawner,
-    /// Loads a PKCS#11 module for a daemon or a command, whose spawner calls it.
+    /// Internal: load a PKCS#11 module; a spawner starts this process
     #[command(hide = true)]
     TokenWorker {
-        /// The process with which it ends.
+        /// The parent process; the worker ends with it.
         #[arg(long)]
         parent: u32,
     },
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Good };
-            // Help that nobody can read, and usage errors that nobody sees, change nothing.
+            // The exit code is the same whether or not the text could be printed.
             error.print().ok();
             return exit.into();
         }

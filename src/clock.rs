@@ -1,4 +1,4 @@
-//! The two clocks of the daemon, the calendar's and the machine's, both of which tests can turn.
+//! The two clocks of the daemon, the calendar and the time since boot. Tests can set both.
 
 use std::fmt;
 use std::hash::Hash as _;
@@ -17,7 +17,7 @@ use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
 
-/// A moment of the calendar in UTC, to the second, as versions of root keys are dated.
+/// A moment of the calendar in UTC, to the second. Versions of root keys are dated with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -32,7 +32,7 @@ impl Timestamp {
         self.0
     }
 
-    /// This moment and `duration` more, in whole seconds, rounded up.
+    /// This moment plus `duration`, rounded up to whole seconds.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         let whole = duration
@@ -41,7 +41,7 @@ impl Timestamp {
         Self(self.0.saturating_add(whole))
     }
 
-    /// How long ago `earlier` was; zero if it is still to come.
+    /// The time since `earlier`; zero if `earlier` is later than this moment.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
@@ -59,9 +59,9 @@ impl fmt::Display for Timestamp {
 /// RFC 3339 has four digits for the year.
 const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
 
-/// A text is not a time in UTC of RFC 3339, such as `2026-03-01T12:00:00Z`.
+/// The text is not a UTC time of RFC 3339, such as `2026-03-01T12:00:00Z`.
 #[derive(Debug, thiserror::Error)]
-#[error("not a time such as 2026-03-01T12:00:00Z")]
+#[error("not a UTC time such as 2026-03-01T12:00:00Z")]
 pub struct NotATimestamp;
 
 impl FromStr for Timestamp {
@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Tells the time. Cheap to clone; all clones are turned together.
+/// The clock. Cheap to clone; setting one clone sets all of them.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -97,12 +97,12 @@ enum Source {
     Turned(Arc<Turned>),
 }
 
-/// Runs with tokio's clock, which a test pauses and advances; the calendar can be set apart from it.
+/// A test's clock. It runs with tokio's clock, which a test pauses and advances; the calendar can be set separately.
 #[derive(Debug)]
 struct Turned {
     start: tokio::time::Instant,
     calendar_at_start: Mutex<u64>,
-    /// What its draws depend on besides the time.
+    /// Its draws depend on this seed and on the time.
     seed: u64,
 }
 
@@ -112,12 +112,12 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that starts at `calendar` and runs as tokio's does.
+    /// A test's clock that starts at `calendar` and runs with tokio's clock.
     pub fn turned(calendar: Timestamp) -> Self {
         Self::turned_with(calendar, 0)
     }
 
-    /// As [`Clock::turned`], with draws of its own: of two nodes that fail in one moment, each waits its own while.
+    /// As [`Clock::turned`], with its own seed: two nodes that fail at the same moment then wait for different times.
     pub fn turned_with(calendar: Timestamp, seed: u64) -> Self {
         Self(Source::Turned(Arc::new(Turned {
             start: tokio::time::Instant::now(),
@@ -126,7 +126,7 @@ impl Clock {
         })))
     }
 
-    /// Sets the calendar of a turned clock, as an administrator or NTP would; the machine's clock is not touched.
+    /// Sets the calendar of a test's clock, as an administrator or NTP would. The time since boot does not change.
     pub fn set_calendar(&self, calendar: Timestamp) {
         if let Source::Turned(turned) = &self.0 {
             let elapsed = turned.start.elapsed().as_secs();
@@ -135,7 +135,7 @@ impl Clock {
         }
     }
 
-    /// The calendar. It may jump and be wrong; a machine without a battery starts in 1970.
+    /// The calendar. It may jump or be wrong; a machine without a clock battery starts in 1970.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => {
@@ -149,8 +149,8 @@ impl Clock {
         }
     }
 
-    /// What stands for randomness where nodes wait apart from each other: a turned clock draws the same in every run, so
-    /// that what a test has seen can be repeated. `None` on a machine, which has randomness of its own.
+    /// A substitute for the randomness of jitter in tests: a test's clock draws the same in every run, so a run can be
+    /// repeated. `None` for the system's clock: the caller then uses real randomness.
     pub fn draw(&self) -> Option<u8> {
         let Source::Turned(turned) = &self.0 else {
             return None;
@@ -163,7 +163,7 @@ impl Clock {
         hasher.finish().to_le_bytes().first().copied()
     }
 
-    /// Time since the machine started, time asleep included (`CLOCK_BOOTTIME`). It never jumps; ages are measured in it.
+    /// The time since boot, including suspend (`CLOCK_BOOTTIME`). It never jumps, so ages are measured with it.
     pub fn boottime(&self) -> Duration {
         match &self.0 {
             Source::System => {

@@ -1,8 +1,8 @@
-//! The configuration: from the file as it is written to the options of every part, valid by construction.
+//! The configuration: turns the file into the options of every part, valid by construction.
 //!
-//! `preflight` checks the bytes before the parser reads them, `schema` is the file as serde reads it, and its `values` know
-//! their bounds. `resolve` makes the options of the parts, `explain` turns the parser's errors into dekhand's, and
-//! `settings` lists the settings of a configuration, with those that can change while the daemon runs.
+//! `preflight` checks the bytes before the parser reads them, `schema` is the file as serde reads it, and `values` has
+//! its values with their bounds. `resolve` makes the options of the parts, `explain` turns the parser's errors into
+//! dekhand's, and `settings` lists the settings of a configuration, with those that can change while the daemon runs.
 
 mod dev;
 mod effective;
@@ -67,47 +67,47 @@ pub const DEFAULT_FILE: &str = "/etc/dekhand/config.yaml";
 pub struct Config {
     /// The daemon's name.
     pub name: DaemonName,
-    /// The directory where it keeps what must survive a restart.
+    /// The state directory: files that must survive a restart.
     pub state: PathBuf,
-    /// Where and by whom it is called.
+    /// The KMS socket and its allowed callers.
     pub listener: ListenerOptions,
-    /// How it answers.
+    /// The gRPC services.
     pub kms: KmsOptions,
-    /// Where operators ask for health and metrics, if they may.
+    /// The address of health and metrics, unless it is off.
     pub http: Option<SocketAddr>,
     /// The root keys.
     pub root_keys: RootKeys,
     /// The rules for data keys and outages.
     pub policy: Policy,
-    /// What it tells of itself.
+    /// The log.
     pub log: LogOptions,
-    /// What it gives up before it serves.
+    /// The hardening steps before the daemon serves.
     pub hardening: HardeningOptions,
-    /// Bytes of data memory that a token worker may have.
+    /// The limit of a token worker's data memory, in bytes.
     pub worker_memory: u64,
 }
 
 impl Config {
-    /// Reads a configuration and puts the command line's options above it.
+    /// Reads a configuration file; the command line's options override it.
     ///
     /// # Errors
-    /// The file can't be read, can be changed by others, or is no configuration.
+    /// The file cannot be read, can be changed by other users, or is not a valid configuration.
     pub fn load(file: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         Self::parse(file, &Self::read(file)?, overrides)
     }
 
-    /// The bytes of a configuration file that nobody but root and this process's user can change.
+    /// The bytes of a configuration file that only root and this process's user can change.
     ///
     /// # Errors
-    /// It can't be read, or can be changed by others.
+    /// The file cannot be read, or can be changed by other users.
     pub fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         files::read_trusted(file, LIMIT as u64).map_err(|source| ConfigError::unreadable(file, source))
     }
 
-    /// The configuration that `content` says. `file` is for messages alone.
+    /// The configuration in `content`. `file` is only for messages.
     ///
     /// # Errors
-    /// It is no configuration.
+    /// `content` is not a valid configuration.
     pub fn parse(file: &Path, content: &[u8], overrides: &Overrides) -> Result<Self, ConfigError> {
         let text = preflight::check(content).map_err(|(refusal, place)| ConfigError::new(file, refusal).at(place))?;
         let parser = serde_yaml::Deserializer::from_str(text);

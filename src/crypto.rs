@@ -6,16 +6,16 @@ pub mod commitment;
 pub mod derive;
 pub mod suite;
 
-/// Some bytes are not what the key's holder sealed. Which byte is wrong is never said.
+/// The bytes were not sealed under this key. The error never reveals which byte is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not authentic")]
 pub struct NotAuthentic;
 
-/// Something can't be sealed.
+/// A payload cannot be sealed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SealError {
-    /// The operating system has no randomness for a nonce.
-    #[error("no nonce")]
+    /// The operating system provides no randomness for a nonce.
+    #[error("cannot make a nonce")]
     Nonce(#[from] std::sync::Arc<crate::secret::NoRandomness>),
     /// Longer than the algorithm allows.
     #[error("too long to seal")]

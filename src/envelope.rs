@@ -1,8 +1,8 @@
-//! Seals payloads under data keys of its own, and opens them.
+//! Seals payloads under data keys, and opens them.
 //!
-//! [`Envelope`] serves the doors, from memory wherever possible. Behind it, `reconcile` talks to the root keys: it lists
-//! versions, makes data keys and probes. `promotion` decides which version encrypts, and a timer wipes the data keys of
-//! `unopened`. `encrypt` takes the live data key; `decrypt` asks a root key itself, once for each wrapped key.
+//! [`Envelope`] answers the KMS services, from memory wherever possible. In the background, `reconcile` calls the root
+//! keys: it lists versions, makes data keys and probes. `promotion` decides which version encrypts. A timer wipes the
+//! data keys of `unopened`. `encrypt` takes the live data key; `decrypt` calls a root key once per wrapped key.
 
 pub(crate) mod cache;
 pub(crate) mod data_key;
@@ -53,7 +53,7 @@ use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::VersionLabels;
 
-/// Backends end their calls themselves, each in its own time. One that does not must not stop the reconciler for good.
+/// Each backend limits its own calls. This limit is for a call that never ends: it would stop the reconciler for good.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A sealed payload and the `key_id` under which it is stored.
@@ -74,26 +74,26 @@ pub struct Store {
     pub root_key: Arc<dyn RootKey>,
 }
 
-/// What the envelope is built from.
+/// The parts of an [`Envelope`].
 #[derive(Debug)]
 pub struct Parts {
     /// The root keys: the first encrypts, all decrypt. There is at least one.
     pub stores: Vec<Store>,
-    /// For which purposes data keys stand ready.
+    /// The purposes for which data keys are made in advance.
     pub purposes: Vec<Purpose>,
-    /// What the operator chose.
+    /// The operator's settings.
     pub policy: Policy,
-    /// Where the highest reported version is kept.
+    /// The file of the highest reported version.
     pub high_water: HighWaterFile,
-    /// Where files are touched.
+    /// The thread that reads and writes files.
     pub files: FileThread,
     /// The time.
     pub clock: Clock,
-    /// What is counted.
+    /// The daemon's metrics.
     pub metrics: Metrics,
 }
 
-/// Seals and opens payloads. Cheap to clone; clones are one.
+/// Seals and opens payloads. Cheap to clone; clones share their state.
 #[derive(Clone, Debug)]
 pub struct Envelope(Arc<Inner>);
 
@@ -106,13 +106,13 @@ pub(crate) struct Inner {
     clock: Clock,
     metrics: Metrics,
     state: Mutex<State>,
-    /// Something that callers wait for has changed: a data key, the listing, the primary.
+    /// Wakes waiting callers: a data key, the listing or the primary has changed.
     changes: watch::Sender<()>,
     reconcile_wanted: Notify,
     switch_wanted: Notify,
-    /// Room for unwraps that callers wait for.
+    /// Limits the unwraps that callers wait for.
     flights: Room,
-    /// Room for data keys that are made for one payload each.
+    /// Limits the data keys that are made for one payload each.
     single_use: Room,
 }
 
@@ -145,7 +145,7 @@ impl Envelope {
         }))
     }
 
-    /// Keeps data keys, versions and health up to date, for ever.
+    /// Keeps data keys, versions and health up to date. Never returns.
     pub async fn run(&self) {
         tokio::join!(
             reconcile::run(&self.0),
@@ -157,13 +157,13 @@ impl Envelope {
     /// The `key_id` that [`Envelope::encrypt`] would use now, from memory.
     ///
     /// # Errors
-    /// Nothing can be sealed now, or reads have just failed.
+    /// Nothing can be sealed now, or a read failed within the last minute.
     pub fn status(&self) -> Result<KeyId, EnvelopeError> {
         let state = self.0.lock();
         state.ready(self.0.clock.boottime()).map(|version| version.id.clone())
     }
 
-    /// What an operator should know: the `key_id`, and what is amiss although calls are answered.
+    /// The `key_id`, and any fault that does not stop calls yet, as a sentence for the operator.
     ///
     /// # Errors
     /// As [`Envelope::status`].
@@ -176,10 +176,10 @@ impl Envelope {
         })
     }
 
-    /// Seals a payload under the live data key. No call to a root key, unless data keys are never reused.
+    /// Seals a payload under the live data key. Calls a root key only if data keys are never reused.
     ///
     /// # Cancel safety
-    /// Dropping it takes back nothing: a data key that is being made may have been used up.
+    /// Dropping it undoes nothing: a data key that is being made for this payload is lost.
     ///
     /// # Errors
     /// No version may encrypt, or the payload is empty or too long.
@@ -197,13 +197,13 @@ impl Envelope {
         })
     }
 
-    /// Opens a sealed payload. `key_id` is what the caller says of it, if its protocol has one.
+    /// Opens a sealed payload. `key_id` is the caller's `key_id` for it, if the protocol has one.
     ///
     /// # Cancel safety
-    /// An unwrap that was begun goes on, and its data key enters the cache.
+    /// An unwrap that has begun continues, and its data key enters the cache.
     ///
     /// # Errors
-    /// See [`EnvelopeError`]. A payload that is returned was authenticated.
+    /// See [`EnvelopeError`]. Only authenticated payloads are returned.
     pub async fn decrypt(
         &self,
         purpose: Purpose,
@@ -214,7 +214,7 @@ impl Envelope {
         decrypt::open(&self.0, purpose, sealed, key_id, asker.into()).await
     }
 
-    /// Changes what the operator chose, from now on.
+    /// Changes the operator's settings while the envelope runs.
     pub fn set_policy(&self, policy: Policy) {
         let mut state = self.0.lock();
         state.cache.resize(policy.cache_capacity);
@@ -224,7 +224,7 @@ impl Envelope {
         self.0.reconcile_wanted.notify_one();
     }
 
-    /// Lists the versions again now, as the probe does.
+    /// Lists the versions again now, without waiting for the next probe.
     pub fn refresh(&self) {
         self.0.lock().want_listing(ListingWanted::Soon);
         self.0.reconcile_wanted.notify_one();
@@ -233,7 +233,7 @@ impl Envelope {
 
 impl Inner {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic inside a critical section cost one request; the state is changed in single steps.
+        // A panic in a critical section costs one request. The state changes in single steps, so it stays consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -241,7 +241,7 @@ impl Inner {
         self.stores.get(number).ok_or(EnvelopeError::Stopped)
     }
 
-    /// Makes a proven data key under a version of the first root key, and tells the truth about how that went.
+    /// Makes a proven data key under a version of the first root key, and records the outcome for Status.
     async fn make_data_key(
         &self,
         id: &KeyId,
@@ -264,7 +264,7 @@ impl Inner {
         Ok(made)
     }
 
-    /// Takes note of a wrap under a version of the first store.
+    /// Records the outcome of a wrap under a version of the first store.
     fn note_wrap(&self, id: &KeyId, result: Result<(), &Error>) {
         let away = result.is_err_and(|error| error.kind() == Kind::Outage);
         let mut state = self.lock();
@@ -275,17 +275,17 @@ impl Inner {
         self.note(0, result);
     }
 
-    /// Takes note of a call to a store: whether it is there or away.
+    /// Records the outcome of a call to a store: available or unavailable.
     fn note(&self, store: usize, result: Result<(), &Error>) {
         let now = self.clock.boottime();
         let mut state = self.lock();
-        // A wrapped key that is bad is proof that the root key works.
+        // The rejection of a bad wrapped key proves that the root key works.
         let result = result.or_else(|error| match error.kind() {
             Kind::BadInput => Ok(()),
             Kind::Outage | Kind::Refusal | Kind::Corruption | Kind::Busy => Err(error),
         });
         if result.is_ok() && state.is_unlisted(store) {
-            // It is back, if this was not answered from memory: the next listing tells.
+            // The store may be back, or the answer came from memory: only a listing can tell.
             state.want_listing(ListingWanted::Soon);
             self.reconcile_wanted.notify_one();
         }
@@ -308,12 +308,12 @@ impl Inner {
             Err(error) => {
                 tracing::error!(
                     error = error.chain(),
-                    "the root key is away; cached and live data keys go on"
+                    "the root key is unavailable; dekhand continues with the data keys in memory"
                 );
                 self.reconcile_wanted.notify_one();
             }
         }
-        // Suspended limits let a waiting Encrypt go on.
+        // An outage suspends limits, so an Encrypt that waits may now continue.
         self.changed();
     }
 
@@ -322,15 +322,15 @@ impl Inner {
     }
 }
 
-/// Ends a call to a root key that does not end by itself.
+/// Ends a call to a root key after [`CALL_LIMIT`].
 async fn limited<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| {
-        let message = format!("the root key has not answered for {} s", CALL_LIMIT.as_secs());
+        let message = format!("the root key did not respond within {} s", CALL_LIMIT.as_secs());
         Err(Error::new(Kind::Outage, message))
     })
 }
 
-/// Sleeps for so long, or for ever.
+/// Sleeps for `duration`, or for ever if there is none.
 async fn sleep_if(duration: Option<Duration>) {
     match duration {
         Some(duration) => tokio::time::sleep(duration).await,

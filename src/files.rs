@@ -1,4 +1,4 @@
-//! Reads and writes the daemon's own files: owner-only, in one piece, from a thread of its own.
+//! Reads and writes the daemon's own files: owner-only, atomically, on a separate thread.
 
 mod error;
 pub mod instance_lock;
@@ -29,13 +29,12 @@ pub use read::read_private_described;
 pub use read::read_state;
 pub use read::read_trusted;
 
-/// Replaces or makes a file in one step, mode 0600: written beside, synced, renamed, directory synced. Whoever reads
-/// it, also after a crash, sees the old content or the new, never a part. Writers of one path exclude each other by a
-/// [`lock`].
+/// Creates or replaces a file atomically, mode 0600: written beside, synced, renamed, directory synced. A reader sees
+/// the old content or the new, never a part, even after a crash. Writers of one path exclude each other by a [`lock`].
 ///
 /// # Errors
-/// The old content then still stands; unless only the directory could not be synced: then the new content stands, and a
-/// crash of the machine may take it back.
+/// The old content remains. Exception: if only the sync of the directory fails, the new content is in place, and a
+/// crash of the machine may undo it.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let beside = with_suffix(path, ".new");
     match std::fs::remove_file(&beside) {
@@ -45,7 +44,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let written = write_new(&beside, content)
         .and_then(|()| std::fs::rename(&beside, path).map_err(FileError::io("replace", path)));
     if let Err(error) = written {
-        // A half-written file beside may hold secrets; the error that matters is the first one.
+        // The partial file may hold secrets. An error of its removal is ignored in favour of the first error.
         std::fs::remove_file(&beside).ok();
         return Err(error);
     }
@@ -62,8 +61,8 @@ fn write_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
     file.sync_all().map_err(FileError::io("sync", path))
 }
 
-/// What root makes in somebody else's directory is that one's: a command of root's must leave the daemon nothing that it
-/// can't read.
+/// Gives a file that root creates to the owner of the directory: the daemon must be able to read files that a command
+/// of root leaves there.
 fn hand_over(file: &File, path: &Path) -> Result<(), FileError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -91,17 +90,18 @@ pub fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// `path` with `suffix` behind its last name.
+/// `path` with `suffix` appended to its last component.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Makes a directory that only this user may enter (0700), and the missing ones above it; an existing one is checked.
+/// Creates a directory that only this user may enter (0700), with its missing parents. An existing directory is
+/// checked.
 ///
 /// # Errors
-/// It can't be made, is no directory, or others may enter it.
+/// It cannot be created, is not a directory, or other users may enter it.
 pub fn private_directory(path: &Path) -> Result<(), FileError> {
     DirBuilder::new()
         .recursive(true)
@@ -118,31 +118,31 @@ pub fn private_directory(path: &Path) -> Result<(), FileError> {
     check_private(path, &metadata, 0o700)
 }
 
-/// A lock that ends when this is dropped or the process dies.
+/// A file lock, held until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock(File);
 
 impl Lock {
-    /// The locked file, for who wants to write into it who holds it.
+    /// The locked file, so that the holder can write its name into it.
     pub fn file(&self) -> &File {
         &self.0
     }
 }
 
-/// Takes the lock file at `path`, which is made if missing and never removed; waits for another holder.
+/// Locks the file at `path`, and waits while another process holds it. A missing file is created; it is never removed.
 ///
 /// # Errors
-/// The file can't be made.
+/// The file cannot be created.
 pub fn lock(path: &Path) -> Result<Lock, FileError> {
     let file = open_lock(path)?;
     file.lock().map_err(FileError::io("lock", path))?;
     Ok(Lock(file))
 }
 
-/// Takes the lock file at `path` or says at once that it is [`FileError::Locked`].
+/// Locks the file at `path`, or fails at once with [`FileError::Locked`].
 ///
 /// # Errors
-/// It is locked, or can't be made.
+/// The file is locked, or cannot be created.
 pub fn try_lock(path: &Path) -> Result<Lock, FileError> {
     let file = open_lock(path)?;
     match file.try_lock() {
@@ -161,7 +161,7 @@ fn open_lock(path: &Path) -> Result<File, FileError> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(nofollow);
-    // Only what this process has made is handed over.
+    // Only a file that this process has created is handed over.
     if let Ok(made) = options.clone().create_new(true).open(path) {
         hand_over(&made, path)?;
         return Ok(made);

@@ -1,4 +1,4 @@
-//! What the daemon gives up before it serves: being dumped, being swapped, looking into workers, starting programs.
+//! Hardening before the daemon serves: no dumps, no swap, no access to other processes, no program starts.
 
 mod domain;
 pub mod memory;
@@ -34,37 +34,37 @@ impl Default for HardeningOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LockMemory {
-    /// If the limits allow; a warning otherwise.
+    /// Memory is locked if the limits allow it. Otherwise the daemon logs a warning.
     #[default]
     Try,
-    /// Or the daemon does not start.
+    /// Memory is locked, or the daemon does not start.
     Require,
-    /// Not at all.
+    /// Memory is not locked.
     Off,
 }
 
-/// A protection that was asked for can't be had.
+/// A required protection is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum HardeningError {
-    /// Core files or debuggers can't be refused.
-    #[error("cannot keep this process from being dumped")]
+    /// Core files or debuggers cannot be disabled.
+    #[error("cannot make this process non-dumpable")]
     NotDumpable(#[source] io::Error),
-    /// Memory can't be locked.
+    /// Memory cannot be locked.
     #[error("cannot keep memory from swap: {reason}")]
     Memory {
-        /// Why, and what to do.
+        /// The cause, and what to do.
         reason: String,
     },
-    /// The filter can't be installed.
-    #[error("cannot install the system-call filter (`hardening.seccomp: false` goes on without it)")]
+    /// The filter cannot be installed.
+    #[error("cannot install the system-call filter (to start without it, set `hardening.seccomp: false`)")]
     Seccomp(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Gives up what the options say, for this process and every thread that it will start. To be called before there are
-/// other threads, and after the spawner was started. Returns what was tried and could not be had, for the log.
+/// Applies the options to this process and every thread that it will start. Must be called after the spawner was
+/// started and before there are other threads. Returns warnings about optional protections that are unavailable.
 ///
 /// # Errors
-/// A protection that is required can't be had.
+/// A required protection is unavailable.
 pub fn apply(options: &HardeningOptions) -> Result<Vec<String>, HardeningError> {
     let HardeningOptions { lock_memory, seccomp } = options;
     refuse_dumps()?;
@@ -81,8 +81,8 @@ pub fn apply(options: &HardeningOptions) -> Result<Vec<String>, HardeningError> 
     Ok(warnings)
 }
 
-/// Gives up what a command can do without, whose memory may hold root keys: as much as can be had. A command ends soon,
-/// and the daemon is what insists; its token workers do as `lock_memory` says.
+/// Hardens a command, whose memory may hold root keys, as far as possible. Unavailable protections are ignored, since a
+/// command ends soon. Its token workers follow `lock_memory`.
 pub fn apply_to_command() {
     refuse_dumps().ok();
     memory::keep(LockMemory::Try).ok();

@@ -1,4 +1,4 @@
-//! What the probes answer: is the process alive, and would it serve a call now.
+//! The checks behind the probes: whether the process is alive, and whether it can serve calls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// The gRPC runtime counts as stuck when its heart has not beaten for so long.
+/// The gRPC runtime counts as stuck when its last heartbeat is this old.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(60);
 
-/// One check's answer: `Ok` with a word for the operator, or why not.
+/// The result of one check, with a text for the operator: its state, or the reason why it fails.
 pub type Verdict = Result<String, String>;
 
 type Check = Arc<dyn Fn() -> Verdict + Send + Sync>;
 
-/// The checks behind `/livez` and `/readyz`. Cheap to clone; clones are one.
+/// The checks behind `/livez` and `/readyz`. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -29,7 +29,7 @@ struct Inner {
 }
 
 impl Health {
-    /// No checks yet, and a heart that beat just now.
+    /// Without checks, and with a heartbeat now.
     pub fn new(clock: Clock) -> Self {
         let health = Self(Arc::new(Inner {
             clock,
@@ -40,7 +40,7 @@ impl Health {
         health
     }
 
-    /// The gRPC runtime is running.
+    /// Records a heartbeat: the gRPC runtime is running.
     pub fn beat(&self) {
         self.0.heartbeat_millis.store(self.now_millis(), Ordering::Relaxed);
     }
@@ -54,9 +54,9 @@ impl Health {
             .push((name, Arc::new(check)));
     }
 
-    /// Whether the process is alive: its gRPC runtime turns.
+    /// Whether the process is alive: its gRPC runtime is running.
     pub fn live(&self) -> Vec<(&'static str, Verdict)> {
-        // The heart may beat between the two readings.
+        // There may be a heartbeat between the two readings.
         let age = self
             .now_millis()
             .saturating_sub(self.0.heartbeat_millis.load(Ordering::Relaxed));
@@ -64,12 +64,12 @@ impl Health {
         let verdict = if age < HEARTBEAT_LIMIT {
             Ok("running".to_owned())
         } else {
-            Err(format!("the gRPC runtime has not turned for {} s", age.as_secs()))
+            Err(format!("the gRPC runtime has not run for {} s", age.as_secs()))
         };
         vec![("runtime", verdict)]
     }
 
-    /// Whether calls would be served now: alive, and every required check holds.
+    /// Whether the daemon can serve calls: it is alive, and every required check holds.
     pub fn ready(&self) -> Vec<(&'static str, Verdict)> {
         let checks = self.0.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut verdicts = self.live();

@@ -1,4 +1,4 @@
-//! The operators' HTTP: health and metrics, on a thread of its own so that a stuck gRPC runtime can't hide itself.
+//! The operators' HTTP server: health and metrics, on its own thread, so that it also reports a stuck gRPC runtime.
 
 mod pages;
 mod serve;
@@ -15,7 +15,7 @@ use crate::health::Health;
 use crate::http::pages::Pages;
 use crate::telemetry::metrics::Metrics;
 
-/// The running thread. It ends when this is dropped.
+/// The server's thread. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Http {
     bound: watch::Receiver<Option<SocketAddr>>,
@@ -23,10 +23,10 @@ pub struct Http {
 }
 
 impl Http {
-    /// Starts the thread. A taken port is no error: it is tried again and again, and logged.
+    /// Starts the thread. A port in use is no error: the server logs it and retries.
     ///
     /// # Errors
-    /// The operating system has no thread or no poller to give.
+    /// The operating system refused a thread or a poller.
     pub fn start(address: SocketAddr, health: Health, metrics: Metrics) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (bind, bound) = watch::channel(None);
@@ -46,7 +46,7 @@ impl Http {
         })
     }
 
-    /// Where it listens now, if its port is not taken: the port is the real one where 0 was asked for.
+    /// The address on which it listens, or `None` while its port is in use. For port 0 this has the actual port.
     pub fn address(&self) -> Option<SocketAddr> {
         *self.bound.borrow()
     }
@@ -54,8 +54,8 @@ impl Http {
 
 impl Drop for Http {
     fn drop(&mut self) {
-        // Dropping the sender is the signal. Nobody waits for the thread: it looks at the socket's file, and a file
-        // system that hangs must not keep the daemon from ending.
+        // Dropping the sender is the signal. The thread is not joined: it reads the state of the socket's file, and a
+        // hanging file system must not prevent the daemon's end.
         drop(self.stop.take());
     }
 }

@@ -25,13 +25,13 @@ use crate::proto::v2::key_management_service_server::KeyManagementServiceServer;
 /// The largest legal message, a v2 Decrypt with all its annotations, is about 35 KiB.
 const LONGEST_MESSAGE: usize = 256 << 10;
 
-/// All services over one envelope, for the listener. While `log_requests` is true each request leaves a line; it can be
-/// turned at any time.
+/// All services over one envelope, for the listener. While `log_requests` is true, each request is logged; the flag can
+/// be changed at any time.
 pub fn routes(envelope: Envelope, options: &KmsOptions, log_requests: Arc<AtomicBool>) -> Routes {
     let KmsOptions {
         status_version,
         v1beta1,
-        // Its switch can be turned, this is where it began.
+        // Only the initial value; the flag `log_requests` above has the current one.
         log_requests: _,
     } = options;
     let journal = Journal::new(log_requests);

@@ -1,9 +1,9 @@
 //! dekhand: a Kubernetes KMS provider plugin whose root key stays in a PKCS#11 token.
 //!
-//! The crate is built in floors, and the modules below stand in their order: a module imports only from floors below its
-//! own (`tests/floors.rs` holds that).
+//! The crate is layered into floors. The modules below are listed from the lowest floor up; a module imports only from
+//! floors below its own (`tests/floors.rs` enforces this).
 
-// Ground: what every floor may use.
+// Ground: modules that every floor may use.
 pub mod backoff;
 pub mod clock;
 pub mod files;
@@ -14,21 +14,21 @@ pub mod proto;
 pub mod secret;
 pub mod telemetry;
 
-// Suites of encryption, and the derivation of their keys.
+// Encryption suites and key derivation.
 pub mod crypto;
 
-// The seam between data keys and what wraps them: versions, wrap, unwrap, the rules of rotation.
+// The interface of root keys: versions, wrap, unwrap, and the rules of rotation.
 pub mod root_key;
 
 // PKCS#11.
 pub mod token;
 
-// Parts, which do not know each other.
+// Parts, which do not import each other.
 pub mod backend;
 pub mod envelope;
 pub mod listener;
 
-// Doors for callers and operators.
+// Entry points for callers and operators.
 pub mod http;
 pub mod kms;
 

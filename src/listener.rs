@@ -28,7 +28,7 @@ use crate::telemetry::metrics::Metrics;
 
 pub use request::Service;
 
-/// An open KMS socket. Callers can connect already; they are served once [`Self::serve`] runs.
+/// An open KMS socket. Callers can already connect; they are served once [`Self::serve`] runs.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -38,10 +38,10 @@ pub struct Listener {
 
 impl Listener {
     /// Takes over the socket that [`socket::activation::take`] found, or opens the one of the options. `name` is the
-    /// daemon's: whoever finds the socket in use is told it.
+    /// daemon's name, for the error of another daemon that finds the socket in use.
     ///
     /// # Errors
-    /// Somebody serves the socket, or its place is not safe.
+    /// Another process serves the socket, or its directory is not safe.
     pub fn open(
         options: &ListenerOptions,
         name: &str,
@@ -55,28 +55,29 @@ impl Listener {
         })
     }
 
-    /// Where it really listens.
+    /// The address on which it actually listens.
     pub fn address(&self) -> &SocketAddress {
         &self.socket.place.address
     }
 
-    /// Changes who may call, while it runs.
+    /// Changes the allowed callers while it runs.
     pub fn peers(&self) -> Peers {
         self.peers.clone()
     }
 
-    /// Tells, while it runs, whether callers still reach this socket.
+    /// Checks, while it runs, whether callers still reach this socket.
     pub fn claim(&self) -> Claim {
         self.socket.place.claim.clone()
     }
 
-    /// Serves until `shutdown` completes; then refuses newcomers, gives requests in flight 3 s, and removes the socket.
+    /// Serves until `shutdown` completes; then refuses new connections, gives requests in flight 3 s, and removes the
+    /// socket.
     ///
     /// # Cancel safety
     /// Dropping it ends all connections at once and removes the socket.
     ///
     /// # Errors
-    /// The runtime can't watch the socket.
+    /// The runtime cannot poll the socket.
     pub async fn serve(self, service: impl Service, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         Acceptor::new(service, self.peers, self.metrics)
             .run(self.socket, shutdown)

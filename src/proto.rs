@@ -31,7 +31,7 @@ pub mod v2 {
     tonic::include_proto!("v2");
 }
 
-/// What the daemon and its token worker say to each other.
+/// The messages between the daemon and its token workers.
 #[allow(
     missing_docs,
     missing_debug_implementations,
@@ -43,7 +43,7 @@ pub mod token_worker {
     tonic::include_proto!("token_worker");
 }
 
-// The messages that carry a payload wipe it wherever they end: after encoding, and when a call is cancelled.
+// Messages with a payload wipe it whenever they are dropped: after encoding, and when a call is cancelled.
 
 impl Drop for v1beta1::EncryptRequest {
     fn drop(&mut self) {

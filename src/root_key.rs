@@ -1,4 +1,4 @@
-//! The seam between the envelope and the places where root keys live: versions, wrap, unwrap and their errors.
+//! The interface between the envelope and the backends of root keys: versions, wrap, unwrap and their errors.
 
 pub mod error;
 #[cfg(test)]
@@ -26,51 +26,52 @@ use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// A data key under a root key, as the backend returns it: the table of design's sealed format without commitment.
+/// A wrapped data key as the backend returns it, without the commitment of the sealed format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrapped {
-    /// How it was wrapped.
+    /// The wrap mechanism.
     pub mechanism: Mechanism,
-    /// IV, ciphertext and tag, as far as the mechanism has them, in this order.
+    /// IV, ciphertext and tag in this order; not every mechanism has an IV and a tag.
     pub bytes: Vec<u8>,
 }
 
-/// One root key with all its versions, wherever it lives: what the daemon may do with it, and no more.
+/// One root key with all its versions, in any backend. Has only the operations that the daemon may use.
 ///
-/// Every call ends: a backend puts a limit on what it waits for, and answers [`error::Kind::Outage`] beyond it.
+/// Every call ends: a backend limits its waits, and returns [`error::Kind::Outage`] when a limit is reached.
 ///
 /// # Cancel safety
-/// A dropped call goes on in the backend or was not begun; either does no harm.
+/// A dropped call either continues in the backend or never began; neither does harm.
 #[async_trait]
 pub trait RootKey: Send + Sync + Debug {
     /// Every version that the store holds now, in order.
     ///
     /// # Errors
-    /// The store can't be read ([`error::Kind::Outage`]) or holds what can't be ([`error::Kind::Corruption`]).
+    /// The store cannot be read ([`error::Kind::Outage`]) or its content is invalid ([`error::Kind::Corruption`]).
     async fn discover(&self) -> Result<Vec<Version>, Error>;
 
-    /// Wraps a data key under one version. A backend that lets calls wait says with [`Patience::begin`] when it has begun.
+    /// Wraps a data key under one version. A backend that queues calls reports with [`Patience::begin`] that a call has
+    /// begun.
     ///
     /// # Errors
-    /// See [`error::Kind`]; never [`error::Kind::BadInput`]. [`error::Kind::Busy`] at once when it can't begin while
-    /// somebody waits.
+    /// See [`error::Kind`]; never [`error::Kind::BadInput`]. [`error::Kind::Busy`] at once if the call cannot begin
+    /// before its last caller gives up.
     async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error>;
 
-    /// Unwraps a data key; as to waiting, like [`RootKey::wrap`].
+    /// Unwraps a data key. Queued like [`RootKey::wrap`].
     ///
     /// # Errors
-    /// As [`RootKey::wrap`]; [`error::Kind::BadInput`] only when the wrapped key is *proven* bad: the backend has seen the
-    /// root key work.
+    /// As [`RootKey::wrap`]; [`error::Kind::BadInput`] only if the wrapped key is *proven* bad: the backend has checked
+    /// that the root key works.
     async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error>;
 }
 
-/// What only `dekhand keys` does: make, date and destroy versions.
+/// The operations of `dekhand keys` alone: make, date and destroy versions.
 #[async_trait]
 pub trait Admin: Send + Sync + Debug {
     /// Every version that the store holds now, in order.
     ///
     /// # Errors
-    /// The store can't be read.
+    /// The store cannot be read.
     async fn versions(&self) -> Result<Vec<Version>, Error>;
 
     /// Makes a version of a new random key, with a random id.
@@ -79,7 +80,7 @@ pub trait Admin: Send + Sync + Debug {
     /// The store refuses.
     async fn generate(&self, number: Number, state: State) -> Result<Version, Error>;
 
-    /// Makes a version of a key that another system made.
+    /// Makes a version of a key from another system.
     ///
     /// # Errors
     /// The store refuses.

@@ -1,38 +1,38 @@
-//! Key bytes that are filled in place, wiped when dropped, and never printed, cloned or compared by accident.
+//! Secret bytes that are filled in place, wiped when dropped, and never printed, cloned or compared by accident.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// `N` secret bytes on the heap. They never move, so that wiping them leaves no copy behind.
+/// `N` secret bytes on the heap. They never move, so no copy remains after they are wiped.
 pub struct Secret<const N: usize>(Box<Zeroizing<[u8; N]>>);
 
 /// A 256-bit key.
 pub type Key = Secret<32>;
 
 impl<const N: usize> Secret<N> {
-    /// A secret of the operating system's randomness.
+    /// A random secret from the operating system.
     ///
     /// # Errors
-    /// The operating system has no randomness to give.
+    /// The operating system provides no randomness.
     pub fn random() -> Result<Self, NoRandomness> {
         let mut secret = Self::zeros();
         getrandom::fill(secret.0.as_mut_slice())?;
         Ok(secret)
     }
 
-    /// A secret that `fill` writes, all zeros before.
+    /// A secret that `fill` writes into a zeroed buffer.
     ///
     /// # Errors
-    /// Those of `fill`.
+    /// The errors of `fill`.
     pub fn try_filled<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
         let mut secret = Self::zeros();
         fill(&mut secret.0)?;
         Ok(secret)
     }
 
-    /// A copy of `bytes`, which the caller wipes; `None` when the length is not `N`.
+    /// A copy of `bytes`, which the caller must wipe; `None` if the length is not `N`.
     pub fn copied_from(bytes: &[u8]) -> Option<Self> {
         Self::try_filled(|place| {
             if bytes.len() == N {
@@ -66,15 +66,15 @@ impl<const N: usize> fmt::Debug for Secret<N> {
     }
 }
 
-/// The operating system gave no randomness.
+/// The operating system provides no randomness.
 #[derive(Debug, thiserror::Error)]
-#[error("the operating system gave no randomness")]
+#[error("the operating system provides no randomness")]
 pub struct NoRandomness(#[from] getrandom::Error);
 
-/// `N` random bytes that are no secret: nonces, IVs, ids.
+/// `N` random bytes that are not secret: nonces, IVs, ids.
 ///
 /// # Errors
-/// The operating system has no randomness to give.
+/// The operating system provides no randomness.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;

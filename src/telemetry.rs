@@ -1,4 +1,4 @@
-//! What the daemon tells of itself: log lines through a bounded queue, and metrics.
+//! Log lines through a bounded queue, and metrics.
 
 pub mod limit;
 pub mod log;

@@ -1,7 +1,7 @@
-//! PKCS#11 tokens: modules, logins, objects and wraps, one call after the other and in the calling thread.
+//! PKCS#11 tokens: modules, logins, objects and wraps. Every call runs in the calling thread.
 //!
-//! Nothing here knows of processes, queues or timeouts; the worker (`backend::pkcs11::worker`) adds those. A `session` is
-//! opened by a `login`; `objects` finds the versions of a root key, `wrap` uses them, `keygen` makes them.
+//! This module has no processes, queues or timeouts; the worker (`backend::pkcs11::worker`) adds those. A `login` opens
+//! a `session`; `objects` finds the versions of a root key, `wrap` uses them, `keygen` makes them.
 
 pub mod assignment;
 pub(crate) mod attribute;

@@ -1,4 +1,4 @@
-//! What a configuration file may say, what it comes to, and how a wrong one is refused.
+//! Configuration files: valid ones and their options, and the refusal of wrong ones.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ use dekhand::config::load_or_good_copy;
 const EXAMPLE: &str = include_str!("../config/dekhand.yaml");
 const PAGE: &str = include_str!("../config/README.md");
 const MINIMAL: &str = "apiVersion: dekhand/v1\nroot_keys:\n  - name: kube-root\n    keyring: {file: /k/keyring.json}\n";
-/// Every setting with another value than its default.
+/// Every setting, with a value that is not its default.
 const OTHER: &str = r#"
 apiVersion: dekhand/v1
 name: two
@@ -58,7 +58,7 @@ log: {level: debug, format: text, requests: true}
 hardening: {lock_memory: off, seccomp: false}
 worker: {memory: 64MiB}
 "#;
-/// Every setting of a root key in a token, with another value than its default.
+/// Every setting of a root key in a token, with a value that is not its default.
 const TOKENS: &str = r#"
 apiVersion: dekhand/v1
 root_keys:
@@ -89,7 +89,7 @@ fn parse(text: impl AsRef<[u8]>) -> Result<Config, ConfigError> {
     Config::parse(Path::new("f.yaml"), text.as_ref(), &Overrides::default())
 }
 
-/// A minimal file with these lines more.
+/// A minimal file with these additional lines.
 fn with(lines: &str) -> Result<Config, ConfigError> {
     parse(format!("{MINIMAL}{lines}\n"))
 }
@@ -104,8 +104,8 @@ fn refused(text: impl AsRef<[u8]>) -> ConfigError {
     error
 }
 
-/// Asserts how a minimal file with these lines more is refused: key, place of the fifth line and later, a part of the
-/// problem, and a part of the hint.
+/// Asserts that a minimal file with these additional lines is refused, with this key, place (from the fifth line on),
+/// part of the problem and part of the hint.
 fn assert_refused(lines: &str, key: &str, place: (u32, u32), problem: &str, hint: &str) {
     let error = with(lines).expect_err(lines);
     assert_eq!(error.key.as_deref(), Some(key), "{lines}: {error}");

@@ -1,4 +1,4 @@
-//! The program as an operator and a supervisor meet it: started, stopped, killed, starved, reconfigured.
+//! The program under an operator and a supervisor: started, stopped, killed, starved, reconfigured.
 
 #![allow(
     clippy::unwrap_used,

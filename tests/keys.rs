@@ -1,4 +1,4 @@
-//! `dekhand keys` against real files: what an operator types, what is answered, and what is in the keyring after it.
+//! `dekhand keys` on real files: the commands, their output, and the keyring afterwards.
 
 #![allow(
     clippy::unwrap_used,
@@ -60,7 +60,7 @@ impl Write for Paper {
     }
 }
 
-/// One control-plane node with a directory of its own.
+/// One control-plane node with its own directory.
 struct Node {
     directory: tempfile::TempDir,
     shared: bool,
@@ -169,7 +169,7 @@ impl Node {
             .collect()
     }
 
-    /// Brings the keyring to another node, as an operator does.
+    /// Copies the keyring to another node, as an operator does.
     fn copy_to(&self, other: &Self) {
         std::fs::copy(self.keyring(), other.keyring()).unwrap();
     }
@@ -281,14 +281,14 @@ fn with_a_copy_on_each_node_a_rotation_is_three_steps() {
     for other in others {
         one.copy_to(other);
     }
-    // 2: the proof that all hold the same.
+    // 2: the proof that all nodes hold the same key.
     let record = one.text("verify --record").good().data;
     for other in others {
         std::fs::write(other.file("record"), &record).unwrap();
         let proof = other.json(&format!("verify --against {}", other.file("record").display()));
         assert_eq!((&proof["ok"], &proof["version"]), (&true.into(), &"v2".into()));
     }
-    // 3: one date for all.
+    // 3: one date for all nodes.
     let dated = one.json("activate --in 10m");
     let at = dated["version"]["since"].as_str().unwrap();
     for other in others {
@@ -310,7 +310,7 @@ fn verify_finds_another_key_under_the_same_number_and_id() {
     let against = format!("verify --against {}", file.display());
     std::fs::write(&file, record.to_string()).unwrap();
     let lacks = other.text(&against).failed(FailureKind::Failed);
-    assert!(lacks.contains("lacks v1"), "{lacks}");
+    assert!(lacks.contains("does not have v1"), "{lacks}");
     record["id"] = other.json("list")["root_keys"][0]["versions"][0]["id"].clone();
     std::fs::write(&file, record.to_string()).unwrap();
     let wrong = other.text(&against).failed(FailureKind::Failed);
@@ -393,7 +393,7 @@ fn somebody_at_a_terminal_is_asked_for_the_name() {
     node.terminal = true;
     node.stdin = b"yes\n".to_vec();
     let answer = node.text("destroy v1 --unaudited --retention 0s");
-    assert!(answer.talk.contains("type kube-root.v1 to go on"), "{}", answer.talk);
+    assert!(answer.talk.contains("type kube-root.v1 to continue"), "{}", answer.talk);
     answer.refused();
     node.stdin = b"kube-root.v1\n".to_vec();
     node.text("destroy v1 --unaudited --retention 0s").good();
@@ -409,7 +409,7 @@ fn keys_of_other_systems_are_imported_and_never_shown() {
     assert!(!first.data.contains(hex) && !first.talk.contains(hex));
     assert_eq!(first.json()["version"]["state"], "active");
     let again = node.text(&format!("import --hex {}", node.key_file(hex))).refused();
-    assert!(again.contains("is v1") && again.contains("already"), "{again}");
+    assert!(again.contains("as v1") && again.contains("already"), "{again}");
     node.stdin = format!("{ascii}\n").into_bytes();
     assert_eq!(node.json("import --ascii -")["version"]["state"], "pending");
     assert!(
@@ -505,7 +505,9 @@ fn a_restored_backup_that_lacks_the_reported_version_is_not_rotated_past_it() {
     ] {
         let said = node.text(line).refused();
         assert!(
-            said.contains(&format!("the store lacks version v2 with id {id}")),
+            said.contains(&format!(
+                "version v2 with id {id}, which this node has reported as primary, is missing"
+            )),
             "{line}: {said}"
         );
         assert!(said.contains(&format!("accept-loss {id}")), "{line}: {said}");
@@ -667,10 +669,7 @@ fn a_key_typed_in_place_of_a_file_is_not_repeated() {
         "0123456789abcdef0123456789abcdef",
     ] {
         let error = node.text(&format!("import --hex {key}")).failed(FailureKind::Failed);
-        assert!(
-            error.contains("looks like a key itself") && !error.contains(key),
-            "{error}"
-        );
+        assert!(error.contains("looks like a key:") && !error.contains(key), "{error}");
     }
 }
 

@@ -236,7 +236,7 @@ fn a_worker_takes_its_assignment_from_its_own_build_and_as_nobody_else_can_chang
         document,
         SealFlags::SEAL | SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK,
     );
-    assert!(other.contains("was started by 0.0.0 of somebody else"), "{other}");
+    assert!(other.contains("was started by build 0.0.0 of somebody else"), "{other}");
     let open = told(document, SealFlags::GROW);
     assert!(open.contains("is not sealed"), "{open}");
 }
@@ -338,6 +338,6 @@ fn who_types_the_hidden_commands_is_told_that_dekhand_does() {
             .unwrap();
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("starts this process by itself"), "{said}");
+        assert!(said.contains("starts this process itself"), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! Daemons whose root key is in a token, and what tokens, their modules and networks do to them.
+//! Daemons whose root key is in a token, with faults of tokens, modules and networks.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What `serve --dev` makes on first use: a private directory with a keyring of one version.
+//! Creates the private directory of `serve --dev`, with a keyring of one version, on first use.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub fn directory(given: Option<&Path>) -> Option<PathBuf> {
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    // The XDG specification: a relative path in it is to be ignored.
+    // The XDG specification requires that a relative path is ignored.
     let state_home = || from("XDG_STATE_HOME").filter(|path| path.is_absolute());
     given
         .map(Path::to_owned)
@@ -26,22 +26,22 @@ pub fn directory(given: Option<&Path>) -> Option<PathBuf> {
         .or_else(|| from("HOME").map(|home| home.join(".local/state/dekhand")))
 }
 
-/// What can't be made for `--dev`.
+/// Why `--dev` cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
     /// The directory.
-    #[error("the directory for trying out cannot be used")]
+    #[error("the directory of --dev cannot be used")]
     Directory(#[from] FileError),
     /// The keyring.
-    #[error("the keyring for trying out cannot be used")]
+    #[error("the keyring of --dev cannot be used")]
     Keyring(#[from] KeyringError),
 }
 
-/// Makes what is missing in the directory of a configuration made by [`Config::dev`]: the directory, and a keyring with
-/// one active version. Says whether the keyring is new.
+/// Creates the directory of a configuration made by [`Config::dev`], and in it a keyring with one active version, if
+/// they are missing. Returns whether the keyring is new.
 ///
 /// # Errors
-/// Others may enter the directory, or the keyring there is damaged; nothing that exists is touched.
+/// Other users may enter the directory, or the keyring there is damaged. Existing files are not touched.
 pub fn prepare(directory: &Path, config: &Config) -> Result<bool, DevError> {
     files::private_directory(directory)?;
     let mut new = false;

@@ -31,23 +31,23 @@ use crate::telemetry::metrics::Metrics;
 use crate::token::assignment::Role;
 use crate::token::proof_record::ProofRecord;
 
-/// What runs.
+/// The parts of a running daemon.
 pub(super) struct Parts {
     pub(super) listener: Listener,
     pub(super) service: tonic::service::Routes,
     pub(super) envelope: Envelope,
     pub(super) health: Health,
-    /// The operators' HTTP ends when this is dropped.
+    /// The operators' HTTP server stops when this is dropped.
     pub(super) http: Option<Http>,
     pub(super) reloadable: Reloadable,
-    /// Each ends when a token can't be called any more.
+    /// Each completes when its token can no longer be called.
     pub(super) tokens_stopped: Vec<Stopped>,
 }
 
 pub(super) type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Parts {
-    /// Builds all parts. The KMS socket is open when this returns, and nothing runs on it yet.
+    /// Builds all parts. When this returns, the KMS socket is open but not yet served.
     pub(super) fn build(
         config: &Config,
         log: &Log,
@@ -109,7 +109,7 @@ impl Parts {
     }
 }
 
-/// Ready means: callers reach the socket, and what they ask would be answered.
+/// The daemon is ready if callers reach the socket and Encrypt and Decrypt would succeed.
 fn require_readiness(health: &Health, listener: &Listener, envelope: &Envelope) {
     let claim = listener.claim();
     health.require("socket", move || claim.verdict());
@@ -117,7 +117,7 @@ fn require_readiness(health: &Health, listener: &Listener, envelope: &Envelope) 
     health.require("root-key", move || envelope.health().map_err(|error| error.to_string()));
 }
 
-/// What the tokens hold that does not count, or only for now, stands beside the checks. It makes nobody unready.
+/// Shows the notices about ignored objects in tokens beside the readiness checks. A notice never fails readiness.
 fn show_notices(health: &Health, notices: Vec<(RootKeyName, Notices)>) {
     if notices.is_empty() {
         return;
@@ -128,8 +128,8 @@ fn show_notices(health: &Health, notices: Vec<(RootKeyName, Notices)>) {
     });
 }
 
-/// Writes down by which root keys in tokens an earlier release may have decrypted on this node, before any worker lists them.
-/// Of the first root key it is known which versions it has reported.
+/// Records, before any worker lists versions, which root keys in tokens an earlier release may have decrypted with on
+/// this node. The first root key needs no such record: its high-water mark has the versions that the node has reported.
 fn note_upgrade(config: &Config) {
     let is_in_token = |entry: &&RootKeyEntry| matches!(entry.store, Store::Pkcs11(_));
     let only_decrypt = config.root_keys.iter().skip(1).filter(is_in_token);
@@ -147,12 +147,12 @@ fn note_upgrade(config: &Config) {
     if let Err(error) = noted {
         tracing::warn!(
             error,
-            "it can't be written down which root keys this node may have used before"
+            "cannot record which root keys an earlier release may have used on this node"
         );
     }
 }
 
-/// Where the root keys live.
+/// Opens the stores of the root keys.
 struct Stores<'a> {
     files: &'a FileThread,
     spawner: Option<&'a Spawner>,
@@ -167,7 +167,7 @@ impl Stores<'_> {
         let root_key: Arc<dyn RootKey> = match &entry.store {
             Store::Keyring(options) => Arc::new(Keyring::new(options, name.clone(), self.files.clone())),
             Store::Pkcs11(_) => {
-                // It was started with a list of every root key in a token.
+                // The spawner has an assignment for every root key in a token.
                 let workers = self.spawner.and_then(|spawner| spawner.workers(&name, Role::Daemon));
                 let token = Pkcs11::start(workers.ok_or(AppError::SpawnerDied)?, self.metrics.clone());
                 self.tokens_stopped.push(Box::pin(token.stopped()));

@@ -1,4 +1,4 @@
-//! Takes over a changed configuration file without dropping a request, and keeps the old one if it is broken.
+//! Applies a changed configuration file without dropping a request; if the file is broken, the old configuration stays.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::telemetry::log::LevelSwitch;
 use crate::telemetry::log::chain;
 use crate::telemetry::metrics::Metrics;
 
-/// A changed file is noticed after so long.
+/// Interval at which the file is checked for changes.
 const LOOK_AT_FILE: Duration = Duration::from_secs(5);
 
 /// The parts that can change while they run.
@@ -35,14 +35,14 @@ pub(super) struct Reloadable {
 
 /// The task that reloads.
 pub(super) struct Reload {
-    /// What runs now.
+    /// The configuration in effect.
     pub(super) config: Config,
     pub(super) source: Option<ConfigSource>,
     pub(super) parts: Reloadable,
 }
 
 impl Reload {
-    /// Runs for ever: reloads at SIGHUP, and when the file has changed.
+    /// Reloads at SIGHUP and when the file has changed. Never returns.
     pub(super) async fn run(mut self, mut hangups: Signal) {
         let mut seen = self.stamp().await;
         self.start().await;
@@ -63,7 +63,7 @@ impl Reload {
         }
     }
 
-    /// Says on what the daemon started, and keeps a copy of a file that was good.
+    /// Logs whether the daemon started with the file or its good copy, and keeps a copy of a good file.
     async fn start(&mut self) {
         let Some(ConfigSource { broken, .. }) = &mut self.source else {
             return;
@@ -95,7 +95,7 @@ impl Reload {
             Ok(Ok((config, kept))) => {
                 self.parts.metrics.config_broken.set(0);
                 if let Err(error) = kept {
-                    tracing::warn!(error = chain(&error), "no copy of the good configuration could be kept");
+                    tracing::warn!(error = chain(&error), "cannot keep a copy of the good configuration");
                 }
                 self.apply(&config);
             }
@@ -104,10 +104,10 @@ impl Reload {
                 tracing::error!(
                     error = chain(&error),
                     hint = error.hint,
-                    "the changed configuration is refused; the old one stays"
+                    "the changed configuration is refused; the old one stays in effect"
                 );
             }
-            Err(stopped) => tracing::error!(error = chain(&stopped), "the configuration can't be read any more"),
+            Err(stopped) => tracing::error!(error = chain(&stopped), "the configuration can no longer be read"),
         }
     }
 
@@ -117,7 +117,7 @@ impl Reload {
             return;
         }
         if !changes.needs_restart.is_empty() {
-            tracing::warn!(settings = ?changes.needs_restart, "these settings change with a restart only");
+            tracing::warn!(settings = ?changes.needs_restart, "these settings change only after a restart");
         }
         if changes.reloadable.is_empty() {
             return;
@@ -137,7 +137,7 @@ impl Reload {
         tracing::info!(settings = ?changes.reloadable, "these settings changed");
     }
 
-    /// What tells a changed file from an unchanged one.
+    /// The file's current stamp, which differs after a change.
     async fn stamp(&self) -> Option<Stamp> {
         let path = self.source.as_ref()?.file.clone();
         self.parts.files.run(move || Stamp::of(&path)).await.ok().flatten()
@@ -153,7 +153,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// A symbolic link is followed: Kubernetes changes mounted files by turning a link.
+    /// Follows symbolic links: Kubernetes updates mounted files by replacing a link.
     fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let target = path.canonicalize().ok()?;

@@ -14,7 +14,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals from here on.
+    /// Handles the signals from now on.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -34,7 +34,7 @@ impl Signals {
     }
 }
 
-/// SIGHUP, from here on.
+/// SIGHUP, handled from now on.
 pub(super) fn hangups() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }

@@ -1,4 +1,4 @@
-//! Root keys in a file: for trying out, for single nodes, and for nodes that each hold a copy.
+//! Root keys in a file: for trying dekhand out, for single nodes, and for nodes that each have a copy.
 
 pub mod admin;
 mod content;
@@ -40,9 +40,9 @@ pub struct KeyringOptions {
     pub file: PathBuf,
 }
 
-/// The daemon's side of a keyring: reads the file when it discovers, wraps and unwraps from memory.
+/// The daemon's side of a keyring: each listing reads the file; wrap and unwrap use the keys in memory.
 ///
-/// It never writes, and never makes a file: a lost keyring must not be replaced by a new key in silence.
+/// It never writes or creates the file: a lost keyring must not be silently replaced by a new key.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     file: KeyringFile,
@@ -50,14 +50,14 @@ pub struct Keyring {
     snapshot: Arc<Mutex<Snapshot>>,
 }
 
-/// What is known of the file.
+/// The content of the file as of the last read.
 #[derive(Debug)]
 enum Snapshot {
-    /// It was not read yet; leaves by the first read.
+    /// No read has succeeded yet; ends with the first successful read.
     Unread,
-    /// The last read was good.
+    /// The last read succeeded.
     Fresh(Arc<Content>),
-    /// The last read failed with this error; the content of the last good one stays, for unwrapping only.
+    /// The last read failed with this error. The content of the last successful read stays, for unwrapping only.
     Stale(Arc<Content>, Error),
 }
 
@@ -71,7 +71,7 @@ impl Keyring {
         }
     }
 
-    /// Makes the snapshot what the file says. Runs on the file thread, so that the swaps have the order of the reads.
+    /// Reads the file into the snapshot. Runs on the file thread, so that the snapshots have the order of the reads.
     fn read(file: &KeyringFile, snapshot: &Mutex<Snapshot>) -> Result<Vec<Version>, Error> {
         let read = file.read();
         let mut snapshot = snapshot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +82,7 @@ impl Keyring {
                 Ok(versions)
             }
             Err(cause) => {
-                let error = Error::new(Kind::Outage, "the keyring can't be read").because(cause);
+                let error = Error::new(Kind::Outage, "the keyring cannot be read").because(cause);
                 let old = std::mem::replace(&mut *snapshot, Snapshot::Unread);
                 *snapshot = match old {
                     Snapshot::Unread => Snapshot::Unread,
@@ -106,22 +106,22 @@ impl RootKey for Keyring {
         self.files
             .run(job)
             .await
-            .map_err(|stopped| Error::new(Kind::Outage, "the keyring can't be read").because(stopped))?
+            .map_err(|stopped| Error::new(Kind::Outage, "the keyring cannot be read").because(stopped))?
     }
 
     async fn wrap(&self, id: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
         let content = match &*self.snapshot() {
             Snapshot::Unread => return Err(unread()),
-            // A key that is perhaps on no disk any more must not get new data to guard.
+            // The key may be on no disk any more, so no new data may be encrypted under it.
             Snapshot::Stale(_, error) => return Err(error.clone()),
             Snapshot::Fresh(content) => Arc::clone(content),
         };
         let entry = serving(&content, id)?;
         let iv =
-            random_bytes::<NONCE>().map_err(|error| Error::new(Kind::Outage, "no IV for a wrap").because(error))?;
+            random_bytes::<NONCE>().map_err(|error| Error::new(Kind::Outage, "cannot make an IV").because(error))?;
         let sealed = AesGcm::new(&entry.key)
             .seal(&iv, &Mechanism::AesGcm.wrap_associated_data(id), data_key.expose())
-            .map_err(|error| Error::new(Kind::Corruption, "a data key can't be wrapped").because(error))?;
+            .map_err(|error| Error::new(Kind::Corruption, "a data key cannot be wrapped").because(error))?;
         Ok(Wrapped {
             mechanism: Mechanism::AesGcm,
             bytes: [iv.as_slice(), &sealed].concat(),
@@ -134,7 +134,7 @@ impl RootKey for Keyring {
             Snapshot::Fresh(content) | Snapshot::Stale(content, _) => Arc::clone(content),
         };
         let entry = serving(&content, id)?;
-        // GCM in software: that it does not open is proof, and no key of a keyring wraps by another mechanism.
+        // GCM in software: a failure to open is proof. No key of a keyring wraps by another mechanism.
         let bad = || Error::bad_wrap(id);
         if wrapped.mechanism != Mechanism::AesGcm {
             return Err(bad());
@@ -151,7 +151,7 @@ fn unread() -> Error {
     Error::new(Kind::Outage, "the keyring was not read yet")
 }
 
-/// The version of an id, if it may still be used.
+/// The version of an id, unless it is retired.
 fn serving<'a>(content: &'a Content, id: &KeyId) -> Result<&'a Entry, Error> {
     let entry = content.entry(id).ok_or_else(|| Error::missing(id))?;
     if entry.version.state.decrypts() {

@@ -1,4 +1,4 @@
-//! Root keys in a PKCS#11 token, which only a worker process ever touches.
+//! Root keys in a PKCS#11 token. Only a worker process ever calls the token.
 
 pub mod admin;
 mod handover;
@@ -34,20 +34,20 @@ use crate::root_key::version::Version;
 use crate::secret::Key;
 use crate::telemetry::metrics::Metrics;
 
-/// One root key in a token, with a worker of its own that has the token open.
+/// One root key in a token, with its own worker that keeps the token open.
 #[derive(Debug)]
 pub struct Pkcs11 {
     supervisor: Supervisor,
-    /// The last list that was good. It outlives the workers, which are told to prove what it had and they don't find.
+    /// The last good list. It outlives the workers: a later list that lacks one of these versions must be proven.
     listed: Mutex<Vec<Version>>,
-    /// The list that is being made, if one is: it takes long where a token holds thousands of keys, and goes on for the
-    /// next who asks when who asked has given up. Ends with this.
+    /// The list in progress, if any. It takes long if a token holds thousands of keys; if its caller gives up, it
+    /// continues for the next caller. Ends on drop.
     listing: tokio::sync::Mutex<JoinSet<Result<Outcome, Error>>>,
     notices: Notices,
 }
 
 impl Pkcs11 {
-    /// Starts a worker at once. To be called inside the runtime that will make the calls.
+    /// Starts a worker at once. Must be called inside the runtime that will make the calls.
     pub fn start(workers: WorkerSource, metrics: Metrics) -> Self {
         Self::with(Supervisor::start(workers, metrics))
     }
@@ -61,12 +61,12 @@ impl Pkcs11 {
         }
     }
 
-    /// What operators should know of the token's objects, as of the last list.
+    /// Notes about the token's objects for operators, from the last list.
     pub fn notices(&self) -> Notices {
         self.notices.clone()
     }
 
-    /// Returns when no call can be made any more, since the task that makes them has panicked.
+    /// Returns when no more calls are possible, because the task that makes them has panicked.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
         let supervisor = self.supervisor.clone();
         async move { supervisor.stopped().await }
@@ -80,9 +80,9 @@ impl Pkcs11 {
 #[async_trait]
 impl RootKey for Pkcs11 {
     /// # Cancel safety
-    /// The list goes on, and is the next caller's.
+    /// The list continues, for the next caller.
     async fn discover(&self) -> Result<Vec<Version>, Error> {
-        // Held while it waits: two that ask at once need not be quicker than one.
+        // Held during the wait: two concurrent callers need not be faster than one.
         let mut listing = self.listing.lock().await;
         if listing.is_empty() {
             let expected = self.listed().iter().map(|version| version.id.clone()).collect();
@@ -139,7 +139,7 @@ fn listed_versions(outcome: Outcome) -> Result<(Vec<Version>, Noted), Error> {
     }
 }
 
-/// A worker of our own build does not do that.
+/// A worker of the same build never sends one.
 fn unasked() -> Error {
-    Error::new(Kind::Outage, "the token worker answered what it was not asked")
+    Error::new(Kind::Outage, "unexpected reply from the token worker")
 }

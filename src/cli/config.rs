@@ -1,4 +1,4 @@
-//! `dekhand config`: checks a configuration file, and shows what it comes to.
+//! `dekhand config`: checks a configuration file, and shows the effective settings.
 
 use std::path::PathBuf;
 
@@ -13,21 +13,21 @@ use crate::config::DEFAULT_FILE;
 use crate::config::Effective;
 use crate::config::Overrides;
 
-/// What `dekhand config` can do.
+/// The subcommands of `dekhand config`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check a configuration file, as serve would at its start
+    /// Check a configuration file as `serve` does at its start
     Check {
         /// The configuration file
         #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
         file: PathBuf,
     },
-    /// Show every setting with its value and where that comes from: the file, a default, or an option
+    /// Show every setting with its value and its source: the file, a default, or an option
     Show {
         /// The configuration file
         #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
         file: PathBuf,
-        /// The options that serve would be given
+        /// The options of `serve`
         #[command(flatten)]
         overrides: OverrideArgs,
     },
@@ -36,7 +36,7 @@ pub enum ConfigCommand {
 /// Runs `dekhand config`.
 ///
 /// # Errors
-/// A [`ConfigError`](crate::config::ConfigError): the file is not one that `serve` would take.
+/// A [`ConfigError`](crate::config::ConfigError): `serve` would refuse the file.
 pub fn run(command: &ConfigCommand, out: &mut Output) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check { file } => {

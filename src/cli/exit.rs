@@ -1,4 +1,4 @@
-//! Exit codes, and how an error is told: what failed, why, and what to do.
+//! Exit codes, and how an error is printed: what failed, why, and what to do.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub const TABLE: &str = "Exit codes: 0 good, 1 failed, 2 usage, 3 configuration,
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All is good.
+    /// Success.
     Good = 0,
     /// Something failed.
     Failed = 1,
@@ -24,7 +24,7 @@ pub enum Exit {
     Usage = 2,
     /// The configuration is wrong.
     Configuration = 3,
-    /// The daemon or the store can't be reached.
+    /// The daemon or the store cannot be reached.
     Unreachable = 4,
     /// A rule forbids it.
     Refused = 5,
@@ -37,7 +37,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The exit code of an error, by what is at its root.
+    /// The exit code of an error, by its root cause.
     pub fn of(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Failed)
     }
@@ -71,7 +71,7 @@ impl Exit {
     }
 }
 
-/// Tells an error: what failed, its causes on lines of their own, and a hint if there is one.
+/// Prints an error: what failed, each cause on a line of its own, and a hint if there is one.
 pub fn tell(error: &anyhow::Error, out: &mut Output) {
     out.talk(&format!("error: {error}"));
     for cause in error.chain().skip(1) {

@@ -1,4 +1,4 @@
-//! `dekhand keys`: makes, lists, verifies, dates, retires and destroys versions of root keys.
+//! `dekhand keys`: creates, lists, verifies, activates, retires and destroys versions of root keys.
 
 mod accept_loss;
 mod activate;
@@ -45,11 +45,11 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
     if targets.iter().any(|target| target.token().is_some()) {
         tokens::remember_pins(&config.state, out);
     }
-    // Before the hardening, which workers would inherit, and before any thread.
+    // Before hardening, which workers would inherit, and before any thread.
     let about = target::about(&targets, command)?;
     let of_target = |target: &&Target| target.assignment(command.role(), &config);
     let workers = Workers::start(about.iter().filter_map(of_target).collect()).map_err(KeysError::Runtime)?;
-    // Root keys will be in this memory.
+    // This process will hold root keys in memory.
     hardening::apply_to_command();
     let mut console = Console {
         out,
@@ -76,30 +76,30 @@ fn load(command: &KeysCommand) -> anyhow::Result<Config> {
     let directory = app::dev::directory(dir.as_deref())
         .ok_or(KeysError::Usage("XDG_STATE_HOME or HOME, or a directory with --dir"))?;
     let config = Config::dev(&directory, &Overrides::default())?;
-    // What makes a keyring makes its directory too, as `serve --dev` does.
+    // A command that creates a keyring creates its directory too, as `serve --dev` does.
     if matches!(command, KeysCommand::Create(_) | KeysCommand::Import(_)) {
         files::private_directory(&directory).map_err(KeysError::File)?;
     }
     Ok(config)
 }
 
-/// What a command works with, besides the root keys.
+/// Output, input, clock and tokens of a command.
 #[derive(Debug)]
 pub struct Console<'a> {
     /// Where it prints.
     pub out: &'a mut Output,
-    /// Where it reads what is not in a file.
+    /// Standard input, for keys, records and confirmations.
     pub input: &'a mut Input,
-    /// What time it is.
+    /// The clock.
     pub clock: &'a Clock,
-    /// How it reaches tokens.
+    /// Access to tokens.
     pub tokens: &'a dyn Tokens,
 }
 
-/// Runs a command on the root keys of a configuration, in its order.
+/// Runs a command on the root keys of a configuration, in the order of the file.
 ///
 /// # Errors
-/// [`KeysError`] tells the kinds apart.
+/// See [`KeysError`].
 pub fn execute(command: &KeysCommand, targets: &[Target], console: &mut Console<'_>) -> Result<(), KeysError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -142,7 +142,7 @@ async fn execute_one(command: &KeysCommand, target: &Target, console: &mut Conso
     }
 }
 
-/// Where the configuration lists the versions, what the token's labels say counts for nothing.
+/// Refuses a command that writes labels if the configuration lists the versions: labels are then ignored.
 fn check_listed(target: &Target, command: &KeysCommand) -> Result<(), KeysError> {
     let listed = target.token().is_some_and(|options| !options.versions.is_empty());
     match command.labels() {

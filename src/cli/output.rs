@@ -1,4 +1,4 @@
-//! The only place that prints: data on stdout, talk on stderr.
+//! The only module that prints: data on stdout, messages on stderr.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ pub enum Format {
     /// For people.
     #[default]
     Text,
-    /// For programs; what it says stays the same from release to release.
+    /// For programs; stable from release to release.
     Json,
 }
 
@@ -30,7 +30,7 @@ impl Output {
         Self::new(format, io::stdout(), io::stderr())
     }
 
-    /// Prints data and talk to these.
+    /// Prints data and messages to these writers.
     pub fn new(format: Format, data: impl Write + Send + 'static, talk: impl Write + Send + 'static) -> Self {
         Self {
             format,
@@ -40,12 +40,12 @@ impl Output {
         }
     }
 
-    /// How data is asked for. The caller prints with [`Output::data`] or [`Output::json`] accordingly.
+    /// The requested format. The caller prints with [`Output::data`] or [`Output::json`] accordingly.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Prints data, and ends its last line.
+    /// Prints data, with a line break at the end.
     pub fn data(&mut self, text: &str) {
         let end = if text.is_empty() || text.ends_with('\n') {
             ""
@@ -64,15 +64,15 @@ impl Output {
         }
     }
 
-    /// Says something to the person who looks on. Nobody may be there, so it can't fail.
+    /// Prints a message for the operator. A closed stderr is no error.
     pub fn talk(&mut self, line: &str) {
         writeln!(self.talk, "{line}").and_then(|()| self.talk.flush()).ok();
     }
 
-    /// Ends the output; the process's exit code depends on it.
+    /// Ends the output. The process's exit code depends on the result.
     ///
     /// # Errors
-    /// Data was lost, for want of space for instance. A reader that went away early has seen what it wanted.
+    /// Data was lost, for example because a disk is full. A reader that closed its pipe early is no error.
     pub fn finish(&mut self) -> io::Result<()> {
         match self.failure.take() {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
@@ -80,7 +80,7 @@ impl Output {
         }
     }
 
-    /// The first failure counts; the next ones are its consequences.
+    /// Keeps the first failure; later ones are its consequences.
     fn remember(&mut self, written: io::Result<()>) {
         if let Err(error) = written {
             self.failure.get_or_insert(error);

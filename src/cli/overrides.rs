@@ -1,4 +1,4 @@
-//! The options of `serve` that go before what the configuration file says.
+//! The options of `serve` that override the configuration file.
 
 use clap::Args;
 
@@ -8,19 +8,19 @@ use crate::listener::options::SocketAddress;
 use crate::telemetry::log::Format;
 use crate::telemetry::log::Level;
 
-/// Options that go before the configuration file.
+/// Options that override the configuration file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OverrideArgs {
-    /// Listen here instead: an absolute path or @name
+    /// Listen on this socket instead: an absolute path or @name
     #[arg(long, value_name = "SOCKET")]
     pub socket: Option<SocketAddress>,
-    /// Answer health checks and metrics here instead: IP:PORT, or off
+    /// Serve health checks and metrics at this address instead: IP:PORT, or off
     #[arg(long, value_name = "ADDR|off")]
     pub http: Option<HttpChoice>,
-    /// Log so much: error, warn, info or debug
+    /// Log level: error, warn, info or debug
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<Level>,
-    /// Log in this format: auto, json or text
+    /// Log format: auto, json or text
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<Format>,
 }

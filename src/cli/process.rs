@@ -1,4 +1,4 @@
-//! The processes that dekhand starts by itself; nobody types these commands.
+//! The processes that dekhand starts itself; these commands are not for operators.
 
 use std::process::ExitCode;
 
@@ -29,6 +29,6 @@ pub fn token_worker(parent: u32, out: &mut Output) -> ExitCode {
 }
 
 fn by_hand(out: &mut Output) -> ExitCode {
-    out.talk("error: dekhand starts this process by itself");
+    out.talk("error: this command is internal: dekhand starts this process itself");
     Exit::Usage.into()
 }

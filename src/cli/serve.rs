@@ -20,10 +20,10 @@ use crate::listener::options::SocketAddress;
 /// The options of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// The configuration file.
+    /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "dev")]
     config: PathBuf,
-    /// For trying out: needs no file; keyring, state and socket are in a private directory.
+    /// Try dekhand without a configuration file: keyring, state and socket are in a private directory
     #[arg(long)]
     dev: bool,
     /// The directory of --dev (default: `$XDG_STATE_HOME/dekhand`, else `~/.local/state/dekhand`)
@@ -33,10 +33,10 @@ pub struct ServeArgs {
     overrides: OverrideArgs,
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until a signal stops it.
 ///
 /// # Errors
-/// It did not start.
+/// The daemon did not start.
 pub fn run(args: &ServeArgs, out: &mut Output) -> anyhow::Result<()> {
     let overrides = (&args.overrides).into();
     if args.dev {
@@ -79,11 +79,11 @@ fn dev(given: Option<&Path>, overrides: &Overrides, out: &mut Output) -> anyhow:
     Ok(app::serve(Start { config, source: None }, || out.talk(&welcome))?)
 }
 
-/// What a newcomer is told: where it listens, what to type next, what to give kube-apiserver, and what this is not.
+/// The text that `--dev` prints: socket, next command, kube-apiserver's configuration, and a warning about the keyring.
 fn welcome(directory: &Path, config: &Config, new: bool, dir_was_given: bool) -> String {
     let socket = &config.listener.socket;
     let keyring = if new {
-        "made a keyring with a new root key"
+        "created a keyring with a new root key"
     } else {
         "using the keyring"
     };

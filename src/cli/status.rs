@@ -1,4 +1,4 @@
-//! `dekhand status`: speaks to the running daemon as kube-apiserver does.
+//! `dekhand status`: calls the running daemon as kube-apiserver does.
 
 mod error;
 mod round;
@@ -36,7 +36,7 @@ pub struct StatusArgs {
     /// The directory of --dev, if serve was given one
     #[arg(long, value_name = "DIR", requires = "dev")]
     dir: Option<PathBuf>,
-    /// How long to wait for each answer; kube-apiserver waits for 3s
+    /// How long to wait for each response; kube-apiserver waits for 3s
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = positive_duration)]
     timeout: Duration,
 }
@@ -44,15 +44,15 @@ pub struct StatusArgs {
 fn positive_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("it must be longer than nothing".to_owned()),
+        Ok(_) => Err("the duration must be longer than 0s".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Calls Status, Encrypt and Decrypt, and prints what came of it.
+/// Calls Status, Encrypt and Decrypt, and prints the outcome.
 ///
 /// # Errors
-/// A [`StatusError`]: nobody answers, or an answer is not as it should be; a
+/// A [`StatusError`]: the daemon does not respond, or a response is wrong; a
 /// [`ConfigError`](crate::config::ConfigError).
 pub fn run(args: &StatusArgs, out: &mut Output) -> anyhow::Result<()> {
     let socket = socket(args)?;
@@ -95,7 +95,7 @@ fn print(socket: &SocketAddress, outcome: &Result<Round, StatusError>, out: &mut
             "code": error.code(),
         })),
         (Format::Text, Ok(round)) => out.data(&round.to_text()),
-        // The error itself is told where all commands' errors are.
+        // The caller prints the error, as for all commands.
         (Format::Text, Err(_)) => {}
     }
 }

@@ -1,4 +1,4 @@
-//! `dekhand token`: what a PKCS#11 module and its tokens are, and what they do.
+//! `dekhand token`: shows PKCS#11 modules and tokens, and tests their wrap mechanisms.
 
 pub mod error;
 mod info;
@@ -19,14 +19,14 @@ use crate::cli::token::error::TokenError;
 use crate::cli::token::which::Place;
 use crate::cli::token::which::WhichArgs;
 
-/// What `dekhand token` can do.
+/// The subcommands of `dekhand token`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum TokenCommand {
     /// List the slots and tokens of the module; needs no PIN
     List(TokenArgs),
-    /// Show one token, the wrap mechanisms that it lists, and the root key's versions in it if login is possible
+    /// Show one token, its wrap mechanisms, and the root key's versions in it if login is possible
     Info(TokenArgs),
-    /// Try what each wrap mechanism does, and show which one dekhand uses and why not the others
+    /// Test each wrap mechanism, and show which one dekhand uses and why it uses none of the others
     Probe(TokenArgs),
 }
 
@@ -72,8 +72,8 @@ fn first(places: &[Place]) -> Result<&Place, TokenError> {
     places.first().ok_or(TokenError::NoneInAToken)
 }
 
-/// A place with its token named: the only one of the module, if none was named. A spawner is told once what its workers
-/// are to do, so that one has a spawner of its own.
+/// A place with its token named: if none was named, the only token of the module. A spawner receives its assignments
+/// once, so this lookup has a spawner of its own.
 fn named(place: &Place) -> Result<Place, TokenError> {
     if place.token_is_known() {
         return Ok(place.clone());
@@ -84,13 +84,13 @@ fn named(place: &Place) -> Result<Place, TokenError> {
     place.with_token(tokens?)
 }
 
-/// Does something with workers for these places; returns when they have ended.
+/// Runs a task with workers for these places; returns when the workers have ended.
 fn with_spawner<T>(
     places: &[Place],
     act: impl AsyncFnOnce(&Spawner) -> Result<T, TokenError>,
 ) -> Result<T, TokenError> {
     let assignments = places.iter().map(|place| place.assignment.clone()).collect();
-    // Nothing is hardened here: PIN and keys are in the worker, and never in this process.
+    // No hardening: PIN and keys are in the worker, never in this process.
     let spawner = Spawner::start(Prints::ToStderr, assignments).map_err(TokenError::System)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

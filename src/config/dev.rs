@@ -1,4 +1,4 @@
-//! What `serve --dev` runs: everything in one directory, a keyring of one root key.
+//! The configuration of `serve --dev`: one root key in a keyring, all files in one directory.
 
 use std::path::Path;
 
@@ -14,14 +14,14 @@ use crate::config::root_keys::Store;
 use crate::root_key::name::RootKeyName;
 
 impl Config {
-    /// The configuration for trying out, with all that it keeps in `directory`.
+    /// The configuration of `--dev`, with all files in `directory`.
     ///
     /// # Errors
-    /// No socket can be in the directory, and the command line names no other one.
+    /// The path of a socket in the directory would be invalid, and the command line names no other socket.
     pub fn dev(directory: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let wrong = |problem: &str, hint: &str| ConfigError::new(directory, Refusal::new(problem).hint(hint));
         let directory = std::path::absolute(directory)
-            .map_err(|_| wrong("this is no path of a directory", "name another one with --dir"))?;
+            .map_err(|_| wrong("this is not the path of a directory", "name another one with --dir"))?;
         let root_key = RootKeyEntry {
             name: RootKeyName::dev(),
             shared: true,
@@ -35,7 +35,7 @@ impl Config {
             let socket = socket.to_str().and_then(|socket| socket.parse().ok());
             config.listener.socket = socket.ok_or_else(|| {
                 wrong(
-                    "a socket in this directory has no valid path, which is UTF-8 of at most 107 bytes",
+                    "the path of a socket in this directory would be invalid: it must be UTF-8 of at most 107 bytes",
                     "name a shorter directory with --dir, or a socket with --socket",
                 )
             })?;

@@ -1,4 +1,4 @@
-//! The effective configuration: every setting, its value, and where that comes from.
+//! The effective configuration: every setting, its value, and the source of the value.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,23 +14,23 @@ use crate::config::overrides::Overrides;
 use crate::config::settings::Entry;
 use crate::config::settings::entries;
 
-/// Comments stand in one column as long as values are no longer than this.
+/// Column of the comments; a longer line has its comment directly behind the value.
 const WIDEST: usize = 48;
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "source", rename_all = "lowercase")]
 pub enum Source {
-    /// Nobody has said anything.
+    /// The default.
     Default,
-    /// The file says so.
+    /// The file.
     File {
-        /// In this line.
+        /// The line.
         line: u32,
     },
-    /// An option of the command line says so.
+    /// An option of the command line.
     Option {
-        /// This one.
+        /// The option.
         option: &'static str,
     },
 }
@@ -40,11 +40,11 @@ pub enum Source {
 pub struct Setting {
     /// Its path, such as `root_keys[0].keyring.file`.
     pub key: String,
-    /// Its value as the file would say it.
+    /// Its value as the file would have it.
     pub value: Value,
-    /// Whether a running daemon takes a new value.
+    /// Whether a running daemon applies a new value.
     pub reloadable: bool,
-    /// Where the value comes from.
+    /// The source of the value.
     #[serde(flatten)]
     pub source: Source,
     #[serde(skip)]
@@ -61,7 +61,7 @@ pub struct Effective {
 }
 
 impl Effective {
-    /// What `config` says, which was made of this text and these overrides.
+    /// The settings of `config`, which was made of this text and these overrides.
     pub fn new(config: &Config, file: &Path, text: &[u8], overrides: &Overrides) -> Self {
         let text = std::str::from_utf8(text).unwrap_or_default();
         let setting = |entry: Entry| {
@@ -86,8 +86,8 @@ impl Effective {
         }
     }
 
-    /// A YAML text that says the same as the file, the defaults and the options together, with a comment behind each
-    /// value.
+    /// A YAML text with all settings: those of the file, the options and the defaults. A comment behind each value has
+    /// its source.
     pub fn to_yaml(&self) -> String {
         let mut yaml = String::new();
         let mut previous: &[Step] = &[];
@@ -95,11 +95,11 @@ impl Effective {
             let line = opened(previous, &setting.steps, &mut yaml) + &scalar_text(&setting.value);
             let source = match &setting.source {
                 Source::Default => "default".to_owned(),
-                // A name of a file may hold line breaks.
+                // A file name may contain line breaks.
                 Source::File { line } => format!("{}:{line}", self.file.escape_debug()),
                 Source::Option { option } => (*option).to_owned(),
             };
-            // Writing into a string can't fail.
+            // Writing into a string cannot fail.
             writeln!(yaml, "{line:WIDEST$}  # {source}").ok();
             previous = &setting.steps;
         }
@@ -107,7 +107,7 @@ impl Effective {
     }
 }
 
-/// Opens the sections between one value and the next; the begin of the next value's line.
+/// Opens the sections between one value and the next, and returns the beginning of the next value's line.
 fn opened(previous: &[Step], steps: &[Step], yaml: &mut String) -> String {
     let common = previous
         .iter()
@@ -140,7 +140,7 @@ fn scalar_text(value: &Value) -> String {
     match value {
         Value::String(text) => {
             let plain = |character: char| character.is_ascii_alphanumeric() || "/._@+-".contains(character);
-            // Modes and versions consist of digits and dots, and some parsers take those for numbers.
+            // Modes and versions consist of digits and dots, which some parsers read as numbers.
             let is_text = text.chars().any(|character| character.is_ascii_alphabetic()) && is_text(text);
             if is_text && text.chars().all(plain) && !text.starts_with(['@', '-', '+', '.']) {
                 text.clone()
@@ -162,12 +162,12 @@ fn scalar_text(value: &Value) -> String {
     }
 }
 
-/// As JSON writes it, which YAML reads too, but for the line breaks that are breaks to YAML alone.
+/// A JSON string, which is also valid YAML once the characters are escaped that are line breaks only in YAML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::new();
     for character in Value::from(text).to_string().chars() {
         if "\u{85}\u{2028}\u{2029}\u{feff}".contains(character) {
-            // Writing into a string can't fail.
+            // Writing into a string cannot fail.
             write!(quoted, "\\u{:04x}", u32::from(character)).ok();
         } else {
             quoted.push(character);

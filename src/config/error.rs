@@ -1,4 +1,4 @@
-//! What is wrong with a configuration file: where, at which key, what was expected, and what may help.
+//! An error in a configuration file: its place, its key, what was expected, and a hint.
 
 use std::fmt;
 use std::path::Path;
@@ -10,21 +10,21 @@ use crate::config::location::Step;
 use crate::config::location::path_of;
 use crate::files::FileError;
 
-/// A configuration that can't be used. It never quotes a value: a secret may have come to a wrong place.
+/// A configuration that cannot be used. The error never quotes a value: a secret may be in the wrong place.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.describe())]
 pub struct ConfigError {
-    /// The file as it was named, or what stands for it.
+    /// The file as it was named, or a name in its place.
     pub file: PathBuf,
-    /// Where in the file, if it is about a part of it.
+    /// The place in the file, unless the file as a whole is wrong.
     pub place: Option<Place>,
-    /// The path of the key, such as `root_keys[0].keyring.file`; none when the file as a whole is wrong.
+    /// The path of the key, such as `root_keys[0].keyring.file`; `None` if the file as a whole is wrong.
     pub key: Option<String>,
     /// What is wrong and what was expected.
     pub problem: String,
-    /// What may help.
+    /// A hint.
     pub hint: Option<String>,
-    /// Why the file can't be read, if it is that.
+    /// Why the file cannot be read, if that is the error.
     #[source]
     pub source: Option<Box<FileError>>,
 }
@@ -44,7 +44,7 @@ impl ConfigError {
 
     pub(super) fn unreadable(file: &Path, source: FileError) -> Self {
         let refusal = Refusal::new("the configuration cannot be read");
-        // Nobody named this file.
+        // The default path: the operator named no file.
         let refusal = if file == Path::new(DEFAULT_FILE) && source.is_not_found() {
             refusal.hint("name one with --config FILE (`dekhand config check FILE`), or try `dekhand serve --dev`")
         } else {
@@ -74,7 +74,7 @@ impl ConfigError {
     }
 }
 
-/// Why a part of a file is refused, before it is known where it stands.
+/// Why a part of a file is refused; its place is added later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) problem: String,
@@ -84,7 +84,7 @@ pub(super) struct Refusal {
 /// A refusal, and the path of the value that it is about.
 pub(super) type Refused = (Vec<Step>, Refusal);
 
-/// Around and inside a [`Refusal`] that travels through serde, which knows texts only. No text of ours has them.
+/// Delimit the parts of a [`Refusal`] in a serde error, which is only a text. No message contains these characters.
 const MARKS: [char; 3] = ['\u{1}', '\u{2}', '\u{3}'];
 
 impl Refusal {

@@ -1,4 +1,4 @@
-//! Turns what the parser says into what an operator can act on.
+//! Turns the parser's errors into messages that an operator can act on.
 
 use std::path::Path;
 
@@ -15,7 +15,8 @@ use crate::config::spelling::nearest;
 use crate::config::spelling::printable;
 use crate::config::spelling::quoted_words;
 
-/// The parser's error as ours, with the settings that there are for hints. Values that it quotes stay out.
+/// The parser's error as a [`ConfigError`]. `known` has all settings, for hints. Values that the parser quotes are left
+/// out.
 pub(super) fn explain(
     file: &Path,
     text: &str,
@@ -28,7 +29,7 @@ pub(super) fn explain(
     let mut place = Place::of_error(&error);
     let refusal = if message.contains("unknown field `") {
         let (key, expected) = quoted_words(&message, "unknown field");
-        // The path may or may not include the key itself.
+        // The path does not always include the key itself.
         if steps.last() == Some(&Step::Key(key.clone())) {
             steps.pop();
         }
@@ -52,7 +53,7 @@ pub(super) fn explain(
         Refusal::new("this key is given twice")
     } else if message.contains("more than one document") {
         place = second_document(text);
-        Refusal::new("expected one YAML document, found another one behind it")
+        Refusal::new("expected one YAML document, found a second one")
     } else if message.contains("invalid type") || message.contains("invalid value") {
         Refusal::new("expected a key that is a plain word")
     } else {
@@ -76,7 +77,7 @@ fn steps(path: &serde_path_to_error::Path) -> Vec<Step> {
         .collect()
 }
 
-/// Whether the key of a section may be a PIN that somebody wrote in place of its source, as in `pin: {1234}`.
+/// Whether a key of this section may be a PIN, written in place of its source, as in `pin: {1234}`.
 fn is_beside_a_pin(section: &[Step]) -> bool {
     let is = |step: &Step| matches!(step, Step::Key(key) if key == "pin" || key == "admin");
     section.last().is_some_and(is)
@@ -88,7 +89,7 @@ fn unknown_key(key: &str, expected: &[String], known: &[&str]) -> Refusal {
     if let Some(near) = nearest(key, expected.iter().map(String::as_str)) {
         return refusal.hint(format!("did you mean `{near}`?"));
     }
-    // It may be right elsewhere.
+    // The key may belong to another section.
     let here = |setting: &&&str| setting.rsplit(['.', ']']).next() == Some(key);
     match known.iter().find(here) {
         Some(setting) => refusal.hint(format!("did you mean `{setting}`?")),
@@ -96,7 +97,7 @@ fn unknown_key(key: &str, expected: &[String], known: &[&str]) -> Refusal {
     }
 }
 
-/// The parser's own words, which name places a second time.
+/// The parser's message without its places, which dekhand names itself.
 fn without_place(message: &str) -> String {
     let words = match message.split_once(" at line ") {
         Some((before, after)) => {

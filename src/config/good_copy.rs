@@ -1,4 +1,4 @@
-//! The copy of the last good configuration, which starts the daemon when the file is broken.
+//! The copy of the last good configuration, with which the daemon starts if the file is broken.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use crate::files;
 use crate::files::FileError;
 
 const NAME: &str = "config.good.yaml";
-/// The first line names the file that this is a copy of: another daemon's copy must not start this one.
+/// The first line names the original file: a daemon must not start with the copy of another daemon's file.
 const HEAD: &str = "# the last good configuration that dekhand read from ";
-/// The text, and a first line with a path of 4096 bytes, each of them escaped.
+/// Bytes of the longest copy: the text, and a first line with a path of 4096 bytes, each of them escaped.
 const LIMIT: u64 = preflight::LIMIT as u64 + 32 * 1024;
 
-/// Where a configuration comes from.
+/// The origin of a configuration.
 #[derive(Debug)]
 pub enum Origin {
     /// The file.
@@ -33,10 +33,10 @@ pub enum Origin {
     },
 }
 
-/// Keeps the text of a configuration that was good, read from `file`, in the state directory, which must exist.
+/// Keeps a copy of the good configuration `text`, read from `file`, in the state directory, which must exist.
 ///
 /// # Errors
-/// It can't be written; an older copy then still stands.
+/// The copy cannot be written; an older copy then stays as it is.
 pub fn keep_good_copy(state: &Path, file: &Path, text: &[u8]) -> Result<(), FileError> {
     let mut content = head(file).into_bytes();
     content.extend_from_slice(text);
@@ -49,10 +49,10 @@ fn head(file: &Path) -> String {
     format!("{HEAD}{}\n", name.escape_debug())
 }
 
-/// The configuration of `file`, or its good copy when the file is broken or gone.
+/// The configuration of `file`, or of its good copy if the file is broken or missing.
 ///
 /// # Errors
-/// What is wrong with the file, when there is no copy of it that could be used.
+/// The error in the file, if it has no usable copy.
 pub fn load_or_good_copy(file: &Path, overrides: &Overrides) -> Result<(Config, Origin), ConfigError> {
     let content = match Config::read(file) {
         Ok(content) => content,
@@ -100,12 +100,12 @@ fn read_copy(file: &Path, copy: &Path, overrides: &Overrides) -> Result<Option<C
         }
     };
     let Some(text) = content.strip_prefix(head(file).as_bytes()) else {
-        return Err(ConfigError::new(copy, Refusal::new("it is the copy of another file")));
+        return Err(ConfigError::new(copy, Refusal::new("this is the copy of another file")));
     };
     Config::parse(copy, text, overrides).map(Some)
 }
 
-/// The state directory that a broken file names, as far as that can be told without a parser.
+/// The state directory that a broken file names, found without a parser.
 fn state_of_broken(content: &[u8]) -> PathBuf {
     let content = String::from_utf8_lossy(content);
     let value = |key: &str| {

@@ -1,4 +1,4 @@
-//! Where the operators' HTTP listens, as operators write it.
+//! The address of the operators' HTTP server, as the configuration has it.
 
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
@@ -13,15 +13,15 @@ use crate::config::yaml::Optional;
 use crate::config::yaml::Section;
 use crate::config::yaml::Wrong;
 
-/// The port of the operators' HTTP, as liveness probes name it.
+/// The default port of the operators' HTTP server; liveness probes name it.
 const PORT: u16 = 20358;
 
 /// An address, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpChoice {
-    /// No operators' HTTP.
+    /// No HTTP server.
     Off,
-    /// There.
+    /// At this address.
     At(SocketAddr),
 }
 
@@ -35,7 +35,7 @@ impl HttpChoice {
     }
 }
 
-/// Reachable from this machine alone: metrics tell how a cluster is used.
+/// Reachable only from this machine: metrics reveal how a cluster is used.
 impl Default for HttpChoice {
     fn default() -> Self {
         Self::At((Ipv4Addr::LOCALHOST, PORT).into())
@@ -89,7 +89,7 @@ struct HttpSection {
     address: Optional<Address>,
 }
 
-/// The address of the operators' HTTP.
+/// The address of the operators' HTTP server.
 #[derive(Debug)]
 struct Address(SocketAddr);
 
@@ -102,12 +102,12 @@ impl FromYaml for Address {
         match found {
             Found::Text(text) => match text.parse::<SocketAddr>() {
                 Ok(address) if address.port() == 0 => {
-                    Err(Wrong::hint("port 0 means any port, and then no probe could find it"))
+                    Err(Wrong::hint("port 0 means any port, which no probe could find"))
                 }
                 Ok(address) => Ok(Self(address)),
                 Err(_) => {
                     Err(Wrong(text.starts_with("localhost").then(|| {
-                        "names are not looked up at start; write 127.0.0.1 or [::1]".to_owned()
+                        "host names are not resolved; write 127.0.0.1 or [::1]".to_owned()
                     })))
                 }
             },

@@ -10,7 +10,7 @@ use serde::de::MapAccess;
 use serde::de::SeqAccess;
 use serde::de::Visitor;
 
-/// A place in a text, as editors count: from 1.
+/// A place in a text, counted from 1, as editors do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The line.
@@ -25,26 +25,26 @@ impl Place {
         Some(Self::new(location.line(), location.column()))
     }
 
-    /// The place behind so much text.
+    /// The place behind `text`.
     pub(super) fn behind(text: &str) -> Self {
         let line = text.rsplit('\n').next().unwrap_or_default();
         Self::new(text.matches('\n').count() + 1, line.chars().count() + 1)
     }
 
-    /// The character there.
+    /// The character at this place.
     pub(super) fn character(self, text: &str) -> Option<char> {
         let nth = |number: u32| usize::try_from(number).ok()?.checked_sub(1);
         text.lines().nth(nth(self.line)?)?.chars().nth(nth(self.column)?)
     }
 
     fn new(line: usize, column: usize) -> Self {
-        // A configuration's text is by far not that long.
+        // A configuration is much shorter than that.
         let [line, column] = [line, column].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
         Self { line, column }
     }
 }
 
-/// One step on the way to a value.
+/// One step of a value's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Key(String),
@@ -54,7 +54,7 @@ pub(super) enum Step {
 /// The steps as they are written in messages: `root_keys[0].name`.
 pub(super) fn path_of(steps: &[Step]) -> String {
     steps.iter().fold(String::new(), |mut path, step| {
-        // Writing into a string can't fail.
+        // Writing into a string cannot fail.
         match step {
             Step::Key(key) if path.is_empty() => write!(path, "{key}"),
             Step::Key(key) => write!(path, ".{key}"),
@@ -77,21 +77,21 @@ pub(super) fn steps_of(path: &str) -> Vec<Step> {
         .collect()
 }
 
-/// Where the value at `steps` stands; none if the text does not hold it.
+/// The place of the value at `steps`; `None` if the text does not have it.
 pub(super) fn of_value(text: &str, steps: &[Step]) -> Option<Place> {
     find(text, &Target { steps, key: None })
 }
 
-/// Where `key` stands for the `nth` time, from 0, in the section at `steps`.
+/// The `nth` place (from 0) of `key` in the section at `steps`.
 pub(super) fn of_key(text: &str, steps: &[Step], key: &str, nth: usize) -> Option<Place> {
     let key = Some((key, nth));
     find(text, &Target { steps, key })
 }
 
-/// What only our own visitors say when they have come to the place.
+/// The error with which a visitor of this module reports that it has reached the place.
 const HERE: &str = "\u{1}here";
 
-/// The parser tells places in errors only, so the way to a place is to fail there.
+/// The parser reports places only in errors, so the visitors fail at the place in question.
 fn find(text: &str, target: &Target<'_>) -> Option<Place> {
     let error = target.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
     error.to_string().contains(HERE).then(|| Place::of_error(&error))?
@@ -156,7 +156,7 @@ impl<'de> Visitor<'de> for &Target<'_> {
     }
 }
 
-/// Fails at a text of which it says so, and at everything that is no text.
+/// Fails at a text that the predicate selects, and at every value that is not a text.
 struct Here<F>(F);
 
 impl<'de, F: FnMut(&str) -> bool> DeserializeSeed<'de> for Here<F> {
@@ -170,7 +170,7 @@ impl<'de, F: FnMut(&str) -> bool> DeserializeSeed<'de> for Here<F> {
 impl<F: FnMut(&str) -> bool> Visitor<'_> for Here<F> {
     type Value = String;
 
-    // Whatever is not a text is refused with these words.
+    // The parser's error at a value that is not a text.
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(HERE)
     }

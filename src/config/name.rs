@@ -3,13 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// 1 to 32 of `a` to `z`, `0` to `9` and `-`, the first one no `-`: it becomes a part of paths.
+/// 1 to 32 of `a` to `z`, `0` to `9` and `-`, not starting with `-`. The name becomes a part of paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonName(String);
 
-/// A text is no name of a daemon.
+/// A text is not a daemon's name.
 #[derive(Debug, thiserror::Error)]
-#[error("a daemon's name is 1 to 32 of a-z, 0-9 and -, the first one no -")]
+#[error("a daemon's name is 1 to 32 of a-z, 0-9 and -, and must not start with -")]
 pub struct NotADaemonName;
 
 impl DaemonName {
@@ -23,7 +23,7 @@ impl DaemonName {
     }
 }
 
-/// The name of the one daemon of a node.
+/// The default name, for the only daemon of a node.
 impl Default for DaemonName {
     fn default() -> Self {
         Self("dekhand".to_owned())

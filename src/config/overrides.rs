@@ -1,11 +1,11 @@
-//! What the command line of `serve` puts above the file.
+//! The options of `serve` that override the file.
 
 use crate::config::http::HttpChoice;
 use crate::listener::options::SocketAddress;
 use crate::telemetry::log::Format;
 use crate::telemetry::log::Level;
 
-/// Options of `dekhand serve` that go before what the file says.
+/// Options of `dekhand serve` that override the file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `--socket`
@@ -19,7 +19,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// The option that decides over a setting, if it was given.
+    /// The option that overrides a setting, if it was given.
     pub(super) fn option_for(&self, setting: &str) -> Option<&'static str> {
         let Self {
             socket,

@@ -1,4 +1,4 @@
-//! A root key in a PKCS#11 token: its section as it is written, and the options that it makes.
+//! The section of a root key in a PKCS#11 token, and the options made from it.
 
 pub(super) mod values;
 
@@ -30,9 +30,9 @@ use crate::token::options::Pkcs11Options;
 use crate::token::pin::PinSource;
 use crate::token::uri::TokenName;
 
-/// No module reads more variables than that.
+/// The most environment variables; every known module reads far fewer.
 const MOST_VARIABLES: usize = 32;
-/// One a month for 20 years.
+/// The most versions: one a month for 20 years.
 const MOST_VERSIONS: usize = 256;
 
 #[derive(Debug, Deserialize)]
@@ -82,10 +82,10 @@ struct VersionSection {
     retired: Optional<Timestamp>,
 }
 
-/// A refusal, and the path of the value that it is about, from the section on.
+/// A refusal, and the path of the refused value within the section.
 pub(super) type RefusedWithin = (String, Refusal);
 
-/// The options that a section makes.
+/// The options made from a section.
 pub(super) fn options(section: Pkcs11Section) -> Result<Pkcs11Options, RefusedWithin> {
     let Pkcs11Section {
         module: Required(AbsolutePath(module)),
@@ -122,7 +122,7 @@ pub(super) fn options(section: Pkcs11Section) -> Result<Pkcs11Options, RefusedWi
     })
 }
 
-/// Without a login a token shows no private objects.
+/// A token shows no private objects without a login.
 fn is_private(login: Login, private: Option<Flag>) -> Result<bool, RefusedWithin> {
     match (login, private) {
         (Login::None, Some(Flag(true))) => {
@@ -139,14 +139,14 @@ fn check_pins(login: Login, pin: Option<&PinSource>, admin_pin: Option<&PinSourc
     let needed = matches!(login, Login::User | Login::Vendor(_));
     if needed && pin.is_none() {
         let refusal = Refusal::new(format!("expected `pin`, which `login: {words}` needs")).hint(
-            "say where the PIN is, as in `pin: {file: /etc/dekhand/pin}`; or that the token wants none: `login: none`",
+            "name its source, as in `pin: {file: /etc/dekhand/pin}`, or set `login: none` if the token needs no PIN",
         );
         return Err((String::new(), refusal));
     }
     let useless = [(".pin", pin), (".admin.pin", admin_pin)];
     match useless.into_iter().find(|(_, pin)| !needed && pin.is_some()) {
         Some((key, _)) => {
-            let refusal = Refusal::new(format!("`login: {words}` gives the token no PIN"));
+            let refusal = Refusal::new(format!("`login: {words}` uses no PIN of the configuration"));
             Err((key.to_owned(), refusal.hint("leave the PIN out, or `login`")))
         }
         None => Ok(()),
@@ -202,12 +202,12 @@ fn listed_version(section: VersionSection) -> Result<ListedVersion, Refusal> {
         (None, Some(ObjectLabel(label))) => ObjectName::Label(label),
         (None, None) => {
             return Err(Refusal::new(
-                "expected `id` or `label`, by which the token's key is found",
+                "expected `id` or `label`, which identifies the key in the token",
             ));
         }
         (Some(_), Some(_)) => {
             let refusal = Refusal::new("expected one of `id` and `label`, found both");
-            return Err(refusal.hint("the id is enough: it is what names a key for ever"));
+            return Err(refusal.hint("use the id: unlike a label, it never changes"));
         }
     };
     if activates.is_some_and(|activates| retired.is_some_and(|retired| retired < activates)) {
@@ -222,7 +222,7 @@ fn listed_version(section: VersionSection) -> Result<ListedVersion, Refusal> {
     })
 }
 
-/// The key under which the configuration names an object.
+/// The configuration key that names an object.
 pub(super) fn key_of(object: &ObjectName) -> &'static str {
     match object {
         ObjectName::Id(_) => "id",
@@ -234,8 +234,8 @@ fn position_before<T>(list: &[T], index: usize, is: impl Fn(&T) -> bool) -> Opti
     list.iter().take(index).position(is)
 }
 
-/// The version of `new` that lists an object of `old`: both root keys would have it, and then neither decrypts with it.
-/// A label is one object's only in one token.
+/// The version of `new` that lists an object of `old`. If two root keys had the same object, neither would decrypt with
+/// it. A label identifies an object only within one token.
 pub(super) fn shared_object(old: &Pkcs11Options, new: &Pkcs11Options) -> Option<usize> {
     let one_token = old.module == new.module && old.token == new.token;
     new.versions.iter().position(|version| match version.object {

@@ -1,19 +1,19 @@
-//! What is asked of a configuration's text before a parser sees it.
+//! Checks of a configuration's text before the parser reads it.
 
 use crate::config::error::Refusal;
 use crate::config::location::Place;
 
-/// The most bytes that a configuration may have.
+/// Bytes of the longest configuration.
 pub const LIMIT: usize = 64 * 1024;
 
-/// Of `[` and `{` together. The parser takes time quadratic in their depth: 64 KiB of `[` took 5 s.
+/// The most `[` and `{` together. The parser's time is quadratic in their depth: 64 KiB of `[` took 5 s.
 const MOST_BRACKETS: usize = 256;
 
-/// The text, if a parser may see it.
+/// The text, if the parser may read it.
 pub(super) fn check(bytes: &[u8]) -> Result<&str, (Refusal, Option<Place>)> {
     if bytes.len() > LIMIT {
         let refusal = Refusal::new(format!(
-            "the file has more than {LIMIT} bytes, which no configuration has"
+            "the file has more than {LIMIT} bytes, the limit for a configuration"
         ));
         return Err((refusal, None));
     }
@@ -25,17 +25,17 @@ pub(super) fn check(bytes: &[u8]) -> Result<&str, (Refusal, Option<Place>)> {
     // Some editors begin files with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((index, _)) = text.match_indices(['[', '{']).nth(MOST_BRACKETS) {
-        let problem = format!("there are more than {MOST_BRACKETS} of `[` and `{{`, which no configuration needs");
+        let problem = format!("the file has more than {MOST_BRACKETS} of `[` and `{{`, the limit for a configuration");
         return Err((Refusal::new(problem), behind(text, index)));
     }
     if is_empty(text) {
         let refusal = Refusal::new("the file is empty: expected at least `apiVersion` and `root_keys`");
         return Err((refusal, None));
     }
-    // The parser refuses these as well, but without their place. NEL is a line break to it.
+    // The parser refuses these too, but without their place. It reads NEL as a line break.
     let is_bad = |character: char| character.is_control() && !"\t\n\r\u{85}".contains(character);
     if let Some(index) = text.find(is_bad) {
-        let refusal = Refusal::new("there is a control character, which no text has");
+        let refusal = Refusal::new("there is a control character");
         return Err((refusal, behind(text, index)));
     }
     let mut start = 0;
@@ -59,7 +59,7 @@ fn is_empty(text: &str) -> bool {
     })
 }
 
-/// Where a second document begins, if one does.
+/// The place of a second document, if there is one.
 pub(super) fn second_document(text: &str) -> Option<Place> {
     let mut start = 0;
     let mut content = false;
@@ -73,9 +73,9 @@ pub(super) fn second_document(text: &str) -> Option<Place> {
     None
 }
 
-/// What is wrong with a line, and behind which byte of it. Anchors, aliases and tags have no use here, and anchors can
-/// make a short text stand for a long one. This looks at lines alone and may overlook one in an odd place, where the
-/// parser's own limits still hold.
+/// What is wrong with a line, and behind which byte of it. Anchors, aliases and tags have no use in a configuration,
+/// and anchors can expand a short text into a long one. This check reads single lines and may miss an anchor; the
+/// parser's own limits still apply then.
 fn check_line(line: &str) -> Option<(usize, Refusal)> {
     let mut token_begins = true;
     let mut after_space = true;
@@ -84,7 +84,7 @@ fn check_line(line: &str) -> Option<(usize, Refusal)> {
         let next = characters.peek().map(|(_, next)| *next);
         match character {
             '#' if after_space => return None,
-            // Where tabs stand between tokens they do no harm; in the indentation the parser's words are dark.
+            // A tab between tokens is harmless. In the indentation, the parser's own error is hard to understand.
             '\t' if is_indentation(line, index) => {
                 let refusal = Refusal::new("there is a tab in the indentation: expected spaces");
                 return Some((index, refusal));
@@ -95,7 +95,7 @@ fn check_line(line: &str) -> Option<(usize, Refusal)> {
                 return Some((index, refusal));
             }
             '"' | '\'' if token_begins => {
-                // To the end of the quoted text, or of the line.
+                // Skips to the end of the quoted text, or of the line.
                 characters.find(|(_, end)| *end == character);
                 token_begins = false;
             }

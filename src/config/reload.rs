@@ -1,4 +1,4 @@
-//! What a changed configuration means for a running daemon.
+//! The changes between two configurations, and which of them a running daemon applies.
 
 use crate::config::Config;
 use crate::config::location::Step;
@@ -11,9 +11,9 @@ use crate::telemetry::log::LogOptions;
 /// The settings in which two configurations differ, by their paths in the schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Those that a running daemon takes.
+    /// Those that a running daemon applies.
     pub reloadable: Vec<&'static str>,
-    /// Those that wait for its restart.
+    /// Those that need a restart.
     pub needs_restart: Vec<&'static str>,
 }
 
@@ -24,7 +24,7 @@ impl Changes {
     }
 }
 
-/// What differs between two configurations.
+/// The differences between two configurations.
 pub fn changes(old: &Config, new: &Config) -> Changes {
     let [old, new] = [old, new].map(entries);
     let mut changes = Changes::default();
@@ -47,7 +47,7 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
     changes
 }
 
-/// With their places: of a list's items not every one has every setting.
+/// The values with their places, since not every item of a list has every setting.
 fn values<'a>(
     entries: &'a [Entry],
     setting: &'static str,
@@ -57,7 +57,7 @@ fn values<'a>(
     entries.iter().filter(of_setting).map(value)
 }
 
-/// Of a list, the list; of a section that can also be a word, the section.
+/// The setting's name in a message. For an item of a list it is the list, for a section that may be a word the section.
 fn name_of(setting: &'static str) -> &'static str {
     match setting.split_once("[]") {
         Some((list, _)) => list,
@@ -67,7 +67,7 @@ fn name_of(setting: &'static str) -> &'static str {
 }
 
 impl Config {
-    /// Takes what can change while the daemon runs, and leaves what waits for its restart.
+    /// Applies the settings that can change while the daemon runs; those that need a restart stay.
     pub fn reload(&mut self, new: &Self) {
         let Self {
             name: _,

@@ -1,4 +1,4 @@
-//! From the configuration as it is written to the options of the parts: defaults, and what holds between values.
+//! Turns the parsed file into the options of the parts: defaults, and rules that concern several values.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ use crate::listener::options::ListenerOptions;
 use crate::listener::options::SocketAddress;
 use crate::telemetry::log::LogOptions;
 
-/// The configuration that a file, which was read from `text`, and the command line make together.
+/// The configuration made from a file, which was read from `text`, and the command line.
 pub(super) fn build(file: File, text: &str, overrides: &Overrides) -> Result<Config, Refused> {
     let File {
         api_version: Required(ApiVersion),
@@ -84,14 +84,14 @@ pub(super) fn build(file: File, text: &str, overrides: &Overrides) -> Result<Con
 }
 
 impl Config {
-    /// What a file says that holds nothing but a name and root keys.
+    /// The configuration of a file that has only a name and root keys.
     pub(super) fn with_defaults(name: DaemonName, root_keys: RootKeys) -> Self {
         Self {
             state: default_state(&name),
             listener: ListenerOptions {
                 socket: SocketAddress::Path(format!("/run/{name}/kms.sock").into()),
                 mode: 0o600,
-                // Root, as which kube-apiserver runs nearly everywhere.
+                // Root: kube-apiserver runs as root nearly everywhere.
                 peers: vec![0],
             },
             kms: KmsOptions::default(),
@@ -123,25 +123,25 @@ impl Config {
     }
 }
 
-/// Refuses what this parser takes for text and others, by older rules, for an octal number.
+/// Refuses unquoted digits: this parser reads them as text, others as an octal number by the rules of YAML 1.1.
 fn check_quoted(text: &str, path: &str) -> Result<(), Refused> {
     let steps = steps_of(path);
     let first = location::of_value(text, &steps).and_then(|place| place.character(text));
     match first {
         Some(digit) if digit.is_ascii_digit() => {
-            let refusal = Refusal::new("expected a text in quotes, found digits without");
+            let refusal = Refusal::new("expected a text in quotes, found digits without quotes");
             Err((steps, refusal.hint("write the mode in quotes, such as mode: \"0600\"")))
         }
         _ => Ok(()),
     }
 }
 
-/// The state directory of a daemon that is given none.
+/// The default state directory of a daemon.
 pub(super) fn default_state(name: &DaemonName) -> PathBuf {
     PathBuf::from(format!("/var/lib/{name}"))
 }
 
-/// The section says where the daemon listens, and to which protocols.
+/// The options of the section `listen`: the socket, and the protocols on it.
 fn listen_options(
     section: ListenSection,
     default: ListenerOptions,
@@ -155,8 +155,8 @@ fn listen_options(
         v1beta1: Optional(v1beta1),
     } = section;
     if mode.is_some() && matches!(socket, Some(SocketAddress::Abstract(_))) {
-        let refusal =
-            Refusal::new("an abstract socket has no mode").hint("leave it out; `listen.peers` says who may call");
+        let refusal = Refusal::new("an abstract socket has no mode")
+            .hint("leave it out; `listen.peers` lists the allowed callers");
         return Err((steps_of("listen.mode"), refusal));
     }
     let uids = |List(peers): List<_, _, _>| peers.into_iter().map(|Required(Uid(uid))| uid).collect();

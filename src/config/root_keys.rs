@@ -1,4 +1,4 @@
-//! The list of root keys: never empty, no name twice.
+//! The list of root keys: never empty, without duplicate names.
 
 use std::iter;
 
@@ -24,13 +24,13 @@ use crate::token::options::Pkcs11Options;
 pub struct RootKeyEntry {
     /// Its name.
     pub name: RootKeyName,
-    /// Whether one store serves all nodes, or there is but one node.
+    /// Whether one store serves all nodes, or there is only one node.
     pub shared: bool,
-    /// Where it lives.
+    /// Its store.
     pub store: Store,
 }
 
-/// Where a root key lives, with the options of that backend.
+/// The store of a root key, with the options of its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Store {
     /// A file.
@@ -52,7 +52,7 @@ impl RootKeys {
         Self { first, others }
     }
 
-    /// As many as there are, unless there are none. The caller has seen that no name comes twice.
+    /// The root keys of a list, or `None` if it is empty. The caller has checked that no name is there twice.
     pub(super) fn from_list(list: Vec<RootKeyEntry>) -> Option<Self> {
         let mut list = list.into_iter();
         let first = list.next()?;
@@ -76,7 +76,7 @@ impl RootKeys {
     }
 }
 
-/// The root keys that the sections of a file make.
+/// The root keys made from the sections of a file.
 pub(super) fn list(sections: Vec<Section<RootKeySection>>) -> Result<RootKeys, Refused> {
     let mut list: Vec<RootKeyEntry> = Vec::new();
     for (index, Section(section)) in sections.into_iter().enumerate() {
@@ -90,18 +90,20 @@ pub(super) fn list(sections: Vec<Section<RootKeySection>>) -> Result<RootKeys, R
         }
         list.push(entry);
     }
-    // The list's type says that there is one.
+    // The list's type requires at least one.
     RootKeys::from_list(list).ok_or_else(|| (steps_of("root_keys"), Refusal::new("expected a root key")))
 }
 
-/// What `new` may not have since `old` has it, and where it stands in `new`. Two root keys in one token are told apart
-/// by their names; an id in two entries is an error for both.
+/// What `new` must not share with `old`, and its path in `new`. Two root keys in one token differ by their names; an id
+/// in two entries is an error for both.
 fn in_both(old: &RootKeyEntry, new: &RootKeyEntry) -> Option<(String, &'static str)> {
     if old.name == new.name {
         return Some((".name".to_owned(), "has this name"));
     }
     match (&old.store, &new.store) {
-        (Store::Keyring(old), Store::Keyring(new)) => (old == new).then(|| (".keyring.file".to_owned(), "lives there")),
+        (Store::Keyring(old), Store::Keyring(new)) => {
+            (old == new).then(|| (".keyring.file".to_owned(), "is in this file"))
+        }
         (Store::Pkcs11(old), Store::Pkcs11(new)) => {
             let index = pkcs11::shared_object(old, new)?;
             let key = new.versions.get(index).map(|version| key_of(&version.object))?;
@@ -131,12 +133,12 @@ fn root_key(section: RootKeySection) -> Result<RootKeyEntry, RefusedWithin> {
             Store::Pkcs11(Box::new(pkcs11::options(section).map_err(within)?))
         }
         (None, None) => {
-            let refusal = Refusal::new("expected `keyring` or `pkcs11`, which says where this root key lives");
+            let refusal = Refusal::new("expected `keyring` or `pkcs11`, the store of this root key");
             return Err(here(refusal));
         }
         (Some(_), Some(_)) => {
             let refusal = Refusal::new("expected one of `keyring` and `pkcs11`, found both");
-            let hint = "to move from one to the other make two entries of two names: the first one encrypts";
+            let hint = "to move from one to the other, make two entries with different names: the first one encrypts";
             return Err(here(refusal.hint(hint)));
         }
     };

@@ -1,4 +1,4 @@
-//! The configuration as it is written: every key of the schema, and what its value may be.
+//! The configuration file as serde reads it: every key of the schema, and the type of its value.
 
 use serde::Deserialize;
 
@@ -33,7 +33,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// More root keys than a way from one to the next needs; each is asked for its versions with every probe.
+/// More root keys than any migration needs; every probe lists the versions of each.
 pub(super) const MOST_ROOT_KEYS: usize = 16;
 const MOST_PEERS: usize = 64;
 
@@ -98,7 +98,7 @@ pub(super) struct KeyringSection {
 pub(super) struct DataKeysSection {
     pub(super) suite: Optional<Word<Suite>>,
     pub(super) max_uses: Optional<Whole<1, MOST_USES>>,
-    // A key's age costs two calls to the root key each time; a year is as long as anybody's rules let a key live.
+    // Each new data key costs two calls to the root key; common policies limit the age of a key to at most a year.
     pub(super) max_age: Optional<Span<MINUTE, { 365 * DAY }>>,
     pub(super) reuse: Optional<Word<Reuse>>,
     pub(super) cache: Section<CacheSection>,
@@ -141,6 +141,6 @@ pub(super) struct HardeningSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WorkerSection {
-    // The least that a vendor's module was seen to start in, and room; the most is a guard against a wrong unit.
+    // The minimum is what a vendor's module needed to start, with a margin; the maximum catches a wrong unit.
     pub(super) memory: Optional<Size<64, { 64 * 1024 }>>,
 }

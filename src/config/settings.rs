@@ -1,4 +1,4 @@
-//! A configuration as a list of settings: the one place that knows how each is written and whether it can change.
+//! A configuration as a list of settings. Only this module defines how each is written and whether it can change.
 
 use std::path::PathBuf;
 
@@ -52,7 +52,7 @@ impl Entries {
         self.0.push(Entry {
             setting,
             steps,
-            // None of our values is one that JSON can't hold.
+            // JSON can represent every value of a configuration.
             value: serde_json::to_value(value).unwrap_or_default(),
             reloadable,
         });
@@ -73,7 +73,7 @@ impl Entries {
         self.of_lists(&[index], setting, value);
     }
 
-    /// A setting of an item of lists, read at start.
+    /// A setting of an item in nested lists, read at start.
     fn of_lists(&mut self, indices: &[usize], setting: &'static str, value: impl Serialize) {
         let path = indices.iter().fold(setting.to_owned(), |path, index| {
             path.replacen("[]", &format!("[{index}]"), 1)
@@ -144,7 +144,7 @@ fn add_root_key(list: &mut Entries, index: usize, entry: &RootKeyEntry) {
     }
 }
 
-/// A PIN is shown as where it comes from.
+/// Adds the settings of a token. A PIN is shown as its source.
 fn add_pkcs11(list: &mut Entries, index: usize, options: &Pkcs11Options) {
     let Pkcs11Options {
         module,
@@ -227,7 +227,7 @@ fn add_policy(list: &mut Entries, policy: &Policy) {
     list.reloadable("probe.interval", duration_text(*probe_interval));
 }
 
-/// The path of every setting that the schema knows, in its order.
+/// The path of every setting of the schema, in its order.
 pub fn known_settings() -> Vec<&'static str> {
     let keyring = Store::Keyring(KeyringOptions {
         file: PathBuf::from("/keyring.json"),
@@ -251,14 +251,14 @@ pub fn known_settings() -> Vec<&'static str> {
     settings
 }
 
-/// With every setting that may be left out.
+/// A token with every optional setting.
 fn one_token() -> Option<Store> {
     let mut options = Pkcs11Options::new("/module.so".into(), "token".parse().ok()?);
     options.pin = Some(PinSource::Descriptor(3));
     options.admin_pin.clone_from(&options.pin);
     let id = ObjectName::Id("0000000000000000".parse().ok()?);
     let label = ObjectName::Label("label".to_owned());
-    // No dates in the first: they come after the label in the schema's order.
+    // No dates in the first version: in the schema's order they come after the label.
     for (object, moment) in [(id, None), (label, Some(Timestamp::from_unix(0)))] {
         options.versions.push(ListedVersion {
             object,

@@ -1,8 +1,8 @@
-//! Words that an operator wrote: the nearest known one, and how a message may show it.
+//! Misspelled words in a configuration: the nearest known word, and how a message may print a word.
 
-/// The known word that `word` may be a misspelling of.
+/// The known word of which `word` may be a misspelling.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // No typing error is as long, and the distance takes time of the product of both lengths.
+    // No misspelling is that long, and the time for the distance grows with the product of both lengths.
     if word.len() > 64 {
         return None;
     }
@@ -11,10 +11,10 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
     (distance(&near) <= near.chars().count().div_ceil(3)).then_some(near)
 }
 
-/// The words in backticks behind `start` in one of serde's messages: the first, and the others after `, expected`.
+/// The words in backticks behind `start` in a message of serde: the first one, and those after `, expected`.
 pub(super) fn quoted_words(message: &str, start: &str) -> (String, Vec<String>) {
     let (_, rest) = message.split_once(start).unwrap_or_default();
-    // The first word is the file's, and may hold anything.
+    // The first word is from the file, and may contain anything.
     let (first, others) = rest.rsplit_once(", expected ").unwrap_or((rest, ""));
     let first = first.split_once('`').unwrap_or_default().1;
     let first = first.rsplit_once('`').unwrap_or_default().0;
@@ -22,7 +22,7 @@ pub(super) fn quoted_words(message: &str, start: &str) -> (String, Vec<String>) 
     (printable(first), others)
 }
 
-/// At most 64 characters, none of which does something to a terminal.
+/// At most 64 characters, without characters that control a terminal.
 pub(super) fn printable(text: &str) -> String {
     let mut printable: String = text.chars().take(64).flat_map(harmless).collect();
     if text.chars().nth(64).is_some() {
@@ -31,7 +31,7 @@ pub(super) fn printable(text: &str) -> String {
     printable
 }
 
-/// A character, escaped where a terminal would act on it.
+/// A character, escaped if it would control a terminal.
 pub(super) fn harmless(character: char) -> Box<dyn Iterator<Item = char>> {
     if "'\"".contains(character) {
         Box::new(std::iter::once(character))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A duration as one writes it: `24h`, `30d`, `500ms`.
+/// A duration in the usual notation: `24h`, `30d`, `500ms`.
 pub(super) fn duration_text(duration: Duration) -> String {
     const UNITS: [(u128, &str); 6] = [
         (86_400_000_000_000, "d"),
@@ -13,7 +13,7 @@ pub(super) fn duration_text(duration: Duration) -> String {
         (1_000, "us"),
     ];
     let all = duration.as_nanos();
-    // A day is `24h`, a minute `60s`, nothing `0s`.
+    // A day is `24h`, a minute `60s`, zero `0s`.
     let fits = |(nanos, unit): &&(u128, &str)| match *unit {
         "d" | "m" => all.is_multiple_of(*nanos) && all >= 2 * nanos,
         "s" => all.is_multiple_of(*nanos),
@@ -31,7 +31,7 @@ pub(super) const MIB: u64 = 1024 * 1024;
 /// The units of sizes, the largest first.
 pub(super) const SIZES: [(&str, u64); 3] = [("GiB", 1024 * MIB), ("MiB", MIB), ("KiB", 1024)];
 
-/// A size of whole KiB as one writes it: `512MiB`.
+/// A size of whole KiB in the usual notation: `512MiB`.
 pub(super) fn size_text(bytes: u64) -> String {
     match SIZES.iter().find(|(_, unit)| bytes.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", bytes / unit),

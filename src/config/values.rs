@@ -1,4 +1,4 @@
-//! The single values of a configuration: what each may be, with its bounds.
+//! The types of a configuration's values, with their bounds.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -77,7 +77,7 @@ impl<T: DeserializeOwned> FromYaml for Word<T> {
 
 impl FromYaml for DaemonName {
     fn expected() -> String {
-        "a name of 1 to 32 of a-z, 0-9 and -, the first one no -".to_owned()
+        "a name of 1 to 32 of a-z, 0-9 and -, not starting with -".to_owned()
     }
 
     fn read(found: &Found<'_>) -> Result<Self, Wrong> {
@@ -101,7 +101,7 @@ impl FromYaml for RootKeyName {
     }
 }
 
-/// A path that means the same wherever the daemon was started.
+/// An absolute path: it does not depend on the daemon's working directory.
 #[derive(Debug)]
 pub(super) struct AbsolutePath(pub(super) PathBuf);
 
@@ -144,7 +144,8 @@ pub(super) struct Mode(pub(super) u32);
 
 impl FromYaml for Mode {
     fn expected() -> String {
-        "a quoted octal mode from \"0600\" to \"0666\", read and write for the owner and no execution".to_owned()
+        "a quoted octal mode from \"0600\" to \"0666\", with read and write for the owner and without execute"
+            .to_owned()
     }
 
     fn read(found: &Found<'_>) -> Result<Self, Wrong> {
@@ -159,7 +160,7 @@ impl FromYaml for Mode {
     }
 }
 
-/// The number of a user. The highest number means "nobody was given" to the kernel.
+/// The number of a user. To the kernel, the highest number means "none".
 #[derive(Debug)]
 pub(super) struct Uid(pub(super) u32);
 
@@ -174,7 +175,7 @@ impl FromYaml for Uid {
                 Ok(uid) if uid != u32::MAX => Ok(Self(uid)),
                 _ => Err(Wrong::default()),
             },
-            Found::Text(_) => Err(Wrong::hint("users are given by number: `id -u NAME` prints it")),
+            Found::Text(_) => Err(Wrong::hint("write the user's number, which `id -u NAME` prints")),
             _ => Err(Wrong::default()),
         }
     }
@@ -197,7 +198,7 @@ impl FromYaml for Flag {
     }
 }
 
-/// A whole number between bounds, which belong to it.
+/// A whole number between inclusive bounds.
 #[derive(Debug)]
 pub(super) struct Whole<const LEAST: u64, const MOST: u64>(pub(super) u64);
 
@@ -214,7 +215,7 @@ impl<const LEAST: u64, const MOST: u64> FromYaml for Whole<LEAST, MOST> {
     }
 }
 
-/// A duration between bounds in seconds, which belong to it.
+/// A duration between inclusive bounds in seconds.
 #[derive(Debug)]
 pub(super) struct Span<const LEAST: u64, const MOST: u64>(pub(super) Duration);
 
@@ -239,7 +240,7 @@ impl<const LEAST: u64, const MOST: u64> FromYaml for Span<LEAST, MOST> {
     }
 }
 
-/// A size in bytes between bounds in MiB, which belong to it.
+/// A size in bytes between inclusive bounds in MiB.
 #[derive(Debug)]
 pub(super) struct Size<const LEAST: u64, const MOST: u64>(pub(super) u64);
 

@@ -15,17 +15,17 @@ use serde::de::value::SeqAccessDeserializer;
 
 use crate::config::error::Refusal;
 
-/// What the parser found where a value was expected.
+/// The parser's result where a value was expected.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
     Text(&'a str),
     Number(u64),
     Flag(bool),
-    /// Something that no single value is, by its name.
+    /// Something that is never valid as a single value, by its name in messages.
     Other(&'static str),
 }
 
-/// A value is wrong; perhaps there is a hint.
+/// A value is wrong. There may be a hint.
 #[derive(Debug, Default)]
 pub(super) struct Wrong(pub(super) Option<String>);
 
@@ -35,25 +35,25 @@ impl Wrong {
     }
 }
 
-/// A value that knows what it may be.
+/// A type of value, with its description for messages.
 pub(super) trait FromYaml: Sized {
-    /// What a text is called that it can't be.
+    /// The name of a text that is not a valid value.
     const WRONG_TEXT: &str = "another text";
 
-    /// What it may be, for "expected ...".
+    /// The valid values, for "expected ...".
     fn expected() -> String;
 
-    /// The value, if what was found is one.
+    /// Reads a single value.
     fn read(_found: &Found<'_>) -> Result<Self, Wrong> {
         Err(Wrong::default())
     }
 
-    /// The value out of keys and values.
+    /// Reads the value from a section.
     fn read_section<'de, A: MapAccess<'de>>(_map: A) -> Result<Self, A::Error> {
         read(&Found::Other("a section"))
     }
 
-    /// The value out of items.
+    /// Reads the value from a list.
     fn read_list<'de, A: SeqAccess<'de>>(_list: A) -> Result<Self, A::Error> {
         read(&Found::Other("a list"))
     }
@@ -126,7 +126,7 @@ impl<'de, T: FromYaml> Visitor<'de> for ValueVisitor<T> {
     }
 }
 
-/// A value that must be there.
+/// A required value.
 #[derive(Debug)]
 pub(super) struct Required<T>(pub(super) T);
 
@@ -136,7 +136,7 @@ impl<'de, T: FromYaml> Deserialize<'de> for Required<T> {
     }
 }
 
-/// A value that may be left out, which is not the same as null.
+/// A value that may be left out. Null is refused.
 #[derive(Debug)]
 pub(super) struct Optional<T>(pub(super) Option<T>);
 
@@ -153,7 +153,7 @@ impl<'de, T: FromYaml> Deserialize<'de> for Optional<T> {
     }
 }
 
-/// Keys and values.
+/// A section: keys and values.
 #[derive(Debug, Default)]
 pub(super) struct Section<T>(pub(super) T);
 

@@ -26,7 +26,7 @@ impl AesGcm {
         Self(Box::new(Aes256Gcm::new(key.expose().into())))
     }
 
-    /// Ciphertext and tag. A nonce is never used twice under one key.
+    /// Returns ciphertext and tag. The caller must never use a nonce twice under one key.
     ///
     /// # Errors
     /// The plaintext or the associated data is longer than GCM allows.
@@ -38,7 +38,7 @@ impl AesGcm {
         self.0.encrypt(nonce.into(), payload).map_err(|_| SealError::TooLong)
     }
 
-    /// The plaintext of ciphertext and tag.
+    /// Returns the plaintext of ciphertext and tag.
     ///
     /// # Errors
     /// Not sealed under this key with this nonce and associated data.

@@ -22,7 +22,7 @@ use crate::secret::Secret;
 pub const IV: usize = 16;
 /// Bytes of the MAC.
 pub const MAC: usize = 32;
-/// Bytes of a block: a ciphertext is a multiple of it, at least one.
+/// Bytes of a block. A ciphertext has at least one block.
 pub const BLOCK: usize = 16;
 
 /// The cipher under one key, whose halves are wiped when this is dropped.
@@ -48,10 +48,10 @@ impl CbcHs512 {
         }
     }
 
-    /// Ciphertext and MAC.
+    /// Returns ciphertext and MAC.
     ///
     /// # Errors
-    /// The associated data is longer than its length field can say.
+    /// The associated data is too long for its length field.
     pub fn seal(&self, iv: &[u8; IV], associated_data: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
         let encryptor = cbc::Encryptor::<Aes256>::new(self.encryption_key.expose().into(), iv.into());
         let mut sealed = encryptor.encrypt_padded_vec::<Pkcs7>(plaintext);
@@ -64,7 +64,7 @@ impl CbcHs512 {
         Ok(sealed)
     }
 
-    /// The plaintext of ciphertext and MAC. The MAC is checked, in constant time, before anything is decrypted.
+    /// Returns the plaintext of ciphertext and MAC. The MAC is checked, in constant time, before anything is decrypted.
     ///
     /// # Errors
     /// Not sealed under this key with this IV and associated data.

@@ -1,4 +1,4 @@
-//! The commitment beside wraps without integrity of their own: HMAC-SHA-256 cut to 16 bytes (RFC 2104, FIPS 198-1).
+//! The commitment for wraps that are not authenticated: HMAC-SHA-256 cut to 16 bytes (RFC 2104, FIPS 198-1).
 
 use hmac::Hmac;
 use hmac::KeyInit as _;
@@ -19,10 +19,10 @@ pub fn commit(key: &Key, parts: &[&[u8]]) -> [u8; COMMITMENT] {
     commitment
 }
 
-/// Whether `commitment` is the one of `key` to `parts`, in constant time.
+/// Checks in constant time that `commitment` is the one of `key` to `parts`.
 ///
 /// # Errors
-/// It is not.
+/// It is another one.
 pub fn verify(key: &Key, parts: &[&[u8]], commitment: &[u8; COMMITMENT]) -> Result<(), NotAuthentic> {
     mac(key, parts)
         .verify_truncated_left(commitment)

@@ -1,4 +1,4 @@
-//! Cipher keys from data keys: HKDF-Expand with SHA-256 (RFC 5869, 2.3), one key for each purpose and use.
+//! Derives cipher keys from data keys: HKDF-Expand with SHA-256 (RFC 5869, 2.3), one key for each purpose and use.
 
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -6,7 +6,7 @@ use sha2::Sha256;
 use crate::secret::Key;
 use crate::secret::Secret;
 
-/// What a data key is for. A data key serves one purpose.
+/// The purpose of a data key. A data key has exactly one purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
     /// Payloads of KMS v1.
@@ -20,7 +20,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// As it stands in derivations and associated data.
+    /// The name in derivations and associated data.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Kms1 => "kms1",
@@ -31,7 +31,7 @@ impl Purpose {
     }
 }
 
-/// What a derived key does.
+/// The use of a derived key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// The key of suite 1, 32 bytes.
@@ -52,7 +52,7 @@ impl Use {
     }
 }
 
-/// HKDF-Expand-SHA-256(data key, "dekhand/1/" purpose "/" use, `N`). `N` is at most 255 * 32, or this is no key at all.
+/// HKDF-Expand-SHA-256(data key, "dekhand/1/" purpose "/" use, `N`). `N` is at most 255 * 32, the limit of HKDF.
 pub fn derive<const N: usize>(data_key: &Key, purpose: Purpose, usage: Use) -> Secret<N> {
     const { assert!(N <= 255 * 32, "HKDF-Expand gives no more") };
     let info = [
@@ -68,7 +68,7 @@ pub fn derive<const N: usize>(data_key: &Key, purpose: Purpose, usage: Use) -> S
     });
     match expanded {
         Ok(secret) => secret,
-        // A pseudo-random key of 32 bytes and the length asserted above are what HKDF demands.
+        // HKDF accepts every pseudo-random key of at least 32 bytes and every length that passes the assertion above.
         Err(()) => unreachable!("HKDF refused a length that it allows"),
     }
 }

@@ -1,4 +1,4 @@
-//! The suites of the sealed format: how a payload is sealed under a key that a data key gives.
+//! The suites of the sealed format: the ciphers that seal a payload under a key derived from a data key.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -37,12 +37,12 @@ impl Suite {
             .find(|suite| suite.number() == number)
     }
 
-    /// The byte that stands in a sealed payload.
+    /// The suite's byte in a sealed payload.
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// Bytes that a payload of so many bytes takes when sealed, nonce or IV included.
+    /// The sealed length of a payload of `payload` bytes, including nonce or IV.
     pub fn sealed_length(self, payload: usize) -> usize {
         match self {
             Self::Aes256Gcm => aes_gcm::NONCE + payload + aes_gcm::TAG,
@@ -53,7 +53,7 @@ impl Suite {
         }
     }
 
-    /// Whether so many bytes can be a payload sealed by this suite; no payload is empty.
+    /// Whether a payload sealed by this suite can have `sealed` bytes. A payload is never empty.
     pub fn fits(self, sealed: usize) -> bool {
         match self {
             Self::Aes256Gcm => sealed > aes_gcm::NONCE + aes_gcm::TAG,
@@ -65,7 +65,7 @@ impl Suite {
     }
 }
 
-/// A suite's cipher under the key that a data key gives for one purpose.
+/// A suite's cipher under the key derived from a data key for one purpose.
 #[derive(Debug)]
 pub enum Cipher {
     /// Suite 1.
@@ -103,7 +103,7 @@ impl Cipher {
         Ok(())
     }
 
-    /// The payload of what [`Cipher::seal`] appended.
+    /// Opens the bytes that [`Cipher::seal`] has appended.
     ///
     /// # Errors
     /// Not sealed by this cipher with this associated data.

@@ -1,4 +1,4 @@
-//! Unwrapped data keys, least recently used first out, and wrapped keys that were proven bad.
+//! An LRU cache of unwrapped data keys, and a list of wrapped keys that were proven bad.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Cipher;
 use crate::root_key::id::KeyId;
 
-/// What was proven bad is refused for so long without asking again.
+/// A wrapped key that was proven bad is refused for this long without a call to the root key.
 pub(crate) const BAD_FOR: Duration = Duration::from_secs(60);
-/// So many wrapped keys that were proven bad are remembered.
+/// At most this many bad wrapped keys are remembered.
 const BAD_CAPACITY: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// Names a data key: its purpose, and the header of the payloads that it seals.
@@ -22,7 +22,7 @@ pub(crate) struct CacheKey {
     pub(crate) header: Box<[u8]>,
 }
 
-/// Ciphers by data key. They wipe their keys when they leave and nobody opens under them any more.
+/// Ciphers by data key. A cipher wipes its key when its last user drops it.
 #[derive(Debug)]
 pub(crate) struct Cache {
     ciphers: LruCache<CacheKey, Entry>,
@@ -44,7 +44,7 @@ impl Cache {
         }
     }
 
-    /// The cipher, unless it is older than `ttl`; `None` for the TTL suspends it.
+    /// The cipher, unless it is older than `ttl`. Without a `ttl` a cipher of any age is returned.
     pub(crate) fn get(&mut self, key: &CacheKey, now: Duration, ttl: Option<Duration>) -> Option<Arc<Cipher>> {
         let entry = self.ciphers.get(key)?;
         if ttl.is_some_and(|ttl| entry.is_older(now, ttl)) {
@@ -64,12 +64,12 @@ impl Cache {
         self.ciphers.retain(|_, entry| !entry.is_older(now, ttl));
     }
 
-    /// Drops the data keys of versions that `keep` does not name.
+    /// Drops the data keys of versions that `keep` rejects.
     pub(crate) fn retain_versions(&mut self, keep: impl Fn(&KeyId) -> bool) {
         self.ciphers.retain(|_, entry| keep(&entry.id));
     }
 
-    /// Changes how many data keys stay at most.
+    /// Changes the capacity.
     pub(crate) fn resize(&mut self, capacity: NonZeroUsize) {
         self.ciphers.resize(capacity);
     }
@@ -83,14 +83,14 @@ impl Cache {
         self.bad.put(key, now);
     }
 
-    /// Whether a wrapped key was proven bad: a short while ago, or ever if its store is `away` and can't be asked again.
+    /// Whether a wrapped key was proven bad within [`BAD_FOR`], or at any time if its store is `away` and cannot check.
     pub(crate) fn is_bad(&self, key: &CacheKey, now: Duration, away: bool) -> bool {
         self.bad
             .peek(key)
             .is_some_and(|since| away || now.saturating_sub(*since) < BAD_FOR)
     }
 
-    /// How many wrapped keys that were proven bad are remembered.
+    /// The number of bad wrapped keys that are remembered.
     #[cfg(test)]
     pub(crate) fn bad_ones(&self) -> usize {
         self.bad.len()

@@ -1,4 +1,4 @@
-//! A data key that this process made: wrapped by a root key, proven by unwrapping, used until a limit.
+//! A data key that this process made: wrapped by a root key, proven by an unwrap, used up to its limits.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -25,10 +25,11 @@ use crate::root_key::id::KeyId;
 use crate::root_key::patience::Patience;
 use crate::secret::Key;
 
-/// Most bytes of a sealed payload of KMS v2: the proto says "less than 1 kB", kube-apiserver refuses more than 1024.
+/// The limit of a sealed payload of KMS v2, in bytes: "less than 1 kB" in the proto, and kube-apiserver refuses more
+/// than 1024.
 pub(crate) const LONGEST_SEALED: usize = 1023;
 
-/// The payload that kube-apiserver sends; a root key whose wraps leave no room for it is useless.
+/// The length of kube-apiserver's payload. A root key whose wraps leave no room for it is useless.
 const USUAL_PAYLOAD: usize = 32;
 
 /// A data key that may encrypt.
@@ -36,7 +37,7 @@ const USUAL_PAYLOAD: usize = 32;
 pub(crate) struct DataKey {
     pub(crate) id: KeyId,
     pub(crate) suite: Suite,
-    /// The key of this data key in the cache, which also holds its cipher.
+    /// The cache key of this data key.
     pub(crate) header: Box<[u8]>,
     pub(crate) cipher: Arc<Cipher>,
     associated_data: Box<[u8]>,
@@ -46,21 +47,21 @@ pub(crate) struct DataKey {
     pub(crate) born: Duration,
 }
 
-/// What a data key has left.
+/// How much of a data key's limits is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spent {
     /// Less than half of each limit is used.
     No,
     /// Half of a limit is reached: the spare should be made.
     Half,
-    /// A limit that an operator chose is reached.
+    /// A limit of the configuration is reached.
     Soft,
-    /// 2^32 payloads: it never seals again.
+    /// The limit of 2^32 payloads is reached: the key never seals again.
     Hard,
 }
 
 impl DataKey {
-    /// Makes a data key: random, wrapped by a version, unwrapped again and compared, and tried on a payload.
+    /// Makes a random data key, wraps it under a version, unwraps and compares it, and tries it on a payload.
     ///
     /// # Errors
     /// Those of the root key; [`Kind::Corruption`] when the round trip does not match; [`Kind::Refusal`] when the
@@ -78,7 +79,7 @@ impl DataKey {
         let mechanism = wrapped.mechanism;
         if !mechanism.fits(wrapped.bytes.len()) {
             let message = format!(
-                "version {id} wrapped a data key by {mechanism} into {} bytes",
+                "version {id} wrapped a data key by {mechanism} into {} bytes, an impossible length",
                 wrapped.bytes.len()
             );
             return Err(Error::new(Kind::Corruption, message));
@@ -92,7 +93,7 @@ impl DataKey {
         let length = header.len() + suite.sealed_length(USUAL_PAYLOAD);
         if length > LONGEST_SEALED {
             let message =
-                format!("sealed payloads under version {id} would have {length} bytes, more than kube-apiserver takes");
+                format!("a payload sealed under version {id} would have {length} bytes; kube-apiserver accepts fewer");
             return Err(Error::new(Kind::Refusal, message));
         }
         let made = Self {
@@ -110,7 +111,7 @@ impl DataKey {
         Ok(made)
     }
 
-    /// Unwraps this key once more, as the probe does.
+    /// Unwraps this key once more, for a probe.
     ///
     /// # Errors
     /// Those of the root key; [`Kind::Corruption`] when another key comes back.
@@ -123,7 +124,7 @@ impl DataKey {
         self.uses.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How much of its limits is used.
+    /// How much of the limits is used.
     pub(crate) fn spent(&self, policy: &Policy, now: Duration) -> Spent {
         let uses = self.uses.load(Ordering::Relaxed);
         let age = now.saturating_sub(self.born);
@@ -141,7 +142,7 @@ impl DataKey {
     /// Seals a payload.
     ///
     /// # Errors
-    /// It is empty or too long, or there is no randomness.
+    /// The payload is empty or too long, or there is no randomness.
     pub(crate) fn seal(&self, payload: &[u8], limit: usize) -> Result<Vec<u8>, EnvelopeError> {
         let length = self.header.len() + self.suite.sealed_length(payload.len());
         if payload.is_empty() || length > limit {
@@ -156,9 +157,14 @@ impl DataKey {
         Ok(sealed)
     }
 
-    /// The cache takes a data key only after a payload has opened under it; this is that payload for our own.
+    /// Seals and opens a payload: a data key enters the cache only after a payload has opened under it.
     fn try_on_a_payload(&self) -> Result<(), Error> {
-        let does_not_open = || Error::new(Kind::Corruption, "a new data key does not open what it sealed");
+        let does_not_open = || {
+            Error::new(
+                Kind::Corruption,
+                "a new data key does not open the payload that it sealed",
+            )
+        };
         let payload =
             Key::random().map_err(|error| Error::new(Kind::Outage, "cannot try a data key").because(error))?;
         let mut sealed = Vec::new();
@@ -176,7 +182,7 @@ impl DataKey {
 
 #[cfg(test)]
 impl DataKey {
-    /// As if it had sealed so many payloads: 2^32 take too long.
+    /// Pretends that this many payloads were sealed: 2^32 take too long.
     pub(crate) fn set_uses(&self, uses: u64) {
         self.uses.store(uses, Ordering::Relaxed);
     }
@@ -192,7 +198,7 @@ async fn prove(
     let corrupt = || {
         Error::new(
             Kind::Corruption,
-            format!("version {id} does not unwrap what it wrapped"),
+            format!("version {id} does not unwrap a data key that it has wrapped"),
         )
     };
     match root_key.unwrap(id, wrapped, patience).await {
@@ -203,10 +209,10 @@ async fn prove(
     }
 }
 
-/// The cipher of a data key that was unwrapped, if the commitment beside it holds. It opens and never seals.
+/// The cipher of an unwrapped data key, after a check of the commitment. It opens payloads and never seals.
 ///
 /// # Errors
-/// The commitment is not of this key.
+/// The commitment does not match this key.
 pub(crate) fn cipher_of_unwrapped(key: &Key, sealed: &Sealed<'_>, purpose: Purpose) -> Result<Cipher, NotAuthentic> {
     if let Some(commitment) = sealed.commitment {
         let commit_key = derive(key, purpose, Use::Commit);

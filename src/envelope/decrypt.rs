@@ -1,4 +1,4 @@
-//! The way of `Decrypt`: from the cache, or by one unwrap for each wrapped key, however many callers wait.
+//! Opens the payload of a `Decrypt`: from the cache, or by one unwrap for all callers with the same wrapped key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use crate::root_key::patience::Caller;
 use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::VersionLabels;
 
-/// A caller that waits for an unknown version is answered so long before its deadline.
+/// A caller that waits for an unknown version is answered this long before its deadline.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
 
 pub(crate) async fn open(
@@ -87,7 +87,7 @@ pub(crate) async fn open(
         inner.lock().unopened.note_payload(payload, &WrapName::of(&sealed), now);
         return Err(not_authentic(&sealed));
     };
-    // The payload that started the unwrap may have been the only bad one among those that waited.
+    // Kept here too: the payload that started the unwrap may be the only bad one among those that share it.
     keep(inner, store, key, &sealed, cipher);
     Ok(payload)
 }
@@ -156,7 +156,7 @@ fn keep(inner: &Inner, store: usize, key: CacheKey, sealed: &Sealed<'_>, cipher:
     }
 }
 
-/// The store that holds a version. One that nobody has listed yet is looked for until the caller's deadline.
+/// The store that holds a version. Waits for an unlisted version until shortly before the caller's deadline.
 async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, EnvelopeError> {
     let until = deadline.checked_sub(TIME_TO_ANSWER).unwrap_or(deadline);
     let listings_before = {
@@ -184,7 +184,7 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
                     return Err(unavailable);
                 }
                 if !given_up && !state.all_listed_since(&listings_before) {
-                    // This caller had no time to wait; that says nothing about the version.
+                    // The caller's deadline was too short for a listing, so the version may still exist.
                     return Err(EnvelopeError::Unavailable(
                         "the versions were not listed in time".into(),
                     ));
@@ -205,11 +205,12 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
     }
 }
 
-/// Begins an unwrap. Once the root key is asked it goes on whatever becomes of its callers; before, it ends with them.
+/// Begins an unwrap. Once the call to the root key has begun, the unwrap continues without callers; before that, it
+/// ends when the last caller leaves.
 fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: Vec<u8>, patience: Patience) -> Flight {
     let patient = patience.clone();
     let task = tokio::spawn(async move {
-        // Whoever joins takes no place: the flight is charged to the one who began it.
+        // Only the caller that begins the unwrap takes a permit; callers that join take none.
         let _permit = permit;
         let _landed = Landed {
             inner: &inner,
@@ -228,8 +229,9 @@ fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: 
     }
 }
 
-/// A caller that waits for an unwrap. One whose deadline passes before the root key is asked, while that is away, was
-/// refused a read for want of it, whoever still waits beside him; one who hung up was refused nothing.
+/// A caller that waits for an unwrap. If its deadline passes before the unwrap has begun, while the root key is
+/// unavailable, this counts as a read that the outage refused, whether or not other callers still wait. A caller that
+/// hung up earlier does not count.
 struct Waiting<'a> {
     inner: &'a Inner,
     store: usize,
@@ -240,7 +242,7 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        // The API server's clock for this request and ours do not strike at the same moment.
+        // The API server's timer for this request and ours do not expire at exactly the same moment.
         let gave_up = Instant::now() + TIME_TO_ANSWER >= self.deadline;
         if self.answered || self.caller.has_begun() || !gave_up {
             return;
@@ -253,7 +255,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Ends a flight also when its task panics.
+/// Removes a flight when it ends, even by a panic.
 struct Landed<'a> {
     inner: &'a Inner,
     key: &'a CacheKey,
@@ -301,12 +303,12 @@ async fn unwrap(
             key_id: sealed.id.to_string(),
         })
         .inc();
-    // A commitment stands beside the wrapped key, and whoever writes to etcd changes it as easily as a body.
+    // The commitment is stored with the wrapped key, so a writer to etcd can change it as easily as a body.
     let unwrapped = match cipher_of_unwrapped(&data_key, &sealed, key.purpose) {
         Ok(cipher) => Unwrapped::Cipher(Arc::new(cipher)),
         Err(NotAuthentic) => Unwrapped::WrongCommitment,
     };
-    // A data key enters the cache only after a payload has opened under it: the caller's own may be gone by now.
+    // A data key enters the cache only after a payload has opened under it. Tried here, since the caller may be gone.
     let associated_data = associated_data(key.purpose, sealed.header);
     match &unwrapped {
         Unwrapped::Cipher(cipher) if cipher.open(&associated_data, sealed.body).is_ok() => {

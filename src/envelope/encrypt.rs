@@ -1,4 +1,4 @@
-//! The way of `Encrypt`: the data key that stands ready, or one made for this payload alone.
+//! Chooses the data key for an `Encrypt`: the live one, or one made for this payload alone.
 
 use std::sync::Arc;
 
@@ -31,18 +31,18 @@ pub(crate) async fn data_key_for(
     }
 }
 
-/// Where the next data key comes from.
+/// The source of the next data key.
 enum Next {
-    /// It stands ready.
+    /// The live data key.
     Take(Arc<DataKey>),
-    /// It is made for one payload alone.
+    /// A new data key for one payload alone.
     Make(KeyId, Suite),
-    /// The reconciler makes it.
+    /// Wait until the reconciler has made one.
     Wait,
 }
 
-/// A data key for one payload. Once begun it is made to its end also when the caller goes away, so that the truth about
-/// the root key does not depend on the callers' patience.
+/// Makes a data key for one payload. The call continues after its caller has gone, so that the root key's health is
+/// recorded however short the callers' deadlines are.
 async fn single_use(
     inner: &Arc<Inner>,
     id: KeyId,
@@ -74,8 +74,8 @@ async fn single_use(
     made.map(Arc::new)
 }
 
-/// Without reuse there is no data key that goes on: what the root key refuses to an Encrypt, Status must not promise to
-/// the next one. The reconciler ends it, with a data key that is proven.
+/// Without reuse no data key remains to encrypt with, so Status must fail as soon as the root key refuses an Encrypt.
+/// Status recovers when the reconciler has made and proven a data key.
 fn note_refusal(inner: &Inner, id: &KeyId, error: &Error) {
     if error.remedy() != Remedy::Operator {
         return;
@@ -83,7 +83,7 @@ fn note_refusal(inner: &Inner, id: &KeyId, error: &Error) {
     let mut state = inner.lock();
     if state.encrypts(id) && state.truth.note_refusal(error) {
         drop(state);
-        tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; nothing is encrypted");
+        tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; encryption has stopped");
         inner.reconcile_wanted.notify_one();
     }
 }
@@ -98,9 +98,9 @@ fn next(inner: &Inner, purpose: Purpose) -> Result<Next, EnvelopeError> {
         return Ok(Next::Make(id, policy.suite));
     }
     let Some(standing) = standing.get_mut(&(id, purpose)) else {
-        // The listing was taken a moment ago; the switch is about to say why.
+        // A listing has just dropped the version; `promotion` will set the reason in a moment.
         return Err(EnvelopeError::Unavailable(
-            "the version that encrypts left the store".into(),
+            "the primary version is no longer in the store".into(),
         ));
     };
     let taken = standing.take(policy, now, suspended);

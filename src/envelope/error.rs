@@ -5,18 +5,18 @@ use crate::envelope::sealed_format::ParseError;
 use crate::root_key::error::Error as RootKeyError;
 use crate::root_key::id::KeyId;
 
-/// What a door tells its caller; everything else is for the log.
+/// The only part of an error that a caller is told; the text is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The caller sent what can't be right.
+    /// The caller's input is invalid.
     InvalidArgument,
-    /// The version that sealed it does not decrypt here.
+    /// The version that sealed the payload does not decrypt on this node.
     FailedPrecondition,
-    /// The root key is away; it may come back.
+    /// The root key is unavailable; a retry may succeed.
     Unavailable,
-    /// Too much at once.
+    /// Too many calls at once.
     ResourceExhausted,
-    /// The root key says no, until an operator changes something.
+    /// The root key refuses until an operator changes something.
     Refused,
     /// A defect, or a machine without randomness.
     Internal,
@@ -29,53 +29,53 @@ pub enum EnvelopeError {
     #[error("not a sealed payload: {0}")]
     Malformed(#[from] ParseError),
     /// The request's `key_id` is not the id inside the payload.
-    #[error("the request names another key_id than the payload, which has {inside}")]
+    #[error("the request's key_id differs from the payload's key_id {inside}")]
     KeyIdMismatch {
         /// The id inside.
         inside: KeyId,
     },
-    /// Changed since it was sealed, or sealed by somebody else.
+    /// The payload was changed after sealing, or was not sealed under this root key for this purpose.
     #[error("the payload under version {id} is not authentic")]
     NotAuthentic {
-        /// The version that it names.
+        /// The version that the payload names.
         id: KeyId,
     },
-    /// Empty, or larger than a sealed payload may become.
-    #[error("a payload has 1 byte at least, and at most {limit} bytes when sealed; this is {length} long")]
+    /// The payload is empty, or too large to be sealed.
+    #[error("the payload has {length} bytes; it must have at least 1, and at most {limit} when sealed")]
     PayloadLength {
         /// Bytes of the payload.
         length: usize,
-        /// Most bytes of a sealed payload.
+        /// The limit of a sealed payload, in bytes.
         limit: usize,
     },
     /// No store of this node has the version.
-    #[error("no root key here has a version {0}")]
+    #[error("no root key of this node has version {0}")]
     UnknownVersion(KeyId),
     /// Two root keys of the configuration hold the same id.
     #[error("version {0} is in two entries of root_keys; remove one of them")]
     Ambiguous(KeyId),
     /// The version was retired.
-    #[error("version {0} is retired; `dekhand keys restore` takes it back")]
+    #[error("version {0} is retired; to read under it again, run `dekhand keys restore`")]
     Retired(KeyId),
-    /// The root key's store is away and nothing in memory helps.
-    #[error("the root key can't be reached: {0}")]
+    /// The root key is unavailable, and no data key in memory can answer.
+    #[error("the root key is unavailable: {0}")]
     Unavailable(String),
-    /// The root key refuses, or contradicts itself.
-    #[error("the root key refuses: {0}")]
+    /// The root key refuses, or its answers are inconsistent.
+    #[error("the root key cannot be used: {0}")]
     Refused(String),
-    /// More calls to root keys at once than may wait.
+    /// Too many calls to root keys are waiting.
     #[error("too many data keys are being wrapped or unwrapped")]
     TooManyCalls,
-    /// The machine has no randomness.
+    /// The operating system has no randomness, or the payload is too long for the algorithm.
     #[error("sealing failed")]
     Seal(#[from] SealError),
-    /// A part of the daemon has stopped.
-    #[error("a part of the daemon has stopped; this is a defect")]
+    /// A task of the daemon has stopped.
+    #[error("a task of the daemon has stopped; this is a defect, please report it")]
     Stopped,
 }
 
 impl EnvelopeError {
-    /// What a door tells its caller.
+    /// The part of the error that a caller is told.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Malformed(_)

@@ -1,4 +1,4 @@
-//! What an operator may choose about data keys, their cache and outages.
+//! The operator's settings for data keys, their cache and outages.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use serde::Serialize;
 
 use crate::crypto::suite::Suite;
 
-/// A data key seals at most so many payloads, ever (NIST SP 800-38D, 8.3: random nonces).
+/// A data key seals at most 2^32 payloads, ever (NIST SP 800-38D, 8.3: random nonces).
 pub const MOST_USES: u64 = 1 << 32;
 
-/// The options of the envelope. All can change while it runs.
+/// The options of the envelope. All of them can change while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How payloads are sealed; all suites are opened.
+    /// The suite for sealing; payloads of every suite can be opened.
     pub suite: Suite,
-    /// A data key seals so many payloads: 1 to [`MOST_USES`].
+    /// A data key seals at most this many payloads: 1 to [`MOST_USES`].
     pub max_uses: u64,
-    /// A data key seals for so long; never zero.
+    /// A data key seals for at most this long; never zero.
     pub max_age: Duration,
     /// Whether data keys are used more than once.
     pub reuse: Reuse,
-    /// Unwrapped data keys stay in memory for so long; zero keeps none.
+    /// Unwrapped data keys stay in memory for up to this long; zero keeps none.
     pub cache_ttl: Duration,
-    /// So many of them at most.
+    /// At most this many unwrapped data keys stay in memory.
     pub cache_capacity: NonZeroUsize,
-    /// Status stays ok for so long since the last good call to the root key.
+    /// In an outage, Status stays ok for up to this long after the last good call to the root key.
     pub tolerate: Duration,
-    /// How often the root key is tried and its versions are listed without traffic.
+    /// The interval of probes and listings when there is no traffic.
     pub probe_interval: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether there are keys in memory with which an outage can be bridged.
+    /// Whether data keys are kept in memory, so that an outage can be tolerated.
     pub fn has_reserve(&self) -> bool {
         self.reuse == Reuse::UntilLimit && !self.cache_ttl.is_zero()
     }
@@ -59,9 +59,9 @@ impl Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reuse {
-    /// Until its uses or its age are spent.
+    /// A data key seals until its limit of uses or age.
     #[default]
     UntilLimit,
-    /// One data key for each payload, two calls to the root key each.
+    /// Each payload has its own data key, which costs two calls to the root key.
     Never,
 }

@@ -1,4 +1,4 @@
-//! Which version encrypts on this node: the rules of order, activation and "never backwards", without any state.
+//! The rules that decide which version encrypts on this node: order, activation and "never backwards". Stateless.
 
 use crate::clock::Timestamp;
 use crate::root_key::high_water::HighWater;
@@ -6,18 +6,18 @@ use crate::root_key::id::KeyId;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
 
-/// What the rules say.
+/// The decision of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// This version encrypts.
     Primary(Version),
     /// This version should encrypt, and will as soon as there is a proven data key under it.
     Wait(Version),
-    /// No version may encrypt, until somebody does what the sentence says.
+    /// No version may encrypt until an operator does what the sentence asks for.
     Refuse(String),
 }
 
-/// The versions of the first root key of the configuration, and what decides between them.
+/// The versions of the first root key of the configuration, with the input of the decision between them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidates<'a> {
     pub(crate) versions: &'a [Version],
@@ -45,8 +45,8 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The versions that need data keys: what encrypts, and everything above it, so that a switch needs no token.
-    /// Highest first.
+    /// The versions that need data keys, highest first: the version that encrypts and every higher one, so that a
+    /// switch needs no token.
     pub(crate) fn need_data_keys(self) -> Vec<Version> {
         let floor = match (self.floor(), self.choose(|_| true)) {
             (Err(_), _) => return Vec::new(),
@@ -60,7 +60,8 @@ impl<'a> Candidates<'a> {
         needed
     }
 
-    /// The version that encrypts, or will first while none is active; of those that `has_data_key`.
+    /// The version that encrypts, or, while none is active, the one that will be active first, of those that
+    /// `has_data_key`.
     pub(crate) fn in_line(self, has_data_key: impl Fn(&KeyId) -> bool) -> Option<Version> {
         self.floor().ok()?;
         match self.choose(&has_data_key) {
@@ -86,7 +87,7 @@ impl<'a> Candidates<'a> {
         self.versions.iter().filter(|version| version.state.decrypts())
     }
 
-    /// A version that this node has reported is active whatever the clock says: a machine may start in 1970.
+    /// A version that this node has reported is active at any time: a machine's clock may start in 1970.
     fn is_active(self, version: &Version) -> bool {
         version.state.is_active(self.now) || self.high_water.is_some_and(|mark| mark.id == version.id)
     }
@@ -99,12 +100,12 @@ impl<'a> Candidates<'a> {
         match self.versions.iter().find(|version| version.id == *id) {
             Some(version) if version.state.decrypts() => Ok(Some(version)),
             Some(_) => Err(format!(
-                "version {number} with id {id}, which this node has reported as primary, is retired; `dekhand keys \
-                 restore` takes it back"
+                "version {number} with id {id}, which this node has reported as primary, is retired; to use it again, \
+                 run `dekhand keys restore`"
             )),
             None => Err(format!(
-                "the store lacks version {number} with id {id}, which this node has reported as primary; bring the \
-                 store up to date, or `dekhand keys accept-loss {id}` to go on without it"
+                "version {number} with id {id}, which this node has reported as primary, is missing from the store; \
+                 bring the store up to date, or run `dekhand keys accept-loss {id}` to continue without it"
             )),
         }
     }
@@ -114,7 +115,7 @@ impl<'a> Candidates<'a> {
             State::ActiveFrom(moment) => Some(moment),
             State::Pending | State::RetiredSince(_) => None,
         });
-        // To the minute: what is another sentence every second would be news, and a line in the log, every second.
+        // To the minute: a sentence that changes every second would be logged every second.
         let now = Timestamp::from_unix(self.now.unix() / 60 * 60);
         if let Some(first) = future.min() {
             return format!(
@@ -123,9 +124,9 @@ impl<'a> Candidates<'a> {
             );
         }
         if self.decrypting().next().is_some() {
-            "no version has been activated; `dekhand keys activate` dates one".into()
+            "no version has been activated; run `dekhand keys activate`".into()
         } else {
-            "the root key has no version that could encrypt; `dekhand keys create` makes the first".into()
+            "the root key has no version that could encrypt; run `dekhand keys create` to make the first".into()
         }
     }
 }
@@ -201,7 +202,7 @@ mod tests {
             Choice::Wait(active(2))
         );
         let Choice::Refuse(sentence) = choose(&[active(1)], Some(&reported), &[1]) else {
-            panic!("a store that lacks the reported version must be a refusal");
+            panic!("a store without the reported version must be a refusal");
         };
         assert!(
             sentence.contains("v2") && sentence.contains(&id(2).to_string()),
@@ -306,7 +307,7 @@ mod tests {
         assert_eq!(
             numbers(Some(&mark(&active(9)))),
             [] as [u16; 0],
-            "a store that lacks the mark makes nothing"
+            "no data key is made if the store lacks the mark"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Decides which version encrypts, and writes it down before anybody hears of it.
+//! Decides which version encrypts, and records it on disk before Status reports it.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
 use crate::telemetry::metrics::KeyIdHashLabels;
 
-/// While an activation is to come, the calendar is looked at so often: it may be set at any time.
+/// How often the calendar is checked while an activation is due: the system clock may be set at any time.
 const LOOK_AT_CALENDAR: Duration = Duration::from_secs(1);
-/// A mark that could not be written is tried again after so long.
+/// The wait before a failed write of the mark is tried again.
 const RETRY_MARK: Duration = Duration::from_secs(1);
 
-/// Runs for ever. It calls no root key, so an outage does not delay a switch.
+/// Never returns. Calls no root key, so an outage does not delay a switch.
 pub(crate) async fn run(inner: &Inner) {
     loop {
         let look_again = step(inner).await;
@@ -32,7 +32,7 @@ pub(crate) async fn run(inner: &Inner) {
     }
 }
 
-/// Applies the rules once; says when to look again unasked.
+/// Applies the rules once. Returns when to apply them again without a notification.
 async fn step(inner: &Inner) -> Option<Duration> {
     let (choice, is_ahead) = {
         let state = inner.lock();
@@ -44,7 +44,7 @@ async fn step(inner: &Inner) -> Option<Duration> {
         let is_ahead = state.written_ahead.is_some() && state.written_ahead != wanted;
         (choice, is_ahead)
     };
-    // Status hears of a loss first, however long the disk needs for what follows.
+    // A loss must reach Status before the writes below, which may take long.
     match &choice {
         Choice::Primary(_) => {}
         Choice::Wait(version) => {
@@ -67,7 +67,7 @@ async fn step(inner: &Inner) -> Option<Duration> {
     if let Choice::Primary(version) = choice {
         match report(inner, version).await {
             Ok(true) => {}
-            // Another one should encrypt by now.
+            // The choice has changed meanwhile.
             Ok(false) => return Some(Duration::ZERO),
             Err(error) => return Some(not_written(inner, Unwritten::New, error.as_ref())),
         }
@@ -92,9 +92,9 @@ fn mark_of(version: &Version) -> HighWater {
 
 type Written<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Makes `version` the primary: on disk first, then for everybody in one step. A disk may take seconds, and meanwhile the
-/// version may be refused or leave the store, so the rules are applied again after the write. Returns whether the version
-/// is the primary now.
+/// Makes `version` the primary: on disk first, then in memory in one step. The write may take seconds, and the version
+/// may be refused or leave the store meanwhile, so the rules are applied again after the write. Returns whether the
+/// version is the primary now.
 async fn report(inner: &Inner, version: Version) -> Written<bool> {
     let mark = mark_of(&version);
     let known = inner.lock().mark == Mark::Read(Some(mark.clone()));
@@ -111,7 +111,7 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
     let version = match choose(inner, &state) {
         Some(Choice::Primary(now)) if now.id == version.id => now,
         Some(Choice::Primary(higher)) if higher.rank() > version.rank() => return Ok(false),
-        // The mark can't be read any more, which says nothing about the version.
+        // The mark can no longer be read; the version may still be good.
         None => return Ok(false),
         Some(_) => {
             drop(state);
@@ -119,8 +119,8 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
             tracing::warn!(
                 key_id,
                 version = %version.number,
-                "this version was refused, left the store or got another date while it was being written down; it does \
-                 not encrypt here"
+                "this version was refused, left the store or got another date while it was being recorded; it does \
+                 not encrypt on this node"
             );
             return Ok(false);
         }
@@ -146,8 +146,8 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
     Ok(true)
 }
 
-/// Writes the version that was reported last into the file again. No Status has reported the version that the file names
-/// now, and a node that restarted with it could not go on with the version that works.
+/// Writes the version that was reported last into the file again. The file names a version that no Status has reported;
+/// after a restart with it, the node could not continue with the version that works.
 async fn take_back(inner: &Inner) -> Written<()> {
     let mark = inner.lock().mark.clone();
     let (Mark::Read(mark), Some(store)) = (mark, inner.stores.first()) else {
@@ -165,19 +165,19 @@ async fn take_back(inner: &Inner) -> Written<()> {
     Ok(())
 }
 
-/// What could not be written into the file `primary`.
+/// A version that could not be written into the file `primary`.
 #[derive(Clone, Copy, Debug)]
 enum Unwritten {
     /// A version that should encrypt.
     New,
-    /// The version that was reported last, in place of one that does not encrypt.
+    /// The version that was reported last, to replace one that does not encrypt.
     BeforeAgain {
-        /// Whether a version would encrypt now but for this.
+        /// Whether only this write keeps a version from encrypting.
         stands_in_the_way: bool,
     },
 }
 
-/// Takes note of a write that failed; returns when the next one is due.
+/// Records a failed write. Returns the wait before the next one.
 fn not_written(
     inner: &Inner,
     unwritten: Unwritten,
@@ -185,9 +185,9 @@ fn not_written(
 ) -> Duration {
     let reason = chain(error);
     let (sentence, stands_in_the_way) = match unwritten {
-        Unwritten::New => (format!("the next version can't be written down: {reason}"), true),
+        Unwritten::New => (format!("the new primary cannot be recorded: {reason}"), true),
         Unwritten::BeforeAgain { stands_in_the_way } => (
-            format!("the file `primary` names a version that does not encrypt, and can't be put right: {reason}"),
+            format!("the file `primary` names a version that does not encrypt, and cannot be corrected: {reason}"),
             stands_in_the_way,
         ),
     };
@@ -197,13 +197,10 @@ fn not_written(
     }
     if state.mark_error.as_ref() != Some(&sentence) {
         match unwritten {
-            Unwritten::New => tracing::error!(
-                error = reason,
-                "the new primary can't be written down, so it is not used"
-            ),
+            Unwritten::New => tracing::error!(error = reason, "the new primary cannot be recorded, so it is not used"),
             Unwritten::BeforeAgain { .. } => tracing::error!(
                 error = reason,
-                "the file `primary` names a version that does not encrypt, and can't be put right"
+                "the file `primary` names a version that does not encrypt, and cannot be corrected"
             ),
         }
         state.mark_error = Some(sentence);
@@ -211,7 +208,7 @@ fn not_written(
     RETRY_MARK
 }
 
-/// Every start comes through here for a moment. What makes it last, the reconciler logs.
+/// Logged at debug level, since every start waits here for a moment. If the wait lasts, the reconciler logs the cause.
 fn wait_for_data_key(inner: &Inner, reason: EnvelopeError) {
     let sentence = reason.to_string();
     if set_absent(inner, reason) {
@@ -226,13 +223,13 @@ fn absent(inner: &Inner, reason: EnvelopeError) {
     }
 }
 
-/// Says whether that is news.
+/// Returns whether this or the reason is new.
 fn set_absent(inner: &Inner, reason: EnvelopeError) -> bool {
     let news = inner.lock().set_absent(reason);
     if news {
         inner.metrics.primary.clear();
         inner.changed();
-        // What ends it, the reconciler finds: at the pace of something that is not good.
+        // The reconciler then works at the pace of its retries, to end this state soon.
         inner.reconcile_wanted.notify_one();
     }
     news

@@ -1,4 +1,4 @@
-//! The task that talks to the root keys: lists versions, makes data keys and spares ahead of need, and probes.
+//! The task that calls the root keys: it lists versions, makes data keys and spares in advance, and probes.
 
 mod list;
 mod probe;
@@ -25,19 +25,19 @@ use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
 use crate::root_key::patience::Patience;
 
-/// From the end of one listing to the start of the next, unless that is due by itself.
+/// The shortest pause between two listings, unless the next one is due by the probe interval.
 const LISTING_GAP: Duration = Duration::from_millis(500);
-/// A listing that a `Decrypt` asks for leaves a store out for so many times as long as its last one took: ids in etcd that
-/// no store has then take at most a tenth of a token's time.
+/// After a listing, listings for a `Decrypt` skip the store for this many times as long as the listing took. So ids in
+/// etcd that are in no store cost a token at most a tenth of its time.
 const LISTING_REST: u32 = 10;
 /// The first wait after a failure.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// The longest wait while something is not good.
+/// The longest wait while something fails.
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
-/// Every tenth probe also wraps: some tokens keep 62 lines of audit and then stop, so calls are few.
+/// Every tenth probe also wraps. Not every probe: some tokens stop when their audit log has 62 entries.
 const PROBES_PER_WRAP: u32 = 10;
 
-/// Runs for ever.
+/// Never returns.
 pub(crate) async fn run(inner: &Inner) {
     let mut reconciler = Reconciler {
         inner,
@@ -67,17 +67,17 @@ struct Reconciler<'a> {
     listed: Option<Duration>,
     /// When the last listing of any store ended.
     listing_ended: Option<Duration>,
-    /// Until when a listing that a `Decrypt` asks for leaves each store out.
+    /// Until when listings for a `Decrypt` skip each store.
     rests: Vec<Duration>,
-    /// Versions above the primary that were refused since the last listing: they are tried again with the next one.
+    /// Versions above the primary that were refused since the last listing: they are tried again after the next one.
     refused: HashSet<KeyId>,
-    /// Those of which the log has heard.
+    /// Refused versions for which a warning was logged.
     warned: HashSet<KeyId>,
     probes: u32,
 }
 
 impl Reconciler<'_> {
-    /// Does what is due. Says whether all is good.
+    /// Does the work that is due. Returns whether everything is well.
     async fn round(&mut self) -> bool {
         if let Some(which) = self.listing_due() {
             self.list(which).await;
@@ -91,7 +91,7 @@ impl Reconciler<'_> {
         made.is_ok() && probed && state.has_primary() && state.truth.is_good()
     }
 
-    /// Makes the data keys and spares that are missing, those of the highest version first.
+    /// Makes missing data keys and spares, those of the highest version first.
     async fn make_data_keys(&mut self) -> Result<(), NotGood> {
         let inner = self.inner;
         let needed = {
@@ -134,7 +134,7 @@ impl Reconciler<'_> {
         missing.then_some(policy.suite)
     }
 
-    /// Puts a proven data key to work: as the first, as the spare, or in place of one that is in doubt.
+    /// Installs a proven data key: as the first, as the spare, or, after a refusal, in place of the live one.
     fn take(&mut self, id: &KeyId, purpose: Purpose, made: Arc<DataKey>) {
         let inner = self.inner;
         let mut state = inner.lock();
@@ -155,9 +155,9 @@ impl Reconciler<'_> {
         inner.changed();
     }
 
-    /// A refusal counts against Status only if it is of the version that encrypts, or of the one that should while
-    /// none does. A version above that is refused is not switched to, and does no harm; the switch looks again when it has
-    /// written that version down.
+    /// A refusal makes Status fail only if it is of the version that encrypts, or of the one that should while none
+    /// does. A higher version that is refused does no harm: the node does not switch to it. If `promotion` is recording
+    /// that version now, it applies its rules again after the write.
     fn note_failure(&mut self, id: &KeyId, error: &Error) -> Result<(), NotGood> {
         if error.remedy() == Remedy::Reconnect {
             return Err(NotGood);
@@ -165,11 +165,11 @@ impl Reconciler<'_> {
         let mut state = self.inner.lock();
         if self.should_encrypt(&state, id) {
             if state.truth.note_refusal(error) {
-                tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; nothing is encrypted");
+                tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; encryption has stopped");
             }
             return Err(NotGood);
         }
-        // Those that were made when it was permitted would let the switch choose it, and seal nothing when they are spent.
+        // With older data keys the switch could choose this version, and could not replace them when they are spent.
         state.standing.retain(|(of, _), _| of != id);
         drop(state);
         self.inner.switch_wanted.notify_one();
@@ -191,7 +191,7 @@ impl Reconciler<'_> {
         }
     }
 
-    /// How long until something is due by itself.
+    /// The time until the next listing, probe or spare is due.
     fn until_due(&self) -> Duration {
         let inner = self.inner;
         let now = inner.clock.boottime();
@@ -208,23 +208,23 @@ impl Reconciler<'_> {
         next.saturating_sub(now)
     }
 
-    /// Waits until something is due or somebody needs the reconciler. While something fails, Encrypts that ask for a spare
-    /// and Decrypts that name unknown versions must not become calls to a root key that is away: for the latter the
-    /// versions are listed, and the wait goes on.
+    /// Waits until something is due or a caller needs the reconciler. While something fails, neither an Encrypt that
+    /// needs a spare nor a Decrypt of an unknown version may shorten the wait: they would become calls to a root key
+    /// that is unavailable. For such a Decrypt only the versions are listed, and the wait continues.
     async fn rest(&mut self, pause: Duration, good: bool) {
         let inner = self.inner;
         let until = Instant::now() + pause;
         let had_none = !inner.lock().has_primary();
         loop {
             let listing = self.until_listing(&inner.lock());
-            // In this order, so that a simulation can repeat what it has seen.
+            // In a fixed order, so that a simulation can be repeated.
             let may_list = tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(until) => return,
                 () = inner.reconcile_wanted.notified() => false,
                 () = sleep_if(listing) => true,
             };
-            // The switch may have been all that was missing.
+            // The missing primary may have been the only fault.
             if good || had_none && inner.lock().has_primary() {
                 return;
             }
@@ -237,13 +237,13 @@ impl Reconciler<'_> {
             };
             self.list(which).await;
             if was_unlisted && !inner.lock().is_unlisted(0) {
-                // The root key is back: a call that proves it is due now.
+                // The store can be listed again: a call that proves the root key works is due now.
                 return;
             }
         }
     }
 }
 
-/// Something is missing or failing; the next round comes soon.
+/// Something is missing or fails: the next round follows soon.
 #[derive(Clone, Copy, Debug)]
 struct NotGood;

@@ -1,4 +1,4 @@
-//! The data key that seals under one version, and the spare that follows it without anybody waiting.
+//! The live data key of one version, and the spare that replaces it without making an `Encrypt` wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,13 @@ impl KeyRollover {
         Self { live, spare: None }
     }
 
-    /// The key that would seal next.
+    /// The key that seals the next payload.
     pub(crate) fn live(&self) -> &Arc<DataKey> {
         &self.live
     }
 
-    /// Puts the spare in the live key's place when that is spent or of another suite. The reconciler does it too, so that
-    /// on a node without Encrypts neither of them grows older than it may.
+    /// Replaces the live key by the spare when the live key is spent or has another suite. The reconciler calls this
+    /// too, so that on a node without Encrypts neither key exceeds its age limit.
     pub(crate) fn take_turns(&mut self, policy: &Policy, now: Duration) {
         let spent = matches!(self.live.spent(policy, now), Spent::Soft | Spent::Hard);
         if let Some(spare) = self.spare.take_if(|_| spent || self.live.suite != policy.suite) {
@@ -33,8 +33,7 @@ impl KeyRollover {
         }
     }
 
-    /// Takes a key for one payload; `None` while the next one is being made. Soft limits do not hold while they are
-    /// `suspended`.
+    /// Takes a key for one payload; `None` while the next key is being made. If `suspended`, soft limits do not apply.
     pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Option<Arc<DataKey>> {
         self.take_turns(policy, now);
         match self.live.spent(policy, now) {
@@ -47,18 +46,18 @@ impl KeyRollover {
         }
     }
 
-    /// Whether 2^32 payloads are sealed and nothing stands ready to go on.
+    /// Whether the live key has sealed 2^32 payloads and there is no spare.
     pub(crate) fn is_used_up(&self, policy: &Policy, now: Duration) -> bool {
         self.spare.is_none() && self.live.spent(policy, now) == Spent::Hard
     }
 
-    /// Whether the spare is due: at half of each limit, so that an outage does not meet an old key.
+    /// Whether the spare is due: at half of each limit, so that an outage does not begin with a nearly spent key.
     pub(crate) fn wants_spare(&self, policy: &Policy, now: Duration) -> bool {
         let due = self.live.spent(policy, now) != Spent::No || self.live.suite != policy.suite;
         due && self.spare.is_none()
     }
 
-    /// When age alone makes the reconciler's work due: a spare to make, or one to put in place.
+    /// When a spare must be made or put in place because of age alone.
     pub(crate) fn due(&self, policy: &Policy) -> Duration {
         let age = if self.spare.is_none() {
             policy.max_age / 2
@@ -72,7 +71,7 @@ impl KeyRollover {
         self.spare = Some(spare);
     }
 
-    /// Seals under `live` from now on, whatever was before.
+    /// Seals under `live` from now on, and drops both former keys.
     pub(crate) fn replace(&mut self, live: Arc<DataKey>) {
         *self = Self::new(live);
     }

@@ -1,4 +1,4 @@
-//! Room for calls to root keys, of which no origin gets all.
+//! A limit on concurrent calls to root keys, with a guaranteed share for each origin.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,24 +8,25 @@ use std::sync::PoisonError;
 
 use crate::proto::asker::Origin;
 
-/// So many calls to root keys are under way for callers at once; more are refused.
+/// At most this many calls to root keys run for callers at a time; more are refused.
 const MOST_CALLS: usize = 1024;
-/// Of these for one origin. It is what the listener admits on one connection, so that a kube-apiserver that starts and
-/// reads under hundreds of data keys is not refused here; calls that went on when their connection was gone count too.
+/// At most this many of them for one origin. It equals the listener's limit of requests for each connection, so a
+/// kube-apiserver that starts and reads under hundreds of data keys is not refused here. Calls whose connection has
+/// closed meanwhile count too.
 const SHARE: usize = MOST_CALLS / 2;
 
-/// The room for one kind of call. Clones are one.
+/// The limit for one kind of call. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Room(Arc<Mutex<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    /// No origin is kept that has none.
+    /// Only origins with at least one call have an entry.
     by_origin: HashMap<Origin, usize>,
 }
 
-/// The place of one call, given back when this is dropped.
+/// Permission for one call, returned when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     room: Room,
@@ -33,7 +34,7 @@ pub(crate) struct Permit {
 }
 
 impl Room {
-    /// A place for one more call, or `None` at once. What an origin is assured of it gets beside the others' places.
+    /// Admits one more call, or returns `None` at once. The guaranteed share of an origin is not taken from the pool.
     pub(crate) fn enter(&self, origin: Option<Origin>) -> Option<Permit> {
         let mut taken = self.lock();
         let own = origin

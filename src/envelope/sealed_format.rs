@@ -14,12 +14,12 @@ use crate::root_key::mechanism::Mechanism;
 /// The number of this format, the first byte of every sealed payload.
 pub const FORMAT: u8 = 1;
 
-/// A sealed payload in its parts. What parses is well-formed, not yet authentic.
+/// The parts of a sealed payload. A payload that parses is well-formed, but not yet authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed<'a> {
     /// How the payload is sealed.
     pub suite: Suite,
-    /// Which version wrapped the data key.
+    /// The version that wrapped the data key.
     pub id: KeyId,
     /// How the data key is wrapped.
     pub mechanism: Mechanism,
@@ -33,47 +33,47 @@ pub struct Sealed<'a> {
     pub body: &'a [u8],
 }
 
-/// Why some bytes are no sealed payload.
+/// Why bytes are not a sealed payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// It ends too early.
+    /// The bytes end too early.
     #[error("it ends within {0}")]
     Truncated(&'static str),
-    /// A format of the future, or no sealed payload at all.
+    /// The format of a later release, or not a sealed payload at all.
     #[error("format {0} is unknown to this release")]
     Format(u8),
-    /// No such suite.
+    /// An unknown suite.
     #[error("suite {0} is unknown to this release")]
     Suite(u8),
-    /// No such mechanism.
+    /// An unknown mechanism.
     #[error("wrap mechanism {0} is unknown to this release")]
     Mechanism(u8),
-    /// Not the length of an id.
+    /// The length is not that of an id.
     #[error("an id has {SHORTEST} to {LONGEST} bytes, not {0}")]
     IdLength(u8),
-    /// Not the length of what the mechanism yields.
+    /// The mechanism cannot yield a wrapped key of this length.
     #[error("a data key wrapped by {mechanism} does not have {length} bytes")]
     WrapLength {
         /// The mechanism.
         mechanism: Mechanism,
-        /// The bytes that are there.
+        /// The length found, in bytes.
         length: usize,
     },
-    /// Not the length of what the suite yields.
+    /// The suite cannot yield a body of this length.
     #[error("no payload sealed by suite {suite} has {length} bytes")]
     BodyLength {
         /// The suite's number.
         suite: u8,
-        /// The bytes that are there.
+        /// The length found, in bytes.
         length: usize,
     },
 }
 
 impl<'a> Sealed<'a> {
-    /// Takes a sealed payload apart, without looking at a key.
+    /// Parses a sealed payload. Needs no key.
     ///
     /// # Errors
-    /// It is not in this format.
+    /// The bytes are not in this format.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         let mut rest = bytes;
         let format = take_byte(&mut rest, "the format")?;
@@ -127,7 +127,7 @@ impl<'a> Sealed<'a> {
         })
     }
 
-    /// What the root key is asked to unwrap.
+    /// The wrapped data key, as an unwrap takes it.
     pub fn wrapped(&self) -> Wrapped {
         Wrapped {
             mechanism: self.mechanism,
@@ -136,10 +136,10 @@ impl<'a> Sealed<'a> {
     }
 }
 
-/// The bytes before nonce or IV: the same for every payload that one data key seals.
+/// The bytes before the nonce or IV: the same for every payload that one data key seals.
 pub fn header(suite: Suite, id: &KeyId, wrapped: &Wrapped, commitment: Option<&[u8; COMMITMENT]>) -> Vec<u8> {
     let commitment = commitment.map_or(&[][..], |commitment| commitment);
-    // An id has 32 bytes at most and a wrapped key 512 and 16: both lengths fit their fields.
+    // An id has at most 32 bytes, and a wrapped key at most 512 + 16: both lengths fit their fields.
     let id_length = u8::try_from(id.as_bytes().len()).unwrap_or(u8::MAX);
     let wrap_length = u16::try_from(wrapped.bytes.len() + commitment.len()).unwrap_or(u16::MAX);
     [
@@ -152,15 +152,15 @@ pub fn header(suite: Suite, id: &KeyId, wrapped: &Wrapped, commitment: Option<&[
     .concat()
 }
 
-/// Associated data of a sealed payload: the length of the purpose, the purpose, every byte before nonce or IV.
+/// Associated data of a sealed payload: the length of the purpose, the purpose, every byte before the nonce or IV.
 pub fn associated_data(purpose: Purpose, header: &[u8]) -> Vec<u8> {
     let purpose = purpose.as_str().as_bytes();
-    // Purposes are words of this crate, a few bytes long.
+    // Purposes are constants of this crate, a few bytes long.
     let length = u8::try_from(purpose.len()).unwrap_or(u8::MAX);
     [&[length], purpose, header].concat()
 }
 
-/// What a commitment covers: format, mechanism, length of the id, id, and the wrap (IV and ciphertext).
+/// The input of a commitment: format, mechanism, length of the id, id, and the wrap (IV and ciphertext).
 pub fn committed(id: &KeyId, wrapped: &Wrapped) -> Vec<u8> {
     let id_length = u8::try_from(id.as_bytes().len()).unwrap_or(u8::MAX);
     [
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_sizes_of_the_design_hold() {
-        // key_id of 32 hexadecimal digits included, for a payload of 32 bytes.
+        // For a payload of 32 bytes; includes the key_id of 32 hexadecimal digits.
         let stored =
             |suite: Suite, mechanism, wrap| sealed_with(suite, mechanism, wrap, suite.sealed_length(32)).len() + 32;
         assert_eq!(stored(Suite::Aes256Gcm, Mechanism::AesGcm, 60), 174);
@@ -232,7 +232,7 @@ mod tests {
     fn every_truncation_is_refused() {
         for suite in [Suite::Aes256Gcm, Suite::A256CbcHs512] {
             for (mechanism, wrap) in WRAPS {
-                // The shortest payload, so that no shorter body fits.
+                // The shortest payload, so that no shorter body can be valid.
                 let whole = sealed_with(suite, mechanism, wrap, suite.sealed_length(1));
                 assert!(Sealed::parse(&whole).is_ok());
                 for length in 0..whole.len() {

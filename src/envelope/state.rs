@@ -1,4 +1,4 @@
-//! Everything that the envelope remembers, behind one lock that is never held across an await.
+//! The state of the envelope, behind one lock that is never held across an await.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,102 +29,102 @@ use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// An id that stayed unknown until a caller's deadline is answered at once for so long.
+/// An id that stayed unknown until a caller's deadline is refused at once for this long.
 const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
-/// So many of them are remembered.
+/// At most this many such ids are remembered.
 const GIVEN_UP_CAPACITY: std::num::NonZeroUsize = std::num::NonZeroUsize::new(1000).unwrap();
 
-/// One unwrap under way, and all who wait for it.
+/// One unwrap in progress, shared by all callers that wait for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
     pub(crate) landing: Shared<BoxFuture<'static, Result<Unwrapped, EnvelopeError>>>,
     pub(crate) patience: Patience,
 }
 
-/// The outcome of an unwrap that the root key has made.
+/// The outcome of a successful unwrap.
 #[derive(Clone, Debug)]
 pub(crate) enum Unwrapped {
     /// The cipher of the data key.
     Cipher(Arc<Cipher>),
-    /// The commitment beside the wrapped key is not that of the data key.
+    /// The commitment stored with the wrapped key does not match the data key.
     WrongCommitment,
 }
 
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) policy: Policy,
-    /// As many as there are root keys in the configuration, in its order.
+    /// One listing for each root key, in the order of the configuration.
     pub(crate) stores: Vec<Listing>,
-    /// Every version that they list.
+    /// The place of every listed version.
     places: HashMap<KeyId, Place>,
     pub(crate) standing: HashMap<(KeyId, Purpose), KeyRollover>,
     pub(crate) primary: Primary,
     pub(crate) mark: Mark,
-    /// A version whose write into the file `primary` was begun, and which no Status has reported: the file may name it
-    /// instead of the mark.
+    /// A version that is being written into the file `primary`, or was, before any Status has reported it: the file may
+    /// name it instead of the mark.
     pub(crate) written_ahead: Option<HighWater>,
-    /// What can't be written into the file `primary`, and why; the switch tries again.
+    /// Why the last write of the file `primary` failed; `promotion` tries again.
     pub(crate) mark_error: Option<String>,
     pub(crate) cache: Cache,
     pub(crate) unopened: Unopened,
     pub(crate) flights: HashMap<CacheKey, Flight>,
     pub(crate) given_up: LruCache<KeyId, Duration>,
     pub(crate) truth: StoreHealth,
-    /// Whether the stores are to be listed before that is due.
+    /// Whether an early listing of the stores is wanted.
     pub(crate) listing: ListingWanted,
 }
 
-/// What one store listed last.
+/// The last listing of one store.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) versions: Vec<Version>,
-    /// Whether it was ever listed.
+    /// Whether a listing has ever succeeded.
     pub(crate) known: bool,
-    /// Why it could not be listed again.
+    /// Why the last listing failed.
     pub(crate) error: Option<Error>,
-    /// How often that was tried.
+    /// The number of listings, failed ones included.
     pub(crate) tries: u64,
 }
 
-/// Whether the stores are to be listed before that is due; the more urgent last.
+/// Whether an early listing of the stores is wanted; the most urgent reason last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ListingWanted {
-    /// They are not.
+    /// No.
     No,
-    /// A `Decrypt` waits for a version that was not listed yet. What callers may cost a token sets the pace.
+    /// A `Decrypt` waits for a version that was not listed yet. The pace is limited by what callers may cost a token.
     ByDecrypt,
-    /// The operator has asked, or a store seems to be back.
+    /// The operator has asked for it, or a store seems to be back.
     Soon,
 }
 
-/// The highest version that this node has ever reported, as the file `primary` says.
+/// The highest version that this node has ever reported, from the file `primary`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// The file was not read yet, or can't be.
+    /// The file was not read yet, or cannot be read.
     Unread,
     /// The file was read, or written by this process.
     Read(Option<HighWater>),
 }
 
-/// Which version encrypts.
+/// The version that encrypts.
 #[derive(Clone, Debug)]
 pub(crate) enum Primary {
-    /// None yet, or none any more; the error says why.
+    /// There is none now, for this reason.
     Absent(EnvelopeError),
-    /// This one. It is on disk as the high water.
+    /// This version. It is on disk as the high water.
     Present(Version),
 }
 
-/// Where a version is.
+/// The place of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In this store, and it decrypts.
     Store(usize),
-    /// Found, but it does not decrypt any more.
+    /// In a store, but it no longer decrypts.
     Retired,
     /// In two stores.
     Ambiguous,
-    /// In none, as far as was listed.
+    /// In no listing.
     Unknown,
 }
 
@@ -148,7 +148,7 @@ impl State {
         }
     }
 
-    /// How often each store was listed, for [`State::all_listed_since`].
+    /// The number of listings of each store, for [`State::all_listed_since`].
     pub(crate) fn listings(&self) -> Vec<u64> {
         self.stores.iter().map(|listing| listing.tries).collect()
     }
@@ -159,25 +159,25 @@ impl State {
         stores.all(|(listing, before)| listing.tries > *before)
     }
 
-    /// Wants the stores listed. Says whether that is news.
+    /// Asks for an early listing. Returns whether this raises the urgency.
     pub(crate) fn want_listing(&mut self, wanted: ListingWanted) -> bool {
         let news = wanted > self.listing;
         self.listing = self.listing.max(wanted);
         news
     }
 
-    /// The version that encrypts now: what Status reports and Encrypt uses.
+    /// The version that encrypts now: Status reports it and Encrypt uses it.
     ///
     /// # Errors
     /// No payload may be sealed now.
     pub(crate) fn ready(&self, now: Duration) -> Result<&Version, EnvelopeError> {
         self.truth.verdict(&self.policy, now)?;
         match &self.primary {
-            // What it sealed, this node would not open.
+            // This node could not open payloads sealed under it.
             Primary::Present(version) if self.locate(&version.id) == Place::Ambiguous => {
                 Err(EnvelopeError::Ambiguous(version.id.clone()))
             }
-            // No outage suspends this limit, and without the root key there is no other data key.
+            // An outage does not suspend this limit, and without the root key no new data key can be made.
             Primary::Present(version) if self.truth.is_outage() && self.is_used_up(&version.id, now) => Err(
                 EnvelopeError::Unavailable("the data key has sealed 2^32 payloads".into()),
             ),
@@ -201,16 +201,16 @@ impl State {
         matches!(&self.primary, Primary::Present(version) if version.id == *id)
     }
 
-    /// What an operator should know although calls are answered; `None` if all is well.
+    /// A fault that does not stop calls yet, as a sentence for the operator.
     pub(crate) fn concern(&self) -> Option<String> {
         let away = self
             .truth
             .away()
-            .map(|reason| format!("the root key is away, keys in memory serve: {reason}"));
+            .map(|reason| format!("the root key is unavailable, data keys in memory serve: {reason}"));
         away.or_else(|| self.mark_error.clone())
     }
 
-    /// No version encrypts. Says whether that, or the reason, is news.
+    /// Notes that no version encrypts. Returns whether this or the reason is new.
     pub(crate) fn set_absent(&mut self, reason: EnvelopeError) -> bool {
         let news = match &self.primary {
             Primary::Present(_) => true,
@@ -220,8 +220,8 @@ impl State {
         news
     }
 
-    /// What decides which version of the first root key encrypts. Before the store was listed and the high water read
-    /// nothing does: a version that was not seen is not missing.
+    /// The input of the decision which version of the first root key encrypts. `None` until the store was listed and
+    /// the high water read: before that, an unlisted version must not count as missing.
     pub(crate) fn candidates(&self, now: Timestamp) -> Option<Candidates<'_>> {
         let Mark::Read(high_water) = &self.mark else {
             return None;
@@ -242,12 +242,12 @@ impl State {
             .all(|purpose| self.standing.contains_key(&(id.clone(), *purpose)))
     }
 
-    /// Where a version is, as far as was listed.
+    /// The place of a version, from the last listings.
     pub(crate) fn locate(&self, id: &KeyId) -> Place {
         self.places.get(id).copied().unwrap_or(Place::Unknown)
     }
 
-    /// The cipher of a data key in memory. While the token is away the TTL is suspended.
+    /// The cipher of a data key in memory. An outage suspends the TTL.
     pub(crate) fn cached(&mut self, key: &CacheKey, now: Duration) -> Option<Arc<Cipher>> {
         if self.policy.cache_ttl.is_zero() {
             return None;
@@ -256,20 +256,20 @@ impl State {
         self.cache.get(key, now, ttl)
     }
 
-    /// Keeps a cipher under which a payload has opened, if the configuration keeps any.
+    /// Keeps a cipher under which a payload has opened, unless the configuration disables the cache.
     pub(crate) fn keep(&mut self, key: CacheKey, id: KeyId, cipher: Arc<Cipher>, now: Duration) {
         if !self.policy.cache_ttl.is_zero() {
             self.cache.put(key, id, cipher, now);
         }
     }
 
-    /// Remembers a data key that the root key has unwrapped, and under which the payload that asked for it did not open.
+    /// Remembers an unwrapped data key under which the caller's payload did not open.
     pub(crate) fn note_unproven(&mut self, wrap: WrapName, key: Key, now: Duration) {
         let keeps = self.policy.cache_ttl >= BAD_FOR;
         self.unopened.note_key(wrap, key, keeps, now);
     }
 
-    /// Keeps the cipher of our own data key: this process reads what it wrote without asking the token.
+    /// Keeps the cipher of a data key that this process made, so that reading its payloads needs no call to the token.
     pub(crate) fn keep_own(&mut self, purpose: Purpose, data_key: &DataKey, now: Duration) {
         let key = CacheKey {
             purpose,
@@ -278,7 +278,7 @@ impl State {
         self.keep(key, data_key.id.clone(), data_key.cipher.clone(), now);
     }
 
-    /// The first store whose versions are not known well enough to call an id unknown, and why.
+    /// The first store whose last listing failed or is missing, and why: until it is listed, no id counts as unknown.
     pub(crate) fn store_away(&self) -> Option<(usize, EnvelopeError)> {
         self.stores
             .iter()
@@ -293,19 +293,19 @@ impl State {
             })
     }
 
-    /// Why a store is away, if it is.
+    /// Why a store is unavailable, if it is.
     pub(crate) fn away(&self, store: usize) -> Option<String> {
         let unlisted = self.stores.get(store)?.error.as_ref().map(Error::chain);
         let away = self.truth.away().filter(|_| store == 0);
         unlisted.or_else(|| away.map(str::to_owned))
     }
 
-    /// Whether the versions of a store could not be listed when that was tried last.
+    /// Whether the last listing of a store failed.
     pub(crate) fn is_unlisted(&self, store: usize) -> bool {
         self.stores.get(store).is_some_and(|listing| listing.error.is_some())
     }
 
-    /// Takes a new listing of a store and drops from memory what no longer decrypts.
+    /// Takes a new listing of a store, and drops the data keys of versions that no longer decrypt.
     pub(crate) fn take_listing(&mut self, store: usize, listed: Result<Vec<Version>, Error>, now: Duration) {
         if store == 0 {
             self.truth.note_listing(listed.as_ref().map(drop));
@@ -332,7 +332,7 @@ impl State {
         }
     }
 
-    /// Wipes the data keys of versions that will not encrypt again; the cache still opens under them.
+    /// Wipes the data keys of versions that will not encrypt again. Reads under them continue from the cache.
     pub(crate) fn drop_standing_below_the_primary(&mut self, now: Timestamp) {
         let Some(candidates) = self.candidates(now) else {
             return;
@@ -347,7 +347,7 @@ impl State {
         self.given_up.put(id, now);
     }
 
-    /// Whether a version stayed unknown a short while ago.
+    /// Whether a version stayed unknown for a caller within [`GIVEN_UP_FOR`].
     pub(crate) fn was_given_up(&self, id: &KeyId, now: Duration) -> bool {
         self.given_up
             .peek(id)

@@ -1,4 +1,4 @@
-//! What is known about the root key that encrypts, and what Status makes of it.
+//! The health of the root keys, and whether Status is ok.
 
 use std::time::Duration;
 
@@ -6,24 +6,26 @@ use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
 use crate::root_key::error::Error;
 
-/// Status errs for so long after a read had to be refused because the root key was away.
+/// Status fails for this long after a read that was refused because a root key was unavailable.
 const UNREADABLE_FOR: Duration = Duration::from_secs(60);
 
-/// The state of the root keys, from the calls to them. Times are the machine's
-/// ([`crate::clock::Clock::boottime`]). Stores are numbered as `root_keys` lists them; the first one encrypts.
+/// The health of the root keys, from the outcomes of calls. Times are of the machine's clock
+/// ([`crate::clock::Clock::boottime`]). Stores are numbered in the order of `root_keys`; the first one encrypts.
 #[derive(Debug, Default)]
 pub(crate) struct StoreHealth {
     last_good: Option<Duration>,
     /// Why calls to the first store fail.
     outage: Option<String>,
-    /// Why the first store can't list its versions. While it can't, calls that succeed from memory prove nothing.
+    /// Why the last listing of the first store failed. Until a listing succeeds, successful calls prove nothing: they
+    /// may be answered from memory.
     unlisted: Option<String>,
-    /// A wrap under the version that encrypts failed for want of the first store. Until one succeeds, unwraps that do
-    /// prove nothing: tokens have been seen to unwrap and not to wrap, and the next data key could not be made.
+    /// A wrap under the version that encrypts failed because the first store was unavailable. Until a wrap succeeds,
+    /// successful unwraps prove nothing: tokens have been seen that unwrap but do not wrap, and then no new data key
+    /// can be made.
     wraps_nothing: bool,
-    /// A refusal or corruption of the version that encrypts or should; only a proven data key ends it.
+    /// A refusal or corruption of the version that encrypts or should. Only a proven data key ends it.
     refusal: Option<String>,
-    /// The last read that was refused for want of a store.
+    /// The last read that was refused because a store was unavailable.
     unreadable: Option<Unreadable>,
 }
 
@@ -35,7 +37,7 @@ struct Unreadable {
 }
 
 impl StoreHealth {
-    /// A call succeeded: the store is there. Says whether that is news.
+    /// Notes that a call to a store succeeded. Returns whether this ends an outage.
     pub(crate) fn note_good(&mut self, store: usize, now: Duration) -> bool {
         if store == 0 && self.unlisted.is_some() {
             return false;
@@ -48,12 +50,12 @@ impl StoreHealth {
         self.outage.take().is_some()
     }
 
-    /// The first store is away. Says whether that is news.
+    /// Notes that the first store is unavailable. Returns whether this begins an outage.
     pub(crate) fn note_outage(&mut self, error: &Error) -> bool {
         self.outage.replace(error.chain()).is_none()
     }
 
-    /// A wrap under the version that encrypts succeeded, or did not for want of the first store.
+    /// Notes that a wrap under the version that encrypts succeeded, or failed because the first store was unavailable.
     pub(crate) fn note_wrap(&mut self, succeeded: bool) {
         self.wraps_nothing = !succeeded;
     }
@@ -63,22 +65,22 @@ impl StoreHealth {
         self.wraps_nothing
     }
 
-    /// The version that encrypts is refused. Says whether that is news.
+    /// Notes that the version that encrypts is refused. Returns whether this begins a refusal.
     pub(crate) fn note_refusal(&mut self, error: &Error) -> bool {
         self.refusal.replace(error.chain()).is_none()
     }
 
-    /// The first store listed its versions, or could not.
+    /// Notes the outcome of a listing of the first store.
     pub(crate) fn note_listing(&mut self, listed: Result<(), &Error>) {
         self.unlisted = listed.err().map(Error::chain);
     }
 
-    /// A new data key of the version that encrypts was proven. Says whether that is news.
+    /// Notes that a new data key of the version that encrypts was proven. Returns whether this ends a refusal.
     pub(crate) fn end_refusal(&mut self) -> bool {
         self.refusal.take().is_some()
     }
 
-    /// A `Decrypt` had to be refused for want of a store.
+    /// Notes that a `Decrypt` was refused because a store was unavailable.
     pub(crate) fn note_unreadable(&mut self, store: usize, reason: String, now: Duration) {
         self.unreadable = Some(Unreadable {
             store,
@@ -87,12 +89,12 @@ impl StoreHealth {
         });
     }
 
-    /// Why the first store is away, if it is.
+    /// Why the first store is unavailable, if it is.
     pub(crate) fn away(&self) -> Option<&str> {
         self.outage.as_deref().or(self.unlisted.as_deref())
     }
 
-    /// Whether limits of age, use and TTL are suspended.
+    /// Whether the first store is unavailable, which suspends the limits of age, use and TTL.
     pub(crate) fn is_outage(&self) -> bool {
         self.away().is_some()
     }
@@ -101,7 +103,7 @@ impl StoreHealth {
         self.refusal.is_some()
     }
 
-    /// Whether the root key answers as it should.
+    /// Whether there is no outage and no refusal, and a call has succeeded.
     pub(crate) fn is_good(&self) -> bool {
         !self.is_outage() && !self.is_refusal() && self.last_good.is_some()
     }
@@ -110,10 +112,10 @@ impl StoreHealth {
         self.last_good
     }
 
-    /// Whether calls may be answered with ok, from the memory of this process alone.
+    /// Whether Status is ok. Decided from memory, without a call to a root key.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why Status is not ok.
     pub(crate) fn verdict(&self, policy: &Policy, now: Duration) -> Result<(), EnvelopeError> {
         let unavailable = |reason: &str, why: &str| Err(EnvelopeError::Unavailable(format!("{reason} ({why})")));
         if let Some(reason) = &self.refusal {
@@ -128,8 +130,8 @@ impl StoreHealth {
             return self.not_forgotten(policy, now);
         };
         match self.last_good {
-            _ if !policy.has_reserve() => unavailable(reason, "no data keys are kept, by configuration"),
-            None => unavailable(reason, "it has not answered since the start"),
+            _ if !policy.has_reserve() => unavailable(reason, "the configuration keeps no data keys in memory"),
+            None => unavailable(reason, "no call has succeeded since the start"),
             Some(last) if now.saturating_sub(last) > policy.tolerate => {
                 unavailable(reason, "for longer than outage.tolerate")
             }
@@ -139,7 +141,8 @@ impl StoreHealth {
 }
 
 impl StoreHealth {
-    /// Without a known outage the root key has been called within the last probes; if not, nobody knows how it is.
+    /// Without an outage the last good call is at most a few probes old. If it is older, the health is unknown, and
+    /// Status must fail.
     fn not_forgotten(&self, policy: &Policy, now: Duration) -> Result<(), EnvelopeError> {
         let limit = policy.tolerate.max(policy.probe_interval * 3);
         match self.last_good {

@@ -1,4 +1,4 @@
-//! The envelope's promises, with time turned and root keys that misbehave on command.
+//! The envelope's promises, tested with paused time and with root keys that fail on command.
 
 mod commitments;
 mod limits;
@@ -64,7 +64,7 @@ impl Node {
         Self::start_on(stores.collect(), state, policy, clock, FileThread::in_place()).await
     }
 
-    /// The same over any root keys, and with any disk.
+    /// Starts a node with any root keys and any disk.
     async fn start_on(
         stores: Vec<Arc<dyn RootKey>>,
         state: &Arc<TempDir>,
@@ -120,7 +120,7 @@ impl Node {
     }
 }
 
-/// Until when kube-apiserver would wait.
+/// The deadline of kube-apiserver.
 fn patience() -> Instant {
     Instant::now() + Duration::from_secs(3)
 }
@@ -133,14 +133,14 @@ fn state() -> Arc<TempDir> {
     Arc::new(tempfile::tempdir().unwrap())
 }
 
-/// A root key with version 1, active for long.
+/// A root key whose version 1 has been active for a long time.
 fn one_version() -> Arc<Fake> {
     let fake = Fake::new();
     fake.set(1, active_from(START - 100_000));
     fake
 }
 
-/// A sealed payload under each of so many data keys of version 1, made by processes that are gone.
+/// One sealed payload under each of `data_keys` data keys of version 1, made by processes that have ended.
 async fn sealed_elsewhere(fake: &Fake, data_keys: usize) -> Vec<SealedPayload> {
     let mut all = Vec::new();
     for _ in 0..data_keys {

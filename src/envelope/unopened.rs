@@ -1,11 +1,11 @@
-//! What is remembered of payloads that do not open although their wrapped key is good.
+//! A short memory of payloads that do not open although their wrapped key is good.
 //!
-//! A payload with a changed body, one of another door, one with a changed suite byte and one with a changed commitment each
-//! carry a wrapped key that the root key unwraps. kube-apiserver asks again and again for a value that it can't read, and each time would cost a call.
-//! So for a minute the unwrapped data key is remembered by its wrapped key, and the payload by its digest. The data key
-//! seals nothing, and enters the cache only when a payload opens under it. Nothing is refused from here before the root
-//! key has unwrapped the same data key twice: a token that once returned a wrong key must not cost a good payload a
-//! minute.
+//! A payload with a changed body, suite byte or commitment, or of another purpose, carries a wrapped key that the root
+//! key unwraps. kube-apiserver repeats reads of a value that it cannot read, and each read would cost a call to the
+//! token. So for a minute the unwrapped data key is remembered by its wrapped key, and the payload by its digest. The
+//! data key seals nothing, and enters the cache only when a payload opens under it. A payload is refused from this
+//! memory only after the root key has unwrapped the same data key twice: one wrong answer of a token must not make a
+//! good payload unreadable for a minute.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::envelope::sealed_format::Sealed;
 use crate::root_key::id::KeyId;
 use crate::secret::Key;
 
-/// So many data keys are remembered.
+/// At most this many data keys are remembered.
 const MOST_KEYS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-/// So many payloads are.
+/// At most this many payloads are remembered.
 const MOST_PAYLOADS: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
-/// Names a wrapped key, whatever stands around it: purpose, suite and commitment are no part of it.
+/// Names a wrapped key alone, without purpose, suite and commitment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct WrapName {
     id: KeyId,
@@ -45,7 +45,7 @@ impl WrapName {
     }
 }
 
-/// Names a payload, every byte of it, and the purpose for which it should open.
+/// Names a payload by the digest of all its bytes, and the purpose for which it should open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PayloadName(Purpose, [u8; 32]);
 
@@ -58,19 +58,19 @@ impl PayloadName {
 /// A data key under which no payload has opened yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Unproven {
-    /// `None` where the configuration keeps no data keys.
+    /// `None` if the configuration keeps no data keys.
     pub(crate) key: Option<Arc<Key>>,
-    /// Whether the root key has unwrapped it twice: what does not open under it is bad.
+    /// Whether the root key has unwrapped it twice. Payloads that do not open under it are then bad.
     pub(crate) is_confirmed: bool,
-    /// Tells whether another unwrap gave the same key.
+    /// Shows whether another unwrap gave the same key.
     digest: [u8; 32],
     since: Duration,
 }
 
-/// How often the data keys whose minute is over are wiped.
+/// The interval at which expired data keys are wiped.
 const WIPE_EVERY: Duration = Duration::from_secs(10);
 
-/// Wipes them, for ever: nobody may ask for them again.
+/// Wipes expired data keys, which no lookup may ever touch again. Never returns.
 pub(crate) async fn wipe(inner: &Inner) {
     loop {
         tokio::time::sleep(WIPE_EVERY).await;
@@ -79,7 +79,7 @@ pub(crate) async fn wipe(inner: &Inner) {
     }
 }
 
-/// The memory of both. They have places of their own, and take none from proven data keys and bad wrapped keys.
+/// Unproven data keys and bad payloads. They take no capacity from the cache of proven data keys and bad wrapped keys.
 #[derive(Debug)]
 pub(crate) struct Unopened {
     keys: LruCache<WrapName, Unproven>,
@@ -96,7 +96,7 @@ impl Default for Unopened {
 }
 
 impl Unopened {
-    /// The data key of a wrapped key, if it was unwrapped a short while ago and nothing has opened under it.
+    /// The data key of a wrapped key, if it was unwrapped within [`BAD_FOR`] and no payload has opened under it.
     pub(crate) fn key(&mut self, wrap: &WrapName, now: Duration) -> Option<Unproven> {
         self.keys
             .get(wrap)
@@ -104,8 +104,8 @@ impl Unopened {
             .cloned()
     }
 
-    /// The root key has unwrapped a data key, and the payload that asked for it did not open. `keeps` says whether the
-    /// configuration keeps data keys.
+    /// Notes that the root key has unwrapped a data key under which the caller's payload did not open. `keeps` is
+    /// whether the configuration keeps data keys.
     pub(crate) fn note_key(&mut self, wrap: WrapName, key: Key, keeps: bool, now: Duration) {
         let digest = Sha256::new()
             .chain_update(b"dekhand/unproven")
@@ -121,12 +121,12 @@ impl Unopened {
         self.keys.put(wrap, unproven);
     }
 
-    /// A payload has opened under this wrapped key.
+    /// Forgets a data key, because a payload has opened under it.
     pub(crate) fn forget_key(&mut self, wrap: &WrapName) {
         self.keys.pop(wrap);
     }
 
-    /// A payload did not open under the data key of this wrapped key.
+    /// Notes that a payload did not open under the data key of this wrapped key.
     pub(crate) fn note_payload(&mut self, payload: PayloadName, wrap: &WrapName, now: Duration) {
         let is_bad = self.key(wrap, now).is_some_and(|unproven| unproven.is_confirmed);
         if is_bad && !self.is_bad(&payload, now, false) {
@@ -134,19 +134,19 @@ impl Unopened {
         }
     }
 
-    /// Whether a payload was proven bad: a short while ago, or ever if its store is `away` and can't be asked again.
+    /// Whether a payload was proven bad within [`BAD_FOR`], or at any time if its store is `away` and cannot check.
     pub(crate) fn is_bad(&self, payload: &PayloadName, now: Duration, away: bool) -> bool {
         let since = self.payloads.peek(payload);
         since.is_some_and(|since| away || is_fresh(*since, now))
     }
 
-    /// Wipes the data keys whose minute is over, and those of versions that `keep` does not name.
+    /// Wipes expired data keys, and those of versions that `keep` rejects.
     pub(crate) fn retain(&mut self, now: Duration, keep: impl Fn(&KeyId) -> bool) {
         self.keys
             .retain(|wrap, unproven| is_fresh(unproven.since, now) && keep(&wrap.id));
     }
 
-    /// How many data keys and payloads are remembered.
+    /// The numbers of data keys and payloads that are remembered.
     #[cfg(test)]
     pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.keys.len(), self.payloads.len())

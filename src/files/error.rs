@@ -1,4 +1,4 @@
-//! What can be wrong with a file, and what to do about it.
+//! The errors of files and directories, with what to do about them.
 
 use std::io;
 use std::path::Path;
@@ -8,51 +8,51 @@ use rustix::io::Errno;
 
 use crate::files::directory_of;
 
-/// What is wrong with a file or directory, and what to do about it.
+/// A file or directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("cannot {action} {path}")]
     Io {
-        /// What was tried, in the infinitive.
+        /// The attempted action, in the infinitive.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The operating system's error.
         source: io::Error,
     },
     /// Other users can read or change it.
-    #[error("{path} has mode {mode:04o}: others must not have access to it (chmod {wanted:04o} {path})")]
+    #[error("{path} has mode {mode:04o}: other users must not have access to it (chmod {wanted:04o} {path})")]
     Mode {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
-        /// What they should be.
+        /// The permission bits that it should have.
         wanted: u32,
     },
     /// Other users can change it.
-    #[error("{path} has mode {mode:04o}: others must not be able to change it (chmod go-w {path})")]
+    #[error("{path} has mode {mode:04o}: other users must not be able to change it (chmod go-w {path})")]
     Writable {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// There is no directory to put the file into.
+    /// The file's directory does not exist.
     #[error("the directory {directory} does not exist (install -d -m 0700 {directory})")]
     NoDirectory {
         /// The directory.
         directory: PathBuf,
     },
-    /// Links are not followed: they could lead to where others write.
+    /// Links are not followed: they could lead to a place where other users can write.
     #[error("{path} is a symbolic link: name the file itself")]
     Link {
         /// The link.
         path: PathBuf,
     },
-    /// Somebody else owns it and could change it.
-    #[error("{path} belongs to uid {uid}: it must belong to root or to uid {own}, under which this runs")]
+    /// Another user owns it and could change it.
+    #[error("{path} belongs to uid {uid}: it must belong to root or to uid {own}, the user of this process")]
     Owner {
         /// The file.
         path: PathBuf,
@@ -61,16 +61,16 @@ pub enum FileError {
         /// The uid of this process.
         own: u32,
     },
-    /// Not what was expected: a directory, a device.
+    /// Another kind of file than expected, such as a directory or a device.
     #[error("{path} is not a {expected}")]
     Kind {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// The expected kind.
         expected: &'static str,
     },
-    /// More bytes than any such file has.
-    #[error("{path} has more than {limit} bytes, which no file of this kind has")]
+    /// The file is too large.
+    #[error("{path} has more than {limit} bytes, the limit for a file of this kind")]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -95,7 +95,7 @@ impl FileError {
     pub(super) fn opening(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| {
-            // The same error comes of links above the file that go round in circles.
+            // A loop of links above the file gives the same error.
             if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()) && path.is_symlink() {
                 Self::Link { path }
             } else {
@@ -104,7 +104,7 @@ impl FileError {
         }
     }
 
-    /// For making: what is not found then is the directory.
+    /// For creating a file: "not found" then means that the directory is missing.
     pub(super) fn in_directory(self) -> Self {
         match self {
             Self::Io { path, source, .. } if source.kind() == io::ErrorKind::NotFound => Self::NoDirectory {
@@ -114,7 +114,7 @@ impl FileError {
         }
     }
 
-    /// Whether the file just is not there.
+    /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }

@@ -1,4 +1,4 @@
-//! A lock file that says who holds it, for whoever finds it taken.
+//! A lock file that contains its holder's name and process id.
 
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
@@ -8,21 +8,21 @@ use crate::files;
 use crate::files::FileError;
 use crate::files::Lock;
 
-/// Why a lock file could not be taken.
+/// The lock file could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnerError {
-    /// Somebody holds it: a daemon's name and process, as it says of itself, safe to print.
+    /// Another process holds it: the name and process id that are written in the file, escaped for printing.
     #[error("it is held by {0}")]
     Held(String),
-    /// It can't be made or written.
+    /// It cannot be created or written.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// Takes the lock at `file` for this process, a daemon called `name`, and writes that into it.
+/// Locks `file` for this process, and writes the daemon's `name` and the process id into it.
 ///
 /// # Errors
-/// Another process holds it, or the file can't be made.
+/// Another process holds the lock, or the file cannot be created.
 pub fn take(file: &Path, name: &str) -> Result<Lock, OwnerError> {
     let lock = match files::try_lock(file) {
         Ok(lock) => lock,

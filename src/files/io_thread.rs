@@ -1,4 +1,4 @@
-//! A thread that touches files, so that no serving thread ever waits for a disk.
+//! A thread for file operations, so that no serving thread waits for a disk.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs jobs one after the other on one thread. Cheap to clone; the thread ends with the last clone.
+/// Runs jobs one after another on one thread. Cheap to clone; the thread ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct FileThread(Place);
 
@@ -23,15 +23,15 @@ enum Place {
     Turned(Arc<Disk>),
 }
 
-/// A disk whose time a test turns.
+/// A slow disk, timed by tokio's clock, for tests.
 #[derive(Debug)]
 struct Disk {
     takes: Arc<dyn Takes>,
-    /// One job after the other, as on the thread.
+    /// One job after another, as on the thread.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// How long a job takes that begins now, by tokio's clock.
+/// The time that a job takes if it begins now, by tokio's clock.
 trait Takes: Fn() -> Duration + Send + Sync {}
 
 impl<F: Fn() -> Duration + Send + Sync> Takes for F {}
@@ -42,23 +42,23 @@ impl fmt::Debug for dyn Takes {
     }
 }
 
-/// A job that panics, on a file of any content, must not take the thread along. Its answer is dropped with it.
+/// A job that panics, whatever file caused it, must not end the thread. Its result channel is dropped with it.
 fn run_unharmed(job: Job) {
     // The panic hook has logged it.
     std::panic::catch_unwind(AssertUnwindSafe(job)).ok();
 }
 
-/// A disk that has not answered for so long is away; a network file system can hang for ever.
+/// A disk that takes longer counts as unavailable; a network file system can hang for ever.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A job did not answer.
+/// A job did not return a result.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum NoAnswer {
     /// The job panicked.
     #[error("a job on the file thread failed; this is a defect, please report it")]
     Failed,
-    /// The disk hangs; the job goes on.
-    #[error("the disk has not answered for {} s", LIMIT.as_secs())]
+    /// The disk hangs; the job continues.
+    #[error("the disk did not respond within {} s", LIMIT.as_secs())]
     Slow,
 }
 
@@ -66,7 +66,7 @@ impl FileThread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The operating system has no thread to give.
+    /// The operating system cannot start a thread.
     pub fn start() -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         thread::Builder::new()
@@ -75,12 +75,13 @@ impl FileThread {
         Ok(Self(Place::Thread(sender)))
     }
 
-    /// Runs every job at once where it is asked for: for commands, which serve nobody, and for tests that turn time.
+    /// Runs every job at once on the calling thread: for commands, which have no callers, and for tests with paused
+    /// time.
     pub fn in_place() -> Self {
         Self(Place::Caller)
     }
 
-    /// Runs each job after as long as `takes` says when it begins, for tests that turn tokio's clock: a slow disk.
+    /// Simulates a slow disk by tokio's clock: each job runs after the time that `takes` returns when the job begins.
     pub fn turned(takes: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self(Place::Turned(Arc::new(Disk {
             takes: Arc::new(takes),
@@ -88,10 +89,10 @@ impl FileThread {
         })))
     }
 
-    /// Runs `job` and waits for what it returns.
+    /// Runs `job` and waits for its result.
     ///
     /// # Cancel safety
-    /// A job that was handed over runs to its end; its result is lost.
+    /// A job that was handed over still runs to its end; its result is lost.
     ///
     /// # Errors
     /// The job panics, or takes longer than 10 s.
@@ -99,7 +100,7 @@ impl FileThread {
         let (answer, answered) = oneshot::channel();
         match &self.0 {
             Place::Caller => return Ok(job()),
-            // A caller that went away does not want the answer.
+            // If the caller has gone, sending fails and the result is dropped.
             Place::Thread(sender) => sender
                 .send(Box::new(move || drop(answer.send(job()))))
                 .map_err(|_| NoAnswer::Failed)?,

@@ -1,4 +1,4 @@
-//! Reads files whole, after a look at who could have read or changed them.
+//! Reads whole files, after checks of their owner and mode.
 
 use std::fs::Metadata;
 use std::fs::OpenOptions;
@@ -14,15 +14,16 @@ use zeroize::Zeroizing;
 use crate::files::directory_of;
 use crate::files::error::FileError;
 
-/// Reads a file whole, of at most `limit` bytes, into a buffer that is wiped.
+/// Reads a whole file of at most `limit` bytes into a buffer that is wiped.
 ///
 /// # Errors
-/// It can't be read, is no regular file, or is larger.
+/// It cannot be read, is not a regular file, or is larger.
 pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     read_checked(path, limit, |_| Ok(())).map(|(bytes, _)| bytes)
 }
 
-/// Reads a file that only its owner, root or this process's user, may read or write. A symbolic link is refused.
+/// Reads a file that only its owner may read or write; the owner must be root or this process's user. A symbolic link
+/// is refused.
 ///
 /// # Errors
 /// As [`read`], and for wrong modes and owners.
@@ -30,7 +31,7 @@ pub fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileE
     read_private_described(path, limit).map(|(bytes, _)| bytes)
 }
 
-/// As [`read_private`], with what the operating system said of the file before it was read.
+/// As [`read_private`], with the file's metadata from before the read.
 ///
 /// # Errors
 /// As [`read_private`].
@@ -38,15 +39,15 @@ pub fn read_private_described(path: &Path, limit: u64) -> Result<(Zeroizing<Vec<
     read_checked(path, limit, |metadata| check_private(path, metadata, 0o600))
 }
 
-/// As [`read_private`], of a file that a daemon keeps for itself. Root's commands also read that of a daemon which runs as
-/// the owner of the directory.
+/// As [`read_private`], for a state file of the daemon. A command of root also accepts a file that belongs to the owner
+/// of the directory, since the daemon may run as that user.
 ///
 /// # Errors
 /// As [`read_private`].
 pub fn read_state(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let mut owner = rustix::process::geteuid().as_raw();
     if owner == 0 {
-        // Without a directory there is no file either, which opening it will say.
+        // Without a directory there is no file either: opening it fails below.
         owner = std::fs::metadata(directory_of(path)).map_or(0, |directory| directory.uid());
     }
     let read = read_checked(path, limit, |metadata| {
@@ -58,8 +59,8 @@ pub fn read_state(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileErr
     read.map(|(bytes, _)| bytes)
 }
 
-/// As [`read_private_described`], of a file that a service manager made readable for this process's user, where it was
-/// not made that user's own, by an access control list: its mask stands where the group's permission does.
+/// As [`read_private_described`], for a file that a service manager provides to this process's user. The file may be
+/// readable through an access control list, whose mask appears as the group's permission bits.
 ///
 /// # Errors
 /// As [`read_private`].
@@ -78,13 +79,13 @@ pub fn read_granted(path: &Path, limit: u64) -> Result<(Zeroizing<Vec<u8>>, Meta
     })
 }
 
-/// Reads the regular file that the kernel's link at `path`, one of `/proc/self/fd`, stands for. Whoever opened it has
-/// decided who may change it.
+/// Reads the regular file behind a kernel link at `path`, such as those in `/proc/self/fd`. Owner and mode are not
+/// checked: the process that opened the file is responsible for them.
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_behind_link(path: &Path, limit: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileError> {
-    // Asked before it is opened: to open a terminal or a device can do something.
+    // Checked before the file is opened: opening a terminal or a device can have side effects.
     let metadata = std::fs::metadata(path).map_err(FileError::io("read", path))?;
     if !metadata.is_file() {
         return Err(not_a_file(path));
@@ -92,8 +93,8 @@ pub fn read_behind_link(path: &Path, limit: u64) -> Result<(Zeroizing<Vec<u8>>, 
     read_opened(path, OFlags::empty(), limit, |_| Ok(()))
 }
 
-/// Reads a file that only its owner, root or this process's user, may write, whoever may read it. Symbolic links are
-/// followed: what counts is who can change the file behind them.
+/// Reads a file that only its owner may write; the owner must be root or this process's user. Other users may read it.
+/// Symbolic links are followed, and the file behind them is checked.
 ///
 /// # Errors
 /// As [`read`], and for wrong modes and owners.
@@ -158,7 +159,7 @@ fn read_opened(
         }
     }
     if filled == capacity {
-        // It grew while it was read; the writers we know replace files instead.
+        // The file grew while it was read. dekhand's own writers replace files instead.
         return Err(too_large());
     }
     bytes.truncate(filled);

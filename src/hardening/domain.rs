@@ -11,33 +11,33 @@ use landlock::Scope;
 /// Why there is no domain.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoDomain {
-    /// The kernel has no Landlock, or it is switched off, or whatever started this process has shut it out.
+    /// The kernel has no Landlock, or Landlock is disabled in the kernel or blocked by the parent process.
     #[error("the kernel has no Landlock")]
     Unavailable,
-    /// The kernel has it, and refuses.
-    #[error("the kernel's Landlock refuses: {0}")]
+    /// The kernel has Landlock, but refuses the ruleset.
+    #[error("the kernel's Landlock refuses the ruleset: {0}")]
     Refused(#[from] RulesetError),
 }
 
-/// Puts the calling thread, and every thread that it starts, into a domain, for good. To be called after everything
-/// was started that must stay outside.
+/// Puts the calling thread, and every thread that it starts, into a domain, permanently. Must be called after every
+/// process that must stay outside was started.
 ///
-/// From inside any domain the kernel refuses to attach to a process outside, to root too: by ptrace(2) as by
-/// `/proc/PID/mem` and the links in `/proc/PID/fd`, which no filter of system calls can tell from other files. With `CAP_PERFMON`, which
-/// root has, Linux lets `maps`, `auxv` and `environ` be read all the same: addresses and variables.
+/// From inside any domain the kernel refuses access to a process outside, even to root: by ptrace(2), by
+/// `/proc/PID/mem`, and by the links in `/proc/PID/fd`, which a system-call filter cannot tell from other files. With
+/// `CAP_PERFMON`, which root has, Linux still allows reading `maps`, `auxv` and `environ`: addresses and variables.
 ///
 /// # Errors
-/// There is no domain, and this thread is as it was.
+/// There is no domain, and this thread is unchanged.
 pub(super) fn enter() -> Result<(), NoDomain> {
     let entered = ruleset()?.create()?.restrict_self()?;
     judge(&entered)
 }
 
-/// What is refused besides, as far as the kernel's version knows it. Nothing here is about reading or writing files:
-/// where configuration, state and socket are is the operator's, and may be made or mounted later.
+/// Further actions that the domain refuses, if the kernel's version supports that. Reading and writing files is not
+/// restricted: the operator chooses the paths of configuration, state and socket, and may create or mount them later.
 fn ruleset() -> Result<Ruleset, RulesetError> {
     Ruleset::default()
-        // Programs, and device files that would show disks or memory.
+        // Programs, and device files that give access to disks or memory.
         .handle_access(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock)?
         // Signals to processes outside (Linux 6.12).
         .scope(Scope::Signal)
@@ -45,7 +45,7 @@ fn ruleset() -> Result<Ruleset, RulesetError> {
 
 fn judge(entered: &RestrictionStatus) -> Result<(), NoDomain> {
     match entered.ruleset {
-        // An older kernel does not know all of the ruleset, and a domain it is.
+        // An older kernel does not support the whole ruleset, but the domain exists.
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
         RulesetStatus::NotEnforced => Err(NoDomain::Unavailable),
     }
@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// As on a kernel without Landlock: what asks for it is answered by a filter of this thread alone.
+    /// Simulates a kernel without Landlock by a system-call filter on this thread alone.
     #[test]
     fn without_landlock_there_is_a_reason_and_nothing_has_changed() {
         let started = std::thread::spawn(|| {
@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn the_ruleset_is_one_that_kernels_take() {
-        // The builder refuses what is empty or contradicts itself, on every kernel; on one without Landlock nothing is
-        // made of it.
+        // The builder rejects an empty or inconsistent ruleset on every kernel; a kernel without Landlock creates
+        // nothing.
         let created = ruleset().unwrap().set_compatibility(CompatLevel::BestEffort).create();
         created.unwrap();
     }

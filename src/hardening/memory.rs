@@ -7,11 +7,11 @@ use rustix::thread::CapabilitySet;
 use crate::hardening::HardeningError;
 use crate::hardening::LockMemory;
 
-/// Locks what this process has mapped and what it will, as the option says. Children that exec have to do it themselves.
-/// Returns what was tried and could not be had.
+/// Locks the present and future memory of this process, according to the option. Children that exec must do it
+/// themselves. Returns a warning if memory cannot be locked.
 ///
 /// # Errors
-/// It is required and can't be had.
+/// Memory must be locked and cannot be.
 pub fn keep(lock_memory: LockMemory) -> Result<Option<String>, HardeningError> {
     if lock_memory == LockMemory::Off {
         return Ok(None);
@@ -23,16 +23,16 @@ pub fn keep(lock_memory: LockMemory) -> Result<Option<String>, HardeningError> {
     }
 }
 
-/// Page by page as it is used, so that unused stacks take no memory.
+/// Locks each page when it is first used, so that unused stacks take no memory.
 ///
 /// # Errors
-/// The limit on locked memory is finite: the process would run into it later, in the middle of its work.
+/// The limit on locked memory is finite: the process would reach it later, while it serves.
 fn lock() -> Result<(), String> {
     let unlimited = rustix::process::getrlimit(Resource::Memlock).current.is_none();
     let capable = rustix::thread::capabilities(None)
         .is_ok_and(|capabilities| capabilities.effective.contains(CapabilitySet::IPC_LOCK));
     if !unlimited && !capable {
-        return Err("the limit on locked memory is finite (LimitMEMLOCK=infinity, or CAP_IPC_LOCK)".into());
+        return Err("the limit on locked memory is finite (set LimitMEMLOCK=infinity, or add CAP_IPC_LOCK)".into());
     }
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     rustix::mm::mlockall(flags).map_err(|error| format!("mlockall: {error}"))

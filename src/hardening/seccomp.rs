@@ -1,4 +1,4 @@
-//! A filter that refuses the system calls with which a hijacked daemon would go further.
+//! A filter that refuses system calls which would help an attacker in a hijacked daemon.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use seccompiler::SeccompAction;
 use seccompiler::SeccompFilter;
 use seccompiler::sock_filter;
 
-/// Calls that nothing in the daemon makes: they start programs, look into other processes, load code into the kernel,
-/// or change what this process may see. They fail with EPERM. Reading another process's memory through `/proc` is none of
-/// them; the domain refuses that.
+/// Calls that the daemon never makes: they start programs, access other processes, load code into the kernel, or change
+/// the namespaces and mounts of this process. They fail with EPERM. The filter cannot refuse reading another process's
+/// memory through `/proc`; the Landlock domain does.
 const REFUSED: &[i64] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -46,14 +46,14 @@ const REFUSED: &[i64] = &[
     libc::SYS_reboot,
 ];
 
-/// The bit that x32 puts into its numbers. Its calls come with the architecture of x86-64, by numbers that are in no list
-/// of that.
+/// The bit that x32 sets in its call numbers. x32 calls have the architecture of x86-64, but numbers that are not in
+/// its list.
 const X32: u32 = 0x4000_0000;
 
-/// Installs the filter on every thread, for good.
+/// Installs the filter on every thread, permanently.
 ///
 /// # Errors
-/// The kernel has no seccomp, or this machine is none that the filter knows.
+/// The kernel has no seccomp, or the filter does not support this architecture.
 pub(super) fn install() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let rules: BTreeMap<_, _> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
@@ -61,20 +61,20 @@ pub(super) fn install() -> Result<(), Box<dyn std::error::Error + Send + Sync>> 
     let program: seccompiler::BpfProgram = filter.try_into()?;
     seccompiler::apply_filter_all_threads(&program)?;
     if cfg!(target_arch = "x86_64") {
-        // The kernel asks all filters, and the strictest answer counts.
+        // The kernel runs all filters, and the strictest result counts.
         seccompiler::apply_filter_all_threads(&x32())?;
     }
     Ok(())
 }
 
-/// A filter that refuses every call of x32. seccompiler compares whole numbers, of which x32 has hundreds.
+/// A filter that refuses every x32 call. Written by hand: seccompiler compares whole numbers, and x32 has hundreds.
 fn x32() -> [sock_filter; 4] {
     let statement = |code, k| instruction(code, 0, 0, k);
     let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
     [
         // `nr`, the first field of `seccomp_data`.
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
-        // Over the next one if the bit is not set.
+        // Skips the next instruction if the bit is not set.
         instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, X32),
         statement(libc::BPF_RET | libc::BPF_K, refuse),
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
@@ -82,7 +82,7 @@ fn x32() -> [sock_filter; 4] {
 }
 
 fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
-    // All codes are small: they have 16 bits in the kernel's own structure.
+    // Codes fit: they have 16 bits in the kernel's structure.
     let code = u16::try_from(code).unwrap_or(u16::MAX);
     sock_filter { code, jt, jf, k }
 }

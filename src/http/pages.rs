@@ -1,13 +1,14 @@
-//! What each path answers.
+//! The response of each path.
 //!
-//! | path | answers |
+//! | path | response |
 //! |---|---|
-//! | `/livez`, `/healthz/liveness` | 200 while the gRPC runtime turns, else 503 |
-//! | `/readyz`, `/healthz/readiness`, `/healthz` | 200 while Encrypt and Decrypt would work, else 503 |
+//! | `/livez`, `/healthz/liveness` | 200 while the gRPC runtime runs, else 503 |
+//! | `/readyz`, `/healthz/readiness`, `/healthz` | 200 while Encrypt and Decrypt would succeed, else 503 |
 //! | `/metrics` | the metrics |
 //!
-//! `/healthz` is what it is in kube-apiserver, all checks together: never use it as a liveness probe, since a restart
-//! in an outage of the root key loses the data keys that bridge it. `?verbose` names each check in Kubernetes' form.
+//! As in kube-apiserver, `/healthz` has all checks. Never use it as a liveness probe: a restart during an outage of the
+//! root key loses the data keys with which dekhand serves through the outage. `?verbose` lists each check in
+//! Kubernetes' format.
 
 use std::fmt::Write as _;
 
@@ -25,7 +26,7 @@ use crate::health::Verdict;
 use crate::telemetry::metrics::Metrics;
 
 const TEXT: &str = "text/plain; charset=utf-8";
-// One text is valid in both formats; the scraper chooses how it wants to read it.
+// The same text is valid in both formats; the scraper chooses the content type.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -41,7 +42,7 @@ impl Pages {
         Self { health, metrics }
     }
 
-    /// Answers a request from memory; its body is not read.
+    /// Answers a request from memory. The request's body is not read.
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".into());
@@ -74,7 +75,7 @@ fn metrics_type<B>(request: &Request<B>) -> &'static str {
     }
 }
 
-/// As in Kubernetes: `ok` alone when all is well and nobody asked for more.
+/// As in Kubernetes: only `ok` if all checks pass and the request is not `verbose`.
 fn checks(name: &str, verdicts: &[(&'static str, Verdict)], verbose: bool) -> Response<Full<Bytes>> {
     let good = verdicts.iter().all(|(_, verdict)| verdict.is_ok());
     if good && !verbose {

@@ -1,4 +1,4 @@
-//! Listens where the operators' HTTP is configured, as soon as and as long as that is possible.
+//! Serves the operators' HTTP at the configured address, and retries while the address is unavailable.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,24 +20,24 @@ use crate::backoff::Backoff;
 use crate::http::pages::Pages;
 use crate::telemetry::limit::LineLimit;
 
-/// Connections at a time. Anybody on this machine can connect: when they are all taken the oldest goes.
+/// The most connections at a time. Any process on this machine can connect; beyond the limit, the oldest is closed.
 const CONNECTIONS: usize = 16;
-/// Any connection ends after this. An answer takes no time.
+/// The longest time of a connection. A response takes much less.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// Request line and headers together arrive within this.
+/// The time for request line and headers together.
 const HEADER_TIME: Duration = Duration::from_secs(5);
-/// Bytes of request line and headers; the least that hyper knows.
+/// Bytes of request line and headers; the least that hyper allows.
 const HEADER_BYTES: usize = 8 << 10;
-/// Between the first two attempts to take the port.
+/// The pause between the first two attempts to bind the port.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// Between later ones at most.
+/// The longest pause between later attempts.
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
-/// Between two lines about a port that stays taken.
+/// The time between two log lines about a port that stays in use.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
-/// When `accept` has no descriptor to give, it would fail again at once.
+/// The pause after a failed `accept`: without free descriptors it would fail again at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves for ever; `bound` tells where.
+/// Serves forever; `bound` receives the address.
 pub(super) async fn run(address: SocketAddr, pages: Pages, bound: watch::Sender<Option<SocketAddr>>) {
     let listener = listen(address).await;
     let real = listener.local_addr().unwrap_or(address);
@@ -55,7 +55,7 @@ pub(super) async fn run(address: SocketAddr, pages: Pages, bound: watch::Sender<
                     oldest.abort();
                 }
                 connections.push_back(tokio::spawn(serve(stream, pages.clone())).abort_handle());
-                // The newcomer is answered, if it has asked already, before the next one may take its place.
+                // Lets the new connection's request be answered, if it has come, before the next one may displace it.
                 tokio::task::yield_now().await;
             }
             Err(error) => {
@@ -68,7 +68,7 @@ pub(super) async fn run(address: SocketAddr, pages: Pages, bound: watch::Sender<
     }
 }
 
-/// Takes the port, however long that needs: the KMS socket is served meanwhile.
+/// Binds the port, and retries until it succeeds. The KMS socket is served meanwhile.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
     let mut last_line: Option<Instant> = None;
@@ -88,7 +88,7 @@ async fn listen(address: SocketAddr) -> TcpListener {
 fn log_taken(address: SocketAddr, error: &io::Error) {
     tracing::warn!(
         %address, %error,
-        "health and metrics are not served: the address can't be used; trying again, KMS calls are served meanwhile"
+        "health and metrics are not served: the address cannot be used; dekhand retries, and serves KMS calls meanwhile"
     );
 }
 
@@ -103,6 +103,6 @@ async fn serve(stream: TcpStream, pages: Pages) {
         .max_buf_size(HEADER_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // What went wrong is between the operator's client and its own end.
+    // An error on the connection concerns only its client.
     drop(tokio::time::timeout(CONNECTION_TIME, connection).await);
 }

@@ -1,4 +1,4 @@
-//! What probes and scrapers see, over real connections.
+//! The responses to probes and scrapers, over real connections.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -128,7 +128,7 @@ fn silent_and_endless_connections_make_room_for_probes() {
     let mut idle: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
     assert_eq!(get(address, "/livez").0, 200);
     assert!(matches!(idle[0].read(&mut [0; 1]), Ok(0) | Err(_)));
-    // The daemon may answer, or close before all of it is written; it does not read for ever.
+    // The daemon may answer, or close the connection before everything is written; it does not read forever.
     let mut endless = TcpStream::connect(address).unwrap();
     while endless.write_all(&[b'x'; 4096]).is_ok() {}
     assert_eq!(get(address, "/livez").0, 200);
@@ -151,7 +151,7 @@ fn it_stops_with_its_handle() {
     let (http, address) = start();
     let _idle = TcpStream::connect(address).unwrap();
     drop(http);
-    // Nobody waits for the thread, so its end comes when it comes.
+    // The thread is not joined, so its end may take a moment.
     let start = std::time::Instant::now();
     while TcpStream::connect(address).is_ok() {
         assert!(start.elapsed() < Duration::from_secs(60), "it goes on");

@@ -1,23 +1,23 @@
-//! What an operator may choose about the gRPC services.
+//! The options of the gRPC services.
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::envelope::Purpose;
 
-/// The options of the gRPC services.
+/// The options of the gRPC services, as an operator sets them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KmsOptions {
-    /// What `Status` says.
+    /// The version string of `Status`.
     pub status_version: StatusVersion,
     /// Whether KMS v1 is served beside KMS v2.
     pub v1beta1: V1beta1,
-    /// Whether each request gets a line in the log. Can change while the daemon runs.
+    /// Whether each request is logged. Can change while the daemon runs.
     pub log_requests: bool,
 }
 
 impl KmsOptions {
-    /// For which purposes payloads are sealed.
+    /// The purposes for which payloads are sealed.
     pub fn purposes(&self) -> Vec<Purpose> {
         match self.v1beta1 {
             V1beta1::Auto => vec![Purpose::Kms2, Purpose::Kms1],
@@ -30,14 +30,15 @@ impl KmsOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum V1beta1 {
-    /// To whoever calls it.
+    /// Yes, to every allowed caller.
     #[default]
     Auto,
-    /// To nobody: its calls are UNIMPLEMENTED.
+    /// No: its calls return UNIMPLEMENTED.
     Off,
 }
 
-/// The version string of `Status`. kube-apiserver remembers the first one it saw, so it can't change while it runs.
+/// The version string of `Status`. It cannot change at runtime, because kube-apiserver keeps the first one that it
+/// reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StatusVersion {
@@ -49,7 +50,7 @@ pub enum StatusVersion {
 }
 
 impl StatusVersion {
-    /// As it goes over the wire.
+    /// The string in the response.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V2 => "v2",

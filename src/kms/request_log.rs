@@ -1,4 +1,4 @@
-//! What the log is told of requests: every refusal within limits, every request if the operator wants it.
+//! Logs requests: refused ones at a limited rate, and all of them if the operator sets `log.requests`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,19 +14,19 @@ use crate::proto::code;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::log::chain;
 
-/// Lines a second about refused requests: callers can provoke them.
+/// Lines a second about refused requests. The limit is there because callers can provoke these lines.
 const REFUSALS: u32 = 10;
-/// Bytes of a caller's text that a line quotes.
+/// Bytes of the longest caller's text that a line quotes.
 const LONGEST_QUOTED: usize = 1024;
 
-/// Writes the lines of all services. Clones share their limit.
+/// Writes the lines of all services. Clones share one rate limit.
 #[derive(Clone, Debug)]
 pub(super) struct Journal {
     all: Arc<AtomicBool>,
     refusals: Arc<LineLimit>,
 }
 
-/// One request as the log names it: nothing in it is secret, and what a caller wrote is escaped.
+/// The fields that are logged about one request. None is secret, and a caller's text is escaped.
 #[derive(Debug)]
 pub(super) struct Line {
     api: &'static str,
@@ -39,7 +39,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// `api` is the protocol: `v2`, `v1beta1`. A uid is what KMS v1 has none of.
+    /// `api` is the protocol: `v2` or `v1beta1`. KMS v1 has no uid.
     pub(super) fn begin(api: &'static str, method: &'static str, uid: &str) -> Self {
         Self {
             api,
@@ -53,12 +53,12 @@ impl Line {
     }
 }
 
-/// A caller's text without what could forge a line or fill the log.
+/// A caller's text, escaped and limited so that it can neither forge a line nor fill the log.
 pub(super) fn escaped(text: &str) -> String {
     if text.len() > LONGEST_QUOTED {
         return format!("[{} bytes]", text.len());
     }
-    // What kube-apiserver sends needs no escapes.
+    // kube-apiserver's uids need no escapes.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if text.bytes().all(plain) {
         text.to_owned()
@@ -75,7 +75,7 @@ impl Journal {
         }
     }
 
-    /// Logs how a request ended and makes its answer.
+    /// Logs the outcome of a request and makes its response.
     pub(super) fn end<T>(&self, line: Line, result: Result<T, Refusal>) -> Result<Response<T>, Status> {
         let Line {
             api,
@@ -96,7 +96,7 @@ impl Journal {
         });
         if self.all.load(Ordering::Relaxed) {
             let code = code::name(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
-            // JSON has no number of 128 bits; half a million years are enough.
+            // JSON has no 128-bit numbers; 64 bits last for half a million years.
             let microseconds = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::info!(
                 api,

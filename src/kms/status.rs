@@ -9,16 +9,16 @@ use crate::envelope::error::ErrorKind;
 /// A refused request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// A field of the request can't be right; the sentence says which.
+    /// A field of the request is invalid; the sentence names it.
     #[error("{0}")]
     Field(&'static str),
-    /// The envelope did not seal or open.
+    /// The envelope could not seal or open the payload.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
 }
 
 impl Refusal {
-    /// What the caller is told. Nothing in it depends on keys or payloads.
+    /// The status for the caller. Nothing in it depends on keys or payloads.
     pub(super) fn status(&self) -> Status {
         let (code, sentence) = match self {
             Self::Field(sentence) => (Code::InvalidArgument, *sentence),
@@ -28,7 +28,7 @@ impl Refusal {
     }
 }
 
-/// Refuses a request with this sentence unless something holds.
+/// Refuses a request with the sentence `otherwise`, unless a condition holds.
 pub(super) fn check(holds: bool, otherwise: &'static str) -> Result<(), Refusal> {
     if holds { Ok(()) } else { Err(Refusal::Field(otherwise)) }
 }
@@ -47,9 +47,9 @@ fn answer(kind: ErrorKind) -> (Code, &'static str) {
         ErrorKind::ResourceExhausted => (Code::ResourceExhausted, "too many requests wait for the root key"),
         ErrorKind::Refused => (
             Code::FailedPrecondition,
-            "the root key refuses, until an operator changes something",
+            "the root key refuses requests until an operator intervenes",
         ),
-        ErrorKind::Internal => (Code::Internal, "the request met a defect of the plugin"),
+        ErrorKind::Internal => (Code::Internal, "internal error in the KMS plugin"),
     }
 }
 

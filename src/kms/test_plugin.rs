@@ -1,4 +1,4 @@
-//! A running envelope over a root key with switches, for the tests of the services.
+//! A running envelope over a fake root key with switches, for the tests of the services.
 
 use std::io;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::root_key::fake::active_from;
 use crate::root_key::high_water::HighWaterFile;
 use crate::telemetry::metrics::Metrics;
 
-/// What kube-apiserver sends: as a seed by KMS v2, as a data key by KMS v1.
+/// A payload of kube-apiserver: a seed with KMS v2, a data key with KMS v1.
 pub(super) const PAYLOAD: [u8; 32] = *b"a seed of 32 bytes, never logged";
 
-/// What stands behind the services.
+/// The envelope behind the services, and its root key.
 pub(super) struct Plugin {
     pub(super) envelope: Envelope,
     pub(super) log_requests: Arc<AtomicBool>,
@@ -88,12 +88,12 @@ pub(super) fn root_key() -> Arc<Fake> {
     fake
 }
 
-/// Log lines of the test that holds this.
+/// The log lines of one test.
 #[derive(Clone, Default)]
 pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    /// Everything logged from now on, for programs, until the guard is dropped.
+    /// Collects all log lines as JSON until the guard is dropped.
     pub(super) fn as_json() -> (Self, DefaultGuard) {
         let lines = Self::default();
         let writer = lines.clone();
@@ -102,7 +102,7 @@ impl Lines {
         (lines, tracing::subscriber::set_default(subscriber))
     }
 
-    /// The same for people: line breaks are seen here.
+    /// Collects all log lines as text, which shows line breaks, until the guard is dropped.
     pub(super) fn as_text() -> (Self, DefaultGuard) {
         let lines = Self::default();
         let writer = lines.clone();

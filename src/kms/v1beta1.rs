@@ -19,17 +19,17 @@ use crate::proto::v1beta1::VersionRequest;
 use crate::proto::v1beta1::VersionResponse;
 use crate::proto::v1beta1::key_management_service_server::KeyManagementService;
 
-/// The only version of this protocol that was ever released, in requests and answers.
+/// The only version of this protocol that was ever released, in requests and responses.
 const VERSION: &str = "v1beta1";
-/// How the API server's log names us.
+/// dekhand's name in the API server's log.
 const RUNTIME_NAME: &str = "dekhand";
-/// kube-apiserver sends data keys of 32 bytes, and 4 in its health check. Under no root key would so many bytes become
-/// too long when sealed, so what a caller may send does not depend on the root key.
+/// kube-apiserver sends data keys of 32 bytes, and 4 bytes in its health check. The limit does not depend on the root
+/// key: under any root key, the sealed payload is short enough.
 const LONGEST_PLAIN: usize = 256;
-/// kube-apiserver stores the length in two bytes. What we seal is below 1 KiB.
+/// kube-apiserver stores the length in two bytes. dekhand's sealed payloads are below 1 KiB.
 const LONGEST_CIPHER: usize = 65_535;
 
-/// The service. It holds no state, and tells nobody a `key_id`: the protocol has none.
+/// The service. It holds no state. Its protocol has no `key_id`.
 #[derive(Debug)]
 pub(super) struct KmsV1beta1 {
     envelope: Envelope,
@@ -68,8 +68,8 @@ impl KmsV1beta1 {
     }
 }
 
-/// Says who we are. That needs no root key: kube-apiserver asks before its first call, and learns from that call how
-/// the root key is.
+/// Answers `Version`. This needs no root key: kube-apiserver calls it before its first Encrypt or Decrypt, which report
+/// the state of the root key.
 fn introduce(request: &VersionRequest) -> Result<VersionResponse, Refusal> {
     check_version(&request.version)?;
     Ok(VersionResponse {

@@ -23,16 +23,16 @@ use crate::proto::v2::StatusRequest;
 use crate::proto::v2::StatusResponse;
 use crate::proto::v2::key_management_service_server::KeyManagementService;
 
-/// How logs name this protocol, whatever `Status` calls it.
+/// This protocol's name in logs, independent of the version in `Status`.
 const API: &str = "v2";
 /// kube-apiserver's uids are UUIDs; longer ones than this would fill the log.
 const LONGEST_UID: usize = 256;
 /// The protocol's limit.
 const LONGEST_KEY_ID: usize = 1024;
-/// The protocol says "less than 1 kB", of what is stored with every object.
+/// The protocol requires "less than 1 kB", since the ciphertext is stored with every object.
 const LONGEST_CIPHERTEXT: usize = 1023;
 
-/// The service. It holds no state: what it says of keys is the envelope's word at that moment.
+/// The service. It holds no state: each response has the envelope's state at that moment.
 #[derive(Debug)]
 pub(super) struct KmsV2 {
     envelope: Envelope,
@@ -54,7 +54,7 @@ impl KmsV2 {
         line.key_id.clone_from(&key_id);
         Ok(StatusResponse {
             version: self.version.as_str().to_owned(),
-            // The API server goes on writing on any other word: what is not well is an error instead.
+            // With any other word the API server still encrypts; so an unhealthy daemon returns an error instead.
             healthz: "ok".to_owned(),
             key_id,
         })

@@ -1,4 +1,4 @@
-//! Accepts connections, and goes on whatever happens.
+//! Accepts connections, and continues after every error.
 
 use std::io;
 use std::pin::pin;
@@ -27,12 +27,12 @@ use crate::proto::asker::Origin;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::metrics::Metrics;
 
-/// How long to wait after an error: the next `accept` may fail at once.
+/// The pause after an error, since the next `accept` may fail at once.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Lines a second about requests that were refused before their service saw them.
+/// Lines a second about requests that are refused before they reach their service.
 const REFUSED_CALLS: u32 = 10;
 
-/// The loop and what it shares among connections.
+/// The accept loop and the state that all connections share.
 #[derive(Debug)]
 pub(super) struct Acceptor<S> {
     service: S,
@@ -44,7 +44,7 @@ pub(super) struct Acceptor<S> {
     budget: Budget,
     seats: ConnectionTable,
     connections: JoinSet<()>,
-    /// The number of the next one. None is given twice.
+    /// The number of the next connection. Numbers are never reused.
     next: u64,
     draining: watch::Sender<bool>,
     refused_calls: Arc<LineLimit>,
@@ -92,7 +92,7 @@ impl<S: Service> Acceptor<S> {
                     Ok((stream, _)) => {
                         starved = false;
                         self.admit(stream);
-                        // The newcomer's first bytes are seen before the next one may take its seat.
+                        // Lets the new connection's first bytes be read before the next one may displace it.
                         tokio::task::yield_now().await;
                     }
                     Err(error) => {
@@ -106,14 +106,14 @@ impl<S: Service> Acceptor<S> {
                 },
             }
         }
-        // The name goes before the descriptor; callers from here on see at once that nobody is there.
+        // Removes the name before closing the descriptor: from here on, connecting fails at once.
         place.leave();
         drop(listener);
         self.draining.send_replace(true);
         while let Some(ended) = self.connections.join_next_with_id().await {
             self.ended(ended);
         }
-        // The lock goes last: a successor does not start beside us.
+        // Releases the lock last: a successor must not start before this daemon has ended.
         drop(place);
         Ok(())
     }
@@ -122,12 +122,17 @@ impl<S: Service> Acceptor<S> {
         let Ok(peer) = stream.peer_cred() else {
             return;
         };
-        // 0 stands for a process that this one's namespace has no number for.
+        // 0 stands for a process without a number in this PID namespace.
         let (uid, pid) = (peer.uid(), peer.pid().filter(|pid| *pid > 0));
         if !self.peers.admits(uid) {
             self.metrics.refused_peers.inc();
             if let Some(suppressed) = self.refused_peers.pass() {
-                tracing::warn!(uid, pid, suppressed, "refused a connection: its uid may not call");
+                tracing::warn!(
+                    uid,
+                    pid,
+                    suppressed,
+                    "refused a connection: its uid is not in listen.peers"
+                );
             }
             return;
         }
@@ -137,7 +142,7 @@ impl<S: Service> Acceptor<S> {
             Admission::Taken(from) => self.taken(from),
             Admission::Full => {
                 if let Some(suppressed) = self.full.pass() {
-                    tracing::warn!(uid, pid, suppressed, "refused a connection: all others are in use");
+                    tracing::warn!(uid, pid, suppressed, "refused a connection: all connections are in use");
                 }
                 return;
             }
@@ -165,7 +170,7 @@ impl<S: Service> Acceptor<S> {
         self.count();
     }
 
-    /// Somebody had to go who has called.
+    /// Logs that a connection was closed although it had called.
     fn taken(&self, from: Process) {
         let Process { uid, pid } = from;
         if let Some(suppressed) = self.full.pass() {
@@ -173,7 +178,7 @@ impl<S: Service> Acceptor<S> {
                 uid,
                 pid,
                 suppressed,
-                "closed a connection of the process that has the most: another process had no place"
+                "closed a connection of the process that has the most connections, for a connection of another process"
             );
         }
     }
@@ -192,13 +197,14 @@ impl<S: Service> Acceptor<S> {
             .set(i64::try_from(self.seats.taken()).unwrap_or(i64::MAX));
     }
 
-    /// Without descriptors the next connection has that of another one, as if all places were taken. Whether that may
-    /// have helped; where the whole machine has none, somebody else would take it.
+    /// If the process has no free descriptors, closes a connection, as if all places were taken. Returns whether that
+    /// may have helped. If the whole machine has none, it closes nothing: another process would take the freed
+    /// descriptor.
     fn make_descriptor(&mut self, error: &io::Error) -> bool {
         if error.raw_os_error() != Some(Errno::MFILE.raw_os_error()) {
             return false;
         }
-        // Who comes is known only once it is accepted.
+        // The peer is known only after `accept`.
         let somebody = Process {
             uid: u32::MAX,
             pid: None,
@@ -217,7 +223,7 @@ impl<S: Service> Acceptor<S> {
         if let Some(suppressed) = self.failures.pass() {
             tracing::warn!(%error, suppressed, "cannot accept a connection");
         }
-        // Without descriptors, or on a socket that somebody shut down, the next call would fail at once.
+        // Without free descriptors, or on a socket that was shut down, the next call would fail at once.
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -1,11 +1,11 @@
-//! Mends the `:authority` that older API servers send, between a socket and HTTP/2.
+//! Corrects the `:authority` that older API servers send, between the socket and HTTP/2.
 //!
-//! Clients before Kubernetes 1.32, and v1beta1 clients of every version, send the socket's path, raw or percent-encoded.
-//! That is no authority, and h2 resets the stream before any code of ours sees it. So [`AuthorityRewriter`] walks the frames that a
-//! connection receives, and the header blocks in them, by lengths alone. In a literal `:authority` it puts, in the place
-//! of each character that no authority may have, one whose Huffman code is as long: so every length stays what it was,
-//! and the tables of both ends evict the same entries at the same time
-//! ([`decisions`](crate::manual::decisions) says why that is safe).
+//! Clients before Kubernetes 1.32, and v1beta1 clients of every version, send the socket's path, raw or
+//! percent-encoded. That is not a valid authority, and h2 resets the stream before dekhand's code receives the request.
+//! [`AuthorityRewriter`] therefore walks the frames that a connection receives, and the header blocks in them, by their
+//! lengths. In a literal `:authority` it replaces each character that is invalid in an authority by one whose Huffman
+//! code has the same length. All lengths stay the same, and the dynamic tables of both ends evict the same entries at
+//! the same time ([`decisions`](crate::manual::decisions) has the reasons why that is safe).
 
 mod frames;
 mod hpack;
@@ -25,42 +25,42 @@ use tokio::sync::oneshot;
 
 use crate::listener::authority::frames::Frames;
 
-/// Bytes that are read at a time while some are held back.
+/// Bytes per read while earlier bytes are held back.
 const READ_BEHIND_HELD: usize = 256;
 
-/// Why a connection is not looked at any further.
+/// Why the walk of a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// Its authority is one. A client sends the same with every call; whoever does not has his later calls reset, as they
-    /// would be without this.
+    /// Its authority is valid. A client sends the same authority with every call; if it does not, HTTP/2 resets its
+    /// later calls, as it would without this module.
     Acceptable,
     /// Its authority has a character that cannot be replaced.
     Hopeless,
-    /// It is no HTTP/2 or HPACK, or nothing that a client would send. HTTP/2 behind this will say so.
+    /// It is not valid HTTP/2 or HPACK, or a client must not send it. HTTP/2 behind this module reports the error.
     Broken,
 }
 
-/// A stream of HTTP/2 frames, without the client's preface, whose `:authority` is mended as it is read.
+/// A stream of HTTP/2 frames, without the client's preface, whose `:authority` is corrected as it is read.
 #[derive(Debug)]
 pub struct AuthorityRewriter<S> {
     stream: S,
     walk: Option<Box<Walk>>,
-    /// Was held back and may go on now; empty but for a moment.
+    /// Bytes that were held back and can now be read; usually empty.
     released: Vec<u8>,
 }
 
-/// What is known of a connection as long as it is looked at.
+/// The state of a connection's walk.
 #[derive(Debug)]
 struct Walk {
     frames: Frames,
-    /// The end of what was read: it may change when the next byte is known.
+    /// The last bytes read, which may still change with the next byte.
     held: Vec<u8>,
     hopeless: oneshot::Sender<()>,
 }
 
 impl<S> AuthorityRewriter<S> {
-    /// Mends what is read from `stream`. The receiver is told when the authority has a character that cannot be replaced;
-    /// HTTP/2 then resets the calls as it would without this.
+    /// Corrects the bytes read from `stream`. The receiver completes when the authority has a character that cannot be
+    /// replaced; HTTP/2 then resets the calls as it would without this module.
     pub fn over(stream: S) -> (Self, oneshot::Receiver<()>) {
         let (hopeless, told) = oneshot::channel();
         let walk = Walk {
@@ -76,7 +76,8 @@ impl<S> AuthorityRewriter<S> {
         (mended, told)
     }
 
-    /// Looks at `bytes`, of which the first `seen` were held back before; how many of them may go on.
+    /// Walks over `bytes`, of which the first `seen` were held back before. Returns the number of bytes that can be
+    /// passed on.
     fn look(&mut self, bytes: &mut [u8], seen: usize) -> usize {
         let Some(walk) = &mut self.walk else {
             return bytes.len();
@@ -87,7 +88,7 @@ impl<S> AuthorityRewriter<S> {
                 if let Some(walk) = self.walk.take()
                     && end == End::Hopeless
                 {
-                    // If nobody listens any more, that is fine.
+                    // The receiver may be gone already.
                     walk.hopeless.send(()).ok();
                 }
                 bytes.len()
@@ -103,7 +104,7 @@ impl<S> AuthorityRewriter<S> {
 }
 
 impl<S: AsyncRead + Unpin> AuthorityRewriter<S> {
-    /// Reads into the caller's buffer and mends it there; gives back its end if that must be held back.
+    /// Reads into the caller's buffer and corrects the bytes there; takes back the end if it must be held back.
     fn poll_read_in_place(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
@@ -118,7 +119,7 @@ impl<S: AsyncRead + Unpin> AuthorityRewriter<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads behind `held`, and releases what it can.
+    /// Reads more bytes behind `held`, and releases those that can be passed on.
     fn poll_read_behind(&mut self, context: &mut Context<'_>, mut held: Vec<u8>) -> Poll<io::Result<()>> {
         let mut more = [0; READ_BEHIND_HELD];
         let mut more = ReadBuf::new(&mut more);
@@ -128,7 +129,7 @@ impl<S: AsyncRead + Unpin> AuthorityRewriter<S> {
             return read;
         }
         if more.filled().is_empty() {
-            // The end of the connection: nothing is left to wait for.
+            // The end of the connection: no further byte can change the held ones.
             self.walk = None;
         }
         let seen = held.len();
@@ -166,7 +167,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for AuthorityRewriter<S> {
             let before = buffer.filled().len();
             ready!(this.poll_read_in_place(context, buffer))?;
             let nothing_held = this.walk.as_ref().is_none_or(|walk| walk.held.is_empty());
-            // A read of nothing is the end of the connection, so it must not look like one.
+            // An empty read means the end of the connection, so a read whose bytes are all held back must not return.
             if nothing_held || buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }

@@ -1,4 +1,4 @@
-//! One connection: HTTP/2's preface in time, then requests until the caller or the daemon has enough.
+//! One connection: waits for HTTP/2's preface, then serves requests until the caller or the daemon ends it.
 
 use std::io;
 use std::pin::pin;
@@ -21,10 +21,10 @@ use crate::listener::request::Caller;
 use crate::listener::request::Service;
 use crate::proto::deadline::Deadline;
 
-/// What every HTTP/2 client sends first (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ from it at once.
+/// The first bytes of every HTTP/2 client (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ at once.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves one connection of `uid` until it ends, `draining` turns true, or the uid is banned.
+/// Serves one connection of `uid` until it ends, `draining` becomes true, or the uid is no longer allowed.
 pub(super) async fn serve<S: Service>(
     mut stream: UnixStream,
     uid: u32,
@@ -45,7 +45,7 @@ pub(super) async fn serve<S: Service>(
     let (reader, writer) = stream.into_split();
     let (mended, hopeless) = AuthorityRewriter::over(reader);
     let turn = Turn::new();
-    // HTTP/2 wants to read the preface itself.
+    // hyper reads the preface itself, so it is put back in front.
     let rewound = tokio::io::join(PREFACE.chain(mended), writer);
     let io = TokioIo::new(Turns::new(rewound, turn.clone()));
     let service = service_fn(move |request| caller.answer(request));
@@ -54,15 +54,15 @@ pub(super) async fn serve<S: Service>(
         ended = turn.serve(connection.as_mut()) => return log_end(uid, ended),
         _ = draining.wait_for(|draining| *draining) => {}
         () = peers.banned(uid) => {}
-        // HTTP/2 has reset the call, and would reset every other.
+        // HTTP/2 has reset the call, and would reset every further one.
         Ok(()) = hopeless => {
             metrics.refused_authorities.inc();
             if let Some(suppressed) = lines.pass() {
                 tracing::warn!(
                     uid,
                     suppressed,
-                    "refused a connection: its :authority has a character that HTTP/2 does not allow; before Kubernetes \
-                     1.32 that is the socket's path: choose one of letters, digits and -._~/"
+                    "refused a connection: its :authority has a character that HTTP/2 does not allow; before \
+                     Kubernetes 1.32 the :authority is the socket's path: choose a path of letters, digits and -._~/"
                 );
             }
         }
@@ -86,8 +86,8 @@ fn http2_builder() -> http2::Builder<Requests> {
     builder
 }
 
-/// Runs requests until their answers are fetched, and no longer than that may take: a caller that grants no window for
-/// an answer has its request reset.
+/// Runs requests until their responses are fetched, within a limit: if a caller grants no window for a response, the
+/// request is reset.
 #[derive(Clone, Copy, Debug)]
 struct Requests;
 
@@ -106,7 +106,7 @@ fn log_end(uid: u32, ended: hyper::Result<()>) {
     }
 }
 
-/// Whether the client's first bytes are the preface; no byte behind it is read.
+/// Whether the client's first bytes are the preface. Reads no byte behind it.
 async fn read_preface(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
     let mut first = [0; PREFACE.len()];
     let mut filled = 0;

@@ -1,4 +1,4 @@
-//! The places for connections, and who must leave when they are all taken.
+//! The table of connections, and the choice of the connection to close when the table is full.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -16,24 +16,24 @@ const SILENT: u8 = 0;
 const SPOKE: u8 = 1;
 const CALLED: u8 = 2;
 
-/// A process keeps so many connections on which it has called, whoever comes: an API server has one for each provider
-/// entry, and twice as many while it reloads.
+/// Connections on which it has called that a process keeps in any case. An API server has one for each provider entry,
+/// and twice as many while it reloads.
 const KEPT: usize = 4;
 
-/// The process at the other end of a connection. Where the kernel can't name it, as from another container, all
-/// processes of a uid are one.
+/// The process at the other end of a connection. If the kernel has no pid for it, for example from another container,
+/// all processes of a uid count as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Process {
     pub(super) uid: u32,
     pub(super) pid: Option<i32>,
 }
 
-/// How far one connection has come.
+/// The stage and age of one connection.
 #[derive(Debug)]
 pub(super) struct Seat {
     process: Process,
     stage: AtomicU8,
-    /// Among all seats: when it was taken, or when its last call came.
+    /// Logical time of its last call, or of its beginning if it has not called.
     last: AtomicU64,
     clock: Arc<AtomicU64>,
 }
@@ -52,14 +52,14 @@ impl Seat {
     }
 }
 
-/// Whether a newcomer has a place.
+/// Whether a new connection has a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// There is one, or one was made by closing a connection that never called.
+    /// Yes: there was a free place, or a connection that had never called was closed.
     Made,
-    /// One was made by closing a connection that had called.
+    /// Yes: a connection that had called was closed.
     Taken(Process),
-    /// There is none.
+    /// No.
     Full,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct ConnectionTable {
 }
 
 impl ConnectionTable {
-    /// A place for one more connection, which counts once it is [`Self::sit`]ting.
+    /// A place for one more connection. It counts from [`Self::sit`] on.
     pub(super) fn offer(&mut self, process: Process) -> Arc<Seat> {
         Arc::new(Seat {
             process,
@@ -81,17 +81,17 @@ impl ConnectionTable {
         })
     }
 
-    /// The connection's task runs.
+    /// Adds a connection whose task has started.
     pub(super) fn sit(&mut self, task: AbortHandle, seat: Arc<Seat>) {
         self.taken.insert(task.id(), (task, seat));
     }
 
-    /// The connection's task ended.
+    /// Removes a connection whose task has ended.
     pub(super) fn leave(&mut self, task: Id) {
         self.taken.remove(&task);
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub(super) fn taken(&self) -> usize {
         self.taken.len()
     }
@@ -104,10 +104,10 @@ impl ConnectionTable {
         self.close_one(newcomer)
     }
 
-    /// Closes a connection of the process that has the most of them: the oldest of those that sent nothing, else the
-    /// oldest of those that sent only the preface or drip headers, else the one that has not called for the longest
-    /// time. One that has called is closed only if its process has more than it keeps in any case, and more than the
-    /// newcomer's also with this one: no process can keep others out, nor push them out.
+    /// Closes a connection of the process that has the most: the oldest of those that have sent nothing, else the
+    /// oldest of those that have sent only the preface or parts of headers, else the one that has not called for the
+    /// longest time. A connection that has called is closed only if its process has more than [`KEPT`], and more than
+    /// the newcomer's process, including the new connection. So no process can keep others out, nor displace them.
     pub(super) fn close_one(&mut self, newcomer: Process) -> Admission {
         let mut counts = HashMap::from([(newcomer, 1_usize)]);
         for (_, seat) in self.taken.values() {
@@ -202,7 +202,7 @@ mod tests {
             "it has not called for the longest time"
         );
         let (_newcomer, task) = sit(&mut seats, OTHER);
-        // Also while it has not called yet.
+        // It also keeps a connection that has not called yet.
         for _ in 0..10 {
             assert_eq!(seats.make_room(ONE), Admission::Full);
         }

@@ -1,8 +1,9 @@
-//! What callers may take, on one connection and all together. Each limit says why it is what it is.
+//! The limits for callers, per connection and in total. Each limit has its reason.
 //!
-//! Every connection is assured of a little that no other one can take, however many mean harm: what kube-apiserver sends
-//! under any circumstances goes on. Behind the services a request goes on under its connection's number, its `Origin`:
-//! the envelope's room for calls to root keys assures each origin of as many, and before a token origins take turns.
+//! Every connection has a small guaranteed share that other connections cannot take. The share covers the requests of a
+//! kube-apiserver in every situation, so they are served under an attack too. Behind the services, a request carries
+//! the number of its connection, its `Origin`: the envelope guarantees each origin as many calls to root keys, and
+//! origins take turns before a token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,76 +13,78 @@ use tokio::sync::Semaphore;
 
 use crate::proto::asker::Origin;
 
-/// Connections at a time. A kube-apiserver holds one per provider, two during a reload.
+/// The most connections at a time. A kube-apiserver holds one per provider, two during a reload.
 pub(super) const SEATS: usize = 64;
-/// How long a client may take to send HTTP/2's preface.
+/// Time for HTTP/2's preface.
 pub(super) const PREFACE_TIME: Duration = Duration::from_secs(5);
-/// How long the message of a request may take after its headers. gRPC's clients send them together.
+/// Time for a request's message after its headers. gRPC clients send them together.
 pub(super) const MESSAGE_TIME: Duration = Duration::from_secs(5);
-/// How long a finished answer may wait to be fetched, at least: a caller that grants no window would keep it for ever.
+/// The least time that a finished response waits to be fetched. A caller that grants no window would keep it forever.
 pub(super) const FETCH_TIME: Duration = Duration::from_secs(5);
-/// How long requests in flight may take when the connection is to end: the daemon must be gone within 5 s, and a log
-/// that nobody reads takes more than one of them.
+/// Time for requests in flight when their connection is to end. The daemon must end within 5 s, and a log that is not
+/// read takes more than one of them.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(3);
 
-/// More requests at once than a connection's room, so that those beyond it are told `RESOURCE_EXHAUSTED`.
+/// HTTP/2 streams per connection: more than the limit on requests in flight, so that requests beyond that limit receive
+/// `RESOURCE_EXHAUSTED`.
 pub(super) const STREAMS: u32 = 1024;
-/// Requests that were cancelled before we looked at them: all streams may be, twice, and that is no attack.
+/// Requests that were cancelled before they were accepted. Twice the number of streams is not yet an attack.
 pub(super) const CANCELLED_STREAMS: usize = 2048;
-/// A caller's bytes that wait in memory for one request: the largest legal message (35 KiB) needs no second round trip.
+/// HTTP/2 window of one request: the largest legal message (35 KiB) needs no second round trip.
 pub(super) const STREAM_WINDOW: u32 = 64 << 10;
-/// The same for all requests of a connection, before they are looked at; what is read of them has a budget.
+/// HTTP/2 window of a connection: bytes of all its requests before they are read. Read bytes have a budget of their
+/// own.
 pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;
-/// kube-apiserver's headers are below 1 KiB. They are kept until the message has come.
+/// Bytes of a request's headers, kept until its message has come. kube-apiserver's are below 1 KiB.
 pub(super) const HEADER_LIST: u32 = 8 << 10;
-/// Answers are below 2 KiB; a caller that does not read them stops at so much for each request.
+/// Bytes that are buffered per request for a caller that does not read. Responses are below 2 KiB.
 pub(super) const SEND_BUFFER: usize = 16 << 10;
-/// Bytes that a connection may send before the others have their turn: some ten calls, or 80 small frames. A caller that
-/// floods gets its share of the time, and no more; one call passes through three turns of all others.
+/// Bytes that are read from a connection per turn: about ten calls, or 80 small frames. A flood gets one connection's
+/// share of the time, and no more. A call takes three turns, each of which comes after those of all other connections.
 pub(super) const TURN: u64 = 1 << 10;
 
-/// The services' own limit; the largest legal message has 35 KiB.
+/// Bytes of the longest message, as in the services; the largest legal message has 35 KiB.
 pub(super) const LONGEST_MESSAGE: usize = 256 << 10;
-/// Bytes that unfinished messages hold together: a hundred of the largest legal ones, which nobody sends at once. Without
-/// a bound callers that never finish a message of 256 KiB would hold half a gigabyte.
+/// Bytes of all unfinished messages: a hundred of the largest legal ones, more than legitimate callers send at once.
+/// Without this limit, callers that never finish a message of 256 KiB could hold half a gigabyte.
 pub(super) const UNFINISHED_BYTES: usize = 4 << 20;
-/// Of each unfinished message so many bytes are not counted: kube-apiserver sends less, even in parts, whatever others
-/// hold.
+/// Bytes of each unfinished message that do not count. kube-apiserver's messages are shorter, so they are never refused
+/// because of the bytes that others hold.
 pub(super) const ASSURED_BYTES: usize = 2 << 10;
 
-/// How many requests there may be in one state.
+/// The limits on requests in one state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Requests {
     /// On one connection.
     pub(super) per_connection: usize,
-    /// On all connections, beside the assured ones.
+    /// On all connections together, beside the guaranteed ones.
     pub(super) shared: usize,
-    /// On each connection, whatever the others hold.
+    /// Guaranteed to each connection.
     pub(super) assured: usize,
 }
 
-/// Requests whose services work on them, or wait for the root key.
+/// Requests in a service, which may wait for the root key.
 pub(super) const IN_FLIGHT: Requests = Requests {
     per_connection: 512,
     shared: 2048,
     assured: Origin::ASSURED,
 };
-/// Requests whose messages have not come yet. One connection may have all its streams in this state: a client that sends
-/// a thousand requests at once may send all headers first.
+/// Requests whose messages have not come yet. All streams of a connection may be in this state: a client that sends a
+/// thousand requests at once may send all headers first.
 pub(super) const UNFINISHED: Requests = Requests {
     per_connection: 1024,
     shared: 1024,
     assured: 16,
 };
 
-/// Requests whose answers are ready, and have no window to be sent in. kube-apiserver's windows are always open.
+/// Requests whose responses are ready, but have no window. kube-apiserver's windows are always open.
 pub(super) const UNFETCHED: Requests = Requests {
     per_connection: 1024,
     shared: 1024,
     assured: 64,
 };
 
-/// The room for requests in one state, on all connections.
+/// The quota of requests in one state, on all connections.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     size: Requests,
@@ -94,7 +97,7 @@ impl Room {
         Self { size, shared }
     }
 
-    /// The part of it that one more connection may use.
+    /// The quota of one more connection.
     pub(super) fn for_connection(&self) -> ConnectionRoom {
         let Requests {
             per_connection,
@@ -109,7 +112,7 @@ impl Room {
     }
 }
 
-/// The room for requests on one connection.
+/// The quota of requests on one connection.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionRoom {
     shared: Arc<Semaphore>,
@@ -117,7 +120,7 @@ pub(super) struct ConnectionRoom {
     more: Arc<Semaphore>,
 }
 
-/// A request's place, given back when this is dropped.
+/// A request's place in the quota, given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     _own: OwnedSemaphorePermit,
@@ -125,7 +128,7 @@ pub(super) struct Permit {
 }
 
 impl ConnectionRoom {
-    /// A place for one more request, or `None` at once.
+    /// A place for one more request, or `None` if the quota is used up. Never waits.
     pub(super) fn enter(&self) -> Option<Permit> {
         if let Ok(own) = self.assured.clone().try_acquire_owned() {
             return Some(Permit {

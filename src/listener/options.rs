@@ -1,10 +1,10 @@
-//! What an operator may choose about the KMS socket.
+//! The options of the KMS socket.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where the daemon listens.
+/// The address of a KMS socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SocketAddress {
     /// A socket in the file system.
@@ -13,7 +13,7 @@ pub enum SocketAddress {
     Abstract(String),
 }
 
-/// A text is no socket's address.
+/// A text is not the address of a socket.
 #[derive(Debug, thiserror::Error)]
 #[error("not a socket: expected an absolute path or `@name`, at most 107 bytes")]
 pub struct NotASocketAddress;
@@ -47,7 +47,7 @@ impl fmt::Display for SocketAddress {
 /// The options of the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerOptions {
-    /// Where to listen.
+    /// The address of the socket.
     pub socket: SocketAddress,
     /// Permission bits of a socket in the file system.
     pub mode: u32,

@@ -1,8 +1,8 @@
-//! Which uids may call, changeable while the daemon runs.
+//! The uids that may call. They can change while the daemon runs.
 
 use tokio::sync::watch;
 
-/// The uids that may call: the configured ones and the daemon's own. Cheap to clone; clones are one.
+/// The uids that may call: the configured ones and the daemon's own. Cheap to clone; clones share one list.
 #[derive(Clone, Debug)]
 pub struct Peers(watch::Sender<Vec<u32>>);
 
@@ -11,13 +11,13 @@ impl Peers {
         Self(watch::Sender::new(with_own(configured)))
     }
 
-    /// Puts others in place of the configured ones. Connections of uids that may not call any more finish what they
-    /// began and are closed.
+    /// Replaces the configured uids. Connections of uids that are no longer allowed finish their requests in flight and
+    /// are closed.
     pub fn set(&self, configured: &[u32]) {
         self.0.send_replace(with_own(configured));
     }
 
-    /// Without the daemon's own uid: tests have no other to call under.
+    /// Without the daemon's own uid, which is the only uid of a test.
     #[cfg(test)]
     pub(super) fn only(uids: &[u32]) -> Self {
         Self(watch::Sender::new(uids.to_vec()))
@@ -32,13 +32,13 @@ impl Peers {
         self.0.borrow().contains(&uid)
     }
 
-    /// Completes when `uid` may not call any more.
+    /// Completes when `uid` may no longer call.
     ///
     /// # Cancel safety
     /// It holds nothing.
     pub(super) async fn banned(&self, uid: u32) {
         let mut changes = self.0.subscribe();
-        // The sender lives in `self`: this can't fail.
+        // Cannot fail: `self` has the sender.
         changes.wait_for(|uids| !uids.contains(&uid)).await.ok();
     }
 }

@@ -1,5 +1,5 @@
-//! Reads from a connection in turns, and only while its caller reads too: so that who sends without end takes neither all
-//! the time that there is nor all the memory.
+//! Limits the bytes that are read from a connection per turn, and reads only while its caller reads responses. So a
+//! flood can use up neither the runtime's time nor its memory.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::io::Take;
 
 use crate::listener::limits::TURN;
 
-/// How much of a connection's turn is left. Clones are one.
+/// The bytes that are left of a connection's turn. Clones share one count.
 #[derive(Clone, Debug)]
 pub(super) struct Turn(Arc<AtomicU64>);
 
@@ -26,12 +26,13 @@ impl Turn {
         Self(Arc::new(AtomicU64::new(TURN)))
     }
 
-    /// Polls a connection whose turn begins with that.
+    /// Polls a connection. Each poll begins a new turn.
     ///
     /// # Cancel safety
-    /// That of the connection.
+    /// As that of the connection.
     pub(super) async fn serve<C: Future>(&self, mut connection: Pin<&mut C>) -> C::Output {
-        // The stream can't tell by itself: one poll of hyper reads again and again, once for each request that it takes.
+        // The stream itself cannot tell where a turn begins: one poll of hyper reads once for each request that it
+        // takes.
         std::future::poll_fn(|context| {
             self.0.store(TURN, Ordering::Relaxed);
             connection.as_mut().poll(context)
@@ -40,11 +41,10 @@ impl Turn {
     }
 }
 
-/// A stream that pretends, when its turn is over, that nothing has come: its task goes behind all others that have work.
+/// A stream that returns `Pending` when its turn is over, so that its task is polled after all other tasks with work.
 ///
-/// tokio's own budget counts reads, and HTTP/2 makes thousands of frames out of one. Nor does HTTP/2 mind that nobody
-/// reads its answers: it would go on to take requests and keep what it has to say. Here the caller who does not read is
-/// not heard until it does.
+/// tokio's own budget counts reads, and one read can contain thousands of HTTP/2 frames. HTTP/2 also accepts requests
+/// and buffers responses if the caller does not read them. Here, nothing is read from such a caller until it reads.
 #[derive(Debug)]
 pub(super) struct Turns<S> {
     stream: Take<S>,
@@ -61,11 +61,11 @@ impl<S: AsyncRead> Turns<S> {
         }
     }
 
-    /// What became of a write.
+    /// Records whether a write waits for the caller to read.
     fn written(&mut self, context: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let before = std::mem::replace(&mut self.unread, result.is_pending());
         if before && !self.unread {
-            // A read has given up because of it, and nobody else would take it up again.
+            // A read returned `Pending` because of this write, and nothing else would wake it.
             context.waker().wake_by_ref();
         }
         result
@@ -79,7 +79,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.unread {
-            // The write that waits wakes the task.
+            // The waiting write wakes the task.
             return Poll::Pending;
         }
         let left = self.turn.0.load(Ordering::Relaxed);
@@ -144,7 +144,7 @@ mod tests {
             let mut counted = pin!(stream.read_to_end(&mut read));
             let counted = std::future::poll_fn(|context| {
                 polls.set(polls.get() + 1);
-                // As hyper does: it is polled again in the same turn, and has nothing more.
+                // As in hyper: the second poll in the same turn finds nothing more.
                 match counted.as_mut().poll(context) {
                     Poll::Pending => counted.as_mut().poll(context),
                     ready @ Poll::Ready(_) => ready,

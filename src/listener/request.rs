@@ -1,4 +1,4 @@
-//! One request between HTTP/2 and its service: room, message, deadline, panics, and how it is counted.
+//! One request between HTTP/2 and its service: its place, message, deadline, panics and metrics.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -43,7 +43,7 @@ impl<S> Service for S where
 {
 }
 
-/// What the requests of one connection share.
+/// The state that the requests of one connection share.
 #[derive(Clone, Debug)]
 pub(super) struct Caller<S> {
     pub(super) service: S,
@@ -57,8 +57,8 @@ pub(super) struct Caller<S> {
 }
 
 impl<S: Service> Caller<S> {
-    /// Answers one request. Its deadline runs from now; its place is taken when the answer is first polled, so that a
-    /// burst of requests that need no waiting is not refused for having arrived together.
+    /// Answers one request. Its deadline runs from now. Its place is taken when the response is first polled, so that a
+    /// burst of requests that do not wait is not refused because they arrive together.
     ///
     /// # Cancel safety
     /// The request is counted as cancelled, and its service is dropped.
@@ -107,8 +107,8 @@ impl<S: Service> Caller<S> {
         }
         let (mut head, body) = request.into_parts();
         let message = self.arrivals.whole(body, deadline.0).await?;
-        // Refused before its message has come, a request would have to be reset, and what comes behind a reset counts
-        // as an error of the caller: HTTP/2 would end its connection for them.
+        // After the message: a request that is refused before its message has come must be reset, and HTTP/2 counts
+        // the frames behind a reset as the caller's error, for which it would end the connection.
         let _permit = self
             .room
             .enter()
@@ -119,19 +119,19 @@ impl<S: Service> Caller<S> {
         let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();
         match tokio::time::timeout_at(deadline.0, call).await {
             Ok(Ok(Ok(response))) if code_of(&response) == Code::OutOfRange => {
-                // tonic's answer to a message over its limit, and nobody else's.
+                // Only tonic returns this code, for a message over its limit.
                 Err(Status::resource_exhausted(
                     "the message is larger than this service accepts",
                 ))
             }
             Ok(Ok(Ok(response))) => response_permit::keep(response, &self.unfetched),
-            Ok(Err(_panic)) => Err(Status::internal("the request met a defect of the plugin")),
-            Err(_elapsed) => Err(Status::deadline_exceeded("the request's time is over")),
+            Ok(Err(_panic)) => Err(Status::internal("internal error in the KMS plugin")),
+            Err(_elapsed) => Err(Status::deadline_exceeded("the request's deadline has passed")),
         }
     }
 }
 
-/// The code that an answer carries in its headers; an answer with a message carries OK in its trailers.
+/// The code in a response's headers. A response with a message has OK in its trailers.
 fn code_of(response: &Response<Body>) -> Code {
     let status = response.headers().get(Status::GRPC_STATUS).map(HeaderValue::as_bytes);
     match status {
@@ -141,7 +141,7 @@ fn code_of(response: &Response<Body>) -> Code {
     }
 }
 
-/// Counts a request once, as cancelled if it never ends.
+/// Counts a request once; as cancelled if this is dropped before the request ends.
 #[derive(Debug)]
 struct Count {
     metrics: Metrics,
@@ -152,7 +152,7 @@ struct Count {
 
 impl Count {
     fn begin(metrics: &Metrics, path: &str) -> Self {
-        // Only known names: a caller must not make labels.
+        // Only known names: a caller must not create labels.
         let (api, method) = match path {
             "/v2.KeyManagementService/Status" => ("v2", "Status"),
             "/v2.KeyManagementService/Encrypt" => ("v2", "Encrypt"),

@@ -1,4 +1,4 @@
-//! Reads the message of a request before its service sees the request, and bounds what unfinished messages hold.
+//! Reads the message of a request before its service is called, and limits the memory of unfinished messages.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -16,14 +16,14 @@ use crate::listener::limits;
 use crate::listener::limits::ConnectionRoom;
 use crate::listener::limits::Permit;
 
-/// In front of each message: whether it is compressed, and its length.
+/// Bytes in front of each message: a flag for compression, and the length.
 const PREFIX: usize = 5;
 
-/// The bytes that unfinished messages hold, on all connections. Cheap to clone; clones count together.
+/// The bytes of unfinished messages, on all connections. Cheap to clone; clones share one count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Budget(Arc<AtomicUsize>);
 
-/// Where the unfinished messages of one connection wait.
+/// The limits of one connection's unfinished messages.
 #[derive(Clone, Debug)]
 pub(super) struct Arrivals {
     pub(super) room: ConnectionRoom,
@@ -31,11 +31,11 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    /// All bytes of a request's body. Most bodies come along with the headers: they take no place, so that nobody who
-    /// only begins requests stands in the way of those who end them.
+    /// All bytes of a request's body. A body that comes together with its headers needs no place, so that callers which
+    /// only begin requests do not block those that finish them.
     ///
     /// # Cancel safety
-    /// What has come is lost; its place is given back.
+    /// The bytes that have come are lost; their place is given back.
     pub(super) async fn whole(&self, mut body: Incoming, deadline: Instant) -> Result<Bytes, Status> {
         let deadline = deadline.min(Instant::now() + limits::MESSAGE_TIME);
         let mut come = Come::Nothing;
@@ -74,7 +74,7 @@ impl Arrivals {
     }
 }
 
-/// Refuses what no service accepts, as soon as that can be known: by the length that is announced, or that has come.
+/// Refuses a message that is too long for every service, by its announced length or by the bytes that have come.
 fn check_length(bytes: &[u8]) -> Result<(), Status> {
     let announced = match bytes {
         [_, a, b, c, d, ..] => u32::from_be_bytes([*a, *b, *c, *d]),
@@ -89,11 +89,11 @@ fn check_length(bytes: &[u8]) -> Result<(), Status> {
     Ok(())
 }
 
-/// What has come of a body.
+/// The bytes of a body that have come.
 #[derive(Debug)]
 enum Come {
     Nothing,
-    /// A part of the connection's read buffer, which is not for keeping: a byte would keep all of it.
+    /// A part of the connection's read buffer. It must not be kept: one byte of it keeps the whole buffer in memory.
     Part(Bytes),
     Copied(Vec<u8>),
 }
@@ -113,7 +113,7 @@ impl Come {
             Self::Nothing => Self::Part(more),
             Self::Part(_) | Self::Copied(_) => {
                 let mut copy = self.copied();
-                // Room for a quarter more and not, as vectors have it, for as much again: it is counted.
+                // Grows by a quarter, not by the doubling of vectors: the capacity counts against the budget.
                 if copy.capacity() - copy.len() < more.len() {
                     copy.reserve_exact(more.len().max(copy.len() / 4));
                 }
@@ -140,7 +140,7 @@ impl Come {
     }
 }
 
-/// The place of an unfinished message.
+/// The place and the bytes of an unfinished message.
 #[derive(Debug)]
 struct Place {
     _permit: Permit,
@@ -149,9 +149,9 @@ struct Place {
 }
 
 impl Place {
-    /// It holds so many bytes now.
+    /// Counts the bytes that the message holds now.
     fn hold(&mut self, bytes: usize) -> Result<(), Status> {
-        // Never less than before: what has come only grows.
+        // Never less than before: the bytes of a message only grow.
         let more = bytes.saturating_sub(limits::ASSURED_BYTES).saturating_sub(self.held);
         if more == 0 {
             return Ok(());

@@ -1,4 +1,4 @@
-//! An answer that keeps a place until its caller has fetched it.
+//! A response that keeps a place until its caller has fetched it.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -15,17 +15,17 @@ use tonic::body::Body;
 use crate::listener::limits::ConnectionRoom;
 use crate::listener::limits::Permit;
 
-/// Gives an answer a place among those that are not fetched. One without a message needs none: no window holds it back.
+/// Gives a response a place among those that are not fetched. One without a message needs no window, and so no place.
 pub(super) fn keep(response: Response<Body>, room: &ConnectionRoom) -> Result<Response<Body>, Status> {
     if response.body().is_end_stream() {
         return Ok(response);
     }
     let place = room.enter();
-    let place = place.ok_or_else(|| Status::resource_exhausted("too many answers are not fetched"))?;
+    let place = place.ok_or_else(|| Status::resource_exhausted("too many responses are not fetched"))?;
     Ok(response.map(|body| Body::new(Kept { body, _place: place })))
 }
 
-/// The body of an answer, and its place.
+/// The body of a response, and its place.
 #[derive(Debug)]
 struct Kept {
     body: Body,

@@ -1,4 +1,4 @@
-//! Opens the KMS socket so that nobody connects too early, and closes it so that nobody else's is removed.
+//! Opens the KMS socket so that no caller connects too early, and removes only this daemon's own socket.
 
 pub mod activation;
 mod directory;
@@ -23,11 +23,11 @@ use crate::listener::options::SocketAddress;
 pub use error::SocketError;
 pub use identity::Claim;
 
-/// Connections that wait for `accept`. Go clients do not wait when it is full, they fail; the kernel caps it at
+/// Connections that wait for `accept`. If the backlog is full, Go clients do not wait but fail. The kernel's limit is
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     // Before the listener, so that it is dropped first: see `Place::leave`.
@@ -36,7 +36,8 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Takes over `adopted`, or opens what the options say. `name` is what a second daemon reads in the lock file.
+    /// Takes over `adopted`, or opens the socket of the options. `name` is written to the lock file for a second
+    /// daemon.
     pub(super) fn open(
         options: &ListenerOptions,
         name: &str,
@@ -54,7 +55,7 @@ impl Socket {
         if address != *configured {
             tracing::warn!(
                 %address, %configured,
-                "the socket unit and the configuration name different sockets; the socket unit's is served"
+                "the socket unit and the configuration name different sockets; dekhand serves the socket unit's"
             );
         }
         listener
@@ -88,7 +89,7 @@ impl Socket {
             unlink: true,
             _lock: Some(lock),
         };
-        // A bound socket refuses connections until it listens, so nobody connects before the mode is right.
+        // A bound socket refuses connections until it listens, so no caller connects before the mode is right.
         std::fs::set_permissions(path, Permissions::from_mode(mode & 0o777))
             .map_err(SocketError::refused("set the mode of", &shown))?;
         Self::listening(socket, place)
@@ -119,7 +120,7 @@ impl Socket {
     }
 }
 
-/// What of a listening socket is in the file system: its name, and the lock beside it until this is dropped.
+/// The name of a listening socket in the file system, and the lock beside it, which is held until this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) address: SocketAddress,
@@ -129,8 +130,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Removes the socket's name, if it still is ours. The listening descriptor must still be open: it keeps the inode
-    /// from being used again, so that the comparison is sound.
+    /// Removes the socket's name if it is still this daemon's. The listening descriptor must still be open: then the
+    /// inode's number is not reused, so that the comparison is sound.
     pub(super) fn leave(&mut self) {
         if std::mem::take(&mut self.unlink) {
             self.claim.remove();

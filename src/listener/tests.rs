@@ -1,4 +1,4 @@
-//! What callers, good and bad, see of the listener over real sockets.
+//! The listener over real sockets, with well-behaved and hostile callers.
 
 mod authority;
 mod drain;
@@ -36,13 +36,13 @@ use crate::proto::v2::key_management_service_server::KeyManagementService;
 use crate::proto::v2::key_management_service_server::KeyManagementServiceServer;
 use crate::telemetry::metrics::RequestLabels;
 
-/// Nothing here takes long; what hangs fails instead.
+/// The limit of every wait: a test that hangs fails instead.
 const HANG: Duration = Duration::from_secs(120);
 
 type Client = KeyManagementServiceClient<Channel>;
 
-/// Does what the plaintext tells it: `wait` until the test goes on, `slow` for 5 s, `panic`; it gives the rest back, with
-/// its origin as the `key_id`.
+/// A service that acts on the plaintext: `wait` waits for the test, `slow` takes 5 s, `panic` panics. It returns any
+/// other plaintext, with the request's origin as the `key_id`.
 #[derive(Clone, Default)]
 struct Obedient {
     go_on: Arc<Notify>,
@@ -103,7 +103,7 @@ impl KeyManagementService for Obedient {
     }
 }
 
-/// A listener with an obedient service, on a socket in a private directory.
+/// A listener with this service, on a socket in a private directory.
 struct Daemon {
     directory: TempDir,
     service: Obedient,
@@ -159,12 +159,12 @@ impl Daemon {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits until the service holds so many `wait`ing calls.
+    /// Waits until the service holds `count` waiting calls.
     async fn until_waiting(&self, count: usize) {
         until(|| self.service.waiting.load(Ordering::Relaxed) == count).await;
     }
 
-    /// So many calls of KMS v2, or of no method that there is (`other`), were answered so.
+    /// The number of calls of a KMS v2 method, or of unknown methods (`other`), that ended with this code.
     fn answered(&self, method: &'static str, code: &'static str) -> u64 {
         let api = if method == "other" { "other" } else { "v2" };
         self.metrics

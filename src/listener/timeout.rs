@@ -1,4 +1,4 @@
-//! Reads `grpc-timeout`, the time that a caller gives its request.
+//! Reads `grpc-timeout`, the time limit that a caller sets for its request.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::proto::deadline::Deadline;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The time that the headers give; the longest when they name none.
+/// The time limit in the headers; the longest if they have none.
 pub(super) fn of(headers: &HeaderMap) -> Result<Duration, Malformed> {
     let mut values = headers.get_all("grpc-timeout").iter();
     match (values.next(), values.next()) {

@@ -1,26 +1,26 @@
-//! Who asks for something, and until when.
+//! The caller of a request: its connection and its deadline.
 
 use tokio::time::Instant;
 
 use crate::proto::deadline::Deadline;
 
-/// Where a request comes from: the number of its connection. The listener puts it into the request's extensions. What
-/// callers share behind the door they share by it, so that none can take it from the others.
+/// The origin of a request: the number of its connection. The listener puts it into the request's extensions. Limited
+/// resources are shared by origin, so that no caller can take them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(pub u64);
 
 impl Origin {
-    /// Calls to root keys that each origin may have under way, whatever others have: as many as the listener assures
-    /// each connection of.
+    /// The guaranteed number of concurrent calls to root keys for each origin. It equals the listener's guaranteed
+    /// share for each connection.
     pub const ASSURED: usize = 16;
 }
 
 /// The caller of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    /// When it gives up.
+    /// The caller's deadline.
     pub until: Instant,
-    /// Where it calls from; `None` for one that did not come through the listener.
+    /// The caller's connection; `None` for a call that did not come through the listener.
     pub origin: Option<Origin>,
 }
 
@@ -34,7 +34,7 @@ impl Asker {
 }
 
 impl From<Instant> for Asker {
-    /// One without an origin.
+    /// A caller without an origin.
     fn from(until: Instant) -> Self {
         Self { until, origin: None }
     }

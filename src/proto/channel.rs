@@ -1,4 +1,4 @@
-//! The client's side of a gRPC connection, as kube-apiserver opens one.
+//! A gRPC client connection, opened as kube-apiserver opens it.
 
 use std::task::Context;
 use std::task::Poll;
@@ -18,7 +18,7 @@ use tonic::body::Body;
 use crate::proto::v1beta1::key_management_service_client::KeyManagementServiceClient as V1beta1Client;
 use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
 
-/// One HTTP/2 connection for generated clients. Clones share it; it closes with the last one.
+/// One HTTP/2 connection for generated clients. Clones share it, and it closes with the last clone.
 #[derive(Clone, Debug)]
 pub struct Channel(SendRequest<Body>);
 
@@ -26,12 +26,12 @@ impl Channel {
     /// Starts HTTP/2 on a connected stream.
     ///
     /// # Errors
-    /// The other side does not speak HTTP/2.
+    /// The HTTP/2 handshake fails.
     pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Self> {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .handshake(TokioIo::new(stream))
             .await?;
-        // Calls on a broken connection fail by themselves: its own end tells nothing more.
+        // Calls on a broken connection fail by themselves, so the connection's own error is ignored.
         tokio::spawn(async move { connection.await.ok() });
         Ok(Self(sender))
     }

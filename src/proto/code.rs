@@ -1,4 +1,4 @@
-//! The names of gRPC's codes, as metrics, logs and commands print them.
+//! The names of gRPC codes, for metrics, logs and commands.
 
 use tonic::Code;
 

@@ -1,4 +1,4 @@
-//! Until when the caller of a request waits.
+//! The deadline of a request.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use tokio::time::Instant;
 pub struct Deadline(pub Instant);
 
 impl Deadline {
-    /// The longest that a request may take, also when its caller names no time. kube-apiserver gives up after 3 s.
+    /// The limit of every request, also without a timeout from its caller. kube-apiserver's default timeout is 3 s.
     pub const LONGEST: Duration = Duration::from_secs(60);
 
-    /// The deadline of a caller who waits for `timeout` from now on.
+    /// The deadline of a caller with this `timeout` from now on, at most [`Deadline::LONGEST`].
     pub fn after(timeout: Duration) -> Self {
         Self(Instant::now() + timeout.min(Self::LONGEST))
     }
 
-    /// The deadline in a request's extensions; the longest when there is none.
+    /// The deadline in a request's extensions; without one, [`Deadline::LONGEST`] from now on.
     pub fn of(extensions: &tonic::Extensions) -> Self {
         extensions
             .get::<Self>()

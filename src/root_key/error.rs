@@ -1,30 +1,30 @@
-//! What can go wrong with a root key, in the three kinds that design keeps apart; beside them, bad input and too much at once.
+//! The errors of root keys: outage, refusal, corruption, bad input, and too many calls.
 
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
 
-/// Which kind of failure: each is treated differently by Status, the cache and the operator.
+/// The kind of a failure. Status, the cache and the operator treat each kind differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The store is away: unreachable, sessions lost, a call timed out, a PIN rejected, a key not found yet.
+    /// The store is unavailable: unreachable, sessions lost, a call timed out, a PIN rejected, a key not found yet.
     Outage,
-    /// The store answers and says no: permission or mechanism denied, key proven missing.
+    /// The store refuses the call: permission or mechanism denied, key proven missing.
     Refusal,
-    /// A round trip that does not match, or a store that contradicts itself.
+    /// A round trip does not match, or the store's answers are inconsistent.
     Corruption,
-    /// The wrapped key is proven bad; the root key is well.
+    /// The wrapped key is proven bad; the root key works.
     BadInput,
-    /// Too much is asked at once; says nothing about the root key.
+    /// Too many calls at once. The root key may be well.
     Busy,
 }
 
-/// What helps.
+/// The remedy for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Remedy {
-    /// Try again, with backoff: it heals by itself.
+    /// Try again, with backoff: the failure may end by itself.
     Reconnect,
-    /// Somebody has to change something.
+    /// An operator must change something.
     Operator,
     /// Nothing: the input is bad.
     Reject,
@@ -41,7 +41,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind; `message` says what failed, on what, and what the reader may do.
+    /// An error of this kind. `message` states what failed, on what, and what to do.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -50,7 +50,7 @@ impl Error {
         }
     }
 
-    /// The same with its cause.
+    /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(std::sync::Arc::new(source));
@@ -62,12 +62,12 @@ impl Error {
         Self::new(Kind::Refusal, format!("the store holds no version with id {id}"))
     }
 
-    /// This version decrypts no more.
+    /// The version is retired.
     pub fn retired(version: &Version) -> Self {
         let Version { number, id, .. } = version;
         Self::new(
             Kind::Refusal,
-            format!("{number} (id {id}) is retired: `dekhand keys restore {number}` brings it back"),
+            format!("{number} (id {id}) is retired: to use it again, run `dekhand keys restore {number}`"),
         )
     }
 
@@ -75,7 +75,7 @@ impl Error {
     pub fn bad_wrap(id: &KeyId) -> Self {
         Self::new(
             Kind::BadInput,
-            format!("a wrapped data key does not open under version {id}"),
+            format!("a wrapped data key cannot be unwrapped under version {id}"),
         )
     }
 
@@ -84,7 +84,7 @@ impl Error {
         self.kind
     }
 
-    /// What helps against it.
+    /// The remedy for it.
     pub fn remedy(&self) -> Remedy {
         match self.kind {
             Kind::Outage | Kind::Busy => Remedy::Reconnect,

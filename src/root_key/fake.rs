@@ -1,4 +1,4 @@
-//! A root key in memory for tests, with switches for what real ones do.
+//! A root key in memory for tests, with switches for the faults of real ones.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -22,23 +22,23 @@ use crate::root_key::version::Version;
 use crate::secret::Key;
 use crate::secret::random_bytes;
 
-/// What a fake does when it is called.
+/// The behaviour of a fake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// What it should.
+    /// Works.
     #[default]
     Good,
-    /// Nothing is reachable.
+    /// Every call fails with an outage.
     Away,
-    /// A listing is not answered.
+    /// Listings hang.
     Silent,
-    /// Lists, but permits no wrap.
+    /// Lists, but refuses every wrap.
     Refuses,
-    /// Unwraps, but no wrap gets through.
+    /// Unwraps, but every wrap fails with an outage.
     WrapsNothing,
-    /// Unwraps to other keys.
+    /// Unwraps to wrong keys.
     Lies,
-    /// Does not begin an unwrap that hangs.
+    /// Queues an unwrap that hangs, instead of beginning it.
     Queues,
 }
 
@@ -50,11 +50,11 @@ pub(crate) struct Calls {
     pub(crate) unwrap: usize,
 }
 
-/// A root key of versions whose keys are known to all fakes made by [`Fake::replica`].
+/// A root key in memory. [`Fake::replica`] makes further stores with the same keys.
 #[derive(Debug)]
 pub(crate) struct Fake {
     inner: Mutex<Inner>,
-    /// Unwraps wait for a permit; there are plenty unless a test stalls them.
+    /// Unwraps wait for a permit. There are always permits, unless a test stalls unwraps.
     gate: Semaphore,
 }
 
@@ -116,7 +116,7 @@ impl Fake {
         inner.versions.push((version, Arc::new(Key::random().unwrap())));
     }
 
-    /// Takes over a version of another store, key and all, as replication does.
+    /// Copies a version with its key from another store, as replication does.
     pub(crate) fn copy_version(&self, from: &Self, number: u16) {
         let versions = from.lock().versions.clone();
         let copied = versions
@@ -132,7 +132,7 @@ impl Fake {
             .retain(|(version, _)| u16::from(version.number) != number);
     }
 
-    /// From now on it does this.
+    /// Changes the behaviour.
     pub(crate) fn set_mood(&self, mood: Mood) {
         self.lock().mood = mood;
     }
@@ -147,7 +147,7 @@ impl Fake {
         self.gate.add_permits(Semaphore::MAX_PERMITS);
     }
 
-    /// Calls since the last time this was asked.
+    /// Returns the numbers of calls, and resets them to zero.
     pub(crate) fn take_calls(&self) -> Calls {
         std::mem::take(&mut self.lock().calls)
     }

@@ -1,4 +1,4 @@
-//! A store of versions in memory for tests of commands, with switches for what real ones do.
+//! A store of versions in memory for tests of commands, with switches for the faults of real ones.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -15,17 +15,17 @@ use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// What a fake does when it is called.
+/// The behaviour of a fake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Trick {
-    /// What it should.
+    /// Works.
     #[default]
     None,
     /// Another command makes a version of the same number with this id at the same time.
     Rival(u8),
-    /// What was just made does not show.
+    /// A new version is not listed.
     Lags,
-    /// Makes versions, but does not change or destroy them.
+    /// Makes versions, but refuses to change or destroy them.
     NoChanges,
 }
 
@@ -63,7 +63,7 @@ impl FakeAdmin {
         self
     }
 
-    /// What it holds now.
+    /// The versions that it holds now.
     pub(crate) fn now(&self) -> Vec<Version> {
         self.lock().versions.clone()
     }

@@ -1,4 +1,5 @@
-//! The high-water file `primary`: the highest version that this node reported, of each root key, across restarts.
+//! The high-water file `primary`: for each root key, the highest version that this node has reported. Survives
+//! restarts.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -39,29 +40,29 @@ struct Entry {
     primary: HighWater,
 }
 
-/// What is wrong with the high-water file.
+/// The high-water file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HighWaterError {
-    /// It can't be read or written.
+    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its content is not what dekhand writes.
+    /// The content is not in the format that dekhand writes.
     #[error(
-        "{path} is damaged: it must say which version this node reported last; restore it, or remove it if \
-             no node has ever reported a version that the store lacks"
+        "{path} is damaged: it records the version that this node reported last; restore it, or remove it if the store \
+         has every version that any node has ever reported"
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// A newer release wrote it.
-    #[error("{path} has apiVersion `{found}`: this release knows `{API_VERSION}`")]
+    /// A newer release wrote the file.
+    #[error("{path} has apiVersion `{found}`, and this release supports `{API_VERSION}`")]
     ApiVersion {
         /// The file.
         path: PathBuf,
-        /// What stands there.
+        /// The apiVersion of the file.
         found: String,
     },
 }
@@ -80,10 +81,10 @@ impl HighWaterFile {
         }
     }
 
-    /// What it says of one root key; `None` if this node never reported a version of it.
+    /// The recorded version of one root key; `None` if this node never reported a version of it.
     ///
     /// # Errors
-    /// The file can't be read or is damaged. That is never "none": going on would risk going backwards.
+    /// The file cannot be read or is damaged. This must not be treated as `None`: an older version could then encrypt.
     pub fn read(&self, name: &RootKeyName) -> Result<Option<HighWater>, HighWaterError> {
         let entries = self.entries()?;
         Ok(entries
@@ -100,10 +101,10 @@ impl HighWaterFile {
         Ok(!self.entries()?.is_empty())
     }
 
-    /// Notes that this node reports `primary` from now on. On disk before this returns.
+    /// Records that this node reports `primary` from now on. On disk before this returns.
     ///
     /// # Errors
-    /// The file can't be written; the old content still stands.
+    /// The file cannot be written; the old content remains.
     pub fn write(&self, name: &RootKeyName, primary: HighWater) -> Result<(), HighWaterError> {
         let _lock = self.lock()?;
         let mut entries = self.entries()?;
@@ -115,10 +116,10 @@ impl HighWaterFile {
         self.replace(entries)
     }
 
-    /// Forgets what this node reported of one root key: the operator accepts that the version is lost.
+    /// Removes the record of one root key, because the operator accepts that the version is lost.
     ///
     /// # Errors
-    /// The file can't be written; the old content still stands.
+    /// The file cannot be written; the old content remains.
     pub fn forget(&self, name: &RootKeyName) -> Result<(), HighWaterError> {
         let _lock = self.lock()?;
         let mut entries = self.entries()?;
@@ -126,7 +127,7 @@ impl HighWaterFile {
         self.replace(entries)
     }
 
-    // The daemon writes and `keys accept-loss` forgets, in two processes.
+    // Two processes change the file: the daemon and `keys accept-loss`.
     fn lock(&self) -> Result<files::Lock, FileError> {
         files::lock(&files::with_suffix(&self.path, ".lock"))
     }

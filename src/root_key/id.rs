@@ -1,4 +1,4 @@
-//! The id of a root-key version: 8 to 32 bytes that name it for ever.
+//! The permanent id of a root-key version: 8 to 32 bytes.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -16,21 +16,21 @@ use sha2::Sha256;
 use crate::secret::NoRandomness;
 use crate::secret::random_bytes;
 
-/// An id; its hex form is the `key_id` of kube-apiserver. Ids are ordered as their bytes are.
+/// An id; its hex form is the `key_id` of kube-apiserver. Ids have the order of their bytes.
 #[derive(Clone)]
 pub struct KeyId {
     length: u8,
     bytes: [u8; LONGEST],
 }
 
-/// Fewest bytes of an id.
+/// The length of the shortest id, in bytes.
 pub const SHORTEST: usize = 8;
-/// Most bytes of an id.
+/// The length of the longest id, in bytes.
 pub const LONGEST: usize = 32;
 
-/// Some bytes are no id.
+/// The bytes or the text are not an id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an id is {SHORTEST} to {LONGEST} bytes, as hex {} to {} digits", 2 * SHORTEST, 2 * LONGEST)]
+#[error("an id has {SHORTEST} to {LONGEST} bytes, written as {} to {} hexadecimal digits", 2 * SHORTEST, 2 * LONGEST)]
 pub struct NotAnId;
 
 impl KeyId {
@@ -42,7 +42,7 @@ impl KeyId {
         Ok(Self::of(&random_bytes::<16>()?))
     }
 
-    /// Of at most [`LONGEST`] bytes: what is beyond would be cut.
+    /// `bytes` must have at most [`LONGEST`] bytes; more would be cut off.
     fn of(bytes: &[u8]) -> Self {
         let mut id = Self {
             length: 0,

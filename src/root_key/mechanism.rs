@@ -1,4 +1,4 @@
-//! How a data key can be wrapped: the numbers that stand in every sealed payload.
+//! The wrap mechanisms for data keys, with their numbers in sealed payloads.
 
 use std::fmt;
 
@@ -40,12 +40,12 @@ impl Mechanism {
         Self::ALL.into_iter().find(|mechanism| mechanism.number() == number)
     }
 
-    /// The byte that stands in a sealed payload.
+    /// The mechanism's byte in a sealed payload.
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// Whether a commitment follows the wrap: it is all the integrity that CBC and OAEP have.
+    /// Whether a commitment follows the wrap: CBC and OAEP do not authenticate the wrapped key.
     pub fn is_committed(self) -> bool {
         matches!(self, Self::AesCbc | Self::RsaOaepSha256 | Self::RsaOaepSha1)
     }
@@ -55,7 +55,7 @@ impl Mechanism {
         matches!(self, Self::RsaOaepSha256 | Self::RsaOaepSha1)
     }
 
-    /// Whether a wrap of so many bytes, without commitment, can be one of this mechanism's.
+    /// Whether a wrap by this mechanism can have this length in bytes, without commitment.
     pub fn fits(self, length: usize) -> bool {
         match self {
             Self::AesGcm => length == 12 + 32 + 16,

@@ -1,4 +1,4 @@
-//! The name of a root key, which belongs to one cluster.
+//! The name of a root key. A root key belongs to one cluster.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// 1 to 16 of `a` to `z`, `0` to `9` and `-`: short enough for every token's labels.
+/// 1 to 16 characters of `a` to `z`, `0` to `9` and `-`: short enough for the labels of every token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RootKeyName(String);
 
-/// A text is no name of a root key.
+/// The text is not a name of a root key.
 #[derive(Debug, thiserror::Error)]
-#[error("a root key's name is 1 to 16 of a-z, 0-9 and -")]
+#[error("the name of a root key has 1 to 16 characters, each of a-z, 0-9 or -")]
 pub struct NotAName;
 
 impl RootKeyName {

@@ -1,5 +1,5 @@
-//! Who waits for an unwrap, and until when: what lets a backend drop work that nobody wants any more, and let callers
-//! take turns.
+//! The callers that wait for an unwrap, and their deadlines. A backend uses this to drop abandoned calls, and to let
+//! connections take turns.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use tokio::time::Instant;
 use crate::proto::asker::Asker;
 use crate::proto::asker::Origin;
 
-/// The patience of all callers that wait for one unwrap. Clones are one.
+/// The callers that wait for one unwrap. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Patience(watch::Sender<Waiting>);
 
 #[derive(Clone, Debug)]
 struct Waiting {
-    /// How many wait, by where they call from; nobody is no entry.
+    /// The number of waiting callers of each origin. An origin without callers has no entry.
     callers: BTreeMap<Option<Origin>, usize>,
-    /// When the last of them gives up; `None` for work of the daemon's own, which waits as long as it takes.
+    /// The latest deadline of the callers; `None` for the daemon's own work, which has none.
     until: Option<Instant>,
     begun: bool,
 }
 
-/// One caller. It waits until this is dropped.
+/// One waiting caller, until this is dropped.
 #[derive(Debug)]
 pub struct Caller {
     patience: Patience,
@@ -30,7 +30,7 @@ pub struct Caller {
 }
 
 impl Patience {
-    /// That of a first caller.
+    /// For a call with a first caller.
     pub fn of_a_caller(asker: impl Into<Asker>) -> (Self, Caller) {
         let asker = asker.into();
         let patience = Self::new(BTreeMap::new(), Some(asker.until));
@@ -38,7 +38,7 @@ impl Patience {
         (patience, caller)
     }
 
-    /// That of the daemon's own work.
+    /// For the daemon's own work.
     pub fn endless() -> Self {
         Self::new(BTreeMap::from([(None, 1)]), None)
     }
@@ -48,7 +48,7 @@ impl Patience {
         Self(watch::Sender::new(Waiting { callers, until, begun }))
     }
 
-    /// Another caller waits too, and lends its origin.
+    /// Adds a caller with its origin and deadline.
     pub fn join(&self, asker: impl Into<Asker>) -> Caller {
         let Asker { until, origin } = asker.into();
         self.0.send_modify(|waiting| {
@@ -59,7 +59,8 @@ impl Patience {
         Caller { patience, origin }
     }
 
-    /// Visits the origins of those who wait now; `None` stands for all that have none, and for nobody.
+    /// Visits the origins of the callers that wait now. `None` stands for callers without an origin, and is also
+    /// visited if there are no callers.
     pub fn visit_origins(&self, visit: impl FnMut(Option<Origin>)) {
         let waiting = self.0.borrow();
         if waiting.callers.is_empty() {
@@ -75,27 +76,27 @@ impl Patience {
         waiting.callers.contains_key(&origin) || (waiting.callers.is_empty() && origin.is_none())
     }
 
-    /// The root key is being asked: from here on the unwrap goes on whatever becomes of its callers.
+    /// Notes that the call to the root key has begun: from now on it continues even without callers.
     pub fn begin(&self) {
         self.0.send_modify(|waiting| waiting.begun = true);
     }
 
-    /// When the last caller gives up; `None` if nobody ever does.
+    /// The latest deadline of the callers; `None` if there is no deadline.
     pub fn until(&self) -> Option<Instant> {
         self.0.borrow().until
     }
 
-    /// Returns when nobody waits any more and the unwrap has not begun.
+    /// Returns when no caller waits any more and the unwrap has not begun.
     pub async fn lost(&self) {
         let mut changes = self.0.subscribe();
         let lost = |waiting: &Waiting| waiting.callers.is_empty() && !waiting.begun;
-        // The sender is ours: it can't be gone.
+        // `self` holds the sender, so the channel is open.
         changes.wait_for(lost).await.ok();
     }
 }
 
 impl Caller {
-    /// Whether the root key is being asked for it.
+    /// Whether the call to the root key has begun.
     pub fn has_begun(&self) -> bool {
         self.patience.0.borrow().begun
     }

@@ -1,4 +1,4 @@
-//! The rules of rotation: what may be done to the versions of a root key, when, and why not.
+//! The rules of rotation: which commands on the versions of a root key are allowed, and when.
 
 pub mod accept_loss;
 pub mod activate;
@@ -24,7 +24,7 @@ use crate::root_key::version::Version;
 /// The rules, applied to one root key by one command.
 #[derive(Clone, Copy, Debug)]
 pub struct Rotation<'a> {
-    /// Where its versions live. Where that is possible, no other command changes them at the same time.
+    /// The store of its versions. If the store supports it, no other command changes them at the same time.
     pub admin: &'a dyn Admin,
     /// Its name.
     pub name: &'a RootKeyName,
@@ -32,7 +32,7 @@ pub struct Rotation<'a> {
     pub clock: &'a Clock,
     /// Whether one store serves all nodes.
     pub shared: bool,
-    /// The finest step of dates in the store.
+    /// The resolution of dates in the store.
     pub step: Duration,
 }
 
@@ -42,7 +42,7 @@ impl Rotation<'_> {
         date_until(moment, self.step)
     }
 
-    /// The earliest date of the store that is not before `moment`: nobody encrypts sooner than was asked for.
+    /// The earliest date of the store that is not before `moment`: no node may encrypt earlier than the operator asked.
     fn date_from(&self, moment: Timestamp) -> Timestamp {
         let until = self.date_until(moment);
         if until == moment {
@@ -53,12 +53,12 @@ impl Rotation<'_> {
     }
 }
 
-/// The latest date that is not after `moment` where dates have such steps: what holds from now on must not wait.
+/// The latest date that is not after `moment`, in multiples of `step`. For dates that must take effect at once.
 fn date_until(moment: Timestamp, step: Duration) -> Timestamp {
     Timestamp::from_unix(moment.unix() - moment.unix() % step.as_secs().max(1))
 }
 
-/// Whether a version still waits to encrypt: it has no date, or one to come.
+/// Whether a version is not active yet: it has no date, or a future one.
 pub fn is_pending(version: &Version, now: Timestamp) -> bool {
     match version.state {
         State::Pending => true,
@@ -67,17 +67,17 @@ pub fn is_pending(version: &Version, now: Timestamp) -> bool {
     }
 }
 
-/// The version that encrypts by the store and the calendar alone: the highest whose activation has passed. (A node may
-/// still be on the one before: it switches when it has a data key of its own under the new one.)
+/// The version that encrypts by the store and the calendar alone: the highest whose activation has passed. A node may
+/// still use the one before: it switches when it has made a data key under the new one.
 pub fn primary(versions: &[Version], now: Timestamp) -> Option<&Version> {
     let active = versions.iter().filter(|version| version.state.is_active(now));
     active.max_by(|one, other| one.rank().cmp(&other.rank()))
 }
 
-/// The one version that a selector names.
+/// The version that a selector names.
 ///
 /// # Errors
-/// It names none, or several.
+/// The selector names no version, or several.
 pub fn find<'a>(versions: &'a [Version], selector: &Selector) -> Result<&'a Version, Refusal> {
     let named: Vec<&Version> = versions.iter().filter(|version| selector.names(version)).collect();
     match named.as_slice() {
@@ -93,16 +93,16 @@ pub fn find<'a>(versions: &'a [Version], selector: &Selector) -> Result<&'a Vers
     }
 }
 
-/// What an operator types to confirm what can't be undone: `NAME.vN`.
+/// The operator's confirmation of a step that cannot be undone: `NAME.vN`.
 pub fn confirmation(name: &RootKeyName, number: Number) -> String {
     format!("{name}.{number}")
 }
 
-/// Whether the store still has the version that this node has reported as its primary. A store without it is lost, or a
-/// copy from before it was made.
+/// Checks that the store has the version that this node has reported as its primary. A store without it was lost, or is
+/// a copy from before the version was made.
 ///
 /// # Errors
-/// It lacks that version.
+/// The version is missing from the store.
 pub fn check_recorded(versions: &[Version], recorded: Option<&HighWater>) -> Result<(), Refusal> {
     match recorded {
         Some(HighWater { number, id }) if !versions.iter().any(|version| version.id == *id) => Err(Refusal::Lost {

@@ -53,14 +53,14 @@ impl fmt::Display for Number {
     }
 }
 
-/// What a version may do.
+/// The state of a version: whether it encrypts and decrypts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Decrypts. Has no date: it will not encrypt before it gets one.
+    /// Decrypts. Has no date yet, and cannot encrypt without one.
     Pending,
-    /// Decrypts; from this moment on it encrypts, unless a higher version does.
+    /// Decrypts. Encrypts from this moment on, unless a higher version does.
     ActiveFrom(Timestamp),
-    /// Does not decrypt any more, since this moment.
+    /// Has not decrypted since this moment.
     RetiredSince(Timestamp),
 }
 
@@ -75,7 +75,7 @@ impl State {
         matches!(self, Self::ActiveFrom(moment) if moment <= now)
     }
 
-    /// The moment in it, if it has one.
+    /// The date of the state, if it has one.
     pub fn moment(self) -> Option<Timestamp> {
         match self {
             Self::Pending => None,
@@ -89,15 +89,15 @@ impl State {
 pub struct Version {
     /// Its number.
     pub number: Number,
-    /// What it may do.
+    /// Its state.
     pub state: State,
-    /// Its name for ever.
+    /// Its permanent id.
     pub id: KeyId,
 }
 
 impl Version {
-    /// Its place in the order of versions: by number, then by id. Both never change, so the order of two versions never
-    /// turns round under a node that has reported one of them. Dates are not part of the order: commands change them.
+    /// Its place in the order of versions: by number, then by id. Neither ever changes, so the order of two versions
+    /// cannot change after a node has reported one of them. Dates are not part of the order: commands change them.
     pub fn rank(&self) -> (Number, &KeyId) {
         (self.number, &self.id)
     }
@@ -122,7 +122,7 @@ impl Selector {
     }
 }
 
-/// A text names no version.
+/// The text does not name a version.
 #[derive(Debug, thiserror::Error)]
 #[error("not a version: expected `v2`, `2`, or an id of 16 to 64 hexadecimal digits")]
 pub struct NotASelector;

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Lets so many lines through each second and counts the rest.
+/// Passes a limited number of lines each second and counts the rest.
 #[derive(Debug)]
 pub struct LineLimit {
     per_second: u32,

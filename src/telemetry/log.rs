@@ -1,4 +1,4 @@
-//! Log lines on stderr, written by a thread of their own from a bounded queue that drops rather than waits.
+//! Log lines on stderr, written by a separate thread from a bounded queue. A full queue drops lines and never blocks.
 
 use std::fmt;
 use std::io;
@@ -17,30 +17,30 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 
-/// Lines that wait for a slow reader of stderr; the next ones are dropped and counted.
+/// At most this many lines wait for a slow reader of stderr; further lines are dropped and counted.
 const QUEUED_LINES: usize = 4096;
 
 /// The options of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
-    /// How much is logged. Can change while the daemon runs.
+    /// The log level. Can change while the daemon runs.
     pub level: Level,
-    /// How a line looks.
+    /// The format of lines.
     pub format: Format,
 }
 
-/// How much is logged.
+/// The log level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// What has failed.
+    /// Failures.
     Error,
-    /// What an operator should look at.
+    /// Events that an operator should look into.
     Warn,
-    /// What an operator would tell a colleague.
+    /// Events that an operator would mention to a colleague.
     #[default]
     Info,
-    /// What a developer asks for.
+    /// Details for developers.
     Debug,
 }
 
@@ -55,7 +55,7 @@ impl Level {
     }
 }
 
-/// How a line looks.
+/// The format of lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -68,7 +68,7 @@ pub enum Format {
     Text,
 }
 
-/// A word is none of those that are known.
+/// The word is not in the list.
 #[derive(Debug, thiserror::Error)]
 #[error("not one of {0}")]
 pub struct NotAWord(&'static str);
@@ -100,10 +100,10 @@ impl FromStr for Format {
     }
 }
 
-/// How long the queue may take to be written out at the end. Who does not read gets no more.
+/// The limit for writing out the queue at the end. If nothing reads stderr, the remaining lines are lost.
 const FLUSH_TIME: Duration = Duration::from_millis(500);
 
-/// The running log. The queue is written out, briefly, when this is dropped.
+/// The running log. Dropping it writes out the queue, for up to 500 ms.
 pub struct Log {
     level: reload::Handle<LevelFilter, tracing_subscriber::Registry>,
     dropped: ErrorCounter,
@@ -112,7 +112,7 @@ pub struct Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // The guard waits for the writer, and prints when the queue stays full: both can last as long as nobody reads.
+        // The guard waits for the writer, and prints if the queue stays full. Both can hang if nothing reads stderr.
         let writer = self.writer.take();
         let (flushed, end) = mpsc::channel::<()>();
         let flush = thread::Builder::new().name("flush".into()).spawn(move || {
@@ -126,10 +126,10 @@ impl Drop for Log {
 }
 
 impl Log {
-    /// Starts the log thread and takes all events of this process from here on.
+    /// Starts the log thread. From now on it receives all events of this process.
     ///
     /// # Errors
-    /// A log runs already.
+    /// A log is already running.
     pub fn start(level: Level, format: Format) -> Result<Self, tracing::subscriber::SetGlobalDefaultError> {
         let (queue, writer) = NonBlockingBuilder::default()
             .buffered_lines_limit(QUEUED_LINES)
@@ -158,25 +158,25 @@ impl Log {
         })
     }
 
-    /// Changes how much is logged while the log runs.
+    /// A handle that changes the level while the log runs.
     pub fn level_switch(&self) -> LevelSwitch {
         LevelSwitch(self.level.clone())
     }
 
-    /// A counter of the lines that were dropped because nobody read stderr.
+    /// A counter of the lines that were dropped because stderr was not read.
     pub fn dropped(&self) -> ErrorCounter {
         self.dropped.clone()
     }
 }
 
-/// Changes how much is logged. Cheap to clone.
+/// Changes the log level. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LevelSwitch(reload::Handle<LevelFilter, tracing_subscriber::Registry>);
 
 impl LevelSwitch {
-    /// Logs so much from now on.
+    /// Changes the log level.
     pub fn set(&self, level: Level) {
-        // The layer lives as long as the process: it can't be gone.
+        // The layer lives as long as the process.
         self.0.reload(level.filter()).ok();
     }
 }
@@ -187,7 +187,7 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Makes a panic one log line with its place. Its message stays out: it may hold what must not be logged.
+/// Logs a panic as one line with its source location, but without its message, which may contain secrets.
 pub fn log_panics_by_place() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

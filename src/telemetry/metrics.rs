@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tracing_appender::non_blocking::ErrorCounter;
 
-/// Which call of kube-apiserver, by which protocol, and how it ended (the gRPC code's name).
+/// A call of kube-apiserver: its protocol, its method, and the name of its gRPC code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// `v2`, `v1beta1`, or `other`.
@@ -22,7 +22,7 @@ pub struct RequestLabels {
     pub code: &'static str,
 }
 
-/// Which version of a root key, as its `key_id`.
+/// A version of a root key, by its `key_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct VersionLabels {
     /// Hex of the version's id.
@@ -36,14 +36,14 @@ pub struct KeyIdHashLabels {
     pub key_id_hash: String,
 }
 
-/// Which root key, by its name.
+/// A root key, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RootKeyLabels {
     /// Its name in the configuration.
     pub root_key: String,
 }
 
-/// Why a token worker was started.
+/// The start of a token worker, by its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WorkerStartLabels {
     /// The root key's name in the configuration.
@@ -52,7 +52,7 @@ pub struct WorkerStartLabels {
     pub reason: &'static str,
 }
 
-/// Which call to a token worker, and how it ended.
+/// A call to a token worker, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TokenCallLabels {
     /// The root key's name in the configuration.
@@ -63,7 +63,7 @@ pub struct TokenCallLabels {
     pub outcome: &'static str,
 }
 
-/// All metrics. Cheap to clone; clones count together.
+/// All metrics. Cheap to clone; clones share their counters.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Calls answered, by protocol, method and code.
@@ -74,7 +74,7 @@ pub struct Metrics {
     pub refused_authorities: Counter,
     /// Open connections on the KMS socket.
     pub connections: Gauge,
-    /// Data keys wrapped, by version: a root key under AES-GCM has 2^32 of them.
+    /// Data keys wrapped, by version: under AES-GCM a root key may wrap at most 2^32.
     pub wraps: Family<VersionLabels, Counter>,
     /// Data keys unwrapped, by version.
     pub unwraps: Family<VersionLabels, Counter>,
@@ -84,7 +84,7 @@ pub struct Metrics {
     pub primary: Family<KeyIdHashLabels, Gauge>,
     /// Seconds since 1970 of the last good call to the root key.
     pub last_good_call: Gauge,
-    /// 1 while the configuration file is refused and an older one runs.
+    /// 1 while the configuration file is refused and an older configuration is in use.
     pub config_broken: Gauge,
     /// Token workers started, by reason.
     pub worker_starts: Family<WorkerStartLabels, Counter>,
@@ -92,7 +92,7 @@ pub struct Metrics {
     pub token_calls: Family<TokenCallLabels, Counter>,
     /// 1 while the token is not used because it has rejected the PIN.
     pub pin_rejected: Family<RootKeyLabels, Gauge>,
-    /// Bytes of data memory that a token worker has.
+    /// Bytes of data memory of the token worker.
     pub worker_memory: Family<RootKeyLabels, Gauge>,
     dropped_log_lines: Arc<OnceLock<ErrorCounter>>,
 }
@@ -103,7 +103,7 @@ impl Metrics {
         Self::default()
     }
 
-    /// Shows the log's count of dropped lines among the metrics.
+    /// Adds the log's count of dropped lines to the metrics.
     pub fn show_dropped_lines(&self, counter: ErrorCounter) {
         // One process has one log.
         self.dropped_log_lines.set(counter).ok();
@@ -168,7 +168,7 @@ impl Metrics {
         );
         registry.register(
             "worker_memory_bytes",
-            "Data memory of the token worker, as of its last answer",
+            "Data memory of the token worker, as of its last reply",
             worker_memory,
         );
         let dropped: Counter = Counter::default();
@@ -179,7 +179,7 @@ impl Metrics {
         );
         registry.register(
             "dropped_log_lines",
-            "Log lines dropped because nobody read stderr",
+            "Log lines dropped because stderr was not read",
             dropped,
         );
         let mut page = String::new();

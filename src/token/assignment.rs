@@ -1,4 +1,4 @@
-//! What a worker is to do: its root key, its token, and how much it may.
+//! A worker's assignment: its root key, its token, its role and its limits.
 
 use std::path::PathBuf;
 
@@ -9,29 +9,30 @@ use crate::hardening::LockMemory;
 use crate::root_key::name::RootKeyName;
 use crate::token::options::Pkcs11Options;
 
-/// Everything that a worker is told when it starts, by its spawner. Holds no secret.
+/// Everything that a worker gets from its spawner at its start. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// The root key that it is about.
+    /// Its root key.
     pub root_key: RootKeyName,
-    /// Where that lives.
+    /// The token that holds the root key.
     pub options: Pkcs11Options,
-    /// Where it is written down which PINs worked and which were rejected; nowhere without a state directory.
+    /// The state directory, which has the records of PINs and keys; without one nothing is recorded.
     pub state: Option<PathBuf>,
-    /// Bytes of data memory that it may have.
+    /// Limit of its data memory, in bytes.
     pub memory: u64,
-    /// Whether its memory is kept from swap: it has the PIN while it logs in, and every data key that it wraps or unwraps.
+    /// Whether its memory is kept from swap: it holds the PIN during the login, and every data key that it wraps or
+    /// unwraps.
     pub lock_memory: LockMemory,
 }
 
-/// What a worker may do.
+/// The operations that a worker may perform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// Serve a daemon: find, wrap, unwrap. Read-only where the token has such sessions.
     Daemon,
-    /// Serve one command that only looks: the same, and what it shows.
+    /// Serve one command that only reads: as for a daemon, and also reports.
     Look,
     /// Serve one `dekhand keys` command that changes versions: also generate, import, relabel, destroy.
     Admin,

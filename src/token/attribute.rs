@@ -1,7 +1,8 @@
-//! Attributes of objects, read one at a time: asked for several, a token that does not know one refuses them all.
+//! Attributes of objects, read one at a time: a token that lacks one of several requested attributes may refuse them
+//! all.
 //!
-//! Each is first asked for its length. That bounds what is read, and tells an attribute that the token does not have
-//! from one that is zero, which modules confuse that leave the caller's buffer as it was.
+//! The length is requested first. That bounds the read. It also separates an attribute that the token lacks from one
+//! that is zero, because some modules leave the caller's buffer unchanged for both.
 
 use cryptoki::object::Attribute;
 use cryptoki::object::AttributeInfo;
@@ -14,14 +15,14 @@ use crate::token::error::TokenError;
 use crate::token::return_value::Remedy;
 use crate::token::return_value::ReturnValue;
 
-/// An attribute of bytes that may be there or not.
+/// An attribute of bytes, which the object may lack.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Bytes {
-    /// The token does not have or tell it.
+    /// The token does not have the attribute, or does not disclose it.
     None,
-    /// It has so many bytes, which nobody wants to read.
+    /// Too long to read: its length in bytes.
     TooLong(usize),
-    /// What it is.
+    /// Its value.
     Some(Vec<u8>),
 }
 
@@ -38,7 +39,7 @@ impl Bytes {
 /// Reads a label, an id or another public attribute of at most `most` bytes.
 ///
 /// # Errors
-/// The token is in trouble, or the object is gone: `CKR_OBJECT_HANDLE_INVALID`.
+/// The token fails, or the object is gone: `CKR_OBJECT_HANDLE_INVALID`.
 pub(crate) fn bytes(
     session: &Session,
     object: ObjectHandle,
@@ -61,7 +62,7 @@ pub(crate) fn bytes(
     }
 }
 
-/// Reads a yes or no; `None` where the token does not say, for whatever reason.
+/// Reads a boolean; `None` if the token does not give it, for whatever reason.
 pub(crate) fn flag(session: &Session, object: ObjectHandle, attribute: AttributeType) -> Option<bool> {
     match tolerated(session, object, attribute, size_of::<u8>())? {
         Attribute::AlwaysSensitive(flag)
@@ -82,10 +83,10 @@ pub(crate) fn flag(session: &Session, object: ObjectHandle, attribute: Attribute
     }
 }
 
-/// Whether an object is a private one. What can't be read counts as public; a token in trouble says nothing.
+/// Whether an object is private. An object whose attribute cannot be read counts as public; an outage is an error.
 ///
 /// # Errors
-/// The token is in trouble, or the object is gone.
+/// The token fails, or the object is gone.
 pub(crate) fn is_private(session: &Session, object: ObjectHandle) -> Result<bool, TokenError> {
     let read = match length(session, object, AttributeType::Private) {
         Ok(Some(length)) if length == size_of::<u8>() => value(session, object, AttributeType::Private),
@@ -107,7 +108,7 @@ pub(crate) fn is_private(session: &Session, object: ObjectHandle) -> Result<bool
     }
 }
 
-/// Reads a length or a number of bits; `None` where the token does not say, for whatever reason.
+/// Reads a length or a number of bits; `None` if the token does not give it, for whatever reason.
 pub(crate) fn number(session: &Session, object: ObjectHandle, attribute: AttributeType) -> Option<u64> {
     match tolerated(session, object, attribute, ULONG)? {
         Attribute::ValueLen(number) | Attribute::ModulusBits(number) => Some(*number),
@@ -115,7 +116,7 @@ pub(crate) fn number(session: &Session, object: ObjectHandle, attribute: Attribu
     }
 }
 
-/// Reads a key's type; `None` where the token does not say, or says what nobody knows.
+/// Reads a key's type; `None` if the token does not give it, or gives an unknown one.
 pub(crate) fn key_type(session: &Session, object: ObjectHandle) -> Option<KeyType> {
     match tolerated(session, object, AttributeType::KeyType, ULONG)? {
         Attribute::KeyType(key_type) => Some(key_type),

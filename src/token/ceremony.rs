@@ -1,4 +1,4 @@
-//! What a human must make in a token where dekhand may not: the attributes of a root key, for a key ceremony.
+//! The attributes of a root key for a key ceremony, where a human creates the key with other tools.
 
 use cryptoki::object::Attribute;
 
@@ -15,13 +15,13 @@ use crate::token::options::EnvironmentVariable;
 use crate::token::options::Login;
 use crate::token::options::Pkcs11Options;
 
-/// The label of a version. It can say no more of a moment than the minute, so that is rounded: down if it has passed, up
-/// if it is to come.
+/// The label of a version. Labels have a resolution of one minute, so the moment is rounded: down if it has passed, up
+/// if it is in the future.
 pub fn label(name: &RootKeyName, number: Number, state: State) -> String {
     label::write(name, number, label::rounded(state, Clock::system().now()))
 }
 
-/// The attributes that a root key is to have, line by line: their names in PKCS#11 and their values.
+/// The attributes that a root key needs, one a line: their PKCS#11 names and their values.
 pub fn template(options: &Pkcs11Options, id: &KeyId, label: &str) -> Vec<String> {
     let wish = Wish::new(options, label, id);
     if template::is_rsa(options) {
@@ -38,17 +38,17 @@ pub fn template(options: &Pkcs11Options, id: &KeyId, label: &str) -> Vec<String>
     }
 }
 
-/// An example: the command of `pkcs11-tool` that generates such a key, and what is to be looked at behind it.
+/// An example: the command of `pkcs11-tool` that generates such a key, and notes on what to check afterwards.
 pub fn example(options: &Pkcs11Options, id: &KeyId, label: &str) -> Vec<String> {
     let private = options.private.then(|| {
-        "# without --private it makes a public key, which does not count: anybody could make one without the PIN"
+        "# without --private the key is a public object, which does not count: it could be made without the PIN"
             .to_owned()
     });
     let mut lines = vec![
         command(options, id, label),
-        "# it leaves CKA_WRAP and CKA_UNWRAP to the token, and SoftHSM for one makes them true; whoever may use such a"
+        "# CKA_WRAP and CKA_UNWRAP get the token's defaults, which are true in SoftHSM: a key with these attributes"
             .to_owned(),
-        "# key can take other keys out of the token: see what --list-objects says of its usage".to_owned(),
+        "# can take other keys out of the token, so check the key's usage with --list-objects".to_owned(),
     ];
     lines.extend(private);
     lines
@@ -63,7 +63,7 @@ fn line(attribute: &Attribute) -> String {
 }
 
 fn command(options: &Pkcs11Options, id: &KeyId, label: &str) -> String {
-    // Without the variables of the configuration the module may show another token of the same name.
+    // Without the environment variables of the configuration the module may find another token of the same name.
     let mut words: Vec<String> = options.environment.iter().map(assignment).collect();
     words.extend(["pkcs11-tool", "--module"].map(str::to_owned));
     words.push(quoted(&options.module.to_string_lossy()));
@@ -95,7 +95,7 @@ fn assignment(EnvironmentVariable { name, value }: &EnvironmentVariable) -> Stri
     format!("{name}={}", quoted(value))
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell.
 fn quoted(word: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+=:@".contains(character);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! What can go wrong with a token, before the recovery ladder has judged it.
+//! The errors of a token, before the recovery ladder has judged them.
 
 use crate::root_key::id::KeyId;
 use crate::token::return_value::Remedy;
@@ -7,53 +7,54 @@ use crate::token::return_value::ReturnValue;
 /// A call to a token failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
-    /// A function of the module said no.
+    /// A function of the module failed.
     #[error("{function} failed with {value}")]
     Call {
         /// Such as `C_Encrypt`.
         function: String,
-        /// What it returned.
+        /// Its return value.
         value: ReturnValue,
     },
-    /// The module can't be loaded.
+    /// The module cannot be loaded.
     #[error("the PKCS#11 module {module} cannot be loaded: {reason}")]
     Load {
         /// Its path.
         module: String,
-        /// What the dynamic linker says: it names a library that is missing.
+        /// The dynamic linker's message, which names a missing library.
         reason: String,
     },
-    /// The module lacks a function that dekhand needs, or answers what can't be.
+    /// The module lacks a function that dekhand needs, or returns an impossible result.
     #[error("the PKCS#11 module {0}")]
     Module(String),
-    /// A token answered what it must not: a constant IV, a wrong length, a forged ciphertext that opens.
+    /// The token violates the standard: a constant IV, a wrong length, a forged ciphertext that opens.
     #[error("the token {0}")]
     Misbehaved(String),
-    /// The module knows no token of this name: it is gone, or the name is wrong.
-    #[error("the module shows no token {name}; it shows: {seen}")]
+    /// The module has no token of this name: the token is gone, or the name is wrong.
+    #[error("the module has no token {name}; its tokens: {seen}")]
     NoToken {
         /// The name.
         name: String,
-        /// What there is instead.
+        /// The tokens that the module has.
         seen: String,
     },
-    /// An object that was there, or should be, is not found.
+    /// An object was not found.
     #[error("the token holds no key with id {0}")]
     NotFound(KeyId),
-    /// A list of versions lacks some that were there; `None`: it has none at all.
-    #[error("the token shows {}", lack(.0))]
+    /// A list of versions lacks some that were there before; `None`: it has no version at all.
+    #[error("the token lists {}", lack(.0))]
     Incomplete(Vec<Option<KeyId>>),
-    /// It can't be done with this key, token or configuration.
+    /// The key, the token or the configuration does not permit it.
     #[error("{0}")]
     Refused(String),
-    /// The token failed when it was to show that a key is the one of before. It says nothing of what was to be done then.
-    #[error("the token could not show which key it holds: {0}")]
+    /// The token failed during the check that a key is the same as before. The error is not about the call that needed
+    /// the check.
+    #[error("the identity of the key in the token could not be checked: {0}")]
     Unproven(Box<Self>),
 }
 
 impl TokenError {
-    /// Whether an unwrap may have failed for what it was given. A value in etcd can name any mechanism and hold any bytes:
-    /// that a token refuses those says nothing about the token.
+    /// Whether an unwrap may have failed because of its input. A value in etcd can name any mechanism and contain any
+    /// bytes, so its refusal is no sign of a fault of the token.
     pub(crate) fn may_be_the_ciphertext(&self) -> bool {
         match self {
             Self::Call { value, .. } => value.may_mean_bad_ciphertext(),
@@ -67,7 +68,7 @@ impl TokenError {
         }
     }
 
-    /// Of a return value.
+    /// An error from a return value.
     pub(crate) fn call(function: &str, value: ReturnValue) -> Self {
         Self::Call {
             function: function.to_owned(),
@@ -75,7 +76,7 @@ impl TokenError {
         }
     }
 
-    /// The return value, if it was one.
+    /// The return value, if the error has one.
     pub(crate) fn value(&self) -> Option<ReturnValue> {
         match self {
             Self::Call { value, .. } => Some(*value),
@@ -84,13 +85,13 @@ impl TokenError {
         }
     }
 
-    /// What helps.
+    /// The remedy.
     pub(crate) fn cure(&self) -> Remedy {
         match self {
             Self::Call { value, .. } => value.cure(),
             Self::Unproven(error) => error.cure(),
             Self::Module(_) | Self::NoToken { .. } => Remedy::Module,
-            // A lost login finds nothing.
+            // Without its login a session finds no objects, and gives no error.
             Self::NotFound(_) | Self::Incomplete(_) => Remedy::Login,
             Self::Load { .. } | Self::Misbehaved(_) | Self::Refused(_) => Remedy::Nothing,
         }
@@ -116,7 +117,7 @@ impl From<cryptoki::error::Error> for TokenError {
             },
             Error::NullFunctionPointer => Self::Module("lacks a function that dekhand needs".to_owned()),
             Error::MissingSymbol(symbol) => Self::Module(format!("lacks the symbol {symbol}: it is no PKCS#11 module")),
-            other => Self::Module(format!("answered what cannot be: {other}")),
+            other => Self::Module(format!("returned an impossible result: {other}")),
         }
     }
 }

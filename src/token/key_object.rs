@@ -1,16 +1,16 @@
-//! A version's key as the token's objects, by handles that last as long as the module stays initialised.
+//! The token's objects of one version, by handles that stay valid while the module is initialised.
 
 use cryptoki::object::ObjectHandle;
 
 /// The objects of one version. AES has one object for both directions, RSA two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyObject {
-    /// What kind of key it is.
+    /// The kind of the key.
     pub(crate) kind: KeyKind,
-    /// What wraps: the AES key, or the RSA public key. Where the token has no such public key it is the private one, which
-    /// wraps nothing ([`KeyObject::only_unwraps`]).
+    /// The object that wraps: the AES key, or the RSA public key. If the token has no such public key, it is the
+    /// private key, which cannot wrap ([`KeyObject::only_unwraps`]).
     pub(crate) wraps: ObjectHandle,
-    /// What unwraps: the AES key, or the RSA private key.
+    /// The object that unwraps: the AES key, or the RSA private key.
     pub(crate) unwraps: ObjectHandle,
 }
 
@@ -26,7 +26,7 @@ impl KeyObject {
 pub(crate) enum KeyKind {
     /// AES with 256 bits.
     Aes256,
-    /// RSA with a modulus of so many bits: 2048 to 4096.
+    /// RSA with a modulus of 2048 to 4096 bits.
     Rsa {
         /// Bits of the modulus.
         bits: u32,

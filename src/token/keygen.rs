@@ -1,7 +1,7 @@
-//! Makes, labels and destroys root keys, on the read-write session of a command.
+//! Creates, labels and destroys root keys, on the read-write session of a command.
 //!
-//! None of it may be repeated blindly. What was made and is not as it was ordered is destroyed at once; where even that
-//! fails, the error says what is left in the token.
+//! None of these calls may be repeated blindly. A new key whose attributes differ from the request is destroyed at
+//! once; if that fails too, the error names the key that is left in the token.
 
 mod make;
 mod refused;
@@ -28,14 +28,14 @@ use crate::token::options::Login;
 use crate::token::options::Pkcs11Options;
 use crate::token::return_value::ReturnValue;
 
-/// No token stores a longer label.
+/// Longer than any label that a token stores.
 const LONGEST_LABEL: usize = 1024;
 
-/// Makes a key in the token, with a random id: an AES key, or an RSA pair if the configuration names such a mechanism.
-/// The version's moment is rounded to the minute, as the label says it.
+/// Generates a key in the token, with a random id: an AES key, or an RSA pair if the configuration names such a
+/// mechanism. The version's moment is rounded to the minute, which is the resolution of the label.
 ///
 /// # Errors
-/// The token refuses, and the message says what; or it is in trouble.
+/// The token refuses, and the message has the reason; or the token fails.
 pub(crate) fn generate(
     session: &Session,
     options: &Pkcs11Options,
@@ -53,7 +53,7 @@ pub(crate) fn generate(
     finished(session, options, made, version, &label)
 }
 
-/// Puts a key that another system made into the token, with a random id.
+/// Imports a key that another system made, with a random id.
 ///
 /// # Errors
 /// As [`generate`].
@@ -67,7 +67,7 @@ pub(crate) fn import(
 ) -> Result<Version, TokenError> {
     if template::is_rsa(options) {
         return Err(TokenError::Refused(format!(
-            "a key of 32 bytes is no RSA key: `mechanism: {}` can't use it",
+            "`mechanism: {}` needs an RSA key, and a key of 32 bytes is not one",
             options.mechanism
         )));
     }
@@ -97,34 +97,34 @@ fn finished(
     }
 }
 
-/// Says what a refusal means that is not about attributes. Others stay as they are, for the recovery ladder.
+/// Explains a refusal that is not about attributes. Other errors stay as they are, for the recovery ladder.
 fn explained(error: TokenError, options: &Pkcs11Options) -> TokenError {
     let Some(value) = error.value() else {
         return error;
     };
     let text = match value {
         ReturnValue::FUNCTION_NOT_SUPPORTED | ReturnValue::MECHANISM_INVALID | ReturnValue::ACTION_PROHIBITED => {
-            "the token makes or takes no such key for an application: make it with the vendor's tool; `--print` shows \
-             what it must be"
+            "the token does not let an application create such a key: create it with the vendor's tool; `--print` \
+             shows the attributes that it needs"
         }
-        ReturnValue::SESSION_READ_ONLY => "the token has given a session in which nothing can be written",
+        ReturnValue::SESSION_READ_ONLY => "the token has opened a read-only session",
         ReturnValue::TOKEN_WRITE_PROTECTED => "the token is write-protected",
         ReturnValue::DEVICE_MEMORY => "the token is full",
-        ReturnValue::KEY_SIZE_RANGE => "the token makes no keys of this size",
+        ReturnValue::KEY_SIZE_RANGE => "the token does not support keys of this size",
         ReturnValue::USER_NOT_LOGGED_IN if options.login == Login::None => {
-            "the token makes no such key without a login: set `login: user`, or `private: false` if it holds no \
-             private objects"
+            "the token does not create such a key without a login: set `login: user`, or `private: false` if it holds \
+             no private objects"
         }
         _ => return error,
     };
     TokenError::Refused(format!("{text} ({error})"))
 }
 
-/// Lets a version's label say another state, and looks whether it does. The state's moment is rounded to the minute. Of
-/// an RSA key the private half counts; the public one follows where the token lets it.
+/// Changes a version's label to another state, and reads it back. The state's moment is rounded to the minute. For an
+/// RSA key the private half counts; the public half gets the same label if the token allows that.
 ///
 /// # Errors
-/// The token or the configuration refuses, and the message says what helps; or the token is in trouble.
+/// The token or the configuration refuses, and the message has the remedy; or the token fails.
 pub(crate) fn relabel(
     session: &Session,
     options: &Pkcs11Options,
@@ -134,9 +134,9 @@ pub(crate) fn relabel(
     state: State,
 ) -> Result<(), TokenError> {
     if !options.versions.is_empty() {
-        // Worse than of no use: the list may name the object by its label.
+        // A new label would even do harm: the list may name the object by its label.
         return Err(TokenError::Refused(
-            "the configuration lists all versions, so labels say nothing: change `versions:` there".to_owned(),
+            "the configuration lists all versions, so labels have no effect: change `versions:` in it".to_owned(),
         ));
     }
     let label = label::write(root_key, number, label::rounded(state, Clock::system().now()));
@@ -166,10 +166,10 @@ pub(crate) fn relabel(
         LONGEST_LABEL,
     )?;
     if read.as_deref() != Some(label.as_bytes()) {
-        return Err(label_stays("it says that it did, and the label is another"));
+        return Err(label_stays("it reported success, but the label is not the new one"));
     }
     if key.wraps != key.unwraps {
-        // For who looks with other tools; nothing depends on it.
+        // For users of other tools; nothing depends on it.
         session.update_attributes(key.wraps, &attributes).ok();
     }
     Ok(())
@@ -177,14 +177,14 @@ pub(crate) fn relabel(
 
 fn label_stays(why: &str) -> TokenError {
     TokenError::Refused(format!(
-        "the token does not change a label ({why}): say under `versions:` in the configuration what each version is"
+        "the token does not change a label ({why}): list each version under `versions:` in the configuration"
     ))
 }
 
-/// Destroys a version's key for ever.
+/// Destroys a version's key permanently.
 ///
 /// # Errors
-/// The token refuses or is in trouble; of an RSA key only the public half may be left then.
+/// The token refuses or fails; the public half of an RSA key may be left then.
 pub(crate) fn destroy(session: &Session, key: &KeyObject) -> Result<(), TokenError> {
     session.destroy_object(key.unwraps).map_err(|error| {
         let error = TokenError::from(error);

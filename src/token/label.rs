@@ -1,4 +1,4 @@
-//! The labels by which a token's objects say which version of which root key they are, and in what state.
+//! The labels of a token's objects: root key, number and state of a version.
 //!
 //! | label | state |
 //! |---|---|
@@ -6,21 +6,22 @@
 //! | `name.vN@yyyymmddThhmmZ` | active from this minute |
 //! | `name.vN~yyyymmddThhmmZ` | retired since this minute |
 //!
-//! They are at most 37 bytes, which every token stores, and compared whole: `name.v1` is no prefix of anything.
+//! They have at most 37 bytes, which every token stores, and are compared as a whole: `name.v1` does not match
+//! `name.v10`.
 
 use crate::clock::Timestamp;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 
-/// Most bytes of a label.
+/// The most bytes of a label.
 pub(crate) const LONGEST: usize = 37;
 
 const MINUTE: u64 = 60;
 /// 9999-12-31T23:59:00Z: a year has four digits.
 const LAST: u64 = 253_402_300_740;
 
-/// The label of a version. Of a moment it says the minute: give it a [`rounded`] state.
+/// The label of a version. It has a resolution of one minute: give it a [`rounded`] state.
 pub(crate) fn write(name: &RootKeyName, number: Number, state: State) -> String {
     let mark = match state {
         State::Pending => return format!("{name}.{number}"),
@@ -31,7 +32,7 @@ pub(crate) fn write(name: &RootKeyName, number: Number, state: State) -> String 
     format!("{name}.{number}{mark}{minute}")
 }
 
-/// What a label says; `None` if it is not one that [`write()`] writes for this root key.
+/// The content of a label; `None` if it is not one that [`write()`] writes for this root key.
 pub(crate) fn parse(name: &RootKeyName, label: &str) -> Option<(Number, State)> {
     if label.len() > LONGEST {
         return None;
@@ -45,18 +46,18 @@ pub(crate) fn parse(name: &RootKeyName, label: &str) -> Option<(Number, State)> 
         (version, State::Pending)
     };
     let number = Number::try_from(number.parse::<u16>().ok()?).ok()?;
-    // Leading zeros and signs, and whatever else the parsers are generous with.
+    // Rejects leading zeros, signs, and everything else that the parsers tolerate.
     (write(name, number, state) == label).then_some((number, state))
 }
 
-/// Whether a label that [`parse`] does not know was meant for this root key: a mistake in a key ceremony is worth a
+/// Whether a label that [`parse`] rejects was probably meant for this root key. A mistake in a key ceremony deserves a
 /// warning.
 pub(crate) fn resembles(name: &RootKeyName, label: &str) -> bool {
     rest_of(name, label).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// The state as a label can say it, to the minute. A moment that has passed is rounded down, so that it stays passed;
-/// one to come is rounded up, so that nothing happens earlier than was asked.
+/// The state with its moment rounded to the minute. A past moment is rounded down, so that it stays in the past; a
+/// future one is rounded up, so that nothing happens earlier than requested.
 pub(crate) fn rounded(state: State, now: Timestamp) -> State {
     let round = |moment: Timestamp| {
         let passed = moment.unix() / MINUTE * MINUTE;
@@ -95,7 +96,7 @@ fn moment_of(minute: &str) -> Option<Timestamp> {
     };
     let (year, month, day) = (digits(0..4)?, digits(4..6)?, digits(6..8)?);
     let (hour, minute) = (digits(9..11)?, digits(11..13)?);
-    // What stands between and behind them is compared when the label is written again.
+    // The separators are checked when the label is written again.
     format!("{year}-{month}-{day}T{hour}:{minute}:00Z").parse().ok()
 }
 

@@ -1,4 +1,4 @@
-//! Logs in, without ever spending a try that could lock the token.
+//! Logs in, and never spends an attempt that could lock the token.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,46 +24,46 @@ use crate::token::problem::CallError;
 use crate::token::return_value::Remedy;
 use crate::token::return_value::ReturnValue;
 
-/// Several nodes start at once; so long they wait at most, each its own time, before a PIN that nobody has tried.
+/// Several nodes may start at once. Each waits a random time, for up to 15 s, before it tries an unproven PIN.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(15);
 
-/// To look up a PIN, or to write down what became of it, takes no longer than this on the slowest of machines.
+/// To look up or record a PIN takes less than this even on a slow machine.
 const LONGEST_MEMORY: Duration = Duration::from_secs(30);
 
-/// A human who types a PIN at the token's own device has so long.
+/// The time that a human has to type a PIN at the token's own device.
 const AT_THE_DEVICE: Duration = Duration::from_secs(60);
 
-/// A rejected PIN that can't be written down is tried to be after so long.
+/// The pause before another attempt to record a rejected PIN.
 const BETWEEN_WRITES: Duration = Duration::from_secs(5);
 
-/// What helps where a human types the PIN.
-const ASKED_AGAIN: &str = "the daemon does not ask for it again before `dekhand token info` has logged in with it";
+/// The remedy if a human types the PIN.
+const ASKED_AGAIN: &str = "the daemon asks for it again only after `dekhand token info` has logged in with it";
 
-/// How this process came to be logged in.
+/// The kind of login that this process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// `C_Login` said yes, or the token needs no login: what is not found is not there.
+    /// `C_Login` succeeded, or the token needs no login: an object that is not found does not exist.
     Confirmed,
-    /// Somebody else had logged in for this process (`CKR_USER_ALREADY_LOGGED_IN`): nothing was checked.
+    /// The process was logged in already (`CKR_USER_ALREADY_LOGGED_IN`): the PIN was not checked.
     Assumed,
 }
 
-/// A login to one token. What it must ask of the outside world are `records` and how to wait.
+/// A login to one token.
 pub(crate) struct Attempt<'a> {
     pub(crate) assignment: &'a Assignment,
     pub(crate) records: Option<&'a PinRecord>,
     /// Reads the token's flags again.
     pub(crate) flags: &'a dyn Fn() -> Result<TokenInfo, TokenError>,
-    /// Lets time pass, and tells the daemon why, and that the call has not begun.
+    /// Waits, and tells the daemon the reason and that the call has not begun.
     pub(crate) wait: &'a dyn Fn(Duration, &str),
-    /// Tells the daemon that for so long at most it is not the token that it waits for.
+    /// Tells the daemon that the call does not wait for the token, for at most this long.
     pub(crate) busy: &'a dyn Fn(Duration),
     /// A line for the daemon's log.
     pub(crate) warn: &'a dyn Fn(String),
 }
 
 impl Attempt<'_> {
-    /// Logs a session, and so the whole process, in.
+    /// Logs in a session, and thereby the whole process.
     pub(crate) fn log_in(&self, session: &Session) -> Result<Proof, CallError> {
         let Assignment { role, options, .. } = self.assignment;
         let user = match options.login {
@@ -78,17 +78,17 @@ impl Attempt<'_> {
         };
         match (source, role) {
             (Some(source), _) => self.log_in_with(session, user, source),
-            // It sees what the token shows to everybody.
+            // The session sees the token's public objects only.
             (None, Role::Look) => Ok(Proof::Assumed),
-            (None, Role::Daemon | Role::Admin) => {
-                Err(CallError::outage("no PIN is configured: the token wants a login"))
-            }
+            (None, Role::Daemon | Role::Admin) => Err(CallError::outage(
+                "no PIN is configured, but the token requires a login",
+            )),
         }
     }
 
-    /// Lets the token ask for its PIN. Nobody here knows what was typed, so what is written down is that a PIN from there
-    /// was rejected: a daemon that asked again and again would lock the token by itself where a device answers for an
-    /// absent human. A command is started by somebody who is there; when it logs in, the daemon may ask again.
+    /// Lets the token ask for its PIN at its own device. The typed PIN is unknown here, so every rejected PIN from the
+    /// device counts as the same PIN. A daemon that prompted again and again would lock a token whose device answers
+    /// for an absent human. A human starts a command; after its login the daemon may prompt again.
     fn log_in_at_the_device(&self, session: &Session) -> Result<Proof, CallError> {
         let by_itself = self.assignment.role == Role::Daemon;
         let token = (self.flags)()?;
@@ -97,15 +97,15 @@ impl Attempt<'_> {
             let reason = "the token has rejected the PIN from its own device before";
             return Err(CallError::pin_rejected(format!("{reason}; {ASKED_AGAIN}")));
         }
-        // What will be typed for a daemon is new each time; who starts a command knows what he will type.
+        // A daemon's next PIN from the device is unproven each time; the human who starts a command knows the PIN.
         let trusted = if by_itself { PinStatus::New } else { PinStatus::Worked };
         check_flags(&token, trusted)?;
         (self.warn)(format!(
-            "type the PIN at the device of the token {}: it waits for it, {} s at most",
+            "type the PIN at the device of the token {} within {} s",
             token.name(),
             AT_THE_DEVICE.as_secs()
         ));
-        // Who killed this process meanwhile would have the device ask again.
+        // If the process were killed meanwhile, the device would prompt again.
         (self.busy)(AT_THE_DEVICE);
         let outcome = session.login(UserType::User, None).map_err(TokenError::from);
         (self.busy)(Duration::ZERO);
@@ -133,12 +133,13 @@ impl Attempt<'_> {
                 (self.wait)(patience(), why);
             }
             turn = self.turn(&token, source)?;
-            // Another node or process may have spent a try meanwhile, and somebody may have corrected the PIN.
+            // Another node or process may have spent an attempt meanwhile, and somebody may have corrected the PIN.
             pin = read()?;
             standing = self.standing(&token, &pin)?;
         }
         check_flags(&(self.flags)()?, standing)?;
-        // Before the token sees it: whatever ends this process then, the next one knows of this try.
+        // Counted before the token gets the PIN: if this process is killed during the login, the next one finds the
+        // attempt.
         if standing.is_untried() {
             standing = self.begin(&token, &pin, source)?;
         }
@@ -154,7 +155,7 @@ impl Attempt<'_> {
         match outcome {
             Err(error) if error.cure() == Remedy::Pin => {
                 let reason = format!(
-                    "the token rejected the PIN from {source} ({error}); it is not tried again before that source changes"
+                    "the token rejected the PIN from {source} ({error}); it is not tried again until its source changes"
                 );
                 Err(CallError::pin_rejected(reason))
             }
@@ -162,8 +163,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// What is known of the PIN. A damaged memory is set aside: it must not keep out a PIN that works for ever, and a
-    /// PIN of which nothing is known is tried once, with care.
+    /// The status of the PIN. A damaged record is set aside, because it must not block a right PIN for ever; the
+    /// unknown PIN is then tried once, with care.
     fn standing(&self, token: &TokenInfo, pin: &Pin) -> Result<PinStatus, CallError> {
         let Some(records) = self.records else {
             return Ok(PinStatus::New);
@@ -172,20 +173,20 @@ impl Attempt<'_> {
             Ok(standing) => Ok(standing),
             Err(error) if error.is_the_content() => {
                 let aside = records.set_aside().map_err(|error| CallError::outage(chain(&error)))?;
-                (self.warn)(format!("{}; it is now {}", chain(&error), aside.display()));
+                (self.warn)(format!("{}; the file was moved to {}", chain(&error), aside.display()));
                 Ok(PinStatus::New)
             }
             Err(error) => Err(CallError::outage(chain(&error))),
         }
     }
 
-    /// Waits for the logins of other processes with a PIN that has not worked on this token: eight commands with one wrong
-    /// PIN spend one try of it, and with the right one they all log in.
+    /// Waits for other processes that log in with an unproven PIN: eight commands with one wrong PIN spend one attempt,
+    /// and with the right one they all log in.
     fn turn(&self, token: &TokenInfo, source: &PinSource) -> Result<Option<Turn>, CallError> {
         let Some(records) = self.records else {
             return Ok(None);
         };
-        // A login that takes longer is ended by whoever started its process.
+        // A longer login is ended by the parent of its process.
         let longest = self.assignment.options.call_timeout.saturating_add(LONGEST_MEMORY);
         (self.busy)(longest);
         let turn = records.turn(&token.name(), longest);
@@ -193,8 +194,8 @@ impl Attempt<'_> {
         match turn {
             Ok(Some(turn)) => Ok(Some(turn)),
             Ok(None) => Err(CallError::outage(format!(
-                "the PIN from {source} is not tried: another process is trying a PIN that has never worked on the token \
-                 {}, and has had no answer for {} s; wait until it ends, then try again",
+                "the PIN from {source} is not tried: another process is trying a PIN that has never worked on the \
+                 token {}, and its login has not ended for {} s; wait until that process ends, then try again",
                 token.name(),
                 longest.as_secs()
             ))),
@@ -202,7 +203,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Asks whether a PIN that has not worked may be tried, and counts the login if so.
+    /// Decides whether an unproven PIN may be tried, and counts the attempt if so.
     fn begin(&self, token: &TokenInfo, pin: &Pin, source: &PinSource) -> Result<PinStatus, CallError> {
         let Some(records) = self.records else {
             return Ok(PinStatus::New);
@@ -214,8 +215,8 @@ impl Attempt<'_> {
     fn rejected_before(&self, source: &PinSource) -> CallError {
         let record = self.records.map_or(Path::new("pins.json"), PinRecord::path).display();
         CallError::pin_rejected(format!(
-            "the token has rejected the PIN from {source} before; it is not tried again until another stands there (if \
-             the token was changed to have this PIN, remove {record})"
+            "the token has rejected the PIN from {source} before; it is not tried again until its source changes (if \
+             the token has been given this PIN since, remove {record})"
         ))
     }
 
@@ -226,9 +227,9 @@ impl Attempt<'_> {
             PinSource::Credential(_) | PinSource::Descriptor(_) => format!("remove {record}"),
         };
         CallError::pin_rejected(format!(
-            "the PIN from {source} was tried twice, and the token has not said whether it is right: the login hung, or \
-             failed for another reason, or was cut short; as the token may count that as wrong PINs, it is not tried \
-             again: mend the token, make sure that the PIN is right, and then {way_on}"
+            "two logins with the PIN from {source} ended without a verdict (a hang, an interruption, or an error \
+             that is not about the PIN); the token may have counted both as wrong PINs, so dekhand does not try a \
+             third: repair the token, make sure that the PIN is right, and then {way_on}"
         ))
     }
 
@@ -238,8 +239,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Works on the memory of PINs, which hashes for a while. Who killed this process for that, as one whose token hangs,
-    /// would do so each time, and each time a try of the PIN would be lost.
+    /// Reads or writes the record of PINs, which takes long because it hashes. The daemon must not take that for a
+    /// hanging token: it would kill the worker each time, and each time an attempt of the PIN would be lost.
     fn remember<T>(&self, work: impl FnOnce() -> T) -> T {
         (self.busy)(LONGEST_MEMORY);
         let done = work();
@@ -249,13 +250,13 @@ impl Attempt<'_> {
 
     fn write_down_in(&self, records: &PinRecord, token: &TokenInfo, pin: &Pin, outcome: &Result<(), TokenError>) {
         match outcome {
-            // Also of one that has worked before: its source may be another, or have been written anew.
+            // Also for a PIN that has worked before: it may have another source, or the source may have been rewritten.
             Ok(()) => {
                 if let Err(error) = records.note_worked(&token.name(), pin) {
                     self.warn_of_memory(&error);
                 }
             }
-            // It may be right: when the token is unlocked, the same PIN works, once somebody has touched its source.
+            // The PIN may be right: it works again when the token is unlocked and its source was touched.
             Err(error) if matches!(error.value(), Some(ReturnValue::PIN_LOCKED | ReturnValue::PIN_EXPIRED)) => {
                 if let Err(error) = records.note_locked(&token.name(), pin) {
                     self.warn_of_memory(&error);
@@ -267,12 +268,16 @@ impl Attempt<'_> {
                     if self.assignment.role != Role::Daemon {
                         return;
                     }
-                    // The next process would not know of it, so there is none before the disk is well again.
-                    (self.wait)(BETWEEN_WRITES, "before it writes down again that the PIN was rejected");
+                    // Without the record the next process would try the PIN again, so this one stays until the disk
+                    // works again.
+                    (self.wait)(
+                        BETWEEN_WRITES,
+                        "before it tries again to record that the PIN was rejected",
+                    );
                     (self.busy)(LONGEST_MEMORY);
                 }
             }
-            // It goes on to count as one without an answer, unless the token can't have looked at the PIN.
+            // The attempt still counts as one without a verdict, unless the token cannot have checked the PIN.
             Err(error) if says_nothing_of_the_pin(error) => {
                 if let Err(error) = records.note_not_judged(&token.name(), pin) {
                     self.warn_of_memory(&error);
@@ -284,34 +289,34 @@ impl Attempt<'_> {
 
     fn warn_of_memory(&self, error: &PinRecordError) {
         let reason = chain(error);
-        (self.warn)(format!("what became of the PIN could not be written down: {reason}"));
+        (self.warn)(format!("the outcome of the login could not be recorded: {reason}"));
     }
 }
 
 fn not_remembered(source: &PinSource, error: &PinRecordError) -> CallError {
     CallError::outage(format!(
-        "the PIN from {source} is not tried, since it could not be remembered if it is rejected: {}",
+        "the PIN from {source} is not tried, because a rejection could not be recorded: {}",
         chain(error)
     ))
 }
 
-/// A random part of [`LONGEST_PATIENCE`]; the whole of it where there is no randomness.
+/// A random part of [`LONGEST_PATIENCE`]; all of it if there is no randomness.
 fn patience() -> Duration {
     let draw = random_bytes::<2>().map_or(u16::MAX, u16::from_le_bytes);
     LONGEST_PATIENCE.mul_f64(f64::from(draw) / f64::from(u16::MAX))
 }
 
-/// Tokens lock after a few wrong PINs. One that has worked may be tried while the count is low, and one that somebody has
-/// corrected here, since the wrong one before it is why the count is low; one of which nothing is known may not, and
-/// nothing is tried when the next wrong one locks.
+/// Tokens lock after a few wrong PINs. While the token reports a wrong PIN, dekhand tries a PIN that has worked before,
+/// or one that replaces a PIN rejected here, which explains the report; it does not try an unknown PIN. If the next
+/// wrong PIN locks the token, dekhand tries none.
 fn check_flags(token: &TokenInfo, standing: PinStatus) -> Result<(), CallError> {
     let state = if token.pin_locked {
-        "is locked: no PIN is tried before an administrator has reset that"
+        "is locked: no PIN is tried until an administrator has unlocked it"
     } else if token.pin_final_try {
-        "would be locked by one more wrong PIN: no PIN is tried before an administrator has reset that"
+        "would be locked by one more wrong PIN: no PIN is tried until an administrator has reset its counter"
     } else if token.pin_count_low && standing == PinStatus::New {
-        "has seen a wrong PIN since the last login, and this one has never worked, so it is not tried: a login by \
-         another program (such as pkcs11-tool --login) shows that it is right, and resets that"
+        "reports a wrong PIN since the last login, so an unproven PIN is not tried now: log in once with another \
+         program (such as pkcs11-tool --login) to verify the PIN and to clear that report"
     } else {
         return Ok(());
     };
@@ -319,8 +324,8 @@ fn check_flags(token: &TokenInfo, standing: PinStatus) -> Result<(), CallError> 
     Err(CallError::pin_rejected(format!("the token {name} {state}")))
 }
 
-/// Whether the module has answered before any PIN could be counted. A device that was removed, or has trouble, may have
-/// counted it, and vendors have values of their own for a wrong one: those do not say so.
+/// Whether the error proves that the module has counted no PIN. A device that was removed or fails may have counted it,
+/// and vendors have return values of their own for a wrong PIN: such errors prove nothing.
 fn says_nothing_of_the_pin(error: &TokenError) -> bool {
     matches!(
         error.value(),

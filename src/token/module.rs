@@ -1,4 +1,4 @@
-//! The vendor's module in this process: loaded, initialised, finalised.
+//! The vendor's module in this process: loads, initialises and finalises it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::token::raw::Calls;
 use crate::token::token_info;
 pub(crate) use crate::token::token_info::TokenInfo;
 
-/// An initialised module. Sessions must be gone before it is finalised.
+/// An initialised module. Its sessions must be closed before it is finalised.
 #[derive(Debug)]
 pub(crate) struct Module {
     context: Pkcs11,
@@ -39,14 +39,14 @@ impl Module {
         Ok(Self { context, calls })
     }
 
-    /// The library, in memory for as long as this lives, whatever is finalised meanwhile: a vendor's threads may outlast
-    /// `C_Finalize`, and unloading their code would crash them.
+    /// The library, which stays in memory while this value lives, even after `C_Finalize`: a vendor's threads may
+    /// outlast `C_Finalize`, and would crash without their code.
     pub(crate) fn library(&self) -> Pkcs11 {
         self.context.clone()
     }
 
-    /// `C_Finalize`. No call may be in flight and no session be left: the first kills or hangs the process, the second
-    /// would close a new session whose handle is the same.
+    /// Calls `C_Finalize`. No call may be in flight, because that would crash or hang the process. No session may be
+    /// left: its drop would later close a new session with the same handle.
     pub(crate) fn finalize(self) -> Result<(), TokenError> {
         Ok(self.context.finalize()?)
     }
@@ -65,18 +65,18 @@ impl Module {
         Ok(self.context.get_slots_with_token()?)
     }
 
-    /// What a slot calls itself.
+    /// A slot's description.
     pub(crate) fn slot_description(&self, slot: Slot) -> Result<String, TokenError> {
         let info = self.context.get_slot_info(slot)?;
         Ok(token_info::text(info.slot_description().as_bytes()))
     }
 
-    /// What the token in a slot says of itself.
+    /// The description of the token in a slot.
     pub(crate) fn token_info(&self, slot: Slot) -> Result<TokenInfo, TokenError> {
         Ok(TokenInfo::of(&self.calls.token_info(slot)?))
     }
 
-    /// Every mechanism that the token in a slot lists, by its number. What is listed need not work.
+    /// Every mechanism that the token in a slot lists, by its number. A listed mechanism need not work.
     pub(crate) fn mechanisms(&self, slot: Slot) -> Result<Vec<u64>, TokenError> {
         self.calls.mechanisms(slot)
     }

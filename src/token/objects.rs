@@ -1,17 +1,18 @@
 //! Finds the versions of a root key among a token's objects, and the objects of a version.
 //!
-//! A partition can hold thousands of keys, and each attribute is a journey to a network HSM. So an object of somebody
-//! else is looked at once, with one call, and again within 60 discoveries, since a human may have renamed it: a sixtieth
-//! of them each time. Our own are few and read each time: their labels change. With a list in the configuration nothing
-//! else is looked at, and labels say nothing.
+//! A partition can hold thousands of keys, and each attribute costs a network HSM a round trip. So another
+//! application's object is read once, with one call, and read again within 60 discoveries, because a human may have
+//! renamed it: one sixtieth of them in each discovery. Objects of the root key are few and are read each time, because
+//! their labels change. With a list in the configuration no other object is read, and labels have no effect.
 //!
-//! A discovery goes in stretches, so that others have their turn in between. What it knows is locked only while nobody
-//! waits for the token.
+//! A discovery is split into stretches, so that calls run in between. Its memory is locked only between calls to the
+//! token.
 
 mod admission;
 mod candidate;
 mod classify;
 mod key_pair;
+mod known_keys;
 mod labelled;
 mod memory;
 mod named;
@@ -29,7 +30,6 @@ use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Version;
 use crate::token::attribute;
 use crate::token::error::TokenError;
-use crate::token::key_object::KeyKind;
 use crate::token::key_object::KeyObject;
 use crate::token::label;
 use crate::token::objects::candidate::Candidate;
@@ -45,30 +45,30 @@ use crate::token::options::ObjectName;
 use crate::token::raw::Calls;
 use crate::token::return_value::ReturnValue;
 
-/// What came of a stretch of a discovery.
+/// The result of a stretch of a discovery.
 #[derive(Debug)]
 pub(crate) enum Discovery {
-    /// It has not seen all: so many of the token's keys are left.
+    /// The discovery is not complete: `left` keys of the token are still to be read.
     Underway { left: usize },
-    /// It is done.
+    /// The discovery is complete.
     Found(Found),
 }
 
-/// What a discovery found.
+/// The result of a discovery.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// The versions, in order.
     pub(crate) versions: Vec<Version>,
-    /// What was left out, and why. Every discovery says all of it again.
+    /// The objects that were left out, with reasons. Every discovery repeats them all.
     pub(crate) warnings: Vec<String>,
-    /// Those of the versions that count although their objects are public, which private ones should.
+    /// The versions that count although their objects are public and should be private.
     pub(crate) public: Vec<Version>,
 }
 
 pub(crate) use admission::Admission;
 pub(crate) use admission::UpTo;
 
-/// Finds one root key's versions and remembers what it has read.
+/// Finds one root key's versions and caches what it has read.
 #[derive(Debug)]
 pub(crate) struct Finder {
     root_key: RootKeyName,
@@ -77,7 +77,7 @@ pub(crate) struct Finder {
 }
 
 impl Finder {
-    /// A finder that knows nothing yet. With `listed` versions, only those count.
+    /// A finder with an empty cache. With `listed` versions, only those count.
     pub(crate) fn new(root_key: RootKeyName, listed: Vec<ListedVersion>) -> Self {
         Self {
             root_key,
@@ -86,13 +86,13 @@ impl Finder {
         }
     }
 
-    /// Every version that the token holds now. A session that has lost its login finds nothing, without an error.
+    /// Every version that the token holds now. A session that has lost its login finds nothing, and gives no error.
     ///
-    /// `goes_on` is asked behind each step, which is some calls to the token. When it says no, the discovery may stop; the
-    /// next stretch is one with the same number.
+    /// `goes_on` is called after each step of a few calls to the token. If it returns false, the discovery may stop;
+    /// the next call with the same number continues it.
     ///
     /// # Errors
-    /// The token is in trouble, or holds more than can be looked at. Then the discovery begins anew.
+    /// The token fails, or holds more objects than can be read. The discovery then begins anew.
     pub(crate) fn find(
         &self,
         calls: &Calls,
@@ -124,15 +124,15 @@ impl Finder {
             })
             .map(|(version, _)| version.clone())
             .collect();
-        // What has gone or has another handle now is looked for again when it is needed. So is what can be exchanged without
-        // the PIN, a public key or the public half of a pair: the object that takes its place may get its handle.
+        // A key that is gone or has a new handle is searched again when it is needed.
         self.memory().keys.retain(|id, known| {
             let of_it = versions.iter().find(|(version, _)| version.id == *id);
             let listed = of_it.and_then(|(_, at)| candidates.get(*at));
-            let is_the_same = |(place, candidate): &(Place, Candidate)| {
-                candidate.private && place.handle == known.key.unwraps && known.key.kind == KeyKind::Aes256
-            };
-            listed.is_some_and(is_the_same)
+            let listed = listed.filter(|(place, _)| place.handle == known.key.unwraps);
+            if let Some((_, candidate)) = listed {
+                known.listed_again(candidate.private);
+            }
+            listed.is_some()
         });
         let versions = versions.into_iter().map(|(version, _)| version).collect();
         Ok(Discovery::Found(Found {
@@ -142,24 +142,25 @@ impl Finder {
         }))
     }
 
-    /// The objects of a version. `goes_on` is called behind each step, for its own sake: anybody may have made any number of
-    /// objects with this id.
+    /// The objects of a version. `goes_on` is called after each step for its side effects: other users of the token can
+    /// make any number of objects with this id.
     ///
     /// # Errors
     /// [`TokenError::NotFound`] if the token holds no such version of this root key now;
-    /// [`TokenError::Refused`] if it holds two, or an RSA key that can't be used.
+    /// [`TokenError::Refused`] if it holds two, or an RSA key that cannot be used.
     pub(crate) fn key(
         &self,
         session: &Session,
         id: &KeyId,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<KeyObject, TokenError> {
-        if let Some(known) = self.memory().keys.get(id) {
-            return Ok(known.key);
+        let known = self.memory().keys.get(id).copied();
+        if let Some(known) = known {
+            return self.with_its_half(session, id, known, goes_on);
         }
         let admission = self.memory().admission.clone().unwrap_or_default();
         let name = ObjectName::Id(id.clone());
-        // Somebody else's key is none of ours, whatever its id.
+        // Another application's key does not count, whatever its id is.
         let ours = |found: Vec<(Place, Candidate)>| {
             let ours = found.into_iter().filter(|(_, candidate)| self.is_ours(candidate));
             admission.sort(ours.collect()).0
@@ -174,14 +175,14 @@ impl Finder {
             [ours] => ours,
             [_, _, ..] => {
                 return Err(TokenError::Refused(format!(
-                    "{} keys of the token have the id {id}, which must name one",
+                    "{} keys of the token have the id {id}, which must be unique",
                     ours.len()
                 )));
             }
         };
         if let Err(flaw) = candidate.usable() {
             return Err(TokenError::Refused(format!(
-                "the key with id {id} can't be used: {flaw}"
+                "the key with id {id} cannot be used: {flaw}"
             )));
         }
         let key = key_pair::of(session, id, *place, goes_on)?;
@@ -189,51 +190,26 @@ impl Finder {
             key,
             private: candidate.private,
             proven: false,
+            half_due: false,
         };
         self.memory().keys.insert(id.clone(), known);
         Ok(key)
     }
 
-    /// Whether the proof record has shown that these objects are the version's.
-    pub(crate) fn is_proven(&self, id: &KeyId, key: &KeyObject) -> bool {
-        let memory = self.memory();
-        let known = memory.keys.get(id);
-        known.is_some_and(|known| known.proven && known.key == *key)
-    }
-
-    /// What was shown of a public key is to be shown again: it may be another one by now, under the same handle.
-    pub(crate) fn doubt_public(&self, id: &KeyId) {
-        if let Some(known) = self.memory().keys.get_mut(id).filter(|known| !known.private) {
-            known.proven = false;
-        }
-    }
-
-    /// The proof record has shown it.
-    pub(crate) fn note_proven(&self, id: &KeyId, key: &KeyObject) {
-        if let Some(known) = self.memory().keys.get_mut(id).filter(|known| known.key == *key) {
-            known.proven = true;
-        }
-    }
-
-    /// Says which public objects count; none do before that.
+    /// Sets which public objects count. Before that none do.
     pub(crate) fn admit(&self, admission: Admission) {
         let mut memory = self.memory();
         if memory.admission.as_ref() != Some(&admission) {
-            // What did not count may count now.
+            // A public object that did not count before may count now.
             memory.known.retain(|_, known| !matches!(known, Known::Public(_)));
             memory.public.clear();
             memory.admission = Some(admission);
         }
     }
 
-    /// Whether it was said which public objects count.
+    /// Whether it is set which public objects count.
     pub(crate) fn has_admission(&self) -> bool {
         self.memory().admission.is_some()
-    }
-
-    /// Forgets the objects of one version: its handle was refused. What is known of thousands of others stays.
-    pub(crate) fn forget_key(&self, id: &KeyId) {
-        self.memory().keys.remove(id);
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -250,7 +226,7 @@ impl Finder {
             .any(|version| named::is_named(&version.object, candidate))
     }
 
-    /// Begins a discovery: all keys that there are now.
+    /// Begins a discovery: lists all keys of the token.
     fn list(
         &self,
         session: &Session,
@@ -258,7 +234,7 @@ impl Finder {
         goes_on: &dyn Fn() -> bool,
     ) -> Result<Underway, TokenError> {
         let places = match search::keys(session, &[], goes_on) {
-            // Anybody can make any number of public objects.
+            // Other users of the token can make any number of public objects.
             Err(TokenError::Refused(refusal)) if admission.prefers_private() => {
                 let private = search::private_keys(session, &[], goes_on)?;
                 private.ok_or(TokenError::Refused(refusal))?
@@ -270,7 +246,8 @@ impl Finder {
         Ok(Underway { places, sorted: 0 })
     }
 
-    /// Tells strangers, and public objects that do not count, from what may be ours. `false`: some are left to look at.
+    /// Separates objects that may be the root key's from other applications' objects and from public ones that do not
+    /// count. `false`: some objects are still to be read.
     fn sort(
         &self,
         calls: &Calls,
@@ -287,7 +264,7 @@ impl Finder {
             }
             match self.sort_one(calls, session, admission, *place) {
                 Ok(()) => {}
-                // Where ours are read it is seen whether it has gone.
+                // A missing object is noticed when the root key's own objects are read.
                 Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => {
                     self.memory().forget(handle);
                 }
@@ -325,7 +302,7 @@ impl Finder {
         Ok(())
     }
 
-    /// Judges the objects whose labels are ours.
+    /// Judges the objects by their labels.
     fn by_label(
         &self,
         session: &Session,

@@ -14,37 +14,37 @@ use crate::root_key::version::Number;
 use crate::token::pin::PinSource;
 use crate::token::uri::TokenName;
 
-/// Where a root key lives, and how the token is used.
+/// The token of a root key, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pkcs11Options {
     /// The vendor's PKCS#11 module, an absolute path.
     pub module: PathBuf,
-    /// Which of the module's tokens.
+    /// The token, among those of the module.
     pub token: TokenName,
     /// How to log in.
     pub login: Login,
     /// The PIN of [`Login::User`] and [`Login::Vendor`].
     pub pin: Option<PinSource>,
-    /// The PIN with which `dekhand keys` changes versions, if it is another one.
+    /// The PIN with which `dekhand keys` changes versions, if it is a different one.
     pub admin_pin: Option<PinSource>,
-    /// So many calls at once, each in a session of its own: 1 to 4.
+    /// The most concurrent calls, each in a session of its own: 1 to 4.
     pub sessions: u8,
-    /// A call that takes longer than this ends the worker.
+    /// A call that takes longer ends the worker.
     pub call_timeout: Duration,
     /// How data keys are wrapped.
     pub mechanism: MechanismChoice,
-    /// Environment variables of the worker, above the daemon's own.
+    /// Environment variables of the worker, added to the daemon's own.
     pub environment: Vec<EnvironmentVariable>,
-    /// All versions, where labels can't carry them.
+    /// All versions, if labels cannot be used.
     pub versions: Vec<ListedVersion>,
-    /// Whether a root key is a private object, seen only after login.
+    /// Whether a root key is a private object, which is visible only after login.
     pub private: bool,
     /// Whether a root key may leave the token wrapped: some devices make no second copy otherwise.
     pub exportable: bool,
 }
 
 impl Pkcs11Options {
-    /// What a configuration says that names only module and token.
+    /// The options of a configuration that names only module and token.
     pub fn new(module: PathBuf, token: TokenName) -> Self {
         Self {
             module,
@@ -62,7 +62,7 @@ impl Pkcs11Options {
         }
     }
 
-    /// Calls that are made at once, each in a session of its own.
+    /// The number of concurrent calls, each in a session of its own.
     pub fn seats(&self) -> usize {
         usize::from(self.sessions.max(1))
     }
@@ -75,11 +75,11 @@ pub enum Login {
     /// As the normal user (`CKU_USER`), with a PIN.
     #[default]
     User,
-    /// Not at all: the token needs none.
+    /// No login: the token needs none.
     None,
-    /// As the normal user, whose PIN the token asks for at a device of its own.
+    /// As the normal user, whose PIN is typed at the token's own device.
     ProtectedPath,
-    /// As a user type of the vendor's, with a PIN.
+    /// As a vendor-defined user type, with a PIN.
     Vendor(u32),
 }
 
@@ -87,7 +87,7 @@ pub enum Login {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MechanismChoice {
-    /// By the first of the others that the token does right, RSA only if the root key is one.
+    /// The first of the other mechanisms that works correctly on the token; RSA only for an RSA root key.
     #[default]
     Auto,
     /// `CKM_AES_GCM`.
@@ -136,16 +136,16 @@ pub struct EnvironmentVariable {
     pub value: String,
 }
 
-/// A version that the configuration lists, since its token's labels can't say what it is.
+/// A version in the configuration, for a token whose labels cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedVersion {
-    /// Which object it is.
+    /// How its object is found.
     pub object: ObjectName,
     /// Its number.
     pub number: Number,
-    /// When it encrypts; a version without is pending.
+    /// When it begins to encrypt; without a time the version is pending.
     pub activates: Option<Timestamp>,
-    /// Since when it does not decrypt.
+    /// Since when it no longer decrypts.
     pub retired: Option<Timestamp>,
 }
 

@@ -1,4 +1,4 @@
-//! What a token is asked to encrypt or decrypt with: mechanisms and their parameters.
+//! The mechanisms of encrypt and decrypt calls, with their parameters.
 
 /// How to encrypt or decrypt: a mechanism with its parameter.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Mechanism<'a> {
 pub(crate) enum GcmIv<'a> {
     /// A buffer, which the token may overwrite until the operation has ended.
     Buffer(&'a mut [u8]),
-    /// No buffer: the token makes an IV of so many bytes.
+    /// No buffer: the token makes an IV of `length` bytes.
     None {
         /// Bytes of that IV.
         length: usize,
@@ -39,15 +39,15 @@ pub(crate) enum OaepHash {
     Sha1,
 }
 
-/// One message for AES-GCM: its parts are buffers of their own.
+/// One message for AES-GCM: each part is a buffer of its own.
 #[derive(Debug)]
 pub(crate) struct GcmMessage<'a> {
-    /// The IV: what the caller made, or what the token makes.
+    /// The IV: made by the caller, or overwritten by the token.
     pub(crate) iv: &'a mut [u8],
-    /// Whether the token is to make it.
+    /// Whether the token makes the IV.
     pub(crate) token_makes_iv: bool,
     /// Associated data.
     pub(crate) associated_data: &'a [u8],
-    /// Where the tag goes.
+    /// Receives the tag.
     pub(crate) tag: &'a mut [u8; 16],
 }

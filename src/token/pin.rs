@@ -1,4 +1,4 @@
-//! Where a PIN comes from. It is read at every login, and by nobody but the worker.
+//! The sources of a PIN. Only the worker reads the PIN, and it does so at every login.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 use crate::files;
 use crate::files::FileError;
 
-/// No PIN is longer, and what is longer is no PIN's file.
+/// Longer than any PIN. A longer file is not a PIN's file.
 const LIMIT: u64 = 1024;
 
-/// Where systemd tells a service that its credentials are.
+/// The variable in which systemd passes the directory of a service's credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where a PIN comes from.
@@ -42,46 +42,46 @@ impl fmt::Display for PinSource {
     }
 }
 
-/// A PIN can't be read. Says nothing of what was read.
+/// A PIN cannot be read. The error contains nothing of what was read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PinError {
-    /// Its file.
+    /// The file cannot be read.
     #[error("the PIN cannot be read")]
     File(#[from] FileError),
-    /// Nobody gave this process credentials.
+    /// This process has no credentials.
     #[error(
-        "the PIN is configured as the credential {0}, but this process was given none \
+        "the PIN is configured as the credential {0}, but this process has no credentials \
          ({CREDENTIALS} is not set): start it as a service with LoadCredential={0}:PATH, or configure a file"
     )]
     NoCredentials(String),
-    /// The credential's name leads elsewhere.
-    #[error("the PIN is configured as a credential whose name is none")]
+    /// The credential's name is not a file name in the directory of credentials.
+    #[error("the PIN is configured as a credential, but its name is not a file name")]
     Name,
-    /// The descriptor is not open here.
+    /// The descriptor is not open in this process.
     #[error(
-        "descriptor {0}, which should hold the PIN, is not open: whatever starts the daemon must hand it down, \
+        "descriptor {0}, which should hold the PIN, is not open: the program that starts the daemon must pass it on, \
          without close-on-exec"
     )]
     NoDescriptor(u32),
-    /// The descriptor is of something that can be read but once.
+    /// The descriptor's content can be read only once.
     #[error(
-        "descriptor {0}, which should hold the PIN, is neither a regular file nor a memfd: the PIN is read again at \
-         each login, which a pipe, a socket or a terminal cannot give twice"
+        "descriptor {0}, which should hold the PIN, is neither a regular file nor a memfd: dekhand reads the PIN at \
+         each login, and a pipe, a socket or a terminal can be read only once"
     )]
     ReadOnce(u32),
-    /// Nothing in it.
+    /// The source is empty.
     #[error("{0}, which should hold the PIN, is empty")]
     Empty(PinSource),
-    /// No PIN has line breaks: trying it would cost one of a few tries.
-    #[error("{0}, which should hold the PIN, has more than one line: the PIN must stand there alone")]
+    /// A PIN has no line breaks: to try this content would cost one of a few attempts.
+    #[error("{0}, which should hold the PIN, has more than one line: it must contain the PIN alone")]
     Lines(PinSource),
 }
 
 impl PinSource {
-    /// The PIN as it is now, without the end of its line.
+    /// The current PIN, without the line break at its end.
     ///
     /// # Errors
-    /// It can't be read, others could have read or changed it, or it can't be a PIN.
+    /// The PIN cannot be read, other users could have read or changed it, or it cannot be a PIN.
     pub(crate) fn read(&self) -> Result<Pin, PinError> {
         self.read_with(std::env::var_os(CREDENTIALS).as_deref())
     }
@@ -123,7 +123,7 @@ fn read_credential(name: &str, directory: Option<&OsStr>) -> Result<(Zeroizing<V
     }
 }
 
-/// Opened anew, since reading an inherited descriptor moves the place where all who hold it read on.
+/// Opens the file anew, because a read from an inherited descriptor moves the offset for all processes that share it.
 fn read_descriptor(number: u32) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinError> {
     let path = PathBuf::from(format!("/proc/self/fd/{number}"));
     match files::read_behind_link(&path, LIMIT) {
@@ -133,20 +133,21 @@ fn read_descriptor(number: u32) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinErr
     }
 }
 
-/// A PIN as it was read, and the stamp of where it was read.
+/// A PIN, and the stamp of its source when it was read.
 #[derive(Debug)]
 pub(crate) struct Pin {
-    /// The bytes, without a line's end.
+    /// The bytes, without a line break.
     pub(crate) bytes: PinBytes,
-    /// Changes whenever the source does.
+    /// Changes whenever the source changes.
     pub(crate) stamp: Stamp,
-    /// Whoever starts the daemon makes the source each time: that it changes does not mean that somebody has touched it.
+    /// Whether each start of the daemon makes the source anew. A change of such a source does not mean that a human has
+    /// changed it.
     pub(crate) made_anew: bool,
 }
 
 impl Pin {
-    /// What stands for a PIN that a human types at the token's own device: no bytes, which no other PIN has, and the
-    /// stamp of no file.
+    /// Stands for a PIN that a human types at the token's own device. It has no bytes, unlike any other PIN, and no
+    /// file's stamp.
     pub(crate) fn typed_elsewhere() -> Self {
         Self {
             bytes: PinBytes::new(Zeroizing::default()),
@@ -165,12 +166,12 @@ impl Pin {
 pub(crate) struct PinBytes(Zeroizing<Vec<u8>>);
 
 impl PinBytes {
-    /// Takes bytes that are wiped already.
+    /// Takes bytes that are wiped on drop already.
     pub(crate) fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(bytes)
     }
 
-    /// The PIN. A search for this name finds every use of it.
+    /// The PIN. A search for the name of this method finds every use of a PIN.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -182,7 +183,7 @@ impl fmt::Debug for PinBytes {
     }
 }
 
-/// Which file was read, and as of when (`st_ctime`), asked before it was read: equal stamps are equal PINs.
+/// Identifies the file and its state (`st_ctime`), taken before the file is read: equal stamps mean equal PINs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     /// `st_dev`.

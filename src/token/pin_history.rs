@@ -1,11 +1,12 @@
-//! The memory of PINs, `pins.json` in the state directory: no restart spends a try on a PIN that was rejected.
+//! The record of PINs, `pins.json` in the state directory: after a restart, no attempt is spent on a rejected PIN.
 //!
-//! Tokens lock after a few wrong PINs, some without a warning, and a restart loop is quick. So it is written down which
-//! PIN each token has rejected, as a salted PBKDF2 hash, and of one that has worked the first 8 bits of such a hash:
-//! enough to know it again, too little to find it by. Beside each stands the stamp of the source that the PIN was read
-//! from; an equal stamp answers at once, without the 600,000 rounds.
+//! Tokens lock after a few wrong PINs, some without a warning, and a restart loop is fast. So the record has, for each
+//! token, the PINs that it has rejected, as salted PBKDF2 hashes. Of a PIN that has worked it has the first 8 bits of
+//! such a hash: enough to recognise the PIN, too little to guess it. Each hash has the stamp of the source that the PIN
+//! was read from; an equal stamp saves the 600,000 rounds.
 //!
-//! The daemon and a command with a PIN of its own (`admin:`) write into one file, so every token has room for a few.
+//! The daemon and a command with a PIN of its own (`admin:`) share the file, so it has room for several PINs of a
+//! token.
 
 mod content;
 pub(crate) mod unanswered;
@@ -28,64 +29,64 @@ use crate::token::pin_history::content::Salt;
 use crate::token::pin_history::content::Worked;
 use crate::token::state_file::Flaw;
 
-/// OWASP's figure for PBKDF2-HMAC-SHA-256; a PIN has few digits, so it is only a brake.
+/// OWASP's figure for PBKDF2-HMAC-SHA-256. A PIN has few digits, so this only slows down a search.
 const ROUNDS: u32 = 600_000;
-/// More than 64 tokens with all that they may have.
+/// More than 64 tokens need, with the most PINs each.
 const LIMIT: u64 = 512 * 1024;
-/// PINs that worked, of one token: the daemon's, the commands', and one of each from before.
+/// The most PINs that worked, of one token: the daemon's, the commands', and the previous one of each.
 const MOST_WORKED: usize = 4;
-/// PINs that were rejected, of one token.
+/// The most PINs that were rejected, of one token.
 const MOST_REJECTED: usize = 8;
 
-/// What is known of a PIN on a token.
+/// The status of a PIN on a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PinStatus {
-    /// Nothing.
+    /// Unproven: nothing is known of it.
     New,
-    /// Nothing, but the token has rejected another one: somebody has corrected it.
+    /// Unproven, but it replaces a PIN that the token has rejected.
     Corrected,
     /// It has worked.
     Worked,
-    /// It was rejected: another try could lock the token.
+    /// It was rejected: another attempt could lock the token.
     Rejected,
-    /// It was tried as often as may be without an answer; the token may have counted each of them.
+    /// It has used up its logins without a verdict; the token may have counted each of them as a wrong PIN.
     Unanswered,
 }
 
 impl PinStatus {
-    /// Whether it would be tried for the first time.
+    /// Whether it is unproven: it has neither worked nor been rejected.
     pub(crate) fn is_untried(self) -> bool {
         matches!(self, Self::New | Self::Corrected)
     }
 }
 
-/// What is wrong with the memory of PINs. None of it means that a PIN is new.
+/// The record of PINs cannot be used. None of these errors means that a PIN is new.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PinRecordError {
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its content is not what dekhand writes.
+    /// Its content is not in the format that dekhand writes.
     #[error(
-        "{path} is damaged: it says which PINs were rejected; make sure that the PIN is right, since a wrong one could \
+        "{path}, the record of rejected PINs, is damaged: make sure that the PIN is right, because a wrong one could \
              lock the token, and remove the file"
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// Another release wrote it.
     #[error(
-        "{path} has apiVersion `{found}`, and this release knows `{}`: make sure that the PIN is right, since a wrong \
-             one could lock the token, and remove the file",
+        "{path} has apiVersion `{found}`, and this release supports `{}`: make sure that the PIN is right, because a \
+             wrong one could lock the token, and remove the file",
         content::API_VERSION
     )]
     ApiVersion {
         /// The file.
         path: PathBuf,
-        /// What stands there.
+        /// The version in the file.
         found: String,
     },
     /// No salt can be made.
@@ -94,7 +95,8 @@ pub(crate) enum PinRecordError {
 }
 
 impl PinRecordError {
-    /// Whether the file itself is the fault, so that [`PinRecord::set_aside`] helps. A disk that fails is not.
+    /// Whether the content of the file is at fault, so that [`PinRecord::set_aside`] helps. It does not help if the
+    /// disk fails.
     pub(crate) fn is_the_content(&self) -> bool {
         match self {
             Self::Damaged { .. } | Self::ApiVersion { .. } | Self::File(FileError::TooLarge { .. }) => true,
@@ -103,8 +105,8 @@ impl PinRecordError {
     }
 }
 
-/// The memory of PINs of a state directory. A token is named by a text that stays the same, made of its label, maker and
-/// serial number.
+/// The record of PINs of a state directory. A token is identified by its label, manufacturer and serial number, which
+/// do not change.
 #[derive(Clone, Debug)]
 pub(crate) struct PinRecord {
     path: PathBuf,
@@ -112,7 +114,7 @@ pub(crate) struct PinRecord {
 }
 
 impl PinRecord {
-    /// The memory in a state directory; the file need not exist.
+    /// The record in a state directory; the file need not exist.
     pub(crate) fn of(state: &Path) -> Self {
         Self {
             path: state.join("pins.json"),
@@ -120,7 +122,7 @@ impl PinRecord {
         }
     }
 
-    /// The same with few rounds.
+    /// The same, with few rounds.
     #[cfg(test)]
     pub(crate) fn quick(state: &Path) -> Self {
         Self {
@@ -129,16 +131,17 @@ impl PinRecord {
         }
     }
 
-    /// The file, for messages: who has unlocked a token and still has the same PIN removes it.
+    /// The file, for messages. An operator removes it after unlocking a token whose PIN stays the same.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is known of a PIN; [`begin`](Self::begin) decides whether it is tried. Takes a few hundred milliseconds when
-    /// the PIN's source has changed and the token is known, none otherwise.
+    /// The status of a PIN; [`begin`](Self::begin) decides whether it is tried. Takes a few hundred milliseconds if the
+    /// PIN's source has changed and the token is in the record, and almost no time otherwise.
     ///
     /// # Errors
-    /// The file can't be read or is damaged. That is never "new": the next try could be the one that locks the token.
+    /// The file cannot be read or is damaged. That never means "new": the next attempt could be the one that locks the
+    /// token.
     pub(crate) fn standing(&self, token: &str, pin: &Pin) -> Result<PinStatus, PinRecordError> {
         Ok(self.judge(&self.read()?, token, pin))
     }
@@ -147,7 +150,7 @@ impl PinRecord {
         let Some(line) = content.line(token) else {
             return PinStatus::New;
         };
-        // What was rejected stays rejected, whatever else stands there.
+        // A rejected PIN stays rejected, whatever else the record has.
         if line.rejected.iter().any(|rejected| rejected.stamp == pin.stamp) {
             return PinStatus::Rejected;
         }
@@ -179,10 +182,11 @@ impl PinRecord {
         }
     }
 
-    /// Notes that the token has taken a PIN. On disk before this returns; writes nothing that stands there already.
+    /// Records that the token has accepted a PIN. On disk before this returns; writes nothing if the record is
+    /// unchanged.
     ///
     /// # Errors
-    /// The file can't be read or written; the old content still stands.
+    /// The file cannot be read or written; the old content is kept.
     pub(crate) fn note_worked(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
         let _lock = self.lock()?;
         let mut content = self.read()?;
@@ -205,10 +209,11 @@ impl PinRecord {
         self.replace(content)
     }
 
-    /// Notes that the token has rejected a PIN. On disk before this returns.
+    /// Records that the token has rejected a PIN. On disk before this returns.
     ///
     /// # Errors
-    /// The file can't be read or written; the old content still stands, and this process must remember for itself.
+    /// The file cannot be read or written; the old content is kept, and this process must remember the rejection
+    /// itself.
     pub(crate) fn note_rejected(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
         self.change(token, |line| {
             let hash = self.hash(&line.salt, pin);
@@ -221,13 +226,13 @@ impl PinRecord {
         })
     }
 
-    /// Notes that the token has answered that it is locked, or the PIN expired. Such a PIN may be right: it is not tried
-    /// again as long as its source is what it was, and keeps what else is known of it.
+    /// Records that the token has reported that it is locked or that the PIN has expired. Such a PIN may be right: it
+    /// is not tried again until its source changes, and the rest of its record stays.
     ///
     /// # Errors
     /// As [`note_rejected`](Self::note_rejected).
     pub(crate) fn note_locked(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
-        // Of no PIN: only the stamp counts.
+        // The hash of no PIN: only the stamp counts.
         let hash = content::Hex(random_bytes()?);
         self.change(token, |line| {
             let stamp = pin.stamp.clone();
@@ -237,17 +242,17 @@ impl PinRecord {
         })
     }
 
-    /// Moves a file that can't be read aside and puts an empty one into its place, so that a damaged memory costs one
-    /// try of the PIN and not the daemon. Returns where the old one is.
+    /// Moves a damaged file aside and writes an empty one in its place. So a damaged record costs one attempt of the
+    /// PIN, and does not stop the daemon. Returns the new path of the old file.
     ///
     /// # Errors
-    /// The file can't be moved, or a new one can't be written and read back: then no try may be spent, since every
-    /// restart would spend another.
+    /// The file cannot be moved, or a new one cannot be written and read back. Then no attempt may be spent, because
+    /// every restart would spend another.
     pub(crate) fn set_aside(&self) -> Result<PathBuf, PinRecordError> {
         let _lock = self.lock()?;
         let aside = files::with_suffix(&self.path, ".damaged");
         match self.read() {
-            // Another process was quicker.
+            // Another process has moved it already.
             Ok(_) => return Ok(aside),
             Err(error) if error.is_the_content() => {}
             Err(error) => return Err(error),
@@ -262,7 +267,7 @@ impl PinRecord {
         Ok(aside)
     }
 
-    /// Changes the line of a token, and writes it.
+    /// Changes the entry of a token, and writes the file.
     fn change(&self, token: &str, change: impl FnOnce(&mut Line)) -> Result<(), PinRecordError> {
         let _lock = self.lock()?;
         let mut content = self.read()?;
@@ -270,7 +275,7 @@ impl PinRecord {
         self.replace(content)
     }
 
-    // The daemon's worker and that of a command write, in two processes.
+    // The daemon's worker and a command's worker write to the file, from two processes.
     fn lock(&self) -> Result<files::Lock, FileError> {
         files::lock(&files::with_suffix(&self.path, ".lock"))
     }
@@ -310,7 +315,7 @@ impl PinRecord {
 }
 
 impl Line {
-    /// Drops what stood there about this PIN, or about the source that has it now.
+    /// Drops the entries of this PIN, and of its source.
     fn forget(&mut self, pin: &Pin, hash: &[u8; 32]) {
         let Self {
             worked,

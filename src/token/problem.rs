@@ -1,4 +1,4 @@
-//! Why a call failed: an error that the ladder still has to judge, or one that is final.
+//! The reason of a failed call: an error that the recovery ladder still has to judge, or a final one.
 
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -7,14 +7,14 @@ use crate::token::error::TokenError;
 /// Why a call failed.
 #[derive(Debug)]
 pub(crate) enum CallError {
-    /// The token or its module; something may help.
+    /// An error of the token or its module; recovery may help.
     Token(TokenError),
-    /// Nothing that this process can do helps.
+    /// Recovery by this process does not help.
     Final(Failure),
 }
 
 impl CallError {
-    /// An outage that this process does not heal: somebody changes something, and another try finds it.
+    /// An outage that this process cannot end; another attempt succeeds after an outside change.
     pub(crate) fn outage(message: impl Into<String>) -> Self {
         Self::Final(Error::new(Kind::Outage, message).into())
     }
@@ -53,7 +53,7 @@ impl From<Error> for CallError {
 pub(crate) struct Failure {
     /// The kind and the text.
     pub(crate) error: Error,
-    /// The worker can't go on: it ends behind this answer, and another one is to be started.
+    /// The worker cannot continue: it ends after this answer, and another one must be started.
     pub(crate) ends_worker: bool,
     /// The token has rejected the PIN, now or before.
     pub(crate) pin_rejected: bool,

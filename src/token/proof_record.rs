@@ -1,12 +1,14 @@
-//! The proof record, `proofs.json` in the state directory: by which key of its token each version was used here first.
+//! The proof record, `proofs.json` in the state directory: identifies the key that each version had at its first use
+//! here.
 //!
-//! An id pins nothing: an attacker who may replace an object can put another key under it. So of each version that this node has used
-//! stand here wraps of a random key, one for each mechanism, each with the SHA-256 of that key. Only the same root key opens
-//! them. What stands here is no secret. Of a key that only unwraps it is the wrap of a data key that is in use, with the
-//! SHA-256 of that key: the wrap stands in etcd as well, and the hash of 32 random bytes does not give them away.
+//! An id does not identify a key: an attacker who may replace an object can put another key under its id. So the record
+//! has, for each version that this node has used, wraps of a random key, one for each mechanism, each with the SHA-256
+//! of that key. Only the same root key opens them. The record holds no secret. For a key that only unwraps, it has the
+//! wrap of a data key in use, with the SHA-256 of that data key: the wrap is in etcd too, and the hash of 32 random
+//! bytes does not disclose them.
 //!
-//! It also says which versions count although their objects are public: those that were there when the records began on a
-//! node that had reported a primary before, up to that primary ([`Line::public`]).
+//! It also lists the versions that count although their objects are public: those that existed when the records began,
+//! up to the primary that this node had reported before ([`Line::public`]).
 
 mod content;
 
@@ -25,45 +27,47 @@ use content::Content;
 pub use content::Line;
 pub(crate) use content::Proof;
 
-/// Bytes of the file: some thousands of versions.
+/// The most bytes of the file: room for some thousands of versions.
 const LIMIT: u64 = 8 << 20;
-/// Versions of one root key. None is dropped for another: whoever can add versions would drop records by that.
+/// The most versions of one root key. None is dropped for another: an attacker who can add versions could drop records
+/// that way.
 const MOST_VERSIONS: usize = 1000;
 
-/// What is wrong with the proof record. None of it means that a version has none.
+/// The proof record cannot be used. None of these errors means that a version has no record.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofRecordError {
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its content is not what dekhand writes.
+    /// Its content is not in the format that dekhand writes.
     #[error(
-        "{path} is damaged: it says which key each version of a root key is; restore it. Remove it only if you are sure that \
-         nobody has added or exchanged a key in the token: the keys that are there are recorded then, and public keys count \
-         up to the version that this node has reported last, and all those of root keys by which it only decrypts"
+        "{path} is damaged: it records which key each version of a root key is; restore it. Remove it only if you are \
+         sure that nobody has added or exchanged a key in the token: dekhand then records the keys that are there, and \
+         public keys count up to the version that this node has reported last, and all those of root keys by which it \
+         only decrypts"
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// Another release wrote it.
-    #[error("{path} has apiVersion `{found}`: this release knows `{}`", content::API_VERSION)]
+    #[error("{path} has apiVersion `{found}`: this release supports `{}`", content::API_VERSION)]
     ApiVersion {
         /// The file.
         path: PathBuf,
-        /// What stands there.
+        /// The version in the file.
         found: String,
     },
-    /// The versions have not been listed since the daemon's start, or what they were could not be written down.
+    /// The versions have not been listed since the daemon's start, or that list could not be recorded.
     #[error("the proof records of `{0}` have not begun")]
     NotBegun(RootKeyName),
     /// There is no room for another version of the root key.
     #[error(
-        "{path} has {MOST_VERSIONS} versions of `{name}`, and no other version can be used here: if nobody has exchanged a \
-         key in the token, stop the daemon, keep a copy of the file and remove it; the versions that are used are recorded \
-         anew"
+        "{path} has {MOST_VERSIONS} versions of `{name}`, and no other version can be used here: if nobody has \
+         exchanged a key in the token, stop the daemon, keep a copy of the file and remove it; dekhand then records \
+         the versions in use again"
     )]
     Full {
         /// The file.
@@ -71,16 +75,16 @@ pub enum ProofRecordError {
         /// The root key.
         name: RootKeyName,
     },
-    /// The file would be longer than what is read of it.
+    /// The file would be longer than the limit for reading it.
     #[error(
-        "{path} would have {length} bytes, more than {LIMIT}, and no other version can be used here: if nobody has exchanged \
-         a key in the token, stop the daemon, keep a copy of the file and remove it; the versions that are used are recorded \
-         anew"
+        "{path} would have {length} bytes, more than {LIMIT}, and no other version can be used here: if nobody \
+         has exchanged a key in the token, stop the daemon, keep a copy of the file and remove it; dekhand then \
+         records the versions in use again"
     )]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// What would be written.
+        /// The bytes that would be written.
         length: usize,
     },
 }
@@ -99,10 +103,10 @@ impl ProofRecord {
         }
     }
 
-    /// What stands there of a root key; `None` if its records have not begun.
+    /// The record of a root key; `None` if its records have not begun.
     ///
     /// # Errors
-    /// The file can't be read or is damaged. That is never "none": another key would be taken for the right one.
+    /// The file cannot be read or is damaged. That never means "none": another key would be accepted.
     pub fn read(&self, name: &RootKeyName) -> Result<Option<Line>, ProofRecordError> {
         let content = self.content()?.unwrap_or_default();
         Ok(content.root_keys.into_iter().find(|line| line.name == *name))
@@ -116,11 +120,11 @@ impl ProofRecord {
         Ok(self.read(name)?.is_some_and(|line| line.public.contains(id)))
     }
 
-    /// Notes at the start of a daemon which root keys an earlier release may have used on this node; does nothing if there is a
-    /// file. A root key that joins the configuration later is new here. On disk before this returns.
+    /// Records at the start of a daemon which root keys an earlier release may have used on this node; does nothing if
+    /// there is a file. A root key that joins the configuration later is new on this node. On disk before this returns.
     ///
     /// # Errors
-    /// The file can't be read or written; no root key counts as one that was used before then.
+    /// The file cannot be read or written; until then no root key counts as used before.
     pub fn note_upgrade(&self, root_keys: Vec<RootKeyName>) -> Result<(), ProofRecordError> {
         let _lock = self.lock()?;
         if self.content()?.is_some() {
@@ -140,11 +144,11 @@ impl ProofRecord {
         Ok(self.content()?.is_some_and(|content| content.upgraded.contains(name)))
     }
 
-    /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects are
-    /// public. On disk before this returns.
+    /// Begins the records of a root key, unless they have begun. The versions of `public` count although their objects
+    /// are public. On disk before this returns.
     ///
     /// # Errors
-    /// The file can't be read or written; the old content still stands.
+    /// The file cannot be read or written; the old content is kept.
     pub(crate) fn begin(&self, name: &RootKeyName, public: Vec<KeyId>) -> Result<(), ProofRecordError> {
         let _lock = self.lock()?;
         let mut content = self.content()?.unwrap_or_default();
@@ -159,11 +163,11 @@ impl ProofRecord {
         self.replace(&content)
     }
 
-    /// Records a version by its first proof. `false`: it is recorded already, maybe of another key, and the proof does not
-    /// count. On disk before this returns.
+    /// Records a version by its first proof. `false`: the version is recorded already, possibly as another key, and the
+    /// proof is ignored. On disk before this returns.
     ///
     /// # Errors
-    /// The file can't be read or written, or the records of the root key have not begun.
+    /// The file cannot be read or written, or the records of the root key have not begun.
     pub(crate) fn add_first(&self, name: &RootKeyName, id: &KeyId, proof: Proof) -> Result<bool, ProofRecordError> {
         self.change(name, |line| {
             let is_first = line.proofs(id).is_empty();
@@ -174,14 +178,20 @@ impl ProofRecord {
         })
     }
 
-    /// Adds a proof of a version that was shown to be the key of its record, unless there is one by its mechanism. `false`:
-    /// the version is recorded no more, and the proof does not count. On disk before this returns.
+    /// Adds a proof of a key that has opened another proof of the version, unless there is one by its mechanism. `false`: that
+    /// other proof is recorded no more, and this one does not count. On disk before this returns.
     ///
     /// # Errors
     /// As [`add_first`](Self::add_first).
-    pub(crate) fn add_beside(&self, name: &RootKeyName, id: &KeyId, proof: Proof) -> Result<bool, ProofRecordError> {
+    pub(crate) fn add_beside(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        proof: Proof,
+        shown_by: &Proof,
+    ) -> Result<bool, ProofRecordError> {
         self.change(name, |line| {
-            let is_recorded = !line.proofs(id).is_empty();
+            let is_recorded = line.proofs(id).contains(shown_by);
             if is_recorded {
                 line.change(id, |version| version.add(proof));
             }
@@ -189,9 +199,9 @@ impl ProofRecord {
         })
     }
 
-    /// Notes that a proof is about to be made for which no call waits: the token may never end it, and whoever has to kill
-    /// the worker for that must not meet it in the next one. Something else than `None`: such a proof was begun then, less
-    /// than a day ago, and has not ended. On disk before this returns.
+    /// Records that a proof is about to be made for which no call waits. If the token hangs in it and the worker is
+    /// killed, the next worker must not repeat the proof. A result other than `None`: such a proof was begun at that
+    /// time, less than a day ago, and has not ended. On disk before this returns.
     ///
     /// # Errors
     /// As [`add_first`](Self::add_first).
@@ -205,7 +215,7 @@ impl ProofRecord {
         self.change(name, |line| line.change(id, |version| version.begin(mechanism, now)))
     }
 
-    /// Such a proof has ended without a result. What [`add_beside`](Self::add_beside) adds has ended too.
+    /// Records that such a proof has ended without a result. [`add_beside`](Self::add_beside) ends a proof too.
     ///
     /// # Errors
     /// As [`add_first`](Self::add_first).
@@ -218,7 +228,8 @@ impl ProofRecord {
         self.change(name, |line| line.change(id, |version| version.end(mechanism)))
     }
 
-    /// A version whose object is private now does not count as a public one any more. On disk before this returns.
+    /// Records that a version's object is private now, so that the version no longer counts as a public one. On disk
+    /// before this returns.
     ///
     /// # Errors
     /// As [`add_first`](Self::add_first).
@@ -226,12 +237,12 @@ impl ProofRecord {
         self.change(name, |line| line.public.retain(|id| !ids.contains(id)))
     }
 
-    /// Forgets what a version is: the operator accepts that the key is another one. Says whether anything was known.
+    /// Forgets which key a version is: the operator accepts another key. Returns whether there was a record.
     ///
     /// # Errors
-    /// The file can't be read or written; the old content still stands.
+    /// The file cannot be read or written; the old content is kept.
     pub fn forget(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
-        let known = |line: &Line| !line.proofs(id).is_empty() || line.public.contains(id);
+        let known = |line: &Line| line.has(id) || line.public.contains(id);
         // A file that is not there is not made for this.
         if !self.read(name)?.is_some_and(|line| known(&line)) {
             return Ok(false);
@@ -261,7 +272,7 @@ impl ProofRecord {
         Ok(done)
     }
 
-    // The daemon's worker adds and `keys accept-loss` forgets, in two processes.
+    // The daemon's worker adds records and `keys accept-loss` removes them, from two processes.
     fn lock(&self) -> Result<files::Lock, FileError> {
         files::lock(&files::with_suffix(&self.path, ".lock"))
     }

@@ -1,8 +1,9 @@
-//! The PKCS#11 functions that cryptoki cannot express, called with buffers of our own; the only unsafe code of the crate.
+//! The PKCS#11 functions that cryptoki cannot express, called with dekhand's own buffers; the only unsafe code of the
+//! crate.
 //!
-//! cryptoki asks for the size of every output first, hides the mechanisms it does not know, and fails on a token whose
-//! clock it cannot read. The module is trusted to keep to PKCS#11: to stay inside the buffers it is given, and to keep
-//! no pointer longer than the operation lasts.
+//! cryptoki asks for the size of every output first, hides unknown mechanisms, and fails on a token whose clock it
+//! cannot read. The module is trusted to follow PKCS#11: to stay inside its buffers, and to keep no pointer after the
+//! operation has ended.
 #![expect(
     unsafe_code,
     reason = "a PKCS#11 module is a C library; these few functions of it are called without cryptoki"
@@ -28,11 +29,11 @@ use crate::token::params::Mechanism;
 use crate::token::params::OaepHash;
 use crate::token::return_value::ReturnValue;
 
-/// Most mechanisms that a token may list; real ones list up to some hundreds.
+/// The most mechanisms that a token may list; real tokens list up to some hundreds.
 const MOST_MECHANISMS: CK_ULONG = 65_536;
 
-/// A module's functions, which stay loaded as long as this lives. cryptoki has loaded the same library: the dynamic
-/// linker counts how often, there is one instance of it.
+/// A module's functions, which stay loaded while this value lives. cryptoki has loaded the same library; the dynamic
+/// linker counts references and keeps one instance.
 pub(crate) struct Calls {
     functions: sys::CK_FUNCTION_LIST,
     messages: Option<Messages>,
@@ -47,7 +48,7 @@ struct Messages {
 }
 
 impl Calls {
-    /// Finds the functions of a module that cryptoki has loaded, in the same interface of it.
+    /// Finds the functions of a module that cryptoki has loaded, in the same interface.
     pub(crate) fn load(path: &Path) -> Result<Self, TokenError> {
         // SAFETY: loading runs initialisers of the library. They ran when cryptoki loaded it; it is the module that the
         // operator configured, and to run its code is what this process is for.
@@ -56,7 +57,7 @@ impl Calls {
             reason: error.to_string(),
         })?;
         if let Some(list) = newest_list(&library)? {
-            // SAFETY: the module says that this is a function list, whose first field is its version. Every list begins
+            // SAFETY: by the standard this is a function list, whose first field is its version. Every list begins
             // with the fields of version 2, and nobody writes to it while the library is loaded.
             let functions = unsafe { *list.cast::<sys::CK_FUNCTION_LIST>() };
             if functions.version.major >= 3 {
@@ -90,7 +91,7 @@ impl Calls {
         })
     }
 
-    /// Encrypts with one `C_Encrypt` and no question for the size: the bytes that `output` holds then.
+    /// Encrypts with one `C_Encrypt`, without asking for the size first. Returns the length of the output.
     pub(crate) fn encrypt(
         &self,
         session: &Session,
@@ -104,7 +105,7 @@ impl Calls {
         one_part(init, run, (session, key), mechanism, plaintext, output)
     }
 
-    /// Decrypts with one `C_Decrypt`: the bytes that `output` holds then. Some tokens want room for all of `ciphertext`.
+    /// Decrypts with one `C_Decrypt`. Returns the length of the output. Some tokens need room for all of `ciphertext`.
     pub(crate) fn decrypt(
         &self,
         session: &Session,
@@ -118,7 +119,7 @@ impl Calls {
         one_part(init, run, (session, key), mechanism, ciphertext, output)
     }
 
-    /// Encrypts one message by AES-GCM: the bytes of ciphertext that `output` holds then.
+    /// Encrypts one message by AES-GCM. Returns the length of the ciphertext in `output`.
     pub(crate) fn encrypt_message(
         &self,
         session: &Session,
@@ -174,8 +175,8 @@ impl Calls {
         Ok(length)
     }
 
-    /// Reads an attribute with one `C_GetAttributeValue` and no question for its length; `None` where the token does not
-    /// have or tell it, or not in so many bytes.
+    /// Reads an attribute with one `C_GetAttributeValue`, without asking for its length first; `None` if the token does
+    /// not have or disclose it, or if it is longer than the buffer.
     pub(crate) fn attribute<'b>(
         &self,
         session: &Session,
@@ -197,7 +198,7 @@ impl Calls {
         }
     }
 
-    /// What the token in a slot says of itself, byte for byte.
+    /// The description of the token in a slot, byte for byte.
     pub(crate) fn token_info(&self, slot: Slot) -> Result<sys::CK_TOKEN_INFO, TokenError> {
         let function = Function("C_GetTokenInfo", self.functions.C_GetTokenInfo);
         let mut info = sys::CK_TOKEN_INFO::default();
@@ -233,7 +234,7 @@ impl fmt::Debug for Calls {
     }
 }
 
-/// A function by name; a module may lack any of them.
+/// A function by its name; a module may lack any of them.
 #[derive(Clone, Copy)]
 struct Function<F>(&'static str, Option<F>);
 
@@ -247,7 +248,7 @@ impl<F: Copy> Function<F> {
 type Init = unsafe extern "C" fn(sys::CK_SESSION_HANDLE, *mut sys::CK_MECHANISM, sys::CK_OBJECT_HANDLE) -> CK_RV;
 type Run = unsafe extern "C" fn(sys::CK_SESSION_HANDLE, *mut u8, CK_ULONG, *mut u8, *mut CK_ULONG) -> CK_RV;
 
-/// The function list of the module's default interface, which cryptoki takes too; none before version 3.0.
+/// The function list of the module's default interface, which cryptoki uses too; none before version 3.0.
 fn newest_list(library: &sys::Pkcs11) -> Result<Option<*const c_void>, TokenError> {
     let Ok(get_interface) = &library.C_GetInterface else {
         return Ok(None);
@@ -357,7 +358,7 @@ fn check(function: &str, value: CK_RV) -> Result<(), TokenError> {
     }
 }
 
-/// A length that the token reports: never beyond the buffer, which is larger than any right answer.
+/// Checks a length that the token reports: it must not exceed the buffer, which is larger than any right result.
 fn judge_length(function: &str, value: CK_RV, length: CK_ULONG, room: usize) -> Result<usize, TokenError> {
     let too_long = value == sys::CKR_BUFFER_TOO_SMALL;
     if !too_long {
@@ -366,7 +367,7 @@ fn judge_length(function: &str, value: CK_RV, length: CK_ULONG, room: usize) -> 
     match usize::try_from(length) {
         Ok(length) if length <= room && !too_long => Ok(length),
         _ => Err(TokenError::Misbehaved(format!(
-            "has {length} bytes to give for {function}, where {room} are more than enough"
+            "returns {length} bytes for {function}, but no right result has more than {room}"
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker finds out about tokens, mechanisms and keys, as commands show it.
+//! A worker's reports about tokens, mechanisms and keys, for commands.
 
 use std::time::Duration;
 
@@ -9,66 +9,66 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the flags of CK_TOKEN_INFO")]
 pub struct TokenReport {
-    /// The slot's number, which changes.
+    /// The slot's number, which can change.
     pub slot: u64,
-    /// What the slot calls itself.
+    /// The slot's description.
     pub slot_description: String,
     /// The token's label.
     pub label: String,
     /// The token's serial number.
     pub serial: String,
-    /// Who made it.
+    /// The manufacturer.
     pub manufacturer: String,
     /// The model.
     pub model: String,
-    /// Its firmware.
+    /// The firmware's version.
     pub firmware: String,
     /// Whether it was initialised.
     pub initialized: bool,
-    /// Whether it wants a login.
+    /// Whether it requires a login.
     pub login_required: bool,
-    /// Whether it asks for the PIN at a device of its own.
+    /// Whether the PIN is typed at a device of its own.
     pub protected_path: bool,
-    /// Whether nothing can be written.
+    /// Whether it is write-protected.
     pub write_protected: bool,
-    /// How the normal user's PIN stands.
+    /// The state of the normal user's PIN.
     pub pin: PinState,
     /// The wrap mechanisms of dekhand that the token lists; empty in a list of tokens.
     pub mechanisms: Vec<String>,
 }
 
-/// How a PIN stands, as far as the token's flags tell. Some never do.
+/// The state of a PIN, as far as the token's flags show it. Some tokens never set these flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PinState {
-    /// Nobody has set one.
+    /// No PIN is set.
     Unset,
-    /// Nothing is known against it.
+    /// The flags report no problem.
     Good,
-    /// A wrong one was given since the last login.
+    /// A wrong PIN was given since the last login.
     CountLow,
-    /// The next wrong one locks it.
+    /// The next wrong PIN locks it.
     FinalTry,
     /// It is locked.
     Locked,
 }
 
-/// What a wrap mechanism did when it was tried.
+/// The result of a trial of a wrap mechanism.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MechanismReport {
     /// The name of the choice in the configuration.
     pub mechanism: String,
     /// Whether dekhand wraps by it.
     pub chosen: bool,
-    /// How it went.
+    /// The result.
     pub verdict: Verdict,
 }
 
-/// How a trial went.
+/// The result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It does all that it must.
+    /// The mechanism works correctly.
     Good {
         /// Where IVs come from, for AES-GCM.
         iv: Option<String>,
@@ -77,49 +77,49 @@ pub enum Verdict {
         /// One unwrap.
         unwrap: Duration,
     },
-    /// The token, or this key, has no such mechanism: the return value, or what is missing.
+    /// The token, or this key, does not support the mechanism: the return value, or what is missing.
     Absent(String),
-    /// It does what it must not: never used.
+    /// The mechanism works incorrectly, and is never used.
     Wrong(String),
-    /// It was not tried, for this reason.
+    /// It was not tried: the reason.
     Untried(String),
 }
 
-/// What the token says of a root key.
+/// A token's description of a root key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyReport {
     /// `AES-256`, `RSA-3072`.
     pub key: String,
     /// The label.
     pub label: String,
-    /// Attributes by their PKCS#11 names without `CKA_`, in the order in which they are shown; `None` where the token
-    /// does not say.
+    /// Attributes by their PKCS#11 names without `CKA_`, in the order in which they are shown; `None` if the token does
+    /// not give a value.
     pub attributes: Vec<(String, Option<bool>)>,
-    /// What is weaker than dekhand would have made it.
+    /// Properties that are weaker than those of a key that dekhand makes.
     pub warnings: Vec<String>,
-    /// Whether it is another key than the one that this node has used under its id.
+    /// Whether it is not the key that this node has used under its id.
     pub another_key: bool,
-    /// Whether the token does nothing any more that could show which key it is.
+    /// Whether the token no longer supports any mechanism that could verify the key.
     pub unproven: bool,
 }
 
 impl KeyReport {
-    /// It is another key than before.
+    /// Marks the key as a different one than before.
     pub(crate) fn is_another(&mut self) {
         self.another_key = true;
         self.warnings.push(
-            "this is another key than the one that this node has used under its id: somebody has exchanged it, and the \
-             daemon does not use it"
+            "this is not the key that this node has used under its id: somebody has exchanged it, and the daemon does \
+             not use it"
                 .to_owned(),
         );
     }
 
-    /// Nothing shows which key it is.
+    /// Marks the key as one that cannot be verified.
     pub(crate) fn is_unproven(&mut self) {
         self.unproven = true;
         self.warnings.push(
-            "the token does none of the mechanisms any more by which this node could tell that this key is the one that it \
-             has used, and the daemon does not use it"
+            "the token no longer supports any mechanism that could verify that this key is the one that this node has \
+             used, and the daemon does not use it"
                 .to_owned(),
         );
     }

@@ -1,4 +1,4 @@
-//! The return values of PKCS#11 functions, by what they tell and what helps against them.
+//! The return values of PKCS#11 functions, and the remedy for each.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use cryptoki::error::RvError;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ReturnValue(pub(crate) u64);
 
-/// What helps against a failed call. The table is the recovery ladder's; a value of a bad ciphertext can be that of a
-/// bad device, so the ladder also looks at what was called.
+/// The remedy for a failed call. The recovery ladder uses this table. The value of a bad ciphertext can be that of a
+/// bad device, so the ladder also looks at the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Remedy {
-    /// A new session, and the key looked for again: its handle has changed.
+    /// A new session, and another search for the key: its handle has changed.
     Session,
     /// `C_Login`.
     Login,
-    /// Every session closed, `C_Finalize`, `C_Initialize`.
+    /// Close every session, `C_Finalize`, `C_Initialize`.
     Module,
-    /// Nothing by itself: the PIN is wrong, expired or locked.
+    /// None by itself: the PIN is wrong, expired or locked.
     Pin,
-    /// Nothing by itself: the token says no.
+    /// None by itself: the token refuses.
     Nothing,
 }
 
@@ -42,7 +42,7 @@ macro_rules! values {
                 match error {
                     $(RvError::$variant => Self::$name,)*
                     RvError::VendorDefined(value) | RvError::UnknownErrorCode(value) => Self(value),
-                    // None that a function dekhand calls should return.
+                    // Values that no function that dekhand calls should return.
                     _ => Self::GENERAL_ERROR,
                 }
             }
@@ -109,10 +109,10 @@ values! {
 }
 
 impl ReturnValue {
-    /// What helps, by the value alone.
+    /// The remedy by the value alone.
     #[expect(
         clippy::match_same_arms,
-        reason = "the ladder's table says these, and nothing of all the others"
+        reason = "these are the entries of the ladder's table, which has none for the others"
     )]
     pub(crate) fn cure(self) -> Remedy {
         match self {
@@ -140,13 +140,14 @@ impl ReturnValue {
             | Self::ACTION_PROHIBITED
             | Self::USER_TYPE_INVALID
             | Self::USER_PIN_NOT_INITIALIZED => Remedy::Nothing,
-            // What nobody has documented is taken for a device in trouble: it heals, or goes on being an outage.
+            // An undocumented value is taken for a failing device: it recovers, or stays an outage.
             _ => Remedy::Module,
         }
     }
 
-    /// Whether an unwrap that fails so may have been given a bad ciphertext: only a canary can tell. Vendors have values
-    /// of their own for that, so all may mean it but those that speak of sessions, logins, PINs or the token itself.
+    /// Whether a failed unwrap with this value may have had a bad ciphertext: only a canary can decide. Vendors have
+    /// values of their own for that, so every value may mean it, except those about sessions, logins, PINs or the token
+    /// itself.
     pub(crate) fn may_mean_bad_ciphertext(self) -> bool {
         match self {
             Self::DEVICE_REMOVED

@@ -1,4 +1,4 @@
-//! What this process has of the token: the initialised module, a login, and a session for each call in flight.
+//! This process's connection to the token: the initialised module, a login, and a session for each call in flight.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -17,8 +17,8 @@ use crate::token::objects::Finder;
 use crate::token::problem::CallError;
 use crate::token::uri::TokenName;
 
-/// An initialised module, and the token once it is open. The fields are dropped in this order: a session that outlived
-/// its module's `C_Finalize` would later close a new session of the same handle.
+/// An initialised module, and the token once it is open. The order of the fields is the order of their drops: a session
+/// that outlived its module's `C_Finalize` would later close a new session with the same handle.
 #[derive(Debug)]
 pub(crate) struct Connection {
     open: Option<OpenToken>,
@@ -31,14 +31,14 @@ pub(crate) struct OpenToken {
     slot: Slot,
     read_write: bool,
     login: Proof,
-    /// Stays open: with the last session of a process its login goes, without an error.
+    /// Stays open: a process loses its login with its last session, without an error.
     _holder: Mutex<Session>,
-    /// One for each thread. A failed operation can leave a session unusable, so that one is closed then.
+    /// One for each thread. A failed operation can leave a session unusable; that session is then closed.
     seats: Vec<Mutex<Option<Session>>>,
     finder: Finder,
 }
 
-/// How to log in to a token that a session was opened on.
+/// How to log in on an open session.
 pub(crate) type LogIn<'a> =
     &'a dyn Fn(&Session, &dyn Fn() -> Result<TokenInfo, TokenError>) -> Result<Proof, CallError>;
 
@@ -61,7 +61,7 @@ impl Connection {
     /// Finds the token and logs in.
     pub(crate) fn open(&mut self, assignment: &Assignment, enter: LogIn<'_>) -> Result<(), CallError> {
         let (slot, _) = find_token(&self.module, &assignment.options.token)?;
-        // Who changes nothing asks for no more than that; some tokens have no read-only sessions.
+        // Read-only sessions suffice for a role that changes nothing, but some tokens have none.
         let (holder, read_write) = match assignment.role {
             Role::Admin => (self.module.open(slot, true)?, true),
             Role::Daemon | Role::Look => match self.module.open(slot, false) {
@@ -85,14 +85,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Logs in again. Every session is closed for that: the one that held the login may be lost as well, and a token that
-    /// is logged in without a session would say that it was already, and check nothing.
+    /// Logs in again, and closes every session for that: the session that held the login may be lost, and a token
+    /// without a session can still report the process as logged in, and check nothing.
     pub(crate) fn log_in_again(&mut self, assignment: &Assignment, log_in: LogIn<'_>) -> Result<(), CallError> {
         self.open = None;
         self.open(assignment, log_in)
     }
 
-    /// Closes every session and finalises the module. Nobody may be in a call: the caller holds the only reference.
+    /// Closes every session and finalises the module. No call may be in flight: the caller holds the only reference.
     pub(crate) fn close(self) -> Result<(), TokenError> {
         let Self { open, module } = self;
         drop(open);
@@ -121,7 +121,7 @@ impl OpenToken {
     }
 }
 
-/// The one token of this name. Slots whose token can't be asked are passed over: theirs may be others.
+/// The one token of this name. Slots whose token cannot be read are skipped, because they may hold other tokens.
 pub(crate) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, TokenInfo), TokenError> {
     let mut tokens = Vec::new();
     let mut silent = None;
@@ -149,7 +149,7 @@ pub(crate) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, Tok
     match (found, named.len()) {
         (Some(found), 0) => Ok(found),
         (Some(_), others) => Err(TokenError::Refused(format!(
-            "{} tokens are named {name}: name one of them by label and serial, as `dekhand token list` shows them",
+            "{} tokens match {name}: name one of them by label and serial, as `dekhand token list` shows them",
             others + 1
         ))),
         (None, _) => Err(silent.unwrap_or_else(|| TokenError::NoToken {
@@ -159,12 +159,12 @@ pub(crate) fn find_token(module: &Module, name: &TokenName) -> Result<(Slot, Tok
     }
 }
 
-/// The tokens that somebody has initialised, for a reader who looks for another one.
+/// The initialised tokens, for an error message.
 fn shown(tokens: &[(Slot, TokenInfo)]) -> String {
     let initialized = tokens.iter().filter(|(_, info)| info.initialized);
     let names: Vec<String> = initialized.map(|(_, info)| info.name()).collect();
     if names.is_empty() {
-        "none that is initialised".to_owned()
+        "none is initialised".to_owned()
     } else {
         names.join(", ")
     }

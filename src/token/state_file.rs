@@ -1,18 +1,18 @@
-//! The version at the head of the JSON files that the state directory holds for tokens.
+//! The version field of the JSON files that the state directory holds for tokens.
 
 use serde::Deserialize;
 
-/// Read first, whatever else stands there, to tell another release's file from a damaged one.
+/// Parsed first, whatever else the file contains, to distinguish another release's file from a damaged one.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head {
     api_version: String,
 }
 
-/// Why some bytes are not the file that was expected.
+/// The reason why a file is not usable.
 #[derive(Debug)]
 pub(crate) enum Flaw {
-    /// The parser stopped.
+    /// The file is not valid.
     Damaged(serde_json::Error),
     /// Another release wrote it.
     ApiVersion(String),
@@ -24,7 +24,7 @@ impl From<serde_json::Error> for Flaw {
     }
 }
 
-/// Checks that the file is of this version; another version comes back fit to print.
+/// Checks that the file has this version. The error has another version in printable form.
 pub(crate) fn check_version(bytes: &[u8], expected: &str) -> Result<(), Flaw> {
     let Head { api_version } = serde_json::from_slice(bytes)?;
     if api_version == expected {

@@ -14,7 +14,7 @@ use token_shim::token::PIN;
 
 use crate::token::options::Pkcs11Options;
 
-/// Logged in to the token of this process, on a read-write session.
+/// A read-write session that is logged in to the token of this process.
 pub(crate) fn session() -> Session {
     let context = Pkcs11::new(token_shim::path()).unwrap();
     let arguments = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
@@ -25,17 +25,17 @@ pub(crate) fn session() -> Session {
     session
 }
 
-/// What a configuration says that names only module and token.
+/// The options of a configuration that names only module and token.
 pub(crate) fn options() -> Pkcs11Options {
     Pkcs11Options::new(token_shim::path(), "kube".parse().unwrap())
 }
 
-/// Puts a secret key of some bytes into the token, as anybody may who is logged in.
+/// Creates a secret key of these bytes in the token, as anyone who is logged in can.
 pub(crate) fn plant(session: &Session, label: &str, id: &[u8], key_type: KeyType, bytes: usize) -> ObjectHandle {
     put(session, label, id, (key_type, bytes), true)
 }
 
-/// Puts a public AES key into the token, as anybody may.
+/// Creates a public AES key in the token, as anyone can.
 pub(crate) fn plant_public(session: &Session, label: &str, id: &[u8]) -> ObjectHandle {
     put(session, label, id, (KeyType::AES, 32), false)
 }

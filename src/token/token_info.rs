@@ -1,4 +1,4 @@
-//! What a token says of itself, as far as its odd bytes can be read.
+//! A token's description of itself, in printable form.
 
 use cryptoki_sys as sys;
 
@@ -10,9 +10,9 @@ use crate::token::report::PinState;
 pub(crate) struct TokenInfo {
     /// The label.
     pub(crate) label: String,
-    /// The serial number; empty, all zeros or everybody's on some tokens.
+    /// The serial number; empty, all zeros or not unique on some tokens.
     pub(crate) serial: String,
-    /// Who made it.
+    /// The manufacturer.
     pub(crate) manufacturer: String,
     /// The model.
     pub(crate) model: String,
@@ -20,15 +20,15 @@ pub(crate) struct TokenInfo {
     pub(crate) firmware: String,
     /// Whether it was initialised.
     pub(crate) initialized: bool,
-    /// Whether it wants a login.
+    /// Whether it requires a login.
     pub(crate) login_required: bool,
-    /// Whether it asks for the PIN at a device of its own.
+    /// Whether the PIN is typed at a device of its own.
     pub(crate) protected_path: bool,
-    /// Whether nothing can be written.
+    /// Whether it is write-protected.
     pub(crate) write_protected: bool,
     /// Whether the normal user has a PIN.
     pub(crate) pin_set: bool,
-    /// Whether a wrong PIN was given since the last login. Some tokens never say this, or the next two.
+    /// Whether a wrong PIN was given since the last login. Some tokens never set this flag, or the next two.
     pub(crate) pin_count_low: bool,
     /// Whether the next wrong PIN locks it.
     pub(crate) pin_final_try: bool,
@@ -37,7 +37,7 @@ pub(crate) struct TokenInfo {
 }
 
 impl TokenInfo {
-    /// Reads what `C_GetTokenInfo` gave. Numbers of sessions, memory and the clock are nothing to us.
+    /// From the result of `C_GetTokenInfo`. Its numbers of sessions, memory and the clock are not used.
     pub(crate) fn of(raw: &sys::CK_TOKEN_INFO) -> Self {
         let has = |flag| raw.flags & flag != 0;
         let firmware = raw.firmwareVersion;
@@ -58,7 +58,7 @@ impl TokenInfo {
         }
     }
 
-    /// The token for a reader and for what is written down about it: `kube (SoftHSM project, serial 0a1b2c)`.
+    /// The name of the token in messages and records: `kube (SoftHSM project, serial 0a1b2c)`.
     pub(crate) fn name(&self) -> String {
         let Self {
             label,
@@ -69,7 +69,7 @@ impl TokenInfo {
         format!("{label} ({manufacturer}, serial {serial})")
     }
 
-    /// How the normal user's PIN stands.
+    /// The state of the normal user's PIN.
     pub(crate) fn pin(&self) -> PinState {
         if self.pin_locked {
             PinState::Locked
@@ -85,7 +85,8 @@ impl TokenInfo {
     }
 }
 
-/// A field padded with blanks, or with zeros against the rules. Control characters never reach a terminal.
+/// A field padded with blanks, or with zeros, which the standard does not allow. Control characters never reach a
+/// terminal.
 pub(crate) fn text(field: &[u8]) -> String {
     let text = String::from_utf8_lossy(field);
     let text = text.trim_end_matches([' ', '\0']);

@@ -1,4 +1,4 @@
-//! How a token is named: by label or serial, since slot numbers change.
+//! The name of a token: by label or serial, because slot numbers change.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// Which token, by what the token says of itself: a URI of RFC 7512 such as `pkcs11:token=kube;serial=0a1b`, or a text
-/// alone. The text is the label of a token; only where no token has it for a label it is the serial of one
+/// The name of a token, by its own description: a URI of RFC 7512 such as `pkcs11:token=kube;serial=0a1b`, or a text
+/// alone. The text is the label of a token; only if no token has this label, it is a serial number
 /// ([`as_serial`](Self::as_serial)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -20,7 +20,7 @@ enum Said {
     Uri(Attributes),
 }
 
-/// Names a label or a serial at least. What is not given matches every token.
+/// At least a label or a serial. An absent attribute matches every token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Attributes {
     label: Option<String>,
@@ -37,7 +37,7 @@ const LONGEST_MODEL: usize = 16;
 
 const SCHEME: &str = "pkcs11:";
 
-/// A text names no token. It says why and never quotes it: URIs can carry PINs.
+/// A text is not a token's name. The error has the reason and never quotes the text, because URIs can carry PINs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotATokenName(&'static str);
@@ -57,7 +57,7 @@ impl TokenName {
         }
     }
 
-    /// The label that it gives, if it gives one.
+    /// The label, if the name has one.
     pub fn label(&self) -> Option<&str> {
         match &self.0 {
             Said::Text(text) => Some(text),
@@ -65,7 +65,8 @@ impl TokenName {
         }
     }
 
-    /// What a text alone means when it is no token's label: the serial number. None for a URI, which says what it means.
+    /// The meaning of a text alone if no token has it as its label: the serial number. `None` for a URI, which names
+    /// its attribute.
     pub fn as_serial(&self) -> Option<Self> {
         match &self.0 {
             Said::Text(text) if text.len() <= LONGEST_SERIAL => Some(Self(Said::Uri(Attributes {
@@ -114,7 +115,7 @@ fn attributes(path: &str) -> Result<Attributes, NotATokenName> {
     Ok(found)
 }
 
-/// Why an attribute has no place in the name of a token.
+/// Why an attribute is not allowed in the name of a token.
 fn not_here(attribute: &str) -> NotATokenName {
     let name = attribute.split('=').next().unwrap_or_default();
     NotATokenName(match name {
@@ -133,7 +134,7 @@ fn not_here(attribute: &str) -> NotATokenName {
 }
 
 fn percent_decoded(text: &str) -> Result<String, NotATokenName> {
-    const WRONG: NotATokenName = NotATokenName("a `%` in the URI is followed by two hexadecimal digits");
+    const WRONG: NotATokenName = NotATokenName("a `%` in the URI must be followed by two hexadecimal digits");
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_owned();
     for part in parts {
@@ -144,7 +145,7 @@ fn percent_decoded(text: &str) -> Result<String, NotATokenName> {
     String::from_utf8(bytes).map_err(|_| NotATokenName("an attribute of the URI is not UTF-8"))
 }
 
-/// A field of a token's description, as it could be.
+/// A field of a token's description, checked for length and characters.
 fn checked(text: String, longest: usize) -> Result<String, NotATokenName> {
     let problem = if text.is_empty() {
         "an empty label, serial, manufacturer or model names no token"

@@ -1,4 +1,5 @@
-//! The ways to wrap a data key in a token: each gives the layout of the sealed format, and checks what the token gave.
+//! The methods to wrap a data key in a token. Each defines the layout in the sealed format, and checks the token's
+//! result.
 
 mod cbc;
 mod cipher;
@@ -31,16 +32,16 @@ use crate::token::wrap::cipher::InSession;
 
 pub(crate) use crate::token::wrap::gcm::IvMode;
 
-/// A way to wrap: what the start-up trial chooses once for a token and its key.
+/// A wrap method. The trial at the start chooses one for a token and its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WrapMethod {
-    /// AES-GCM, with an IV from there.
+    /// AES-GCM, with an IV of this source.
     AesGcm(IvMode),
     /// AES key wrap with padding (RFC 5649).
     AesKwp,
-    /// AES-CBC without padding. The envelope commits to it: it has no integrity of its own.
+    /// AES-CBC without padding. It has no integrity protection, so the envelope commits to the data key.
     AesCbc,
-    /// RSA-OAEP with SHA-256. The envelope commits to it: whoever has the public key can wrap.
+    /// RSA-OAEP with SHA-256. Anyone with the public key can wrap, so the envelope commits to the data key.
     RsaOaepSha256,
     /// RSA-OAEP with SHA-1. As above.
     RsaOaepSha1,
@@ -75,7 +76,7 @@ impl WrapMethod {
         }
     }
 
-    /// What stands in a sealed payload.
+    /// The mechanism in a sealed payload.
     pub(crate) fn mechanism(self) -> Mechanism {
         match self {
             Self::AesGcm(mode) => mode.mechanism(),
@@ -86,7 +87,7 @@ impl WrapMethod {
         }
     }
 
-    /// What the configuration calls it.
+    /// The name in the configuration.
     pub(crate) fn choice(self) -> MechanismChoice {
         match self {
             Self::AesGcm(_) => MechanismChoice::AesGcm,
@@ -98,7 +99,7 @@ impl WrapMethod {
     }
 }
 
-/// Unwraps a data key, by the mechanism that it was wrapped by and whatever is chosen now: a token may change.
+/// Unwraps a data key, by the mechanism that wrapped it, whatever is chosen now: a token may change.
 pub(crate) fn unwrap(
     module: &Module,
     session: &Session,
@@ -129,16 +130,16 @@ fn unwrap_with(cipher: &dyn Cipher, id: &KeyId, wrapped: &Wrapped) -> Result<Key
     }
 }
 
-/// What a well-behaved token would say of a wrapped key that can't be one of this root key's. It is not asked.
+/// The error that a correct token returns for a wrapped key that cannot be this root key's. The token is not called.
 fn bad_ciphertext() -> TokenError {
     TokenError::call("C_Decrypt", ReturnValue::ENCRYPTED_DATA_INVALID)
 }
 
 fn wrong_length(what: &str, length: usize) -> TokenError {
-    TokenError::Misbehaved(format!("made {what} of {length} bytes, which can't be"))
+    TokenError::Misbehaved(format!("made {what} of {length} bytes, a length that it cannot have"))
 }
 
-/// Random bytes that are no secret. Without randomness nothing goes on, and no token is to blame.
+/// Random bytes that are not secret. Without randomness the call fails, and the token is not at fault.
 fn random<const N: usize>() -> Result<[u8; N], TokenError> {
     random_bytes().map_err(|error| TokenError::Refused(error.to_string()))
 }
@@ -149,7 +150,7 @@ pub(crate) fn listed(mechanisms: &[u64]) -> Vec<String> {
         (MechanismChoice::AesGcm, cryptoki_sys::CKM_AES_GCM),
         (MechanismChoice::AesKwp, cryptoki_sys::CKM_AES_KEY_WRAP_KWP),
         (MechanismChoice::AesCbc, cryptoki_sys::CKM_AES_CBC),
-        // A list does not say with which hashes.
+        // A token's list does not show the hashes.
         (MechanismChoice::RsaOaepSha256, cryptoki_sys::CKM_RSA_PKCS_OAEP),
         (MechanismChoice::RsaOaepSha1, cryptoki_sys::CKM_RSA_PKCS_OAEP),
     ]

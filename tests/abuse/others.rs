@@ -79,7 +79,7 @@ fn another_uid_is_refused_and_counted_with_a_line_a_second_at_most() {
         let says = |line: &&Value| line["message"].as_str().unwrap().contains(words);
         lines.iter().filter(says).collect()
     };
-    let refused = of("its uid may not call");
+    let refused = of("its uid is not in");
     assert!(
         !refused.is_empty() && refused.len() as u64 <= seconds + 1,
         "{refused:?}"

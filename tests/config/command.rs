@@ -52,7 +52,7 @@ fn check_says_good_or_why_not() {
     home.keep();
     let (result, text) = ran(&check, Format::Text);
     assert!(text.is_empty());
-    // The good copy starts a daemon, and makes no broken file good.
+    // The good copy starts a daemon, but a broken file still fails the check.
     result.unwrap_err().downcast::<ConfigError>().unwrap();
 }
 

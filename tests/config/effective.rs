@@ -1,4 +1,4 @@
-//! What is shown, and what the command line and `--dev` make of it.
+//! The effective configuration that is shown, also with options of the command line and with `--dev`.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Files that can't be trusted or used, and the good copy that stands in.
+//! Files that cannot be trusted or used, and the good copy that replaces them.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ fn without_a_copy_of_this_very_file_its_error_stands() {
         (error.key.as_deref(), error.hint.as_deref()),
         (Some("nmae"), Some("did you mean `name`?"))
     );
-    // Another daemon's copy, a copy that others could have read, a copy that is broken itself.
+    // Another daemon's copy, a copy that other users could read, and a broken copy.
     keep_good_copy(home.directory.path(), Path::new("/other"), home.text.as_bytes()).unwrap();
     let error = home.load().unwrap_err();
     assert!(error.hint.unwrap().contains("copy of another file"));

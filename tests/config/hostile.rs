@@ -1,4 +1,4 @@
-//! No text makes the parser panic or takes it long.
+//! No text makes the parser panic or run for long.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn hostile_texts_are_refused_quickly() {
         (bomb, "anchors"),
         ("a: &a [*a]".to_owned(), "anchors"),
         (format!("{MINIMAL}log:\n\tlevel: info\n"), "tab"),
-        (format!("{MINIMAL}---\n{MINIMAL}"), "another one"),
+        (format!("{MINIMAL}---\n{MINIMAL}"), "a second one"),
         (format!("{MINIMAL}name: a\u{7}b\n"), "control character"),
         (format!("{MINIMAL}name: \"a\n"), "not YAML"),
         (format!("{MINIMAL}? [a]\n: b\n"), "plain word"),

@@ -1,4 +1,4 @@
-//! Every configuration on the operators' pages is one.
+//! Every configuration on the operators' pages is valid.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// A page may leave the version out of a block that shows root keys.
+/// A page may omit the version in a block that shows root keys.
 fn configuration(block: &str) -> Option<String> {
     let root_keys = block.lines().any(|line| line.starts_with("root_keys:"));
     let version = if block.contains("apiVersion: ") {

@@ -1,4 +1,4 @@
-//! Root keys in tokens: what their section comes to, and how a wrong one is refused without telling a secret.
+//! Root keys in tokens: the options of their section, and the refusal of a wrong section without revealing a secret.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ fn file_with(token: &str) -> String {
     format!("apiVersion: dekhand/v1\nroot_keys:\n  - name: a\n    pkcs11:\n      {{{token}}}\n")
 }
 
-/// With what every token needs, and this more.
+/// A file with the required keys of a token, and these lines.
 fn token(more: &str) -> Result<Config, ConfigError> {
     parse(file_with(&format!(
         "module: /m.so, token: kube, pin: {{file: /p}}, {more}"
@@ -37,7 +37,7 @@ fn options(config: &Config, index: usize) -> &Pkcs11Options {
     }
 }
 
-/// Asserts how a file is refused: at which key under the section, with what in problem and hint together.
+/// Asserts that a file is refused at a key of the section, with a text in problem or hint.
 fn assert_refused(result: Result<Config, ConfigError>, key: &str, said: &str) {
     let error = result.expect_err(said);
     assert_eq!(
@@ -149,7 +149,11 @@ fn a_pin_written_into_the_file_is_refused_and_not_repeated() {
         ("{hunter2, file: /p}", ".pkcs11.pin", "`file`"),
         ("{file: hunter2}", ".pkcs11.pin.file", "absolute path"),
         ("{file: {hunter2: 1}}", ".pkcs11.pin.file", "absolute path"),
-        ("{credential: hunter2!}", ".pkcs11.pin.credential", "first one a letter"),
+        (
+            "{credential: hunter2!}",
+            ".pkcs11.pin.credential",
+            "starting with a letter",
+        ),
         ("{credential: /hunter2}", ".pkcs11.pin.credential", "LoadCredential"),
         ("{descriptor: hunter2}", ".pkcs11.pin.descriptor", "3 to 1023"),
         ("[hunter2]", ".pkcs11.pin", "found a list"),

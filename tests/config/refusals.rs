@@ -1,4 +1,4 @@
-//! A wrong file is refused with its place, its key, what was expected and what may help.
+//! A wrong file is refused with its place, its key, the expected value and a hint.
 
 use crate::MINIMAL;
 use crate::assert_refused;
@@ -16,7 +16,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         "did you mean `socket`?",
     );
     assert_refused("lgo: {}", "lgo", (5, 1), "expected `apiVersion`", "did you mean `log`?");
-    // Right, but elsewhere.
+    // A key of another section.
     assert_refused("max_age: 1h", "max_age", (5, 1), "no such key", "`data_keys.max_age`?");
     assert_refused(
         "data_keys: {cache: {tll: 1h}}",

@@ -1,4 +1,4 @@
-//! What a running daemon takes of a changed file.
+//! The changes of a file that a running daemon applies.
 
 use dekhand::config::changes;
 
@@ -53,7 +53,7 @@ fn each_change_is_reported_and_only_what_can_change_is_taken() {
     assert_eq!(changes(&old, &running).reloadable, found.reloadable);
     assert!(changes(&old, &running).needs_restart.is_empty());
     assert!(changes(&old, &old).is_empty());
-    // One root key more, and nothing else.
+    // One more root key, and no other change.
     let more = parse(format!("{MINIMAL}  - {{name: b, keyring: {{file: /b}}}}\n")).unwrap();
     assert_eq!(changes(&old, &more).needs_restart, ["root_keys"]);
     assert_eq!(changes(&more, &old).needs_restart, ["root_keys"]);

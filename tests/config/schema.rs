@@ -1,4 +1,4 @@
-//! What the example, the page and the schema say is the same.
+//! The example, the page and the schema agree.
 
 use std::path::Path;
 use std::time::Duration;

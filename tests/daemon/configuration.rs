@@ -1,4 +1,4 @@
-//! A configuration that changes, breaks, and is mended under a running daemon.
+//! A configuration that changes, breaks and is repaired while a daemon runs.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

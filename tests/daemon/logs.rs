@@ -1,4 +1,4 @@
-//! Log lines: what they hold, what they never hold, and that nobody waits for them.
+//! Log lines: what they contain, what they never contain, and that no request waits for them.
 
 use crate::run::Caller;
 use crate::run::Daemon;
@@ -11,7 +11,7 @@ async fn calls_go_on_while_nobody_reads_stderr() {
     let (daemon, unread) = Daemon::spawn_unread(&["serve", "--config", &node.config()]);
     wait_for("status is content", || node.status().status.success());
     let mut caller = Caller::connect(&node.socket()).await;
-    // A pipe holds 64 KiB and the queue 4,096 lines: this is more than both by far.
+    // A pipe holds 64 KiB and the queue 4,096 lines: this is far more than both.
     for _ in 0..5_000 {
         let sealed = caller.encrypt(b"a seed").await.unwrap();
         assert_eq!(caller.decrypt(&sealed).await.unwrap(), b"a seed");

@@ -1,4 +1,4 @@
-//! Start, stop, kill, and two daemons for one place.
+//! Start, stop, kill, and two daemons with the same socket or state directory.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -85,7 +85,7 @@ fn a_second_signal_ends_it_at_once_whatever_is_in_flight() {
     let (code, log) = daemon.wait();
     let took = stopwatch.took();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("ended at once"), "{log}");
+    assert!(log.contains("second signal"), "{log}");
     // The drain would take 3 s.
     assert!(took < Duration::from_millis(2500), "{took:?}");
 }
@@ -96,7 +96,7 @@ async fn one_signal_ends_it_within_5_s_though_a_request_never_ends_and_nobody_re
     let (daemon, unread) = Daemon::spawn_unread(&["serve", "--config", &node.config()]);
     wait_for("status is content", || node.status().status.success());
     let mut caller = Caller::connect(&node.socket()).await;
-    // Each leaves a line of more than 100 bytes: the pipe, of 64 KiB, is full.
+    // Each call logs a line of more than 100 bytes, so the pipe of 64 KiB is full.
     for _ in 0..1000 {
         caller.encrypt(b"a seed").await.unwrap();
     }
@@ -191,8 +191,8 @@ fn an_abstract_socket_serves_too() {
     assert_eq!(daemon.stop().0, Some(0));
 }
 
-/// The TCP ports on which a process listens, as the kernel knows them; `None` where it does not tell us: the daemon is
-/// not dumpable, so only root sees its descriptors.
+/// The TCP ports on which a process listens, from the kernel; `None` without permission: the daemon is not dumpable, so
+/// only root can read its descriptors.
 fn tcp_listeners(daemon: &Daemon) -> Option<Vec<String>> {
     let process = format!("/proc/{}", daemon.child.id());
     let links = std::fs::read_dir(format!("{process}/fd")).ok()?;

@@ -1,4 +1,4 @@
-//! How long a process that is ready waits for a processor: the reference for what is promised in seconds.
+//! Measures how long a ready process waits for a processor: the reference for promises in seconds.
 
 use std::sync::LazyLock;
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 const BEAT: Duration = Duration::from_millis(5);
 
-/// A thread that sleeps, and how much later than due it has woken so far.
+/// A thread that sleeps in a loop, and the sum of the delays of its wake-ups.
 #[derive(Debug)]
 struct Pulse {
     due: Instant,
@@ -32,7 +32,7 @@ fn beat() {
     }
 }
 
-/// Measures a span of time without the time during which a process that was ready had no processor.
+/// Measures a time span, minus the time during which a ready process had no processor.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
     begin: Instant,
@@ -46,14 +46,14 @@ impl Stopwatch {
         Self { begin, late }
     }
 
-    /// What a promise is judged by: it is about a machine that is not overloaded.
+    /// The time by which a promise is judged: promises are about a machine that is not overloaded.
     pub(crate) fn took(&self) -> Duration {
         let took = self.begin.elapsed();
         took.saturating_sub(late().saturating_sub(self.late))
     }
 }
 
-/// Also of the beat that is due now.
+/// The delay, including that of the wake-up that is due now.
 fn late() -> Duration {
     let pulse = PULSE.lock().unwrap();
     pulse.late + pulse.due.elapsed()

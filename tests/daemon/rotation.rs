@@ -84,11 +84,11 @@ async fn copies_of_a_file_rotate_in_three_steps_without_a_failed_read() {
         callers.push(Caller::connect(&node.socket()).await);
     }
 
-    // In one step it is refused: nobody knows that the others have it.
+    // In one step it is refused: the other nodes may not have the version yet.
     let config = nodes[0].config();
     let refused = dekhand(&["keys", "rotate", "--activate-in", "3s", "--config", &config]);
     assert_eq!(refused.status.code(), Some(5));
-    // 1: a pending version, brought to every node.
+    // 1: a pending version, copied to every node.
     nodes[0].keys(&["rotate"]);
     let record = dekhand(&["keys", "verify", "--record", "--config", &config]);
     assert!(record.status.success());
@@ -107,7 +107,7 @@ async fn copies_of_a_file_rotate_in_three_steps_without_a_failed_read() {
             String::from_utf8_lossy(&verified.stderr)
         );
     }
-    // 3: one date for all, late enough for as many commands again.
+    // 3: one date for all nodes, late enough to run the command on each of them.
     let lead = Duration::from_secs(4) + 4 * begin.elapsed();
     let at = humantime::format_rfc3339_seconds(std::time::SystemTime::now() + lead).to_string();
     for node in &nodes {

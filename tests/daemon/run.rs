@@ -1,4 +1,4 @@
-//! Starts the program and talks to it.
+//! Starts the program and calls it.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -27,7 +27,7 @@ use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClien
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Far more than anything takes: only a hang reaches it.
+/// The limit of every wait, far longer than any step takes: only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 /// Runs a command to its end.
@@ -50,7 +50,7 @@ pub(crate) fn json(arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
@@ -59,7 +59,7 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A node of its own: a directory with configuration, keyring, state and socket.
+/// A node: its own directory with configuration, keyring, state and socket.
 pub(crate) struct Node {
     pub(crate) directory: TempDir,
 }
@@ -116,7 +116,7 @@ root_keys:
         json(&[&["keys"], arguments, &["--config", &self.config()]].concat())
     }
 
-    /// Starts the daemon and waits until `dekhand status` is content.
+    /// Starts the daemon and waits until `dekhand status` succeeds.
     pub(crate) fn start(&self) -> Daemon {
         let daemon = self.spawn();
         wait_for("the daemon serves", || self.status().status.success());
@@ -151,7 +151,7 @@ impl Daemon {
         Self::of(command)
     }
 
-    /// Starts what becomes a daemon.
+    /// Starts a process that becomes a daemon.
     pub(crate) fn of(mut command: Command) -> Self {
         command
             .stdin(Stdio::null())
@@ -177,7 +177,7 @@ impl Daemon {
         }
     }
 
-    /// Starts it with stdout and stderr on one pipe that nobody reads, as under a supervisor whose log is stuck.
+    /// Starts it with stdout and stderr on one pipe that is not read, as under a supervisor whose log is stuck.
     pub(crate) fn spawn_unread(arguments: &[&str]) -> (Self, std::io::PipeReader) {
         let (unread, writer) = std::io::pipe().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_dekhand"));
@@ -195,12 +195,12 @@ impl Daemon {
         (daemon, unread)
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// Where a daemon with `--http` and `--log-format json` serves health and metrics, once it does.
+    /// The address of health and metrics of a daemon with `--http` and `--log-format json`, once they are served.
     pub(crate) fn http_address(&self) -> SocketAddr {
         let mut address = None;
         wait_for("health and metrics are served", || {
@@ -218,7 +218,7 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Waits for its end: the exit code, if it was not killed, and its log.
+    /// Waits for its end. Returns the exit code, unless it was killed, and its log.
     pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let start = Instant::now();
         loop {
@@ -276,7 +276,7 @@ impl Caller {
     }
 }
 
-/// What kube-apiserver asks to have opened what it was given.
+/// The request of kube-apiserver to decrypt a sealed payload.
 pub(crate) fn request_for(sealed: &EncryptResponse) -> DecryptRequest {
     let EncryptResponse {
         ciphertext,

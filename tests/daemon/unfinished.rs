@@ -1,4 +1,4 @@
-//! A caller that begins a request and never ends it: the HTTP/2 frames are made by hand, since no client would send so.
+//! A caller that begins a request and never finishes it. The HTTP/2 frames are made by hand, since no client does this.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ const PING: u8 = 6;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// Connects and begins an Encrypt; its message never comes. When this returns the daemon has taken the request.
+/// Connects and begins an Encrypt; its message never comes. When this returns, the daemon has accepted the request.
 pub(crate) fn begin_encrypt(socket: &Path) -> UnixStream {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(HANG)).unwrap();

@@ -108,7 +108,7 @@ async fn a_rotation_and_a_restart_lose_no_payload_of_v1() {
     node.keys(&["rotate", "--activate-in", "1s"]);
     let mut v1 = V1::connect(&node.socket()).await;
     let mut new = old.clone();
-    // The id is behind format, suite, mechanism and its own length. v1 itself never says under which key it encrypts.
+    // The id is behind format, suite, mechanism and its own length. KMS v1 itself does not return the key's id.
     while new[4..20] == old[4..20] {
         tokio::time::sleep(Duration::from_millis(50)).await;
         new = v1.encrypt(seed).await.unwrap();

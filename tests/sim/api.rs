@@ -1,4 +1,4 @@
-//! A model of kube-apiserver's KMS v2 client, by the numbers of its source.
+//! A model of kube-apiserver's KMS v2 client, with the timings of its source.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -21,18 +21,18 @@ use crate::daemon::Failure;
 use crate::world::Dek;
 use crate::world::World;
 
-/// Status is asked for so often, and so often while it fails.
+/// The intervals of Status calls while Status is ok and while it fails.
 const POLL: Duration = Duration::from_secs(60);
 const POLL_FAILING: Duration = Duration::from_secs(10);
-/// What a health check says is good for so long, and so long when it fails.
+/// The times for which the result of a health check is used, good or failed.
 const HEALTH_OK: Duration = Duration::from_secs(20);
 const HEALTH_FAILED: Duration = Duration::from_secs(3);
-/// Seeds may write for so long after the last good Status.
+/// Seeds may write for this long after the last good Status.
 const SEED: Duration = Duration::from_secs(180);
-/// Unwrapped seeds are kept for so long.
+/// Unwrapped seeds are cached for this long.
 const CACHE: Duration = Duration::from_secs(24 * 3600);
 
-/// It has a seed so long after its start, if its daemon is well.
+/// The API server has a seed this long after its start, if its daemon is well.
 const STARTING: Duration = Duration::from_secs(30);
 
 /// An API server.
@@ -46,9 +46,9 @@ pub(crate) struct ApiServer {
     reloads: Cell<u64>,
 }
 
-/// What one load of the encryption configuration makes.
+/// The result of one load of the encryption configuration.
 struct Provider {
-    /// One check at a time, and what the last one said.
+    /// One check at a time, with the last result.
     last: tokio::sync::Mutex<Option<(Instant, bool)>>,
     state: RefCell<Option<State>>,
     cache: RefCell<HashMap<usize, Instant>>,
@@ -75,7 +75,7 @@ impl Provider {
         })
     }
 
-    /// A health check, from memory if there was one lately.
+    /// A health check, from memory if there was one recently.
     async fn check(&self, world: &World, node: usize) -> bool {
         let mut last = self.last.lock().await;
         if let Some((when, good)) = *last {
@@ -89,7 +89,7 @@ impl Provider {
         good
     }
 
-    /// Asks for the status, and takes a new seed if the `key_id` has changed.
+    /// Calls Status, and makes a new seed if the `key_id` has changed.
     async fn status(&self, world: &World, node: usize) -> bool {
         let until = Instant::now() + SEED;
         let Ok(status) = self.connection.status(world, node).await else {
@@ -98,7 +98,7 @@ impl Provider {
         if status.key_id.is_empty() {
             return false;
         }
-        // A bad word in `healthz`, or another version, makes the check red and stops no writes.
+        // A bad text in `healthz`, or another version, fails the check but stops no writes.
         let good = status.healthz == "ok" && status.version == "v2";
         if let Some(state) = self
             .state
@@ -118,7 +118,7 @@ impl Provider {
             return false;
         };
         if sealed.key_id != status.key_id {
-            // It switched between the two calls, as the judge has made sure.
+            // The node switched between the two calls; the judge has verified that.
             return false;
         }
         let id: KeyId = sealed.key_id.parse().unwrap();
@@ -142,7 +142,7 @@ impl Provider {
 
     /// The seed of a stored value; without single flight.
     async fn read(&self, world: &World, node: usize, dek: usize) -> Result<(), Failure> {
-        // Before the first good Status and Encrypt nothing is read at all.
+        // Nothing is read before the first good Status and Encrypt.
         if self.state.borrow().is_none() {
             return Err(Failure::new(Code::FailedPrecondition, "the API server has no seed yet"));
         }
@@ -189,7 +189,7 @@ impl ApiServer {
         }
     }
 
-    /// What a client has asked it for, which ends with it.
+    /// Starts work for a client, which ends with the API server.
     pub(crate) fn keep(&self, task: JoinHandle<()>) {
         self.tasks.borrow_mut().push(task);
     }
@@ -202,7 +202,7 @@ impl ApiServer {
         self.provider.borrow().clone()
     }
 
-    /// A new load of the configuration takes the old one's place when it is healthy.
+    /// A new load of the configuration replaces the old one when it is healthy.
     pub(crate) async fn reload(&self) {
         self.reloads.set(self.reloads.get() + 1);
         let next = Provider::new(hash(&[self.born, self.reloads.get()]));
@@ -214,7 +214,7 @@ impl ApiServer {
         }
     }
 
-    /// Reads everything that is stored: one value that can't be read fails it.
+    /// Reads every stored value; fails if one value cannot be read.
     pub(crate) async fn list(&self) -> bool {
         let (world, provider) = (self.world(), self.provider());
         let deks: Vec<usize> = world.etcd.borrow().objects.iter().flatten().copied().collect();
@@ -222,7 +222,7 @@ impl ApiServer {
         futures_util::future::join_all(reads).await.iter().all(Result::is_ok)
     }
 
-    /// Writes again what is stale.
+    /// Rewrites stale values.
     pub(crate) async fn migrate(&self) {
         let world = self.world();
         let count = world.etcd.borrow().objects.len();
@@ -240,7 +240,7 @@ impl ApiServer {
         }
     }
 
-    /// Stores a value under the seed, if that may still write.
+    /// Stores a value under the seed, if the seed may still write.
     pub(crate) fn write(&self, object: usize) -> bool {
         let world = self.world();
         let state = self.provider().state.borrow().clone();
@@ -265,7 +265,7 @@ impl Drop for ApiServer {
     }
 }
 
-/// Asks for the status again and again.
+/// Calls Status periodically.
 async fn poll(server: Weak<ApiServer>) {
     while let Some(server) = server.upgrade() {
         let (world, provider) = (server.world(), server.provider());
@@ -275,7 +275,7 @@ async fn poll(server: Weak<ApiServer>) {
     }
 }
 
-/// `/readyz`, which load balancers look at.
+/// `/readyz`, which load balancers poll.
 async fn ready(server: Weak<ApiServer>) {
     while let Some(server) = server.upgrade() {
         let (world, provider) = (server.world(), server.provider());
@@ -286,7 +286,7 @@ async fn ready(server: Weak<ApiServer>) {
     }
 }
 
-/// Reads everything at its start, and then what clients want.
+/// Reads every value at the start, then serves its clients.
 async fn live(server: Weak<ApiServer>) {
     let Some(mut chance) = server.upgrade().map(|server| Chance::new(server.born, 1)) else {
         return;

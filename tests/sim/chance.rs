@@ -1,4 +1,4 @@
-//! Everything that is left to chance, drawn from a seed.
+//! Random choices, drawn from a seed.
 
 use rand::RngExt as _;
 use rand::SeedableRng as _;
@@ -9,22 +9,22 @@ use rand::rngs::SmallRng;
 pub(crate) struct Chance(SmallRng);
 
 impl Chance {
-    /// One of the streams of a seed; the draws of one never shift those of another.
+    /// One stream of a seed. The draws of one stream never shift those of another.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         Self(SmallRng::seed_from_u64(hash(&[seed, stream])))
     }
 
-    /// Of `first` to `last`.
+    /// A number from `first` to `last`.
     pub(crate) fn within(&mut self, first: u64, last: u64) -> u64 {
         self.0.random_range(first..=last)
     }
 
-    /// A number of 0 to `count` - 1.
+    /// A number from 0 to `count` - 1.
     pub(crate) fn index(&mut self, count: usize) -> usize {
         self.0.random_range(0..count)
     }
 
-    /// True so often in a hundred.
+    /// True with this probability in per cent.
     pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.within(0, 99) < percent
     }
@@ -35,7 +35,7 @@ impl Chance {
     }
 }
 
-/// A number that depends on nothing but these (splitmix64): for draws of things that happen in no fixed order.
+/// A number that depends only on these values (splitmix64): for draws of events without a fixed order.
 pub(crate) fn hash(parts: &[u64]) -> u64 {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for part in parts {

@@ -1,4 +1,4 @@
-//! An API server's connection to its daemon, and what comes of every call over it.
+//! An API server's connection to its daemon, and the outcome of every call over it.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::daemon::Sealed;
 use crate::daemon::TIMEOUT;
 use crate::world::World;
 
-/// A call that finds no daemon looks again so often.
+/// A call that finds no daemon looks again at this interval.
 const LOOK: Duration = Duration::from_millis(250);
-/// grpc-go dials again after so long; it has been seen to grow to two minutes, which a socket that outlives the daemon
-/// avoids. Here it stays short: the simulation is about the daemon.
+/// grpc-go dials again after this wait. It can grow to two minutes, unless the socket outlives the daemon. Here it
+/// stays short: the simulation is about the daemon.
 const DIAL: Duration = Duration::from_secs(5);
 
-/// Status never takes longer.
+/// Status is never slower than this.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A connection that is made again when it broke.
+/// A connection that is dialled again when it breaks.
 #[derive(Default)]
 pub(crate) struct Connection {
     broken: RefCell<Option<Instant>>,
-    /// When a call found no daemon, or lost it.
+    /// When a call last found no daemon, or lost it.
     last_broken: RefCell<Option<Instant>>,
 }
 
-/// A read that waits for its daemon, and is given up when its API server is killed.
+/// A waiting read. It is abandoned when its API server is killed.
 struct Waiting<'a> {
     world: &'a World,
     node: usize,
-    /// Since when the daemon runs that was asked.
+    /// The start of the daemon that serves it.
     daemon: Instant,
     since: Instant,
     ended: bool,
@@ -50,7 +50,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Asks for the status: from memory, so that no trouble of its store slows it.
+/// Calls Status. It is served from memory, so faults of the store do not slow it.
 async fn asked(door: &mut Door, world: &World, node: usize) -> Result<StatusResponse, Failure> {
     let begun = Instant::now();
     let answer = door.status().await;
@@ -63,14 +63,14 @@ async fn asked(door: &mut Door, world: &World, node: usize) -> Result<StatusResp
 }
 
 impl Connection {
-    /// Whether calls may have failed for want of a daemon.
+    /// Whether calls may have failed because the daemon was not running.
     pub(crate) fn was_broken_lately(&self) -> bool {
         self.last_broken
             .borrow()
             .is_some_and(|when| when.elapsed() < Duration::from_secs(90))
     }
 
-    /// The way to the daemon, and since when that runs. What waits for it has so much less time for the call.
+    /// The daemon's services and the time of its start. The wait for them counts against the call's timeout.
     async fn door(&self, world: &World, node: usize) -> Result<(Door, Instant), Failure> {
         let until = Instant::now() + TIMEOUT;
         loop {
@@ -93,7 +93,7 @@ impl Connection {
         *self.last_broken.borrow_mut() = Some(now);
     }
 
-    /// An answer counts only if the daemon that was asked still runs.
+    /// A result counts only if the same daemon still runs.
     fn answered<T>(
         &self,
         world: &World,
@@ -118,7 +118,7 @@ impl Connection {
         answer
     }
 
-    /// `promised` is the `key_id` that Status has just named.
+    /// `promised` is the `key_id` that Status has just reported.
     pub(crate) async fn encrypt(
         &self,
         world: &World,

@@ -1,4 +1,5 @@
-//! A daemon as the app joins its parts, and its KMS door: the only file that knows the library's serving side.
+//! A daemon, joined from its parts as the app joins them, with its KMS services. The only file that uses the library's
+//! serving side.
 
 use std::fmt;
 use std::path::Path;
@@ -69,14 +70,14 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A sealed payload and the `key_id` that stands beside it in etcd.
+/// A sealed payload and its `key_id` in etcd.
 #[derive(Clone, Debug)]
 pub(crate) struct Sealed {
     pub(crate) bytes: Vec<u8>,
     pub(crate) key_id: String,
 }
 
-/// A data key, by the bytes that stand before every payload that it seals.
+/// A data key, named by the header of every payload that it seals.
 pub(crate) type DataKey = Box<[u8]>;
 
 impl Sealed {
@@ -103,7 +104,7 @@ impl Daemon {
         let span = tracing::info_span!("daemon", node);
         let reconciler = async move {
             envelope.run().await;
-            // The app ends when its reconciler does.
+            // The app ends when its reconciler ends.
             panic!("the reconciler of node {node} has ended");
         };
         let task = tokio::spawn(reconciler.instrument(span));
@@ -114,7 +115,7 @@ impl Daemon {
         }
     }
 
-    /// A caller's side of its socket.
+    /// A client of its socket.
     pub(crate) fn door(&self, until: Instant) -> Door {
         Door {
             client: KeyManagementServiceClient::new(self.routes.clone()),
@@ -129,15 +130,15 @@ impl Drop for Daemon {
     }
 }
 
-/// Calls one daemon, as the listener hands calls to the services.
+/// Calls one daemon in the way that the listener calls the services.
 pub(crate) struct Door {
     client: KeyManagementServiceClient<Routes>,
-    /// When the caller's patience ends.
+    /// The caller's deadline.
     until: Instant,
 }
 
 impl Door {
-    /// For the next call, with time of its own.
+    /// For the next call, with a new deadline.
     pub(crate) fn again(&self) -> Self {
         Self {
             client: self.client.clone(),
@@ -184,11 +185,14 @@ fn request<T>(until: Instant, message: T) -> Request<T> {
     request
 }
 
-/// As the listener does: the caller's time ends the call.
+/// The caller's timeout ends the call, as in the listener.
 async fn within<T>(until: Instant, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
     match tokio::time::timeout_at(until, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(Failure::new(status.code(), status.message())),
-        Err(_) => Err(Failure::new(Code::DeadlineExceeded, "the request's time is over")),
+        Err(_) => Err(Failure::new(
+            Code::DeadlineExceeded,
+            "the request's deadline has passed",
+        )),
     }
 }

@@ -1,4 +1,4 @@
-//! Draws a schedule from a seed: rotations, and trouble where it hurts most.
+//! Draws a schedule from a seed: rotations, and faults at the worst moments.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
 
 impl Plan {
-    /// The schedule of a seed, always the same.
+    /// The schedule of a seed. A seed always gives the same schedule.
     pub(crate) fn of_seed(seed: u64) -> Self {
         let mut draw = Draw {
             chance: Chance::new(seed, 0),
@@ -49,7 +49,7 @@ struct Draw {
     chance: Chance,
     setup: Setup,
     steps: Vec<(u64, Step)>,
-    /// When something is about to change: trouble likes to come around these.
+    /// The moments of changes. Faults are drawn near them.
     moments: Vec<u64>,
 }
 
@@ -66,7 +66,7 @@ impl Draw {
         setup.ready = chance.pick(&[10, 300, 300, 300]);
         setup.length = chance.within(HOUR, 3 * HOUR);
         if chance.percent(2) {
-            // Some days, so that limits of 24 h are reached; little happens in them.
+            // Several days with few events, so that limits of 24 h are reached.
             setup.length = chance.within(30 * HOUR, 50 * HOUR);
             (setup.pace, setup.ready) = (900, 3600);
         }
@@ -86,7 +86,8 @@ impl Draw {
         self.chance.index(3)
     }
 
-    /// Where commands are run: where every node has a store of its own mostly on the first, sometimes by a second person.
+    /// The node on which commands run. If every node has a store of its own, mostly the first one, and sometimes
+    /// another one by a second operator.
     fn desk(&mut self) -> usize {
         let at_the_first = self.setup.topology == Topology::PerNode && self.chance.percent(85);
         if at_the_first { 0 } else { self.node() }
@@ -96,7 +97,7 @@ impl Draw {
         self.setup.length > 24 * HOUR
     }
 
-    /// One rotation after the other, with all that follows.
+    /// One rotation after another, with its follow-up commands.
     fn rotations(&mut self) {
         let mut at = self.chance.within(5 * MINUTE, 30 * MINUTE);
         while at < self.setup.length {
@@ -104,7 +105,7 @@ impl Draw {
             let desk = self.desk();
             self.at(at, Step::Keys(desk, Command::Rotate(lead)));
             if self.chance.percent(25) {
-                // Two operators who don't know of each other.
+                // Two operators who work independently.
                 let (other, later) = (self.desk(), self.chance.within(0, 20));
                 self.at(at + later, Step::Keys(other, Command::Rotate(lead)));
             }
@@ -116,7 +117,7 @@ impl Draw {
             let active = at + lead;
             self.moments.extend([at, active, active]);
             if self.chance.percent(5) {
-                // A node that can't make a data key of the new version before its date.
+                // A node that cannot make a data key of the new version before its date.
                 let node = self.node();
                 self.at(at.saturating_sub(5), Step::Mood(node, Mood::NoWraps));
                 self.at(active + 5 * MINUTE, Step::Mood(node, Mood::Good));
@@ -154,7 +155,7 @@ impl Draw {
         }
     }
 
-    /// A moment at which trouble may begin.
+    /// A moment at which a fault may begin.
     fn moment(&mut self) -> u64 {
         if self.moments.is_empty() || self.chance.percent(40) {
             return self.chance.within(MINUTE, self.setup.length);
@@ -234,7 +235,7 @@ impl Draw {
         }
     }
 
-    /// A node that must live off its memory, while API servers come to read everything.
+    /// A node that must serve from memory while API servers restart and read every value.
     fn long_outage(&mut self, at: u64, node: usize) {
         let mood = self.chance.pick(&[Mood::Away, Mood::Hangs]);
         let lasts = if self.lasts_days() {
@@ -249,7 +250,7 @@ impl Draw {
         self.at(at + lasts, Step::Mood(node, Mood::Good));
     }
 
-    /// A backup from before something, restored after it, and what people do then.
+    /// A backup, its restore after a change, and the operators' reaction.
     fn backup(&mut self, at: u64, end: u64, node: usize) {
         self.at(at, Step::BackUp(node));
         let restored = at + self.chance.within(MINUTE, HOUR);
@@ -275,7 +276,7 @@ impl Draw {
     }
 }
 
-/// Mostly dekhand's defaults, sometimes what operators may choose instead.
+/// Mostly dekhand's defaults, sometimes other settings that operators may choose.
 fn policy(chance: &mut Chance) -> Policy {
     let mut policy = Policy::default();
     if chance.percent(50) {

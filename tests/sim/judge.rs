@@ -1,4 +1,4 @@
-//! What each call's outcome must be: the invariants.
+//! The invariants: the required outcome of each call.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::store::lock;
 use crate::world::World;
 
 impl World {
-    /// Judges what Status said.
+    /// Judges a result of Status.
     pub(crate) fn judge_status(&self, node: usize, answer: &Result<StatusResponse, Failure>) {
         self.look_at(node);
         match answer {
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// A `key_id` never goes back, and never forth unasked.
+    /// A `key_id` never goes back, and changes only after an operator's request.
     fn judge_key_id(&self, node: usize, id: &KeyId) {
         let mut record = self.nodes[node].record.borrow_mut();
         if record.key_ids.last() == Some(id) {
@@ -83,7 +83,7 @@ impl World {
         record.key_ids.push(id.clone());
     }
 
-    /// What a node reports stands in its state directory before anybody hears of it.
+    /// A node records a version in its state directory before it reports it.
     fn judge_written(&self, node: usize, id: &KeyId) {
         let record = self.nodes[node].record.borrow();
         if !record.forgiven && record.mark.as_ref() != Some(id) {
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// Judges what a node has written down as its primary: that decides, and Status may be able to say it much later.
+    /// Judges the recorded primary of a node: the record is the decision, and Status may report it much later.
     pub(crate) fn judge_mark(&self, node: usize, mark: Option<KeyId>) {
         let mut record = self.nodes[node].record.borrow_mut();
         if record.mark == mark {
@@ -114,11 +114,11 @@ impl World {
         }
     }
 
-    /// Whether a node must know that a version has no date, or one to come: somebody may have taken an earlier one back.
-    /// The calendar is never set between a switch and this look at it.
+    /// Whether a node must know that a version has no date, or a future one. An operator may have withdrawn an earlier
+    /// date. The calendar is never set between a switch and this check.
     fn is_known_undated(&self, node: usize, record: &Record, id: &KeyId) -> bool {
         let stores = lock(&self.stores);
-        // It knows all until now, or what was there when its store went away.
+        // It knows the store's state of now, or that from before its store became unavailable.
         let seen = record.bad_since.unwrap_or_else(Instant::now);
         let for_long = |since: Instant| seen.saturating_duration_since(since) > self.setup.noticed();
         let reached = for_long(record.good_since) && record.up_since.is_some_and(for_long);
@@ -127,14 +127,14 @@ impl World {
         reached && held.is_some_and(|held| !held.version.state.is_active(soon))
     }
 
-    /// Whether one version is above another: by number, and of one number by id.
+    /// Whether one version is above another: by number, then by id.
     fn is_above(&self, one: &KeyId, other: &KeyId) -> bool {
         let stores = lock(&self.stores);
         let rank = |id| stores.known(id).map(|known| (known.number, &known.id));
         rank(one) > rank(other)
     }
 
-    /// What lets a node go back ends when its state directory names what it reports: then it has noticed.
+    /// The permission to go back ends when the state directory names the reported version: then the node has noticed.
     fn end_of_forgiveness(&self, node: usize, id: &KeyId) {
         let machine = &self.nodes[node];
         if machine.record.borrow().forgiven && machine.mark().is_some_and(|mark| mark.id == *id) {
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// A node that can't do what Status says must not say it, once it can know.
+    /// Status must not be ok if the node cannot do what it reports, as soon as the node can know that.
     fn judge_ok(&self, node: usize, id: &KeyId) {
         let record = self.nodes[node].record.borrow();
         let (now, noticed) = (Instant::now(), self.setup.noticed());
@@ -171,7 +171,7 @@ impl World {
         });
     }
 
-    /// A version whose date has passed encrypts, where the node could know of it.
+    /// A version whose date has passed encrypts, if the node could know of it.
     fn judge_date(&self, node: usize, id: &KeyId) {
         let record = self.nodes[node].record.borrow();
         let (now, noticed) = (Instant::now(), self.setup.noticed());
@@ -180,7 +180,7 @@ impl World {
         {
             return;
         }
-        // What it could see of its store: all until now, or what was there when that went away.
+        // The node's view of its store: the state of now, or that from before the store became unavailable.
         let seen = match record.bad_since {
             _ if record.clock_set.elapsed() < STARTING => return,
             None if for_long(record.good_since) => now,
@@ -224,8 +224,8 @@ impl World {
         }
     }
 
-    /// Judges what Encrypt said. `promised` is the `key_id` that Status named a moment before,
-    /// `after` what it says now.
+    /// Judges a result of Encrypt. `promised` is the `key_id` that Status reported just before, `after` the one that it
+    /// reports now.
     pub(crate) fn judge_encrypt(
         &self,
         node: usize,
@@ -266,7 +266,8 @@ impl World {
         }
     }
 
-    /// While limits of use or age are tight, an Encrypt may wait until the node knows that its store is away.
+    /// While limits of use or age are tight, an Encrypt may wait until the node has noticed that its store is
+    /// unavailable.
     fn waits_for_data_key(&self, node: usize) -> Option<&'static str> {
         let record = self.nodes[node].record.borrow();
         let tight = self.setup.policy.max_uses < 1000 || self.setup.policy.max_age < Duration::from_secs(12 * 3600);
@@ -274,13 +275,13 @@ impl World {
         (tight && lately).then_some("the next data key can't be made yet")
     }
 
-    /// Status has just said ok: Encrypt must work, but for what can't be known yet.
+    /// Status was ok just now, so Encrypt must work, except for faults that the node cannot know yet.
     fn judge_promise(&self, node: usize, promised: Option<&str>, failure: &Failure) {
         let mut record = self.nodes[node].record.borrow_mut();
         let lacks = record.causes.get(&Cause::Lacks);
         let lately = record.mood_since.elapsed() < self.setup.noticed()
             || lacks.is_some_and(|spell| spell.since.elapsed() < self.setup.noticed());
-        // Probes seldom wrap: the first Encrypt finds out that no wrap is permitted.
+        // Probes seldom wrap, so the first Encrypt discovers that wraps are refused.
         let first =
             record.mood == Mood::NoWraps && record.refused_wrap.is_none_or(|refused| refused < record.mood_since);
         let unknown_yet = lately || first || record.up_since.is_none_or(|up| up.elapsed() < STARTING);
@@ -292,7 +293,7 @@ impl World {
         }
     }
 
-    /// Without a reserve a node that could not do a thing for want of its store says so from that moment on.
+    /// Without a reserve, Status fails as soon as a call has failed because the store is unavailable.
     pub(crate) fn judge_reserve(&self, node: usize, failure: &Failure, after: &Result<StatusResponse, Failure>) {
         let away = self.nodes[node].record.borrow().bad_since.is_some();
         let keeps_none = !self.setup.policy.has_reserve();
@@ -303,7 +304,7 @@ impl World {
         }
     }
 
-    /// Judges what Decrypt said.
+    /// Judges a result of Decrypt.
     pub(crate) fn judge_decrypt(&self, node: usize, dek: usize, answer: &Result<Vec<u8>, Failure>) {
         let (id, seed, data_key) = {
             let etcd = self.etcd.borrow();
@@ -314,7 +315,8 @@ impl World {
         match answer {
             Ok(payload) if *payload == seed => {
                 let mut record = self.nodes[node].record.borrow_mut();
-                // A store that is away, or refuses, unwraps nothing: this came from the cache, and is as old as before.
+                // A store that is unavailable or refuses unwraps nothing: the data key came from the cache, and its age
+                // is unchanged.
                 if matches!(record.mood, Mood::Good | Mood::NoWraps) {
                     record.opened(data_key, self.setup.policy.cache_ttl, now);
                 }
@@ -338,8 +340,8 @@ impl World {
         }
     }
 
-    /// An API server was killed while it waited for a read. The store has been asked all the same: if that fails for want of
-    /// it, no caller hears of it, and Status does.
+    /// An API server was killed while it waited for a read. The call to the store continues: if it fails because the
+    /// store is unavailable, Status fails, although no caller sees the error.
     pub(crate) fn judge_given_up(&self, node: usize, since: Instant) {
         let mut record = self.nodes[node].record.borrow_mut();
         if record.bad_since.is_some() || record.good_since >= since {
@@ -347,7 +349,7 @@ impl World {
         }
     }
 
-    /// An API server could or could not write.
+    /// Judges whether an API server could write.
     pub(crate) fn judge_write(&self, node: usize, wrote: bool, disconnected: impl FnOnce() -> bool) {
         if wrote {
             return;

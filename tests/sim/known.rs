@@ -1,4 +1,4 @@
-//! Schedules by hand: one for each thing that the simulation has found, and for what it must never stop trying.
+//! Schedules by hand: one for each defect that the simulation has found, and for cases that it must always try.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::store::Topology;
 
 const MINUTE: u64 = 60;
 
-/// Every one of them, by the promise that it keeps.
+/// All of them, by the promise that they test.
 pub(crate) fn all() -> Vec<(&'static str, Plan)> {
     vec![
         (
@@ -81,8 +81,8 @@ fn schedule(setup: Setup, steps: Vec<(u64, Step)>) -> Plan {
     Plan { setup, steps }
 }
 
-/// Found by a daemon that is asked to do what its Status says: each Encrypt failed, and Status was ok for ten minutes,
-/// until a probe was due that wraps.
+/// Found by calls that check Status against Encrypt: each Encrypt failed, and Status was ok for ten minutes, until a
+/// probe with a wrap was due.
 fn wraps_refused_without_reuse() -> Plan {
     let mut setup = Setup::quiet(Topology::Shared, Flavour::Token);
     setup.policy = Policy {
@@ -107,8 +107,8 @@ fn outage_around_an_activation() -> Plan {
     schedule(setup, steps)
 }
 
-/// Found by nodes whose clocks are slow: until the first version became active there nobody asked the store whether it
-/// still worked, and then Status was ok until the next probe.
+/// Found by nodes with slow clocks: until the first version became active there, the store was not probed, and then
+/// Status was ok until the next probe.
 fn lies_before_the_first_date() -> Plan {
     let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
     setup.skew = [0, -4000, -4005];
@@ -122,7 +122,7 @@ fn lies_before_the_first_date() -> Plan {
     schedule(setup, steps)
 }
 
-/// The judge itself was wrong here: without a reserve the node could not say in the outage that it had switched.
+/// A former defect of the judge: without a reserve the node could not report in the outage that it had switched.
 fn date_changed_in_an_outage() -> Plan {
     let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
     setup.policy.cache_ttl = Duration::ZERO;
@@ -149,10 +149,10 @@ fn outage_longer_than_the_ttl() -> Plan {
     schedule(setup, steps)
 }
 
-/// The judge itself was wrong here: it knew of no read whose API server was killed meanwhile. The token has been asked, so
-/// Status fails for a minute from when that call fails, as after every read that only the token could answer. Node 1 has
-/// never opened what the others write under the second version. A read that was refused shortly before the kill, or after
-/// it, excuses the node as well: there are three kills, so that one is far from such reads.
+/// A former defect of the judge: it ignored reads whose API server was killed meanwhile. The call to the token
+/// continues, so Status fails for a minute after that call fails, as after every read that only the token could serve.
+/// Node 1 has never opened values that the others write under the second version. A refused read shortly before or
+/// after the kill also excuses the node: there are three kills, so that at least one has no such read near it.
 fn killed_while_it_reads() -> Plan {
     let setup = Setup::quiet(Topology::PerNode, Flavour::Token);
     let mut steps = vec![
@@ -168,7 +168,7 @@ fn killed_while_it_reads() -> Plan {
     schedule(setup, steps)
 }
 
-/// The API server has read everything, has just forgotten it, and asks again while the store refuses.
+/// The API server has read everything, has just lost its cache, and reads again while the store refuses.
 fn refusal_after_reads() -> Plan {
     let setup = Setup::quiet(Topology::PerNode, Flavour::Token);
     let steps = vec![
@@ -182,8 +182,8 @@ fn refusal_after_reads() -> Plan {
     schedule(setup, steps)
 }
 
-/// The judge itself was wrong here: the second seed of node 0's API server is under the data key of its first one, which
-/// node 2 unwrapped an hour earlier, and so before the TTL.
+/// A former defect of the judge: the second seed of node 0's API server is under the data key of its first one, which
+/// node 2 unwrapped an hour earlier, so its TTL began earlier.
 fn outage_after_a_late_read() -> Plan {
     let mut setup = Setup::quiet(Topology::PerNode, Flavour::Token);
     setup.policy.cache_ttl = Duration::from_secs(60 * MINUTE);
@@ -199,7 +199,8 @@ fn outage_after_a_late_read() -> Plan {
     schedule(setup, steps)
 }
 
-/// The judge itself was blind here: it asked nothing of a switch in an outage, however old the news was.
+/// A former defect of the judge: it checked no switch in an outage, however long ago the node had seen the version's
+/// date.
 fn postponed_before_an_outage() -> Plan {
     let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
     setup.length = 5400;
@@ -222,7 +223,8 @@ fn wraps_refused_before_an_activation() -> Plan {
     schedule(setup, steps)
 }
 
-/// The judge itself was wrong here: it forgave at the command, and not when the node saw the loss, a probe later.
+/// A former defect of the judge: it excused the node from the command on, and not from when the node saw the loss, a
+/// probe later.
 fn loss_accepted() -> Plan {
     let setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
     let mut steps = vec![
@@ -256,15 +258,15 @@ fn backup_restored() -> Plan {
     schedule(setup, steps)
 }
 
-/// The judge itself was wrong here: it took two losses that are seconds apart for one, and denied the node the time to
-/// notice the second one.
+/// A former defect of the judge: it took two losses within seconds for one, and gave the node no time to notice the
+/// second one.
 fn backup_there_for_a_moment() -> Plan {
     let setup = Setup::quiet(Topology::PerNode, Flavour::Keyring);
     let steps = vec![
         (2 * MINUTE, Step::BackUp(2)),
         (5 * MINUTE, Step::Keys(0, Command::Rotate(5 * MINUTE))),
         (20 * MINUTE, Step::Restore(2, 0)),
-        // What was replaced then, and what is replaced now.
+        // The replaced state of then, and that of now.
         (30 * MINUTE, Step::Restore(2, 0)),
         (30 * MINUTE + 5, Step::Restore(2, 0)),
         (40 * MINUTE, Step::BringBack(2)),
@@ -294,8 +296,9 @@ fn two_operators() -> Plan {
     schedule(setup, steps)
 }
 
-/// Found by two operators who rotate at once: node 2, which hears nothing meanwhile, reports both versions, one after the
-/// other; the second one, put aside elsewhere, was then restored to a date before the first one's, and node 2 went back.
+/// Found by two operators who rotate at once: node 2, which sees no changes meanwhile, reports both versions, one after
+/// the other. The second version, put aside elsewhere, was then restored to a date before the first one's, and node 2
+/// went back.
 fn restored_beside_another() -> Plan {
     let mut setup = Setup::quiet(Topology::Late, Flavour::Token);
     setup.lag = (30, 40);

@@ -1,4 +1,4 @@
-//! The two ways to a modelled store: the daemon's, and that of `dekhand keys`.
+//! The two connections to a modelled store: the daemon's, and that of `dekhand keys`.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -30,12 +30,12 @@ use crate::store::Mood;
 use crate::store::SharedStores;
 use crate::store::lock;
 
-/// A backend ends its calls after so long (`call_timeout`, and the limit of the thread for files).
+/// A backend ends its calls after this time (`call_timeout`, and the limit of the file thread).
 const BACKENDS_LIMIT: Duration = Duration::from_secs(10);
-/// A token proves only after so long that it really lacks a key.
+/// A token counts a key as proven missing only after this time.
 const PROOF: Duration = Duration::from_secs(15);
 
-/// A daemon's way to its store.
+/// A daemon's connection to its store.
 #[derive(Debug)]
 pub(crate) struct Link {
     stores: SharedStores,
@@ -44,14 +44,14 @@ pub(crate) struct Link {
     memory: Mutex<Memory>,
 }
 
-/// What a process remembers of a store.
+/// A process's memory of a store.
 #[derive(Debug, Default)]
 struct Memory {
-    /// A keyring as it was read last.
+    /// The last content of a keyring.
     content: Option<Vec<Held>>,
-    /// Why it could not be read again.
+    /// Why the last read failed.
     stale: Option<Error>,
-    /// Keys that a token did not find, and since when.
+    /// Keys that were not found in a token, and since when.
     missing: Vec<(KeyId, Instant)>,
 }
 
@@ -77,7 +77,7 @@ impl Link {
         lock(&self.stores).flavour
     }
 
-    /// The time that a call takes, and what the way does to it.
+    /// The duration of a call, and the effect of the connection's fault on it.
     async fn reach(&self, call: u64) -> Result<(), Error> {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or_default();
         let seed = lock(&self.stores).seed;
@@ -124,7 +124,7 @@ impl Link {
         Ok(held.key)
     }
 
-    /// Tokens that lost a login find nothing either: that a key is missing is proven after a while.
+    /// Tokens that lost a login find no keys either, so a key counts as missing only after a while.
     fn missing(&self, id: &KeyId) -> Error {
         let mut memory = self.memory.lock().unwrap();
         let since = memory
@@ -188,12 +188,12 @@ impl RootKey for Link {
     }
 }
 
-/// The way of a command that runs on a node.
+/// The connection of a command that runs on a node.
 #[derive(Debug)]
 pub(crate) struct Session {
     stores: SharedStores,
     node: usize,
-    /// Whether a date that it sets is an operator's wish to rotate.
+    /// Whether a date set by this command is an operator's wish to rotate.
     asked: bool,
     begun: Instant,
 }
@@ -208,7 +208,7 @@ impl Session {
         }
     }
 
-    /// Commands are slow enough to come between each other.
+    /// Commands take long enough to overlap.
     async fn reach(&self, call: u64) -> Result<(), Error> {
         let (seed, mood) = {
             let stores = lock(&self.stores);

@@ -1,4 +1,4 @@
-//! Operators: what people do with `dekhand keys`, as the rotation page tells them to, under the real rules.
+//! Operators: they run `dekhand keys` as the rotation page describes, under the real rules.
 
 use std::time::Duration;
 
@@ -28,28 +28,28 @@ use crate::store::lock;
 use crate::world::NODES;
 use crate::world::World;
 
-/// What somebody wants.
+/// An operator's goal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command {
-    /// The first version.
+    /// Make the first version.
     Create,
-    /// The next version, on all nodes, active so many seconds later.
+    /// Make the next version on all nodes, active this many seconds later.
     Rotate(u64),
-    /// The pending version, active so many seconds from now.
+    /// Activate the pending version, this many seconds from now.
     Activate(u64),
-    /// The oldest version that is not the primary, retired on all nodes. `true`: without a look at etcd.
+    /// Retire the oldest version that is not the primary, on all nodes. `true`: without a check of etcd.
     Retire(bool),
-    /// A pending version, put aside.
+    /// Put a pending version aside.
     PutAside,
-    /// The newest retired version, taken back on all nodes.
+    /// Restore the newest retired version on all nodes.
     Restore,
-    /// The oldest retired version, destroyed on all nodes after so many seconds of retention.
+    /// Destroy the oldest retired version on all nodes after this many seconds of retention.
     Destroy(u64),
-    /// What this node has reported and its store lacks is given up.
+    /// Accept the loss of the version that this node has reported and that is missing from its store.
     AcceptLoss,
 }
 
-/// Why a command did not do what was wanted.
+/// Why a command did not reach its goal.
 #[derive(Debug, thiserror::Error)]
 enum Stopped {
     #[error(transparent)]
@@ -94,7 +94,7 @@ impl<'a> Keys<'a> {
         lock(&self.world.stores).replica(self.node).versions()
     }
 
-    /// Commands on one keyring take turns; those on a token don't.
+    /// Commands on one keyring take turns; commands on a token do not.
     async fn turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         match self.world.setup.flavour {
             Flavour::Keyring => {
@@ -106,7 +106,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Somebody runs a command on a node, and tells what came of it.
+/// Runs an operator's command on a node, and adds its outcome to the story.
 pub(crate) async fn run(world: &World, node: usize, command: Command) {
     let outcome = execute(world, node, command).await;
     world.look();
@@ -179,7 +179,7 @@ async fn execute(world: &World, node: usize, command: Command) -> Result<String,
     }
 }
 
-/// A version that turned out to be needed is taken back on a node.
+/// Restores a version on a node, because it is still needed.
 pub(crate) async fn restore(world: &World, node: usize, id: &KeyId) {
     let keys = Keys::on(world, node, false);
     let _turn = keys.turn().await;
@@ -191,7 +191,7 @@ pub(crate) async fn restore(world: &World, node: usize, id: &KeyId) {
     });
 }
 
-/// The oldest version that no value in etcd needs, if anybody looks.
+/// The oldest version that no value in etcd needs, if the operator checks etcd.
 fn oldest_unused(world: &World, node: usize, careless: bool) -> Option<Version> {
     let etcd = world.etcd.borrow();
     let needed = |version: &Version| {
@@ -205,7 +205,7 @@ fn oldest_unused(world: &World, node: usize, careless: bool) -> Option<Version> 
     decrypting.find(|version| careless || !needed(version))
 }
 
-/// The same command on every node that has a store of its own, with the time that people take.
+/// Runs one command on every node that has its own store, with pauses as people make them.
 async fn everywhere(
     world: &World,
     node: usize,
@@ -272,7 +272,7 @@ async fn rotate(world: &World, node: usize, lead: u64) -> Result<String, Stopped
     Ok(format!("dated {} to {at}", world.name_of(&made.id)))
 }
 
-/// Brings a version to another node: the whole file, or its one key.
+/// Brings a version to another node: the whole file, or a single key.
 fn carry(world: &World, from: usize, to: usize, version: &Version) -> Result<(), Stopped> {
     let mut stores = lock(&world.stores);
     if stores.moods[from].is_outage() || stores.moods[to].is_outage() {

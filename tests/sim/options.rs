@@ -1,31 +1,31 @@
-//! What the command line asks for.
+//! The options of the command line.
 
 /// The options of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// One seed only, with its story.
+    /// Run only this seed, and print its story.
     pub(crate) seed: Option<u64>,
-    /// One schedule by hand only, with its story.
+    /// Run only this schedule by hand, and print its story.
     pub(crate) known: Option<String>,
-    /// Only schedules from seeds.
+    /// Run only schedules from seeds.
     pub(crate) only_seeds: bool,
-    /// So many schedules.
+    /// The number of schedules.
     pub(crate) schedules: u64,
-    /// From this seed on.
+    /// The first seed.
     pub(crate) from: u64,
-    /// Tell the story of each schedule, not only of one that fails.
+    /// Print the story of each schedule, not only of one that fails.
     pub(crate) story: bool,
-    /// Stop after so many that fail: by default all schedules by hand run, and seeds until the first.
+    /// Stop after this many failures. By default all schedules by hand run, and seeds until the first failure.
     pub(crate) failures: Option<usize>,
-    /// So many at a time.
+    /// The number of schedules that run at a time.
     pub(crate) threads: usize,
 }
 
 impl Options {
-    /// Reads the arguments of a test without a harness. `None`: cargo wants to hear of other tests only.
+    /// Reads the arguments of a test without a harness. `None`: cargo asked for other tests only.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The arguments are invalid.
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self {
             seed: None,
@@ -57,7 +57,7 @@ impl Options {
                     options.threads = usize::try_from(number()?.max(1)).unwrap_or(1);
                 }
                 "--story" => options.story = true,
-                // What cargo hands to every test.
+                // Arguments that cargo passes to every test.
                 "--nocapture" | "--no-capture" | "--show-output" | "--quiet" | "-q" | "--include-ignored"
                 | "--exact" => {}
                 "--list" | "--ignored" => return Ok(None),
@@ -67,7 +67,7 @@ impl Options {
                 promise if crate::known::all().iter().any(|(name, _)| *name == promise) => {
                     return Err(format!("to run one schedule by hand: --known {promise}"));
                 }
-                // A filter of other tests, which cargo hands to all of them.
+                // A filter for other tests, which cargo passes to all of them.
                 _ => {
                     println!("test result: ok. 0 passed; 0 failed; 1 filtered out;");
                     return Ok(None);

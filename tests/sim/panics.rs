@@ -1,4 +1,4 @@
-//! Panics are violations: nobody waits for the tasks of a schedule, so that one that panics would end in silence.
+//! Panics are violations. Nothing awaits the tasks of a schedule, so a panic would otherwise go unnoticed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ thread_local! {
     static NEWS: Rc<Notify> = Rc::default();
 }
 
-/// From now on every panic is remembered, and printed as before.
+/// Remembers every panic from now on, and prints it as before.
 pub(crate) fn watch() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -23,12 +23,12 @@ pub(crate) fn watch() {
     }));
 }
 
-/// What this thread's panic said, and no more of it.
+/// Returns the message of this thread's first panic, and forgets it.
 pub(crate) fn take() -> Option<String> {
     FIRST.take()
 }
 
-/// Ends at the first panic of this thread, also one before the call.
+/// Ends at the first panic of this thread, even one before the call.
 pub(crate) async fn one() -> String {
     let news = NEWS.with(Rc::clone);
     loop {

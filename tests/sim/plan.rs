@@ -1,4 +1,4 @@
-//! A schedule: what the world is like, and what happens in it when.
+//! A schedule: the setup of the world, and its events with their times.
 
 use std::time::Duration;
 
@@ -9,41 +9,41 @@ use crate::store::Flavour;
 use crate::store::Mood;
 use crate::store::Topology;
 
-/// What the world is like.
+/// The setup of the world.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) topology: Topology,
     pub(crate) flavour: Flavour,
     pub(crate) policy: Policy,
-    /// A change reaches another replica after so many seconds, at least and at most.
+    /// The shortest and the longest time, in seconds, that a change takes to reach another replica.
     pub(crate) lag: (u64, u64),
-    /// Seconds by which the nodes' calendars are wrong.
+    /// The errors of the nodes' calendars, in seconds.
     pub(crate) skew: [i64; 3],
-    /// Secrets in etcd.
+    /// The number of Secrets in etcd.
     pub(crate) objects: usize,
-    /// Seconds between what an API server is asked to do.
+    /// Seconds between requests to an API server.
     pub(crate) pace: u64,
-    /// Seconds between looks at an API server's `/readyz`.
+    /// Seconds between checks of an API server's `/readyz`.
     pub(crate) ready: u64,
-    /// Seconds until everything is mended.
+    /// Seconds until every fault is repaired.
     pub(crate) length: u64,
 }
 
-/// Something that happens.
+/// An event.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// A node's way to its store changes.
+    /// The fault of a node's connection to its store changes.
     Mood(usize, Mood),
     /// A daemon is killed.
     Stop(usize),
-    /// A daemon that does not run is started, with its state directory or an empty one.
+    /// A stopped daemon is started, with its state directory or an empty one.
     Start { node: usize, keeps_state: bool },
-    /// The machine restarts, with its daemon and API server; its calendar is in 1970 or as it was.
+    /// The machine restarts, with its daemon and API server. Its calendar starts in 1970 or keeps its error.
     Reboot { node: usize, in_1970: bool },
-    /// A node's calendar is set, so many seconds off.
+    /// A node's calendar is set, with this error in seconds.
     SetClock(usize, i64),
-    /// An API server is killed and started again: it has lost its memory, and reads everything.
+    /// An API server is killed and started again: it has lost its memory, and reads every value.
     RestartApi(usize),
     /// An API server loads its encryption configuration again.
     ReloadApi(usize),
@@ -51,17 +51,17 @@ pub(crate) enum Step {
     List(usize),
     /// Every value that is not under the newest key is written again by one API server.
     Migrate(usize),
-    /// Changes reach and leave a replica no more.
+    /// Changes no longer reach or leave a replica.
     Part(usize),
-    /// They do again.
+    /// Changes reach and leave the replica again.
     Join(usize),
-    /// A node's store is copied.
+    /// A backup of a node's store is made.
     BackUp(usize),
-    /// A node's store becomes what the newest backup of it holds but so many.
+    /// A node's store is restored from the newest backup but this many.
     Restore(usize, usize),
-    /// A node's store gets everything that any backup or other store has.
+    /// A node's store gets every version of all backups and other stores.
     BringBack(usize),
-    /// Somebody runs `dekhand keys` on a node.
+    /// An operator runs `dekhand keys` on a node.
     Keys(usize, Command),
 }
 
@@ -69,12 +69,12 @@ pub(crate) enum Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) setup: Setup,
-    /// Seconds since the start, and what happens then, in order.
+    /// The events in order, with their seconds since the start.
     pub(crate) steps: Vec<(u64, Step)>,
 }
 
 impl Setup {
-    /// A quiet world with true clocks and dekhand's defaults.
+    /// A world without events, with correct clocks and dekhand's defaults.
     pub(crate) fn quiet(topology: Topology, flavour: Flavour) -> Self {
         Self {
             seed: 0,
@@ -90,13 +90,13 @@ impl Setup {
         }
     }
 
-    /// A daemon knows what ails its store, or has changed in it, after so long without traffic: a probe, one that came
+    /// The time within which a daemon without traffic notices a fault or a change of its store: a probe, one that came
     /// too early, and calls that hang.
     pub(crate) fn noticed(&self) -> Duration {
         2 * self.policy.probe_interval + Duration::from_secs(30)
     }
 
-    /// The finest step of dates in its stores.
+    /// The resolution of dates in its stores.
     pub(crate) fn step(&self) -> Duration {
         match self.flavour {
             Flavour::Keyring => Duration::from_secs(1),

@@ -1,4 +1,4 @@
-//! What is known of a node, and what of it excuses a call that fails.
+//! The judge's knowledge of a node, and what excuses a failed call.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -14,26 +14,27 @@ use crate::store::lock;
 use crate::world::NODES;
 use crate::world::World;
 
-/// A daemon is well so long after its start.
+/// A daemon is well this long after its start.
 pub(crate) const STARTING: Duration = Duration::from_secs(15);
-/// It is well again so long after what ailed it ended: the longest pause of its reconciler, and calls that hung till then.
+/// A daemon is well again this long after the end of a fault: the longest pause of its reconciler, and calls that hung
+/// until then.
 const RECOVERING: Duration = Duration::from_secs(60);
-/// A read that was refused for want of the store shows in Status for a minute; the call itself may end 10 s after its
-/// caller has.
+/// A read that was refused because the store was unavailable makes Status fail for a minute; the call itself may end 10
+/// s after its caller.
 const REFUSED_READ: Duration = Duration::from_secs(75);
-/// What was unknown or proven bad is remembered for so long.
+/// Unknown ids and bad wrapped keys are remembered for this long.
 const UNKNOWN: Duration = Duration::from_secs(15);
 
 fn is_recovering(good_since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(good_since) < RECOVERING
 }
 
-/// How long reads may fail when its store is well again after this.
+/// How long reads may fail after the end of this fault.
 fn reads_fail_for(mood: Mood) -> Duration {
     match mood {
-        // It permits every unwrap.
+        // Every unwrap is permitted.
         Mood::Good | Mood::NoWraps => Duration::ZERO,
-        // What callers wait for is tried again, and a key that was not found is proven missing.
+        // Waiting calls are tried again, and a key that was not found is proven missing.
         Mood::Away | Mood::Hangs | Mood::NoUse => Duration::from_secs(25),
         // A wrapped key that was proven bad is remembered for a minute.
         Mood::Lies => Duration::from_secs(75),
@@ -43,52 +44,53 @@ fn reads_fail_for(mood: Mood) -> Duration {
 /// Why a node may be unable to encrypt although its store can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cause {
-    /// Its store lacks, or has retired, what it has reported.
+    /// The reported version is missing from its store, or retired.
     Lacks,
     /// By its clock, no version has ever been active.
     NoneActive,
-    /// The store refuses, or lies.
+    /// The store refuses, or returns wrong keys.
     Refused,
 }
 
-/// The last time in which a cause held without a break.
+/// The last uninterrupted period in which a cause held.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spell {
     pub(crate) since: Instant,
-    /// When it was seen to hold last.
+    /// When it was last seen to hold.
     pub(crate) until: Instant,
     pub(crate) over: bool,
 }
 
-/// What the judge remembers of a node.
+/// The judge's memory of a node.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) up_since: Option<Instant>,
-    /// Since when its store can't be reached, or can be.
+    /// Since when its store has been unreachable, or reachable.
     pub(crate) bad_since: Option<Instant>,
     pub(crate) good_since: Instant,
     pub(crate) mood: Mood,
     pub(crate) mood_since: Instant,
-    /// Since when its store is away in a way that it must endure, if it was well, and ran, then.
+    /// The start of an outage that the node must survive: it was running and well when the store became unavailable.
     pub(crate) endures_since: Option<Instant>,
-    /// When Status of this process was ok last.
+    /// When Status of this process was last ok.
     pub(crate) last_ok: Option<Instant>,
-    /// When an Encrypt failed last.
+    /// When an Encrypt last failed.
     pub(crate) refused_wrap: Option<Instant>,
-    /// Until when reads may fail for what its store did.
+    /// Until when reads may fail because of a fault of its store.
     pub(crate) reads_excused: Instant,
-    /// When a read was refused last for want of its store, or given up by a caller that was killed.
+    /// When a read was last refused because the store was unavailable, or abandoned by a killed caller.
     pub(crate) refused_read: Option<Instant>,
     pub(crate) causes: BTreeMap<Cause, Spell>,
     /// Every `key_id` that it has reported, in order.
     pub(crate) key_ids: Vec<KeyId>,
     /// The version that its state directory names.
     pub(crate) mark: Option<KeyId>,
-    /// Whether it may go back.
+    /// Whether the node may go back to an older version.
     pub(crate) forgiven: bool,
-    /// When its calendar was set last.
+    /// When its calendar was last set.
     pub(crate) clock_set: Instant,
-    /// Versions that its store has ever held, and whether a date that somebody wished for them has come by its calendar.
+    /// Versions that its store has ever held, each with whether a date that an operator chose for it has passed by the
+    /// node's calendar.
     pub(crate) due: HashMap<KeyId, bool>,
     /// Data keys that this process has unwrapped, and when.
     unwrapped: HashMap<DataKey, Instant>,
@@ -129,7 +131,7 @@ impl Record {
         self.sealed.clear();
     }
 
-    /// An operator's word, or a lost state directory, lets it go back once: when it notices.
+    /// An operator's command, or a lost state directory, permits the node to go back once, when it notices.
     pub(crate) fn forgive(&mut self) {
         self.forgiven = true;
     }
@@ -149,7 +151,7 @@ impl Record {
                 self.endures_since = if well {
                     Some(now)
                 } else {
-                    // What its Status said counts. It may not have noticed that an earlier outage had ended.
+                    // Status counts here: the node may not have noticed that an earlier outage had ended.
                     self.is_ok_after_all()
                         .then(|| self.endures_since.filter(|_| is_recovering(self.good_since, now)))
                         .map(|earlier| earlier.unwrap_or(now))
@@ -160,14 +162,14 @@ impl Record {
         }
     }
 
-    /// Whether Status has been ok since the end of all that could have stopped it.
+    /// Whether Status has been ok since the end of every fault that could stop it.
     fn is_ok_after_all(&self) -> bool {
         let causes_over = |ok: Instant| self.causes.values().all(|spell| spell.until < ok);
         self.last_ok.is_some_and(|ok| ok > self.good_since && causes_over(ok))
     }
 
-    /// What it may not go below: what it has reported, or has written down to report it next. A defect that loses what
-    /// was written down must not excuse what follows from that.
+    /// The lowest version that it may use: the one that it has reported, or has recorded to report it next. A defect
+    /// that loses the record must not excuse the consequences.
     fn floor<'a>(&'a self, mark: Option<&'a KeyId>) -> Option<&'a KeyId> {
         let reported = self.key_ids.last().filter(|_| !self.forgiven);
         let next = mark.filter(|mark| reported.is_none() || !self.key_ids.contains(mark));
@@ -178,14 +180,14 @@ impl Record {
         self.sealed.insert(data_key);
     }
 
-    /// A value was opened while the store unwraps. The data key of another value may have opened it: the TTL counts from
-    /// when that was unwrapped.
+    /// A value was opened while the store unwraps. The data key may have been unwrapped for another value: the TTL
+    /// counts from that unwrap.
     pub(crate) fn opened(&mut self, data_key: DataKey, ttl: Duration, now: Instant) {
         if self.sealed.contains(&data_key) {
             return;
         }
         let unwrapped = self.unwrapped.entry(data_key).or_insert(now);
-        // The TTL stays suspended until the node has noticed that an outage is over.
+        // The TTL stays suspended until the node has noticed the end of the outage.
         if now.saturating_duration_since(*unwrapped) >= ttl && !is_recovering(self.good_since, now) {
             *unwrapped = now;
         }
@@ -206,14 +208,14 @@ impl Record {
 }
 
 impl World {
-    /// Looks at what may ail every node: before and after each change, and every few seconds.
+    /// Checks every node for faults: before and after each change, and every few seconds.
     pub(crate) fn look(&self) {
         for node in NODES {
             self.look_at(node);
         }
     }
 
-    /// Looks at one node, before a call to it is judged.
+    /// Checks one node for faults, before a call to it is judged.
     pub(crate) fn look_at(&self, node: usize) {
         let mark = self.nodes[node].mark().map(|mark| mark.id);
         let mut record = self.nodes[node].record.borrow_mut();
@@ -226,7 +228,7 @@ impl World {
         self.judge_mark(node, mark);
     }
 
-    /// A calendar that was ahead for a while excuses the switch to what was there then, and to nothing that came later.
+    /// A calendar that was ahead for a while excuses the switch to versions of that time, and to no later ones.
     fn note_dates(&self, node: usize, record: &mut Record) {
         let soon = self.nodes[node].clock.borrow().now().unix() + 1;
         let stores = lock(&self.stores);
@@ -330,8 +332,8 @@ impl World {
         }
     }
 
-    /// A data key that was younger than the TTL when an outage began opens all through it. During a refusal it opens until
-    /// it is as old as the TTL.
+    /// A data key that was younger than the TTL when an outage began opens values throughout the outage. During a
+    /// refusal it opens values until it is as old as the TTL.
     fn must_be_cached(&self, record: &Record, data_key: &DataKey, bad: Instant, since: Instant) -> bool {
         let policy = &self.setup.policy;
         let roomy = policy.cache_capacity.get() >= 1000 && policy.has_reserve();

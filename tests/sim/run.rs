@@ -1,4 +1,4 @@
-//! Runs a schedule to its end, mends everything, and looks whether all is well then.
+//! Runs a schedule to its end, repairs every fault, and checks that everything is well then.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use crate::world::NODES;
 use crate::world::Violation;
 use crate::world::World;
 
-/// What came of a schedule.
+/// The outcome of a schedule.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) violation: Option<Violation>,
@@ -33,7 +33,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// A seed that tells another story each time would be worth nothing when it fails.
+    /// A seed must give the same run each time: otherwise a failure could not be repeated.
     pub(crate) fn demand_repeated(&mut self, again: &Self) {
         let (one, other) = ((self.calls, self.digest), (again.calls, again.digest));
         if one != other && self.violation.is_none() {
@@ -45,7 +45,7 @@ impl Outcome {
     }
 }
 
-/// Runs a schedule; `tells` its story.
+/// Runs a schedule; `tells` is whether its story is printed.
 pub(crate) fn run(plan: &Plan, tells: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -66,7 +66,7 @@ pub(crate) fn run(plan: &Plan, tells: bool) -> Outcome {
             panic = panics::one() => world.violate("nothing panics", || panic),
             _ = &mut played => {}
         }
-        // The last task may have ended in the same moment as the schedule, or by a panic.
+        // The last task may have ended at the same moment as the schedule, or by a panic.
         if let Some(panic) = panics::take() {
             world.violate("nothing panics", || panic);
         }
@@ -107,7 +107,7 @@ async fn play(world: &Rc<World>, steps: Vec<(u64, Step)>) {
     all_is_well(world).await;
 }
 
-/// Nobody may miss a moment at which something ails a node.
+/// Checks the nodes often enough that no fault is missed.
 async fn look(world: Rc<World>) {
     loop {
         sleep(Duration::from_secs(5)).await;
@@ -115,7 +115,7 @@ async fn look(world: Rc<World>) {
     }
 }
 
-/// Asks a daemon again and again to do what its Status says.
+/// Repeatedly calls Encrypt, and checks it against Status.
 async fn ask(world: Rc<World>, node: usize) {
     let connection = Connection::default();
     loop {
@@ -129,7 +129,7 @@ async fn ask(world: Rc<World>, node: usize) {
     }
 }
 
-/// Everything that can be mended is.
+/// Repairs every fault that can be repaired.
 async fn mend(world: &Rc<World>) {
     world.tell(|| "everything is mended".into());
     for node in NODES {
@@ -139,7 +139,7 @@ async fn mend(world: &Rc<World>) {
     for replica in NODES {
         world.perform(&Step::Join(replica));
     }
-    // Commands that run come to their end, and what is on its way arrives.
+    // Running commands end, and changes on their way arrive.
     sleep(Duration::from_secs(600)).await;
     for node in NODES {
         world.perform(&Step::BringBack(node));
@@ -156,7 +156,7 @@ async fn mend(world: &Rc<World>) {
     sleep(Duration::from_secs(600)).await;
 }
 
-/// What any node has reported, so that it may write under it, and what etcd needs decrypts again.
+/// Every version that a node has reported, or that etcd needs, decrypts again.
 async fn restore(world: &Rc<World>, node: usize) {
     let reported = world.nodes.iter().filter_map(|node| node.mark().map(|mark| mark.id));
     let needed: BTreeSet<KeyId> = reported.chain(world.needed()).collect();
@@ -172,7 +172,7 @@ async fn restore(world: &Rc<World>, node: usize) {
     }
 }
 
-/// Every daemon is ok and does what it says, and every API server, started afresh, reads and writes.
+/// Every daemon is ok and works, and every API server, started again, reads and writes.
 async fn all_is_well(world: &Rc<World>) {
     for node in NODES {
         world.start_api(node);

@@ -1,4 +1,4 @@
-//! The modelled stores: replicas of one root key, which commands change and copies reach late.
+//! The modelled stores: replicas of one root key, changed by commands, with a delay between replicas.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,45 +17,45 @@ use tokio::time::Instant;
 
 use crate::chance::hash;
 
-/// Where the versions of the root key are.
+/// The place of the root key's versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topology {
     /// One store serves all nodes.
     Shared,
-    /// A store on every node; people carry versions between them.
+    /// A store on every node; operators copy versions between them.
     PerNode,
-    /// A member of one store on every node; changes reach the others late.
+    /// A member of one store on every node; changes reach the other members with a delay.
     Late,
 }
 
-/// What kind of store it is.
+/// The kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flavour {
-    /// A file: read when listed, used from memory, dates to the second, commands take turns.
+    /// A file: read by listings, used from memory, dates to the second, one command at a time.
     Keyring,
-    /// A token: every call reaches it, dates to the minute, commands come between each other.
+    /// A token: every call reaches it, dates to the minute, commands may overlap.
     Token,
 }
 
-/// What a node's way to its store does.
+/// The fault of a node's connection to its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// What it should.
+    /// None.
     Good,
     /// Every call fails at once.
     Away,
     /// Every call fails after the backend's limit.
     Hangs,
-    /// Lists and unwraps, but permits no wrap.
+    /// Lists and unwraps, but refuses wraps.
     NoWraps,
-    /// Lists, but permits nothing else.
+    /// Lists, but refuses everything else.
     NoUse,
-    /// Unwraps to other keys.
+    /// Unwraps to wrong keys.
     Lies,
 }
 
 impl Mood {
-    /// Whether the store is out of reach.
+    /// Whether the store is unreachable.
     pub(crate) fn is_outage(self) -> bool {
         matches!(self, Self::Away | Self::Hangs)
     }
@@ -66,13 +66,13 @@ impl Mood {
 pub(crate) struct Held {
     pub(crate) version: Version,
     pub(crate) key: Arc<Key>,
-    /// When its state was changed last, and where: of two changes the later one stays.
+    /// When and where its state was last changed: of two changes the later one wins.
     pub(crate) stamp: (Duration, usize),
-    /// When its state came here.
+    /// When its state arrived here.
     pub(crate) changed: Instant,
-    /// Since when it is here, and decrypts.
+    /// Since when it has been here and has decrypted.
     pub(crate) since: Option<Instant>,
-    /// It has decrypted all the time that it was here.
+    /// Whether it has decrypted the whole time that it was here.
     pub(crate) fresh: bool,
 }
 
@@ -117,16 +117,16 @@ pub(crate) enum Change {
     Destroy(KeyId),
 }
 
-/// What is known of a version that was ever made.
+/// The history of a version that was ever made.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) id: KeyId,
     pub(crate) number: Number,
-    /// Every date from which on somebody wanted it to encrypt.
+    /// Every date from which an operator wanted it to encrypt.
     pub(crate) wanted: Vec<Timestamp>,
 }
 
-/// All stores, and the ways to them.
+/// All stores, and the connections to them.
 #[derive(Debug)]
 pub(crate) struct Stores {
     pub(crate) seed: u64,
@@ -135,12 +135,12 @@ pub(crate) struct Stores {
     start: Instant,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) moods: [Mood; 3],
-    /// Replicas that no change leaves or reaches.
+    /// Isolated replicas, which no change leaves or reaches.
     pub(crate) apart: [bool; 3],
     pub(crate) known: Vec<Known>,
-    /// What backups hold, newest last.
+    /// The contents of backups, newest last.
     pub(crate) backups: Vec<Vec<Held>>,
-    /// Changes that wait to be carried: from, to, what.
+    /// Changes on their way: from, to, change.
     pub(crate) outbox: Vec<(usize, usize, Change)>,
 }
 
@@ -177,7 +177,7 @@ impl Stores {
         self.known.iter().find(|known| known.id == *id)
     }
 
-    /// Makes a version at a node, with an id of the seed.
+    /// Makes a version at a node, with an id drawn from the seed.
     pub(crate) fn add(&mut self, node: usize, number: Number, state: State, key: Key) -> Version {
         let count = self.known.len() as u64;
         let bytes = [hash(&[self.seed, 1, count]), hash(&[self.seed, 2, count])].map(u64::to_be_bytes);
@@ -200,7 +200,8 @@ impl Stores {
         version
     }
 
-    /// Changes the state of a version at a node; false if it is not there. `asked` if it is to encrypt by this.
+    /// Changes the state of a version at a node; false if it is not there. `asked` is whether this is a request to
+    /// encrypt.
     pub(crate) fn relabel(&mut self, node: usize, id: &KeyId, state: State, asked: bool) -> bool {
         if self.replica(node).find(id).is_none() {
             return false;
@@ -236,7 +237,7 @@ impl Stores {
         self.apply(from, change);
     }
 
-    /// A change reaches a replica.
+    /// Applies a change that reaches a replica.
     pub(crate) fn apply(&mut self, to: usize, change: Change) {
         let replica = &mut self.replicas[to];
         match change {
@@ -268,7 +269,7 @@ impl Stores {
         self.backups.push(held);
     }
 
-    /// Makes a node's replica what a backup holds.
+    /// Restores a node's replica from a backup.
     pub(crate) fn restore(&mut self, node: usize, backup: &[Held]) {
         let place = self.place(node);
         let replica = &mut self.replicas[place];
@@ -289,7 +290,7 @@ impl Stores {
         }
     }
 
-    /// Before the first daemon starts, every node has what the first one has.
+    /// Before the first daemon starts, every node gets the versions of the first one.
     pub(crate) fn spread(&mut self) {
         let first = self.replicas[0].clone();
         for replica in &mut self.replicas {
@@ -298,7 +299,7 @@ impl Stores {
         self.outbox.clear();
     }
 
-    /// A version that a replica got with others is new there.
+    /// A version that reaches a replica with others is new there.
     pub(crate) fn arrived(&mut self, node: usize, id: &KeyId) {
         let place = self.place(node);
         let held = self.replicas[place].held.iter_mut().find(|held| held.version.id == *id);

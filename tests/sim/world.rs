@@ -1,4 +1,4 @@
-//! Three machines with a daemon and an API server each, one etcd, and what happens to them.
+//! Three machines with a daemon and an API server each, one etcd, and the events that happen to them.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -36,16 +36,16 @@ pub(crate) const START: u64 = 1_800_000_000;
 
 pub(crate) const NODES: std::ops::Range<usize> = 0..3;
 
-/// What the API servers share.
+/// The state shared by the API servers.
 #[derive(Debug, Default)]
 pub(crate) struct Etcd {
-    /// Every seed under which anything was ever stored.
+    /// Every seed that was ever used for storing.
     pub(crate) deks: Vec<Dek>,
-    /// Under which of them each object is stored.
+    /// The seed of each stored object, by index.
     pub(crate) objects: Vec<Option<usize>>,
 }
 
-/// An API server's seed, sealed.
+/// A sealed seed of an API server.
 #[derive(Clone, Debug)]
 pub(crate) struct Dek {
     pub(crate) sealed: Sealed,
@@ -53,7 +53,7 @@ pub(crate) struct Dek {
     pub(crate) id: KeyId,
 }
 
-/// A promise that was broken.
+/// A broken invariant.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) invariant: &'static str,
@@ -70,11 +70,11 @@ pub(crate) struct Node {
     known_mark: RefCell<KnownMark>,
 }
 
-/// A mark, and the file in which it stood.
+/// A mark, and the inode and time of its file.
 type KnownMark = (Option<(u64, i64)>, Option<HighWater>);
 
 impl Node {
-    /// What its state directory says of the highest version that it reported. Read again when it was replaced.
+    /// The highest reported version in its state directory. Read again when the file was replaced.
     pub(crate) fn mark(&self) -> Option<HighWater> {
         let found = std::fs::metadata(self.state.borrow().path().join("primary")).ok();
         let stamp = found.map(|file| (file.ino(), file.mtime_nsec()));
@@ -90,25 +90,25 @@ impl Node {
     }
 }
 
-/// Everything.
+/// The whole world.
 pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) start: Instant,
     pub(crate) stores: SharedStores,
     pub(crate) nodes: [Node; 3],
     pub(crate) etcd: RefCell<Etcd>,
-    /// Commands on keyrings take turns, by replica.
+    /// Locks of keyrings, by replica: commands on a keyring take turns.
     pub(crate) turns: [tokio::sync::Mutex<()>; 3],
     pub(crate) violation: RefCell<Option<Violation>>,
     pub(crate) violated: Notify,
     pub(crate) story: Option<RefCell<Vec<String>>>,
     pub(crate) calls: Cell<u64>,
-    /// A number of what came of every call, and when.
+    /// A digest of the outcomes and times of all calls.
     pub(crate) digest: Cell<u64>,
     pub(crate) switches: Cell<u64>,
 }
 
-/// A directory in memory where there is one: thousands of marks are synced.
+/// A directory in memory, if there is one: thousands of marks are synced.
 fn state_directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
@@ -149,19 +149,19 @@ impl World {
         })
     }
 
-    /// What the calendar should say.
+    /// The correct calendar.
     pub(crate) fn true_time(&self) -> u64 {
         START + self.start.elapsed().as_secs()
     }
 
-    /// Adds a line to the story, if anybody will read it.
+    /// Adds a line to the story, if it will be printed.
     pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
         if let Some(story) = &self.story {
             story.borrow_mut().push(format!("{}  {}", self.moment(), line()));
         }
     }
 
-    /// A call came to an end.
+    /// Counts a finished call.
     pub(crate) fn count(&self, node: usize, code: Code) {
         self.calls.set(self.calls.get() + 1);
         let elapsed = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or_default();
@@ -176,7 +176,7 @@ impl World {
         format!("{hours}:{minutes:02}:{:02}.{milliseconds:03}", seconds % 60)
     }
 
-    /// A promise was broken. The first one counts.
+    /// Records a broken invariant. Only the first one counts.
     pub(crate) fn violate(&self, invariant: &'static str, what: impl FnOnce() -> String) {
         let mut violation = self.violation.borrow_mut();
         if violation.is_none() {
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// `v2 c09f4a51`, for people.
+    /// `v2 c09f4a51`, for printing.
     pub(crate) fn name_of(&self, id: &KeyId) -> String {
         let short: String = id.to_string().chars().take(6).collect();
         let stores = lock(&self.stores);
@@ -204,7 +204,7 @@ impl World {
         stored.map(|dek| etcd.deks[*dek].id.clone()).collect()
     }
 
-    /// Whether no store and no backup has a version any more.
+    /// Whether a version is in no store and no backup.
     pub(crate) fn is_gone(&self, id: &KeyId) -> bool {
         let everything = lock(&self.stores).everything();
         everything.iter().all(|held| held.version.id != *id)
@@ -241,7 +241,7 @@ impl World {
         self.nodes[node].api.borrow().clone()
     }
 
-    /// Something happens.
+    /// Applies an event.
     pub(crate) fn perform(self: &Rc<Self>, step: &Step) {
         self.tell(|| format!("{step:?}"));
         self.look();
@@ -311,12 +311,12 @@ impl World {
             return;
         };
         let backup = stores.backups[place].clone();
-        // What is replaced is not thrown away: it may be brought back.
+        // Replaced files are kept: they may be restored.
         stores.back_up(node);
         stores.restore(node, &backup);
     }
 
-    /// Carries changes between replicas, for ever.
+    /// Carries changes between replicas. Never returns.
     pub(crate) async fn carry(self: Rc<Self>) {
         let mut waiting = Vec::new();
         loop {
@@ -339,7 +339,7 @@ impl World {
                     let stores = lock(&self.stores);
                     stores.apart[from] || stores.apart[to]
                 };
-                // Changes of one pair of replicas keep their order.
+                // The changes between two replicas keep their order.
                 if apart || due > now || blocked[from][to] {
                     blocked[from][to] = true;
                     late.push((due, from, to, change));
@@ -355,12 +355,12 @@ impl World {
     }
 }
 
-/// Nodes draw apart from each other.
+/// A seed for each node, so that nodes wait for different times.
 fn clock_seed(seed: u64, node: usize) -> u64 {
     hash(&[seed, 31, node as u64])
 }
 
-/// A calendar that is wrong by so many seconds.
+/// A calendar with an error of this many seconds.
 pub(crate) fn off(true_time: u64, skew: i64) -> Timestamp {
     Timestamp::from_unix(true_time.saturating_add_signed(skew))
 }

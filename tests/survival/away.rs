@@ -1,4 +1,5 @@
-//! The token is away: what is still answered, for how long, when Status errs, and how it all returns by itself.
+//! The token is unavailable: which calls are still answered, for how long, when Status fails, and that dekhand recovers
+//! by itself.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -69,11 +70,11 @@ async fn keys_in_memory_bridge_an_outage_and_the_daemon_returns_by_itself_under_
     }
     let ready = page(http, "/readyz?verbose");
     assert!(
-        ready.starts_with("HTTP/1.1 200 ") && ready.contains("the root key is away, keys in memory serve"),
+        ready.starts_with("HTTP/1.1 200 ") && ready.contains("the root key is unavailable, data keys in memory serve"),
         "{ready}"
     );
 
-    // This node can't serve this read: its API server should not be asked for others.
+    // This node cannot serve this read: its API server should not send it others.
     assert_eq!(kms.decrypt(&stock[1]).await.unwrap_err().code(), Code::Unavailable);
     assert_eq!(kms.status().await.unwrap_err().code(), Code::Unavailable);
     assert!(page(http, "/readyz").starts_with("HTTP/1.1 503 "));

@@ -1,4 +1,4 @@
-//! Calls of KMS v2 with a deadline each, as kube-apiserver makes them, many at once.
+//! Calls of KMS v2 as kube-apiserver makes them: many at once, each with a deadline.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,10 +22,10 @@ use crate::run::HANG;
 use crate::run::request_for;
 use crate::run::wait_for;
 
-/// kube-apiserver gives up after so long.
+/// kube-apiserver's deadline.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What is sealed in these tests.
+/// The plaintext in these tests.
 pub(crate) const SEED: &[u8] = b"a seed of the API server, 32 b.!";
 
 /// Calls over one connection. Clones share it.
@@ -38,7 +38,7 @@ impl Kms {
         Self(Channel::over(stream).await.unwrap().kms_v2())
     }
 
-    /// Connects as soon as somebody listens.
+    /// Connects as soon as the socket exists.
     pub(crate) async fn when_open(socket: &Path) -> Self {
         let begin = Instant::now();
         loop {
@@ -50,7 +50,7 @@ impl Kms {
         }
     }
 
-    /// The `key_id` that Status reports, which answers within a second whatever happens to the token.
+    /// The `key_id` in Status, which answers within a second whatever happens to the token.
     pub(crate) async fn status(&self) -> Result<String, Status> {
         let stopwatch = Stopwatch::start();
         let answer = self.0.clone().status(within(PATIENCE, StatusRequest {})).await;
@@ -78,7 +78,7 @@ impl Kms {
         self.decrypt_within(PATIENCE, sealed).await
     }
 
-    /// Opens what [`Kms::encrypt`] has sealed.
+    /// Opens a payload that [`Kms::encrypt`] has sealed.
     pub(crate) async fn decrypt_within(&self, patience: Duration, sealed: &EncryptResponse) -> Result<(), Status> {
         let request = request_for(sealed);
         let answer = self.0.clone().decrypt(within(patience, request)).await?;
@@ -86,7 +86,7 @@ impl Kms {
         Ok(())
     }
 
-    /// Waits until Status says what is expected.
+    /// Waits until Status has the expected result.
     pub(crate) async fn until_status(&self, what: &str, holds: impl Fn(Result<&str, Code>) -> bool) {
         let begin = Instant::now();
         loop {
@@ -115,7 +115,7 @@ fn within<M>(patience: Duration, message: M) -> Request<M> {
     request
 }
 
-/// Payloads under a data key each, none of which any daemon has in memory: to open one costs one call of the token.
+/// Payloads under a data key each, which no daemon has in memory: each costs one call to the token.
 pub(crate) async fn stock(node: &Node, settings: Settings<'_>, count: usize) -> Vec<EncryptResponse> {
     let lines = &["data_keys: {reuse: never}"];
     node.configure(Settings { lines, ..settings });
@@ -149,7 +149,7 @@ pub(crate) async fn stop(daemon: Daemon) -> (Option<i32>, String) {
     tokio::task::spawn_blocking(|| daemon.stop()).await.unwrap()
 }
 
-/// Waits until something holds, while calls go on.
+/// Waits for a condition, while calls continue.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !holds() {
@@ -158,25 +158,28 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until the daemon has noticed that its token is away.
+/// Waits until the daemon has noticed that its token is unavailable.
 pub(crate) async fn until_away(daemon: &Daemon) {
-    let words = ["the root key is away", "the versions can't be listed"];
+    let words = [
+        "the root key is unavailable; dekhand continues",
+        "the versions cannot be listed",
+    ];
     until("the outage is noticed", || says(daemon, words)).await;
 }
 
-/// Waits until the daemon has noticed that its token is back.
+/// Waits until the daemon has noticed that its token is available again.
 pub(crate) async fn until_back(daemon: &Daemon) {
     let words = ["the root key is back", "the versions can be listed again"];
     until("the token is found", || says(daemon, words)).await;
 }
 
-/// A probe or a listing may be the first to know.
+/// A probe or a listing may be the first to notice.
 fn says(daemon: &Daemon, words: [&str; 2]) -> bool {
     let log = daemon.log();
     words.iter().any(|words| log.contains(words))
 }
 
-/// Starts the daemon with the operators' HTTP, and waits until Status is ok.
+/// Starts the daemon with the operators' HTTP endpoint, and waits until Status is ok.
 pub(crate) fn start_with_http(node: &Node) -> (Daemon, SocketAddr) {
     let config = node.config();
     let arguments = [

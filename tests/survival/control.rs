@@ -1,4 +1,4 @@
-//! The control socket of a live daemon, held by somebody who says on it whatever they like.
+//! The control socket of a live daemon, in the hands of an attacker who can send any message.
 
 use std::io::ErrorKind;
 use std::io::IoSlice;
@@ -25,7 +25,7 @@ use rustix::process::PidfdGetfdFlags;
 use crate::run::Daemon;
 use crate::run::HANG;
 
-/// A message to the spawner as an attacker writes it: with fields that no daemon sends.
+/// A message to the spawner, with fields that no daemon sends.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ToSpawner {
     #[prost(uint64, tag = "1")]
@@ -76,7 +76,7 @@ pub(crate) struct Start {
 pub(crate) struct Control(OwnedFd);
 
 impl Control {
-    /// Takes it out of a daemon, as code inside that daemon has it. `None` without the rights of root.
+    /// Takes it out of a daemon, as code inside that daemon could. `None` without root's capabilities.
     pub(crate) fn of(daemon: &Daemon) -> Option<Self> {
         let id = daemon.child.id();
         let pidfd = rustix::process::pidfd_open(pid(id), PidfdFlags::empty()).unwrap();
@@ -87,7 +87,7 @@ impl Control {
                 continue;
             };
             if rustix::net::sockopt::socket_type(&fd) == Ok(SocketType::SEQPACKET) {
-                // The daemon has made it one that does not wait, and sends nothing by that.
+                // The daemon has made it non-blocking, and does not use it to send.
                 rustix::fs::fcntl_setfl(&fd, OFlags::empty()).unwrap();
                 return Some(Self(fd));
             }
@@ -95,7 +95,7 @@ impl Control {
         panic!("the daemon has no control socket");
     }
 
-    /// Says something to the spawner, with the end of a channel if there is one.
+    /// Sends a message to the spawner, with the end of a channel if there is one.
     pub(crate) fn say(&self, message: &ToSpawner, channel: Option<&UnixStream>) {
         let bytes = message.encode_to_vec();
         let descriptors: Vec<_> = channel.iter().map(|channel| channel.as_fd()).collect();
@@ -107,7 +107,7 @@ impl Control {
         rustix::net::sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
     }
 
-    /// Asks for a worker, and returns this end of its channel.
+    /// Requests a worker, and returns this end of its channel.
     pub(crate) fn start(&self, worker: u64, start: StartWorker) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(HANG)).unwrap();
@@ -121,7 +121,7 @@ impl Control {
         ours
     }
 
-    /// Has a worker killed.
+    /// Requests the end of a worker.
     pub(crate) fn kill(&self, worker: u64) {
         let kill = Some(KillWorker {});
         let message = ToSpawner {
@@ -137,7 +137,7 @@ pub(crate) fn pid(process: u32) -> Pid {
     Pid::from_raw(i32::try_from(process).unwrap()).unwrap()
 }
 
-/// Writes a message as the daemon would. A worker that has ended does not get it.
+/// Sends a message as the daemon would. A worker that has ended does not get it.
 pub(crate) fn write(mut channel: &UnixStream, message: &impl Message) {
     let bytes = message.encode_to_vec();
     let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
@@ -147,7 +147,7 @@ pub(crate) fn write(mut channel: &UnixStream, message: &impl Message) {
     }
 }
 
-/// The next message of a worker that is no event; `None` when nothing more comes.
+/// The worker's next message that is not an event; `None` after its last one.
 pub(crate) fn read(mut channel: &UnixStream) -> Option<What> {
     loop {
         let mut length = [0; 4];

@@ -1,4 +1,5 @@
-//! What code inside the daemon can do with all that the daemon holds: it starts no program and changes no version.
+//! Limits of code inside the daemon that has all of the daemon's resources: it starts no program and changes no
+//! version.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -40,20 +41,21 @@ use crate::processes::worker;
 use crate::run::Daemon;
 use crate::run::wait_for;
 
-/// No daemon has counted so far.
+/// A number that no daemon has reached.
 const OURS: u64 = 1 << 40;
 /// Start requests in a storm.
 const STORM: usize = 10_000;
-/// The spawner lets a worker be started so often, after a first few.
+/// The interval of the spawner's starts, after the first few.
 const PACE: Duration = Duration::from_millis(250);
 const FIRST_FEW: u128 = 8;
 
 const SKIPPED: &str = "skipped: only root takes a descriptor out of another process";
 
-/// A daemon that serves, and its control socket. Nothing without the rights of root: nobody else gets hold of it.
+/// A daemon that serves, and its control socket. Nothing without root's capabilities, which are needed to take the
+/// socket.
 fn hijacked(node: &Node) -> Option<(Daemon, Control)> {
     let daemon = node.start();
-    // There is one, and it has come to work.
+    // There is one, and it has started its work.
     worker(&daemon);
     let control = Control::of(&daemon)?;
     Some((daemon, control))
@@ -67,7 +69,7 @@ fn environments(daemon: &Daemon) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// Waits until a worker was started on this channel, or was not. Gives the build that a started one introduces itself by.
+/// Waits until a worker has started on this channel or was refused. Returns the build in a started worker's hello.
 fn build_of(channel: &UnixStream) -> Option<String> {
     let start = Some(Start::default());
     write(channel, &StartOnChannel { number: 0, start });
@@ -100,7 +102,7 @@ fn of_an_admin(node: &Node) -> Vec<u8> {
     serde_json::to_vec(&assignment).unwrap()
 }
 
-/// Opens the token and destroys a version of it. Says whether the worker has done that.
+/// Opens the token and tries to destroy a version of it. Returns whether the worker has done that.
 fn destroys(channel: &UnixStream, id: &[u8]) -> bool {
     let calls = [
         Call::Open(wire::Open {}),
@@ -157,7 +159,7 @@ fn the_control_socket_puts_no_variable_into_a_workers_environment() {
     );
 }
 
-/// Whether a worker has got so far as to take its name: until then it may be a copy of its spawner.
+/// Whether a worker has taken its name: until then it may be a copy of its spawner.
 fn has_begun(process: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name == "dekhand-worker\n")
 }
@@ -189,7 +191,7 @@ fn nobody_makes_a_worker_of_the_daemon_one_that_changes_versions() {
     };
     let build = build_of(&control.start(OURS, StartWorker::default())).unwrap();
 
-    // A worker that is told on its channel that it is another one's, with all that this takes.
+    // A worker that is sent another assignment on its channel, with everything that this needs.
     let environment = node.token.environment().into_iter();
     let environment = environment
         .map(|(name, value)| Variable {
@@ -204,7 +206,7 @@ fn nobody_makes_a_worker_of_the_daemon_one_that_changes_versions() {
     assert!(!destroys(&told, &id));
     wait_for("it has ended", || children(spawner(&daemon)).len() == 1);
 
-    // One that is not, and is asked for what only an admin's does.
+    // A worker without one, which is sent a call that only an admin's worker makes.
     assert!(!destroys(&control.start(OURS + 2, StartWorker::default()), &id));
     assert_eq!(ids(&node), before);
 }
@@ -219,16 +221,16 @@ fn a_storm_of_start_requests_starts_few_workers() {
     let refused = storm(&control, OURS, false);
     let crew = children(spawner(&daemon)).len();
     assert!(crew <= 2, "{crew} workers at once, {refused} of {STORM} refused");
-    // With each killed there is always room for the next one.
+    // A killed worker always leaves room for the next one.
     let begin = Instant::now();
     let started = STORM - storm(&control, 2 * OURS, true);
     let most = FIRST_FEW + 1 + begin.elapsed().as_millis() / PACE.as_millis();
     assert!(u128::try_from(started).unwrap() <= most, "{started} started, of {most}");
 }
 
-/// Asks for many workers, each of which is killed at once or not. Returns how many were refused.
+/// Requests many workers, and kills each at once or not. Returns the number of refusals.
 fn storm(control: &Control, first: u64, kill: bool) -> usize {
-    // One channel for all: there are not so many descriptors.
+    // One channel for all: there are not enough descriptors for more.
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let mut answers = Vec::new();
@@ -247,7 +249,7 @@ fn storm(control: &Control, first: u64, kill: bool) -> usize {
         }
         drain(&ours, &mut answers);
     }
-    // What was said before is answered before.
+    // Earlier messages are answered first.
     build_of(&control.start(first - 1, StartWorker::default()));
     drain(&ours, &mut answers);
     let mut rest = answers.as_slice();
@@ -269,7 +271,7 @@ fn drain(mut channel: &UnixStream, into: &mut Vec<u8>) {
     }
 }
 
-/// What the child below is told to look into, and what it says.
+/// The variable with the child's task, and the child's output.
 const TARGETS: &str = "DEKHAND_TEST_TARGETS";
 
 #[test]
@@ -298,8 +300,8 @@ fn what_the_daemon_has_given_up_is_kept_from_it() {
     assert!(lives(spawner) && lives(worker));
 }
 
-/// In a process of its own, which gives up what the daemon gives up, by the daemon's own code. It is no child of the
-/// spawner's parent; the kernel makes no difference.
+/// In a process of its own, which gives up the same rights as the daemon, by the daemon's own code. It is not a child
+/// of the spawner's parent; to the kernel this makes no difference.
 #[test]
 #[ignore = "started by the test above"]
 fn as_the_daemon_is() {

@@ -1,4 +1,5 @@
-//! A module that hangs: Status answers, requests end at their own deadline, and nothing is left behind.
+//! A module that hangs: Status answers, requests end at their own deadline, and no processes, threads or calls are left
+//! behind.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -32,7 +33,7 @@ const DEADLINE: Duration = Duration::from_millis(300);
 /// Far more than a busy machine adds to that.
 const LATE: Duration = Duration::from_secs(10);
 
-/// A Decrypt that can't be answered ends at its own deadline, or is refused before.
+/// A Decrypt that cannot be answered ends at its own deadline, or is refused before.
 async fn is_refused_in_time(kms: &Kms, sealed: &dekhand::proto::v2::EncryptResponse) -> Code {
     let begin = Instant::now();
     let refused = kms.decrypt_within(DEADLINE, sealed).await.unwrap_err();
@@ -77,7 +78,7 @@ async fn with_any_function_hung_status_answers_and_requests_end_at_their_deadlin
 
 #[tokio::test]
 async fn a_caller_that_gives_up_does_not_cost_the_others_their_worker() {
-    // Without a probe, which would be delayed in place of the read.
+    // Without a probe, which would be delayed instead of the read.
     let settings = Settings {
         pkcs11: &["call_timeout: 25s"],
         lines: &["probe: {interval: 1h}"],
@@ -92,7 +93,7 @@ async fn a_caller_that_gives_up_does_not_cost_the_others_their_worker() {
     node.token.set("C_Decrypt delay 1s times 1");
     node.token.forget_calls();
     assert_eq!(is_refused_in_time(&kms, &stock[0]).await, Code::DeadlineExceeded);
-    // The call goes on, and its result is kept.
+    // The call continues, and its result is kept.
     kms.decrypt_within(HANG, &stock[0]).await.unwrap();
     assert_eq!(node.token.calls("C_Decrypt"), 1);
     assert_eq!(workers(&daemon), before);
@@ -143,7 +144,7 @@ async fn a_thousand_requests_against_a_hung_token_leave_nothing_behind() {
     println!("before: daemon {:?}, spawner {:?}", before[0], before[1]);
     println!("after:  daemon {:?}, spawner {:?}", after[0], after[1]);
     for (before, after) in before.iter().zip(&after) {
-        // The wrapped keys that it was asked for may be remembered; nothing else grows.
+        // The wrapped keys of the requests may stay in memory; nothing else grows.
         assert!(after.kibibytes < before.kibibytes + 16 * 1024, "{before:?} {after:?}");
     }
 }

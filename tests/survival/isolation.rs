@@ -1,4 +1,4 @@
-//! What the daemon does not have: the module, the PIN, the right to start programs. What both keep from swap.
+//! What the daemon lacks: the module, the PIN, the right to start programs. What daemon and worker keep from swap.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -20,10 +20,10 @@ use crate::processes::workers;
 use crate::run::Daemon;
 use crate::run::wait_for;
 
-/// Nobody else's memory holds this by chance.
+/// No other process has this in its memory by chance.
 const LONG_PIN: &str = "pin-kept-from-the-daemon-5b1d77";
 
-/// A node whose token has a PIN that can be searched for.
+/// A node whose token has a PIN that can be searched for in memory.
 fn node_with_a_long_pin() -> Node {
     let token = Token::blank();
     let arguments = [
@@ -48,7 +48,7 @@ fn node_with_a_long_pin() -> Node {
     node
 }
 
-/// What a process has mapped or open of the token's world; `None` where the kernel does not tell us.
+/// The mappings and open files of a process that belong to the token; `None` if the kernel denies access.
 fn of_the_module(process: u32) -> Option<Vec<String>> {
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
     let descriptors = Path::new(&format!("/proc/{process}/fd")).read_dir().ok()?;
@@ -63,7 +63,7 @@ fn of_the_module(process: u32) -> Option<Vec<String>> {
     )
 }
 
-/// How often a text is in the memory of a process; `None` where we may not look.
+/// The number of occurrences of a text in the memory of a process; `None` if the kernel denies access.
 fn in_memory(process: u32, text: &[u8]) -> Option<usize> {
     let memory = File::open(format!("/proc/{process}/mem")).ok()?;
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
@@ -104,7 +104,7 @@ async fn the_daemon_has_neither_the_module_nor_the_pin_and_starts_no_programs() 
         "a vendor's module does what it must: {status}"
     );
 
-    // All three are not dumpable: without the rights of root there is nothing to be seen.
+    // All three are not dumpable: without root's capabilities their memory cannot be read.
     let Some(of_worker) = of_the_module(worker) else {
         return;
     };
@@ -124,7 +124,7 @@ async fn the_daemon_has_neither_the_module_nor_the_pin_and_starts_no_programs() 
     }
 }
 
-/// How much memory of a process is locked.
+/// The locked memory of a process.
 fn locked(process: u32) -> String {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
@@ -152,7 +152,7 @@ fn the_memory_of_daemon_and_worker_is_locked() {
     });
 }
 
-/// A command that may lock next to nothing.
+/// A command with almost no limit for locked memory left.
 fn limited(arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -l 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_dekhand")]);
@@ -160,12 +160,12 @@ fn limited(arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts something that has no right to lock more than it may, root's programs neither.
+/// Starts a program without the right to exceed its limit for locked memory, even as root.
 fn without_the_right<T: Send>(start: impl FnOnce() -> T + Send) -> T {
     let start = || {
         let right = CapabilitySet::IPC_LOCK;
         if rustix::thread::capabilities(None).unwrap().effective.contains(right) {
-            // Of this thread, and of what it starts.
+            // For this thread, and for the processes that it starts.
             rustix::thread::remove_capability_from_bounding_set(right).unwrap();
         }
         start()

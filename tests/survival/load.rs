@@ -1,4 +1,4 @@
-//! Callers that never pause, and what they met.
+//! Callers that never pause, and the results of their calls.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use dekhand::proto::v2::EncryptResponse;
 use crate::calls::Kms;
 use crate::calls::until;
 
-/// Between two calls of one caller.
+/// The pause between two calls of one caller.
 const PACE: Duration = Duration::from_millis(5);
 
 /// Holds a load back between two of its calls.
@@ -22,29 +22,29 @@ pub(crate) struct Pause {
 }
 
 impl Pause {
-    /// Lets the load begin no other call, and returns when its last one has been answered.
+    /// Stops the load from beginning calls, and returns when its last call has been answered.
     pub(crate) async fn begin(&self) {
         self.wanted.set(true);
         until("the last call before the pause is answered", || !self.in_flight.get()).await;
     }
 
-    /// Lets the load go on.
+    /// Lets the load continue.
     pub(crate) fn end(&self) {
         self.wanted.set(false);
     }
 }
 
-/// What callers met so far. All of it is about calls that failed, but for the first.
+/// The results of the callers so far. All but the first field are about failed calls.
 #[derive(Debug, Default)]
 pub(crate) struct Met {
     pub(crate) calls: Cell<usize>,
-    /// Reads under data keys that the daemon has in memory.
+    /// Reads under data keys in the daemon's memory.
     pub(crate) cached_reads: Cell<usize>,
     pub(crate) writes: Cell<usize>,
     pub(crate) statuses: Cell<usize>,
     /// Reads that need the token.
     pub(crate) token_reads: Cell<usize>,
-    /// When those began that the token has answered.
+    /// The starts of reads that the token has answered.
     answered: RefCell<Vec<(Instant, Instant)>>,
 }
 
@@ -54,12 +54,12 @@ impl Met {
         failures.set(failures.get() + usize::from(answer.is_err()));
     }
 
-    /// How many reads the token has answered so far.
+    /// The number of reads that the token has answered so far.
     pub(crate) fn answered(&self) -> usize {
         self.answered.borrow().len()
     }
 
-    /// How long after `moment` the first call ended that the token answered and that was begun after it.
+    /// The time from `moment` to the end of the first call that began later and was answered by the token.
     pub(crate) fn answered_after(&self, moment: Instant) -> Option<Duration> {
         let answered = self.answered.borrow();
         let (_, end) = answered.iter().find(|(begin, _)| *begin > moment)?;
@@ -77,8 +77,7 @@ pub(crate) async fn in_memory(kms: Kms, sealed: EncryptResponse, met: Rc<Met>) {
     }
 }
 
-/// Reads one payload after the other that the daemon needs the token for, each until it opens; begins none during a
-/// pause.
+/// Reads payloads that need the token, one after the other, each until it opens; begins none during a pause.
 pub(crate) async fn from_token(kms: Kms, stock: Vec<EncryptResponse>, pause: Rc<Pause>, met: Rc<Met>) {
     for sealed in stock {
         loop {

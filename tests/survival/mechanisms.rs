@@ -1,4 +1,4 @@
-//! How data keys are wrapped, by tokens of every kind, and that a token is never believed.
+//! How data keys are wrapped with tokens of every kind, and that no token is trusted without a test.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ const QUICK: Settings<'_> = Settings {
     lines: &["probe: {interval: 1s}"],
 };
 
-/// What kind of token, and the mechanism that its payloads name.
+/// A kind of token, and the mechanism in its payloads.
 const TOKENS: [(&str, u8); 8] = [
     ("", 1),
     ("like luna", 2),
@@ -45,7 +45,7 @@ async fn payloads_of_every_mechanism_of_a_key_open_whatever_its_token_has_become
         assert_eq!(mechanism(&one), number, "{control}");
         sealed.push(one);
     }
-    // The shim's key wrap is none of SoftHSM's; all the rest opens with any of these tokens.
+    // The shim's key wrap is not SoftHSM's; the other payloads open with any of these tokens.
     for control in ["kwp", "like luna\nkwp", "like v3\nkwp"] {
         node.token.set(control);
         let daemon = node.start();
@@ -79,7 +79,7 @@ async fn a_root_key_is_made_and_served_by_every_kind_of_token() {
 
 #[tokio::test]
 async fn an_rsa_root_key_wraps_by_oaep_with_what_hash_the_token_has() {
-    // It makes an RSA pair; how that wraps is found out then.
+    // It makes an RSA pair; its wrap method is found later.
     let node = Node::with(Settings {
         pkcs11: &["mechanism: rsa-oaep-sha1"],
         ..QUICK
@@ -107,13 +107,13 @@ async fn a_mechanism_can_be_demanded_and_one_that_does_not_work_is_a_refusal_tha
     kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
         .await;
     for said in [
-        "`mechanism: aes-kwp` can't be used",
+        "`mechanism: aes-kwp` cannot be used",
         "CKR_MECHANISM_INVALID",
         "would use aes-gcm",
     ] {
         until(said, || daemon.log().contains(said)).await;
     }
-    // What is there still opens.
+    // Existing payloads still open.
     kms.until_open(&sealed).await;
     let status = node.status();
     assert!(!status.status.success());
@@ -152,6 +152,6 @@ async fn a_token_that_only_lies_is_refused() {
             .await;
         assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::FailedPrecondition);
         let (_, log) = stop(daemon).await;
-        assert!(log.contains("no wrap mechanism does what it must"), "{lie}: {log}");
+        assert!(log.contains("no wrap mechanism works correctly"), "{lie}: {log}");
     }
 }

@@ -1,4 +1,4 @@
-//! A module that leaks: its worker is replaced while it still works, or ends alone.
+//! A module that leaks memory: its worker is replaced while it still works, or ends alone.
 
 use rustix::process::Signal;
 
@@ -56,7 +56,7 @@ async fn a_worker_that_grows_too_fast_meets_its_limit_alone() {
     let kms = Kms::connect(&node.socket()).await;
     let key_id = kms.status().await.unwrap();
 
-    // There is no such memory: the module says so, and its process goes.
+    // There is not that much memory: the module reports that, and its process ends.
     node.token.set("C_Decrypt leak 100MiB");
     kms.decrypt(&stock[0]).await.unwrap_err();
     until("the worker has ended", || !lives(first)).await;
@@ -65,7 +65,7 @@ async fn a_worker_that_grows_too_fast_meets_its_limit_alone() {
     kms.until_open(&stock[0]).await;
     assert_eq!(kms.status().await.unwrap(), key_id);
 
-    // Killed for it, as the kernel does where others have the memory: one request waits for the next worker.
+    // Killed for it, as by the kernel's OOM killer: one request waits for the next worker.
     let second = worker(&daemon);
     send(second, Signal::KILL);
     kms.decrypt(&stock[1]).await.unwrap();

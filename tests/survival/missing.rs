@@ -1,4 +1,4 @@
-//! A key that is gone: an outage at first, a refusal once it is proven.
+//! A key that is gone: an outage at first, and a refusal once its absence is proven.
 
 use std::time::Duration;
 use std::time::Instant;

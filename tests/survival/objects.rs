@@ -1,4 +1,4 @@
-//! Keys that somebody puts into the token without its PIN: none counts, and none takes the place of one that does.
+//! Keys that an attacker puts into the token without its PIN: none counts, and none replaces one that does.
 
 use rustix::process::Pid;
 use rustix::process::Signal;
@@ -30,7 +30,7 @@ const PUBLIC: Settings<'_> = Settings {
 const V1: &str = "test.v1@20260101T0000Z";
 const ID: &str = "00112233445566778899aabbccddeeff";
 
-/// What a token does with `CKA_PRIVATE` in the template of a search.
+/// A token's treatment of `CKA_PRIVATE` in the template of a search.
 const SEARCHES: [&str; 3] = ["", "search-ignores CKA_PRIVATE", "search-refuses CKA_PRIVATE"];
 
 fn first_version(node: &Node) -> Value {
@@ -44,7 +44,7 @@ async fn until_listed_again(node: &Node) {
     until("two more lists", || finds() >= before + 4).await;
 }
 
-/// A node with a public v1 that an earlier release has made its primary: no proof record stands in its state directory.
+/// A node with a public v1 that an earlier release has made its primary: its state directory has no proof record.
 fn upgraded(control: &str) -> Node {
     let node = Node::on(&Token::new().into(), PUBLIC);
     node.token.plant(V1, ID, 1);
@@ -56,7 +56,7 @@ fn upgraded(control: &str) -> Node {
     node
 }
 
-/// Makes the state directory one of an earlier release.
+/// Turns the state directory into one of an earlier release.
 fn forget_proofs(node: &Node) {
     for file in ["proofs.json", "proofs.json.lock"] {
         drop(std::fs::remove_file(node.path("state").join(file)));
@@ -64,7 +64,7 @@ fn forget_proofs(node: &Node) {
     assert!(node.path("state").join("primary").exists());
 }
 
-/// Kills the worker, and waits for the one that comes in its place.
+/// Kills the worker, and waits for its successor.
 async fn kill_worker(daemon: &Daemon) {
     let before = worker(daemon);
     let pid = Pid::from_raw(i32::try_from(before).unwrap()).unwrap();
@@ -86,7 +86,7 @@ async fn a_public_key_of_our_label_never_becomes_primary() {
         assert_eq!(kms.status().await.unwrap(), key_id, "{control}");
         assert_eq!(kms.encrypt().await.unwrap().key_id, key_id, "{control}");
         assert_eq!(stop(daemon).await.0, Some(0));
-        // Nor for a daemon that finds it there.
+        // Nor for a daemon that finds it at its start.
         let _daemon = node.start();
         let kms = Kms::connect(&node.socket()).await;
         assert_eq!(kms.status().await.unwrap(), key_id, "{control}");
@@ -122,7 +122,7 @@ async fn a_public_twin_makes_no_version_missing() {
         let (label, id) = (v1["label"].as_str().unwrap(), v1["id"].as_str().unwrap());
         node.token.plant(label, id, 7);
         until_listed_again(&node).await;
-        // A worker that has seen v1 before would not call it missing by itself.
+        // A worker that has found v1 before would not report it missing by itself.
         kill_worker(&daemon).await;
         kms.until_open(&stock[0]).await;
         until_listed_again(&node).await;
@@ -191,7 +191,7 @@ async fn a_key_that_is_exchanged_is_a_refusal_until_the_right_one_is_back() {
     );
     let said = node.command(&["keys", "list"]);
     let said = String::from_utf8(said.stderr).unwrap();
-    assert!(said.contains("another key"), "{said}");
+    assert!(said.contains("not the key that this node has used"), "{said}");
 
     node.token.exchange(V1, ID, 1);
     kms.until_status("well again", |status| status == Ok(ID)).await;
@@ -218,7 +218,7 @@ async fn accept_loss_takes_the_key_that_was_exchanged() {
     kms.until_status("the new key is taken", |status| status == Ok(ID))
         .await;
     kms.encrypt().await.unwrap();
-    // And is the one from now on.
+    // It is the accepted key from now on.
     node.token.exchange(V1, ID, 3);
     kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
         .await;
@@ -238,7 +238,7 @@ async fn accept_loss_says_that_an_exchanged_public_key_of_before_does_not_count(
     let said = String::from_utf8(accepted.stderr).unwrap();
     assert_eq!(accepted.status.code(), Some(0), "{said}");
     assert!(said.contains("private copy"), "{said}");
-    assert!(!said.contains("goes on with the key"), "{said}");
+    assert!(!said.contains("encrypts under the new key"), "{said}");
     until_listed_again(&node).await;
     assert_eq!(kms.status().await.unwrap_err().code(), Code::FailedPrecondition);
     drop(daemon);
@@ -256,7 +256,7 @@ async fn private_keys_of_before_go_on_and_get_proof_records() {
         let kms = Kms::connect(&node.socket()).await;
         kms.encrypt().await.unwrap();
         let ready = page(http, "/readyz?verbose");
-        assert!(!ready.contains("it goes on"), "{control}: {ready}");
+        assert!(!ready.contains("it stays in use"), "{control}: {ready}");
         let proofs = std::fs::read_to_string(node.path("state").join("proofs.json")).unwrap();
         assert!(proofs.contains(&kms.status().await.unwrap()), "{control}: {proofs}");
         assert!(!proofs.contains(ID), "{control}: {proofs}");
@@ -269,10 +269,10 @@ async fn public_keys_of_before_go_on_and_say_what_to_do_and_no_other_joins_them(
     let hidden = SEARCHES.into_iter().chain(["hide-attribute CKA_PRIVATE"]);
     for control in hidden {
         let node = upgraded(control);
-        // This node has not used a version above its primary, nor another one of the primary's number.
+        // This node has not used a version above its primary, nor another one with the primary's number.
         node.token.plant("test.v9999@20260101T0000Z", "0202020202020202", 5);
         node.token.plant("test.v1@20260102T0000Z", "0404040404040404", 5);
-        // What a command shows is what the daemon will do, and begins nothing.
+        // A command shows the daemon's later decision, and does not begin the records.
         let list = node.keys(&["list"]);
         assert_eq!(list["root_keys"][0]["versions"].as_array().unwrap().len(), 1, "{list}");
         assert_eq!(list["root_keys"][0]["left_out"].as_array().unwrap().len(), 2, "{list}");
@@ -281,16 +281,16 @@ async fn public_keys_of_before_go_on_and_say_what_to_do_and_no_other_joins_them(
         assert_eq!(kms.status().await.unwrap(), ID, "{control}");
         let sealed = kms.encrypt().await.unwrap();
         let ready = page(http, "/readyz?verbose");
-        for part in ["readyz check passed", "private: false", "it goes on", ID] {
+        for part in ["readyz check passed", "private: false", "it stays in use", ID] {
             assert!(ready.contains(part), "{control}: {part}: {ready}");
         }
         let told = |daemon: &Daemon| {
             let log = daemon.log();
-            let told = log.lines().find(|line| line.contains("it goes on"));
+            let told = log.lines().find(|line| line.contains("it stays in use"));
             told.is_some_and(|line| line.contains("\"ERROR\""))
         };
         until("it is told as an error", || told(&daemon)).await;
-        // What comes later does not count, also above them.
+        // Later keys do not count, even with higher numbers.
         node.token.plant("test.v3@20260102T0000Z", "0303030303030303", 6);
         until_listed_again(&node).await;
         assert_eq!(kms.status().await.unwrap(), ID, "{control}");
@@ -335,7 +335,7 @@ async fn a_root_key_that_only_decrypts_goes_on_with_its_public_keys_of_before() 
         let text = format!("{before}root_keys:\n{entries}probe:{after}");
         std::fs::write(node.path("config.yaml"), text).unwrap();
     };
-    // Another node seals by the old root key, and its state is its own.
+    // Another node seals by the old root key, and has a state directory of its own.
     configure(&named("old"));
     let sealed = {
         let daemon = node.start();
@@ -357,7 +357,7 @@ async fn a_root_key_that_only_decrypts_goes_on_with_its_public_keys_of_before() 
         drop(kms);
         assert_eq!(stop(daemon).await.0, Some(0));
     }
-    // A root key that is new here has no keys of before.
+    // A root key that is new on this node has no previous keys.
     node.token.plant("new.v1@20260101T0000Z", "0505050505050505", 5);
     configure(&[private("new"), private("test"), private("old")].concat());
     let list = node.keys(&["list", "--root-key", "new"]);

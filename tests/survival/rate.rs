@@ -1,4 +1,4 @@
-//! How often the token is called: as the shim has counted it.
+//! The number of calls to the token, as counted by the shim.
 
 use futures_util::future::join_all;
 
@@ -98,7 +98,7 @@ async fn ten_probes_are_ten_unwraps_and_one_wrap_so_an_idle_hour_is_66_calls() {
     until("twenty-one probes were made", || unwraps(&crypts()[before..]) >= 21).await;
     let calls = crypts().split_off(before);
     println!("idle, with so many probes as in 20 minutes: {calls:?}");
-    // The default is a probe a minute: 60 unwraps and 6 wraps in an hour.
+    // The default is one probe a minute: 60 unwraps and 6 wraps in an hour.
     let between: Vec<_> = calls
         .split(|function| function == "C_Encrypt")
         .map(<[String]>::len)

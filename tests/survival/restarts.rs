@@ -1,4 +1,4 @@
-//! PINs over restarts of workers and daemons, and over three nodes at once: how many tries are spent.
+//! PINs over restarts of workers and daemons, and on three nodes at once: the number of attempts spent.
 
 use std::rc::Rc;
 
@@ -49,10 +49,10 @@ fn three_nodes_with_one_wrong_pin_spend_one_try_each_however_often_they_restart(
     for _ in 0..2 {
         let daemons: Vec<_> = nodes.iter().map(Node::spawn).collect();
         daemons.iter().for_each(until_rejected);
-        // As a supervisor does that kills and restarts.
+        // Like a supervisor that kills and restarts it.
         drop(daemons);
     }
-    // Others may try it too, who know nothing of it.
+    // One attempt for each node: a node has no record of another node's attempt.
     assert_eq!((token.wrong_pins(), token.calls("C_Login")), (3, 3));
 }
 
@@ -66,11 +66,11 @@ fn a_pin_that_the_token_has_changed_is_tried_once_by_all_workers_together() {
     send(worker(&daemon), Signal::KILL);
     until_rejected(&daemon);
     assert!(daemon.log().contains("the PIN from"), "{}", daemon.log());
-    // One more worker at least has come and gone without a try.
+    // At least one more worker has started and ended without an attempt.
     let initialised = node.token.calls("C_Initialize");
     wait_for("another worker", || node.token.calls("C_Initialize") > initialised);
     assert_eq!(node.token.calls("C_Login"), before + 1);
-    // The wrong one before it is why the count is low.
+    // The wrong PIN before it is the reason of the low count.
     node.set_pin(PIN);
     wait_for("it serves", || node.status().status.success());
     wait_for("the right PIN", || node.token.wrong_pins() == 0);

@@ -33,7 +33,7 @@ async fn a_version_that_was_found_in_time_takes_over_without_its_token() {
     panic!("this machine does not start a daemon and notice an outage in 50 s");
 }
 
-/// `false` if the activation came before the token was away.
+/// `false` if the activation came before the token was unavailable.
 async fn takes_over_without_its_token(lead: Duration) -> bool {
     let node = Node::with(QUICK);
     node.keys(&["rotate"]);
@@ -76,7 +76,7 @@ async fn a_version_that_was_made_and_activated_in_an_outage_takes_over_when_the_
     node.token.take_away();
     until_away(&daemon).await;
 
-    // Away for this node, and still there for the one next to it, where the operator rotates.
+    // Unavailable for this node, but not for the next one, where the operator rotates.
     let softhsm = std::fs::read_to_string(node.token.path("softhsm2.conf")).unwrap();
     let elsewhere = softhsm.replace("/tokens\n", "/tokens.gone\n");
     assert_ne!(softhsm, elsewhere);
@@ -92,7 +92,7 @@ async fn a_version_that_was_made_and_activated_in_an_outage_takes_over_when_the_
     let since = rotated["version"]["since"].as_str().unwrap();
     let since = humantime::parse_rfc3339(since).unwrap();
 
-    // Labels have no seconds: it is active with the next minute.
+    // Labels have no seconds: it is active from the next minute.
     while SystemTime::now() < since + Duration::from_secs(1) {
         assert_eq!(kms.status().await.unwrap(), first, "nobody here can know");
         assert_eq!(kms.encrypt().await.unwrap().key_id, first);

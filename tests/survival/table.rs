@@ -1,4 +1,4 @@
-//! What each fault costs under load, as a table: `cargo test --test survival table -- --nocapture`.
+//! The cost of each fault under load, as a table: `cargo test --test survival table -- --nocapture`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,17 +26,17 @@ const QUICK: Settings<'_> = Settings {
     pkcs11: &["call_timeout: 1s"],
     lines: &["probe: {interval: 1s}", "worker: {memory: 64MiB}"],
 };
-/// So many reads that need the token go well before, and afterwards.
+/// The reads by the token that must succeed before and after a fault.
 const WELL: usize = 10;
-/// So long it lasts what somebody has to end.
+/// The duration of a fault that must be ended from outside.
 const LASTS: Duration = Duration::from_secs(4);
 
-/// A fault, and what ends it if it does not end by itself.
+/// A fault, and its end if it does not end by itself.
 struct Fault {
     name: &'static str,
     begin: fn(&Node, &Daemon),
     end: Option<fn(&Node)>,
-    /// Whether reads go on that need the token.
+    /// Whether reads that need the token succeed meanwhile.
     read: bool,
 }
 
@@ -131,7 +131,7 @@ const FAULTS: &[Fault] = &[
         name: "PIN rejected, corrected after 4 s, then reads",
         begin: |node, daemon| {
             node.set_pin("wrong");
-            // Who has rejected it is a command, so that the daemon does not wait before it would try.
+            // A command got the rejection, so the daemon does not pause before its attempt.
             node.command(&["keys", "list"]);
             kill_worker(daemon);
         },
@@ -140,7 +140,7 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// What a fault has cost.
+/// The cost of a fault.
 struct Cost {
     met: Rc<Met>,
     recovery: Duration,
@@ -169,7 +169,7 @@ async fn measure(fault: &Fault) -> Cost {
     ];
     until("the load goes well", || met.answered() >= WELL).await;
     if !fault.read {
-        // A read that the fault meets in flight is refused, and the node stops to tolerate the outage, as it should.
+        // A read that is in flight at the fault is refused, and then the node reports the outage, as it should.
         pause.begin().await;
     }
     (fault.begin)(&node, &daemon);

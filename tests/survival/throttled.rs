@@ -1,4 +1,4 @@
-//! More unwraps than a token does: no good one is taken for a bad ciphertext, and the bad ones for no outage.
+//! More unwraps than a token can do: no good one is taken for a bad ciphertext, and the bad ones cause no outage.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,13 +52,13 @@ async fn writes_that_are_a_wrap_each_succeed_at_a_throttled_token() {
     stayed(&node);
 }
 
-/// The worker has stayed, and its module.
+/// The worker is the same, and its module was not initialised again.
 fn stayed(node: &Node) {
     let calls = ["C_Finalize", "C_Initialize", "C_Login"].map(|function| node.token.calls(function));
     assert_eq!(calls, [0; 3]);
 }
 
-/// The same payload with another wrapped data key, which opens nowhere.
+/// The same payload with another wrapped data key, which opens under no version.
 fn forged(sealed: &EncryptResponse, number: u16) -> EncryptResponse {
     // Format, suite, mechanism, length of the id, the id, length of the wrapped key, IV.
     let ciphertext = 1 + 1 + 1 + 1 + 16 + 2 + 12;
@@ -89,7 +89,7 @@ async fn a_storm_of_bad_values_at_a_slow_token_is_too_much_at_once_and_no_outage
     let storm = (1_u16..=1000).map(|number| {
         let (caller, bad) = (&callers[usize::from(number) % callers.len()], forged(&stock[0], number));
         async move {
-            // In waves: how slow the token is shows with the first of them.
+            // In waves: the first one shows how slow the token is.
             tokio::time::sleep(Duration::from_millis(u64::from(number / 100) * 200)).await;
             caller.decrypt(&bad).await.unwrap_err().code()
         }

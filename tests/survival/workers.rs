@@ -1,4 +1,4 @@
-//! Workers and the spawner: what starts them, what ends them, and what a stop signal means to whom.
+//! Workers and the spawner: their starts, their ends, and the effect of stop signals.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Child;
@@ -10,6 +10,7 @@ use crate::calls::Kms;
 use crate::calls::stock;
 use crate::calls::stop;
 use crate::calls::until;
+use crate::calls::until_proofs_are_made;
 use crate::node::Node;
 use crate::node::Settings;
 use crate::processes::lives;
@@ -20,7 +21,7 @@ use crate::processes::workers;
 use crate::run::Daemon;
 use crate::run::wait_for;
 
-/// A call may hang for as long as a test takes.
+/// A call may hang for the length of a test.
 const PATIENT: Settings<'_> = Settings {
     shared: true,
     pkcs11: &["call_timeout: 25s"],
@@ -32,7 +33,7 @@ const QUICK: Settings<'_> = Settings {
     lines: &["probe: {interval: 1h}"],
 };
 
-/// The worker that came after `before`.
+/// The successor of the worker `before`.
 async fn next_worker(daemon: &Daemon, before: u32) -> u32 {
     let mut next = before;
     until("another worker is there", || {
@@ -87,7 +88,7 @@ async fn all_processes_end_with_a_daemon_that_is_killed_although_a_call_hangs() 
     }
 }
 
-/// A process in the group of another one, as a module starts some.
+/// A process in the group of another one, as some modules start.
 fn join_group_of(process: u32) -> Child {
     let mut sleep = Command::new("sleep");
     sleep.arg("1000").process_group(i32::try_from(process).unwrap());
@@ -130,6 +131,7 @@ async fn stop_signals_to_all_processes_are_for_the_daemon_which_finishes_what_it
     let stock = stock(&node, PATIENT, 1).await;
     let daemon = node.start();
     let (spawner, worker) = (spawner(&daemon), worker(&daemon));
+    until_proofs_are_made(&node).await;
     node.token.set("C_Decrypt delay 500ms");
     node.token.forget_calls();
     let kms = Kms::connect(&node.socket()).await;

@@ -1,4 +1,4 @@
-//! `dekhand keys` on tokens: what the keyring's commands do, in a token, by the program itself.
+//! `dekhand keys` on tokens, by the program itself: every command that also works on a keyring.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ const OWN: Settings<'static> = Settings {
     lines: &[],
 };
 
-/// Puts a key into a token by SoftHSM's own tool, as a ceremony does.
+/// Puts a key into a token with SoftHSM's own tool, as in a ceremony.
 fn put(token: &Token, label: &str, id: &str, key: [u8; 32]) {
     let file = token.path("key");
     std::fs::write(&file, key).unwrap();
@@ -251,7 +251,7 @@ fn versions_of_the_configuration_are_verified_and_destroyed_but_not_labelled() {
     let output = keys(&node, &["destroy", "v1", "--unaudited", "--confirm", "test.v1"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        output.status.success() && said.contains("take v1 out of `versions:`"),
+        output.status.success() && said.contains("remove v1 from `versions:`"),
         "{said}"
     );
 }

@@ -1,4 +1,4 @@
-//! `dekhand token`: what it shows of modules and tokens, with a PIN and without.
+//! `dekhand token`: its output about modules and tokens, with and without a PIN.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::node::Settings;
 use crate::run::dekhand;
 
-/// `dekhand token ...` by the command line alone.
+/// `dekhand token ...` without a configuration.
 fn by_hand(token: &Token, module: &Path, arguments: &[&str]) -> Output {
     let mut line = vec!["token".to_owned()];
     line.extend(arguments.iter().map(ToString::to_string));
@@ -132,7 +132,7 @@ fn a_probe_without_a_pin_says_how_to_give_one() {
     let token = Token::new();
     let output = by_hand(&token, &token_shim::path(), &["probe"]);
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-    assert!(said(&output).contains("hint: name a file with the token's PIN by --pin-file"));
+    assert!(said(&output).contains("hint: name a file with the token's PIN with --pin-file"));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_module_that_does_not_load_names_what_is_missing() {
     assert!(said(&output).contains("libmissing.so"), "{}", said(&output));
 }
 
-/// A module that is linked to a library which is gone.
+/// A module that is linked to a missing library.
 fn needs_a_library(directory: &Path) -> std::path::PathBuf {
     let compile = |output: &Path, more: &[&str]| {
         let output = Command::new("cc")
@@ -203,5 +203,5 @@ fn the_command_line_names_a_module_or_a_configuration() {
     let node = crate::run::Node::new();
     let output = dekhand(&["token", "list", "--config", &node.config()]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    assert!(said(&output).contains("lives in a token"), "{}", said(&output));
+    assert!(said(&output).contains("is in a token"), "{}", said(&output));
 }

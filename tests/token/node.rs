@@ -14,7 +14,7 @@ use crate::run;
 use crate::run::Daemon;
 use crate::run::dekhand;
 
-/// What a node's configuration says beside the module, the token and the PIN.
+/// The settings of a node beside the module, the token and the PIN.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings<'a> {
     /// `shared`.
@@ -42,7 +42,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// With a token of its own, and a root key of one version in it.
+    /// A node with its own token, and a root key of one version in it.
     pub(crate) fn new() -> Self {
         Self::with(Settings::default())
     }
@@ -54,7 +54,7 @@ impl Node {
         node
     }
 
-    /// On a token that is there, with what is in it.
+    /// A node on an existing token.
     pub(crate) fn on(token: &Rc<Token>, settings: Settings<'_>) -> Self {
         let node = run::Node {
             directory: tempfile::tempdir().unwrap(),
@@ -136,12 +136,12 @@ root_keys:
         dekhand(&["config", "check", &self.config()])
     }
 
-    /// Starts the daemon and waits until `dekhand status` is content.
+    /// Starts the daemon and waits until `dekhand status` succeeds.
     pub(crate) fn start(&self) -> Daemon {
         self.node.start()
     }
 
-    /// Starts the daemon, whatever becomes of it.
+    /// Starts the daemon without waiting for it.
     pub(crate) fn spawn(&self) -> Daemon {
         self.node.spawn()
     }

@@ -1,4 +1,4 @@
-//! Public keys in the token, as commands show them and treat them.
+//! Public keys in the token, and how commands show and handle them.
 
 use serde_json::Value;
 use token_shim::token::Token;
@@ -9,7 +9,7 @@ use crate::node::Settings;
 const LABEL: &str = "test.v7@20260101T0000Z";
 const ID: &str = "00112233445566778899aabbccddeeff";
 
-/// What a token does with `CKA_PRIVATE`.
+/// How a token handles `CKA_PRIVATE`.
 const TOKENS: [&str; 3] = ["", "search-ignores CKA_PRIVATE", "search-refuses CKA_PRIVATE"];
 
 fn planted(control: &str) -> Node {
@@ -52,7 +52,7 @@ fn every_command_shows_a_public_key_and_counts_it_for_nothing() {
             assert!(said.contains(left_out), "{arguments:?}: {said}");
             assert!(!shown.to_string().contains(ID), "{arguments:?}: {shown}");
         }
-        // The next version is v2, whatever somebody has planted.
+        // The next version is v2, in spite of the planted keys.
         let (_, list, _) = run(&node, &["keys", "list"]);
         assert_eq!(list["root_keys"][0]["versions"][1]["version"], "v2", "{list}");
     }

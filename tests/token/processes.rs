@@ -1,4 +1,4 @@
-//! The processes of a daemon: its spawner, its workers, and what they hold.
+//! The processes of a daemon (its spawner and its workers), and the resources that they hold.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(crate) fn spawner(daemon: &Daemon) -> u32 {
     found[0]
 }
 
-/// The workers of a daemon that live.
+/// The running workers of a daemon.
 pub(crate) fn workers(daemon: &Daemon) -> Vec<u32> {
     children(spawner(daemon))
 }
@@ -34,7 +34,7 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
         let Some(process) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // It may have ended since.
+        // The process may have ended meanwhile.
         let Some((state, of)) = state_and_parent(process) else {
             continue;
         };
@@ -47,13 +47,13 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
 
 fn state_and_parent(process: u32) -> Option<(String, u32)> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name before it may hold anything, brackets too.
+    // The name before it may contain any character, also brackets.
     let (_, rest) = text.rsplit_once(") ")?;
     let mut words = rest.split(' ');
     Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
 }
 
-/// Whether a process lives.
+/// Whether a process is running.
 pub(crate) fn lives(process: u32) -> bool {
     state_and_parent(process).is_some_and(|(state, _)| state != "Z" && state != "X")
 }
@@ -64,17 +64,17 @@ pub(crate) fn send(process: u32, signal: Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-/// What a process holds.
+/// The resources that a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holds {
     pub(crate) threads: usize,
-    /// None where the kernel does not tell us: the daemon is not dumpable, and only root may look.
+    /// `None` without permission: the daemon is not dumpable, so only root can read this.
     pub(crate) descriptors: Option<usize>,
     /// Resident memory.
     pub(crate) kibibytes: u64,
 }
 
-/// What a process holds now.
+/// The resources that a process holds now.
 pub(crate) fn holds(process: u32) -> Holds {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let number = |name: &str| {

@@ -1,4 +1,4 @@
-//! Tokens that do not take a root key as it should be: what is said, and what is left behind.
+//! Tokens that do not create a root key with the required attributes: the error, and the objects that are left.
 
 use std::process::Output;
 
@@ -48,7 +48,7 @@ fn a_key_that_the_token_makes_weaker_than_asked_is_destroyed_again() {
     let (code, said) = create(&node);
     assert_eq!(code, Some(5), "{said}");
     assert!(
-        said.contains("CKA_SENSITIVE is false") && said.contains("destroyed again"),
+        said.contains("CKA_SENSITIVE is false") && said.contains("the new key was destroyed"),
         "{said}"
     );
     assert_eq!(versions(&node), 0);
@@ -62,7 +62,7 @@ fn a_token_that_changes_no_label_is_a_case_for_versions_in_the_configuration() {
     for part in ["it is pending", "does not change a label", "`versions:`"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    // The key is there, and so is what to do with it.
+    // The key is in the token, and the output has the next steps.
     let list = node.keys(&["list"]);
     let id = list["root_keys"][0]["versions"][0]["id"].as_str().unwrap();
     let line = format!("versions: [{{id: {id}, number: 1, activates: 2026-01-01T00:00:00Z}}]");

@@ -1,4 +1,4 @@
-//! The commands' side of a keyring: makes, dates and destroys versions in the file.
+//! Makes, dates and destroys versions in a keyring file, for `dekhand keys`.
 
 use async_trait::async_trait;
 
@@ -19,9 +19,9 @@ use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// Changes a keyring: reads it, changes it and replaces it, under a lock, so that writers at one time lose nothing.
+/// Changes a keyring: reads it, changes it and replaces it under a lock, so that concurrent writers lose nothing.
 ///
-/// Its calls block on the disk; it is for commands, which serve nobody.
+/// Its calls block on the disk, so it is only for commands, which have no callers to serve.
 #[derive(Debug)]
 pub struct KeyringAdmin {
     file: KeyringFile,
@@ -29,7 +29,7 @@ pub struct KeyringAdmin {
 }
 
 impl KeyringAdmin {
-    /// The keyring of a root key. Each change takes the lock for itself.
+    /// The keyring of a root key. Each change takes the lock anew.
     pub fn new(options: &KeyringOptions, name: RootKeyName) -> Self {
         Self {
             file: KeyringFile::new(options, name),
@@ -37,10 +37,11 @@ impl KeyringAdmin {
         }
     }
 
-    /// The same with the lock held until it is dropped, so that what was looked up still holds when it is acted upon.
+    /// As [`KeyringAdmin::new`], with the lock held until this is dropped, so that a version that was looked up cannot
+    /// change before it is acted upon.
     ///
     /// # Errors
-    /// The lock file can't be made.
+    /// The lock file cannot be created.
     pub fn exclusive(options: &KeyringOptions, name: RootKeyName) -> Result<Self, KeyringError> {
         let file = KeyringFile::new(options, name);
         let held = Some(file.lock()?);
@@ -52,10 +53,10 @@ impl KeyringAdmin {
         &self.file
     }
 
-    /// Makes the file, without versions.
+    /// Creates the file, without versions.
     ///
     /// # Errors
-    /// There is one already, good or not; or it can't be made.
+    /// The file exists, valid or not, or cannot be created.
     pub fn create_file(&self) -> Result<(), KeyringError> {
         let _lock = self.lock()?;
         self.file.create()
@@ -82,7 +83,7 @@ impl KeyringAdmin {
                 let Version { number, id, .. } = &twin.version;
                 return Err(Error::new(
                     Kind::Refusal,
-                    format!("this key is {number} (id {id}) already"),
+                    format!("the keyring has this key already, as {number} (id {id})"),
                 ));
             }
             content.entries.push(Entry {

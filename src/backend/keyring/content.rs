@@ -1,4 +1,4 @@
-//! What a keyring holds: versions with their keys.
+//! The content of a keyring: versions with their keys.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -22,13 +22,13 @@ pub(super) struct Content {
 pub(super) struct Entry {
     /// Number, state and id.
     pub(super) version: Version,
-    /// Where the key comes from.
+    /// The origin of the key.
     pub(super) origin: Origin,
     /// The key itself.
     pub(super) key: Key,
 }
 
-/// Where a key comes from.
+/// The origin of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Origin {
@@ -59,7 +59,7 @@ impl Content {
         self.entries.iter().find(|entry| entry.version.id == *id)
     }
 
-    /// Whether both say the same.
+    /// Whether both have the same content. Keys are compared in constant time.
     pub(super) fn same_as(&self, other: &Self) -> bool {
         let same = |(one, other): (&Entry, &Entry)| {
             one.version == other.version && one.origin == other.origin && one.key.same_as(&other.key)

@@ -12,7 +12,7 @@
 //!    5. `generated` or `imported`
 //!    6. the 32 bytes of the key
 //!
-//! Who can write the file can also write a fitting digest: the file's owner and mode are what guards it.
+//! Anyone who can write the file can also write a matching digest: the file is protected by its owner and mode.
 
 use sha2::Digest as _;
 use sha2::Sha256;
@@ -25,7 +25,7 @@ use crate::root_key::version::Version;
 
 const DOMAIN: &[u8] = b"dekhand/keyring/v1";
 
-/// The digest of everything that a keyring says.
+/// The digest of the whole content of a keyring.
 pub(super) fn digest(content: &Content) -> [u8; 32] {
     let Content { name, entries } = content;
     let mut fields = Fields(Sha256::new());

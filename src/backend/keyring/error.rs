@@ -1,4 +1,4 @@
-//! What is wrong with a keyring, and what to do about it.
+//! The errors of keyrings, with what to do about them.
 
 use std::path::PathBuf;
 
@@ -9,68 +9,68 @@ use crate::root_key::error::Kind;
 use crate::root_key::name::RootKeyName;
 use crate::secret::NoRandomness;
 
-/// A keyring can't be read or written.
+/// A keyring cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// The file is not there.
-    #[error("there is no keyring {path}: restore it from a copy, or `dekhand keys create` makes the first one")]
+    /// The file does not exist.
+    #[error("there is no keyring {path}: restore it from a copy, or run `dekhand keys create` to make the first one")]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// The file can't be read or written, or others could.
+    /// The file cannot be read or written, or other users can.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not what dekhand wrote.
+    /// The content is not as dekhand wrote it.
     #[error("{path} was changed by hand or damaged ({flaw}); restore it from a copy")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where and how, without any word of the file.
+        /// The place and kind of the damage, without any text of the file.
         flaw: String,
     },
-    /// The file is of a format that this release does not know.
+    /// The format of the file is newer than this release.
     #[error("{path} was written by a newer release ({flaw}): this one reads v1")]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Which format it has.
+        /// Its format.
         flaw: String,
     },
-    /// The file is another root key's.
+    /// The file is the keyring of another root key.
     #[error("{path} holds the root key `{found}`, and not `{wanted}`")]
     Name {
         /// The file.
         path: PathBuf,
-        /// Whose it is.
+        /// The root key of the file.
         found: RootKeyName,
-        /// Whose it should be.
+        /// The root key of the configuration.
         wanted: RootKeyName,
     },
-    /// The file is there already.
+    /// The file exists already.
     #[error("{path} exists")]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// What root would write there, the daemon could not read.
-    #[error("{path} belongs to uid {uid}, who can't read what root writes: run this as that user (sudo -u '#{uid}')")]
+    /// The daemon could not read files that root writes there.
+    #[error("{path} belongs to uid {uid}, which cannot read root's files: run this as that user (sudo -u '#{uid}')")]
     Directory {
         /// The directory.
         path: PathBuf,
         /// Its owner.
         uid: u32,
     },
-    /// What should be written is no good keyring.
-    #[error("{path} stays as it is: what should be written is not a good keyring ({flaw})")]
+    /// The new content would not be a valid keyring.
+    #[error("{path} was not changed: the new content would not be a valid keyring ({flaw})")]
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// What is invalid.
         flaw: String,
     },
     /// A new key needs randomness.
-    #[error("no new key")]
+    #[error("cannot make a new key")]
     NoRandomness(#[from] NoRandomness),
 }
 
@@ -86,18 +86,18 @@ impl KeyringError {
 }
 
 impl From<KeyringError> for Error {
-    /// For commands; the daemon takes every failed read for an outage, since it goes on from memory.
+    /// For commands. The daemon treats every failed read as an outage, since it continues from memory.
     fn from(error: KeyringError) -> Self {
         let (kind, message) = match error {
             KeyringError::Missing { .. } | KeyringError::File(_) | KeyringError::NoRandomness(_) => {
-                (Kind::Outage, "the keyring can't be used")
+                (Kind::Outage, "the keyring cannot be used")
             }
-            KeyringError::Damaged { .. } => (Kind::Corruption, "the keyring can't be used"),
+            KeyringError::Damaged { .. } => (Kind::Corruption, "the keyring cannot be used"),
             KeyringError::Newer { .. } | KeyringError::Name { .. } | KeyringError::Exists { .. } => {
-                (Kind::Refusal, "the keyring can't be used")
+                (Kind::Refusal, "the keyring cannot be used")
             }
             KeyringError::Directory { .. } | KeyringError::Unwritable { .. } => {
-                (Kind::Refusal, "the keyring can't be changed")
+                (Kind::Refusal, "the keyring cannot be changed")
             }
         };
         Self::new(kind, message).because(error)

@@ -1,4 +1,4 @@
-//! The keyring file of one root key: read whole, replaced whole, one writer at a time.
+//! The keyring file of one root key: read and replaced as a whole, by one writer at a time.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// Where a keyring is, and whose it must be.
+/// The path of a keyring, and the root key to which it must belong.
 #[derive(Clone, Debug)]
 pub struct KeyringFile {
     path: PathBuf,
@@ -38,15 +38,15 @@ impl KeyringFile {
         }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether there is a file, good or not.
+    /// Whether the file exists, valid or not.
     ///
     /// # Errors
-    /// The directory can't be looked at.
+    /// The directory cannot be read.
     pub fn exists(&self) -> Result<bool, KeyringError> {
         match std::fs::symlink_metadata(&self.path) {
             Ok(_) => Ok(true),
@@ -59,11 +59,11 @@ impl KeyringFile {
         }
     }
 
-    /// Makes the keyring with a first version, active from `now` on, if there is none yet: for `serve --dev` alone. A
-    /// daemon in earnest never makes one, since a lost file must not be replaced by a new key.
+    /// Creates the keyring with a first version, active from `now` on, unless the file exists: for `serve --dev` alone.
+    /// A configured daemon never creates one, since a lost file must not be replaced by a new key.
     ///
     /// # Errors
-    /// The file can't be made; one that is there is left alone, whatever it holds.
+    /// The file cannot be created. An existing file is never changed.
     pub fn create_for_trying_out(&self, now: Timestamp) -> Result<Option<Version>, KeyringError> {
         let _lock = self.lock()?;
         if self.exists()? {
@@ -84,10 +84,10 @@ impl KeyringFile {
         Ok(Some(version))
     }
 
-    /// Makes the keyring without versions.
+    /// Creates the keyring without versions.
     ///
     /// # Errors
-    /// There is one, good or not; or the file can't be made.
+    /// The file exists, valid or not, or cannot be created.
     pub(super) fn create(&self) -> Result<(), KeyringError> {
         if self.exists()? {
             return Err(KeyringError::Exists {
@@ -119,8 +119,8 @@ impl KeyringFile {
         }
     }
 
-    /// Writes new content. The caller holds the lock and has read the old content under it: what could not be read is
-    /// never overwritten.
+    /// Writes new content. The caller holds the lock and has read the old content under it, so a file that cannot be
+    /// read is never overwritten.
     pub(super) fn replace(&self, content: &Content) -> Result<(), KeyringError> {
         let bytes = format::encode(content).map_err(|flaw| KeyringError::Unwritable {
             path: self.path.clone(),
@@ -129,12 +129,12 @@ impl KeyringFile {
         Ok(files::replace(&self.path, &bytes)?)
     }
 
-    /// Keeps other writers away until the lock is dropped; waits for one that is at work. Readers need no lock.
+    /// Locks out other writers until the lock is dropped. Waits for another writer to finish. Readers need no lock.
     pub(super) fn lock(&self) -> Result<Lock, KeyringError> {
         self.check_writer()?;
         Ok(files::lock(&files::with_suffix(&self.path, ".lock"))?)
     }
-    /// Root must not leave files in the directory of a daemon that runs as somebody else and could not read them.
+    /// Root must not leave files in the directory of a daemon that runs as another user and could not read them.
     fn check_writer(&self) -> Result<(), KeyringError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(());
@@ -145,7 +145,7 @@ impl KeyringFile {
                 path: directory.to_owned(),
                 uid: metadata.uid(),
             }),
-            // What else is wrong with it, opening the lock will say.
+            // Other faults of the directory show when the lock is opened.
             _ => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! The keyring file as bytes: parsed without stray copies of its keys, and no change of it goes unnoticed.
+//! The format of the keyring file. The parser leaves no copies of keys in memory, and detects every change of the file.
 //!
 //! ```json
 //! {
@@ -18,9 +18,9 @@
 //! }
 //! ```
 //!
-//! `state` is `pending` (then there is no `since`), `active` or `retired`; `origin` is `generated` or `imported`. No
-//! field may be missing and no other may be there. No string has a backslash, since the parser would copy such a
-//! string to memory that nobody wipes. Ids are unique; numbers need not be. An error never quotes the file.
+//! `state` is `pending` (then there is no `since`), `active` or `retired`; `origin` is `generated` or `imported`. Every
+//! field is required, and no other field is allowed. No string has a backslash, since the parser would copy such a
+//! string to memory that is not wiped. Ids are unique; numbers need not be. An error never quotes the file.
 
 use std::str;
 
@@ -41,36 +41,36 @@ use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// No keyring file has more bytes.
+/// The limit of a keyring file, in bytes.
 pub(super) const LARGEST: u64 = 4 * 1024 * 1024;
-/// No keyring has more versions: two of each number, since two can be made at once.
+/// The limit of versions in a keyring: two of each number, since two can be made at once.
 pub(super) const MOST_VERSIONS: usize = 2 * 9999;
 
 const API_VERSION: &str = "dekhand/keyring/v1";
 const API_FAMILY: &str = "dekhand/keyring/v";
 
-/// More than the file has beside its versions.
+/// An upper bound of the file's bytes without its versions.
 const ROOM: usize = 1024;
-/// More than a version takes; the longest has 291 bytes.
+/// An upper bound of the bytes of a version; the longest has 291.
 const ROOM_PER_VERSION: usize = 384;
 
-/// Why some bytes are no keyring.
+/// Why bytes are not a keyring.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Flaw {
-    /// A newer release wrote it, under this number.
+    /// The format of a newer release, with this number.
     #[error("it has the format v{0}")]
     Newer(u32),
-    /// The parser stopped.
+    /// The parser failed here.
     #[error("line {line}, column {column}: {what}")]
     Unreadable {
         line: usize,
         column: usize,
         what: &'static str,
     },
-    /// Anything else.
+    /// Any other fault of the whole file.
     #[error("{0}")]
     Wrong(&'static str),
-    /// One version is not what it should be.
+    /// One version is invalid.
     #[error("version {place} of {count}: {what}")]
     Version {
         place: usize,
@@ -89,7 +89,7 @@ struct File<'a> {
     digest: &'a str,
 }
 
-/// Read first, whatever else stands there, to tell a newer file from a damaged one.
+/// Read first, ignoring all other fields, to tell a newer file from a damaged one.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head<'a> {
@@ -144,7 +144,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
         .map_err(|_| Flaw::Wrong("`name` is not the name of a root key"))?;
     let count = versions.len();
     if count > MOST_VERSIONS {
-        return Err(Flaw::Wrong("it has more versions than there can be"));
+        return Err(Flaw::Wrong("it has too many versions"));
     }
     let mut content = Content::empty(name);
     content.entries.reserve_exact(count);
@@ -164,7 +164,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
     if digest(&content).ct_eq(&expected).into() {
         Ok(content)
     } else {
-        Err(Flaw::Wrong("the digest does not fit"))
+        Err(Flaw::Wrong("the digest does not match"))
     }
 }
 
@@ -194,28 +194,28 @@ fn unreadable(error: &serde_json::Error) -> Flaw {
     Flaw::Unreadable {
         line: error.line(),
         column: error.column(),
-        // Never the parser's own words: they quote values.
+        // Not the parser's message, which quotes values.
         what: match error.classify() {
             serde_json::error::Category::Eof => "it ends too early",
             serde_json::error::Category::Syntax | serde_json::error::Category::Io => "this is not JSON",
-            serde_json::error::Category::Data => "a field is unknown, missing, twice there, or of the wrong kind",
+            serde_json::error::Category::Data => "a field is unknown, missing, duplicate, or of the wrong type",
         },
     }
 }
 
-/// Writes a keyring, into a buffer that is wiped and never grows.
+/// Writes a keyring into a buffer that is wiped and never grows.
 ///
 /// # Errors
-/// It would be larger than a keyring may be, or could not be read again.
+/// The file would be too large, or could not be read again.
 pub(super) fn encode(content: &Content) -> Result<Zeroizing<Vec<u8>>, Flaw> {
     let Content { name, entries } = content;
-    let too_large = Flaw::Wrong("it has more versions than there can be");
+    let too_large = Flaw::Wrong("it has too many versions");
     if entries.len() > MOST_VERSIONS {
         return Err(too_large);
     }
     let mut keys = Zeroizing::new(vec![0; 64 * entries.len()]);
     for (place, entry) in keys.chunks_exact_mut(64).zip(entries) {
-        hex::encode_to_slice(entry.key.expose(), place).map_err(|_| Flaw::Wrong("a key can't be written"))?;
+        hex::encode_to_slice(entry.key.expose(), place).map_err(|_| Flaw::Wrong("a key cannot be written"))?;
     }
     let digest = hex::encode(digest(content));
     let file = File {
@@ -234,16 +234,16 @@ pub(super) fn encode(content: &Content) -> Result<Zeroizing<Vec<u8>>, Flaw> {
         .map_err(|error| error.to_string())
         .and_then(|()| std::io::Write::write_all(&mut rest, b"\n").map_err(|error| error.to_string()));
     let left = rest.len();
-    written.map_err(|_| Flaw::Wrong("it can't be written"))?;
+    written.map_err(|_| Flaw::Wrong("it cannot be written"))?;
     let length = bytes.len() - left;
     bytes.truncate(length);
     if u64::try_from(length).unwrap_or(u64::MAX) > LARGEST {
         return Err(too_large);
     }
-    // What can't be read again would lose the keys; a date after the year 9999 is such a case.
+    // A file that cannot be read again would lose the keys, for example one with a date after the year 9999.
     match decode(&bytes) {
         Ok(again) if again.same_as(content) => Ok(bytes),
-        Ok(_) => Err(Flaw::Wrong("it would not read back as it was written")),
+        Ok(_) => Err(Flaw::Wrong("it could not be read back unchanged")),
         Err(flaw) => Err(flaw),
     }
 }
@@ -264,7 +264,7 @@ fn line<'a>(entry: &Entry, key: &'a [u8]) -> Line<'a> {
         },
         since: state.moment(),
         origin: *origin,
-        // Hexadecimal digits always are text.
+        // Hexadecimal digits are always UTF-8.
         key: str::from_utf8(key).unwrap_or_default(),
     }
 }

@@ -1,4 +1,4 @@
-//! The commands' side of a token: makes, dates and destroys versions in it, through a worker of the command's own.
+//! The token of a command: creates, dates and destroys versions in it, through the command's own worker.
 
 use async_trait::async_trait;
 
@@ -23,7 +23,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::token::label::rounded;
 use crate::token::report::KeyReport;
 
-/// Changes the versions of a root key in a token, as far as the assignment's role lets it.
+/// Changes the versions of a root key in a token, within the assignment's role.
 #[derive(Debug)]
 pub struct TokenAdmin {
     supervisor: Supervisor,
@@ -32,9 +32,9 @@ pub struct TokenAdmin {
 }
 
 impl TokenAdmin {
-    /// Starts a worker at once. To be called inside the runtime that will make the calls.
+    /// Starts a worker at once. Must be called inside the runtime that will make the calls.
     pub fn start(workers: WorkerSource, clock: Clock) -> Self {
-        // A command shows no metrics.
+        // A command has no metrics.
         let supervisor = Supervisor::start(workers, Metrics::new());
         let notices = Notices::default();
         Self {
@@ -44,21 +44,21 @@ impl TokenAdmin {
         }
     }
 
-    /// What operators should know of the token's objects, as of the last list.
+    /// Notes about the token's objects for operators, from the last list.
     pub fn notices(&self) -> Notices {
         self.notices.clone()
     }
 
-    /// What the token says of a version's key.
+    /// The token's description of a version's key.
     ///
     /// # Errors
-    /// The token has no such version, or can't be reached.
+    /// The token has no such version, or is unavailable.
     pub async fn attributes(&self, id: &KeyId) -> Result<KeyReport, Error> {
         let id = id.clone();
         report(self.supervisor.call(Call::Attributes { id }).await?)
     }
 
-    /// Makes a call that answers with the version it has made.
+    /// Makes a call that returns the version that it has created.
     async fn make(&self, call: Call) -> Result<Version, Error> {
         let made = versions(self.supervisor.call(call).await?)?;
         made.into_iter().next().ok_or_else(unasked)
@@ -71,13 +71,13 @@ impl TokenAdmin {
         }
     }
 
-    /// As a label can say it.
+    /// The state with the resolution of a label.
     fn rounded(&self, state: State) -> State {
         rounded(state, self.clock.now())
     }
 }
 
-/// What a report says.
+/// The content of a report.
 pub(super) fn report<R: serde::de::DeserializeOwned>(outcome: Outcome) -> Result<R, Error> {
     let Outcome::Report(json) = outcome else {
         return Err(unasked());

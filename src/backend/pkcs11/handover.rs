@@ -1,8 +1,8 @@
-//! Hands a process what it is to do while it is being started.
+//! Passes a process its assignment while it starts.
 //!
-//! The document is a sealed memfd, and the new process's stdout: it is whole before the first instruction, has no limit of
-//! length, blocks nobody, and nothing that is started later can say anything else. A message on a channel would have to
-//! be told from all those that come after it, for as long as the channel is open.
+//! The document is a sealed memfd, and the new process's stdout. So it is complete before the process runs, has no
+//! limit of length, blocks nobody, and cannot come from a process that is started later. A message on a channel would
+//! have to be distinguished from all later messages.
 
 use std::fs::File;
 use std::io;
@@ -20,27 +20,27 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::pkcs11::protocol::BUILD;
 
-/// Far more than the assignments of the largest configuration take.
+/// Far more than the assignments of the largest configuration need.
 const LONGEST: u64 = 16 << 20;
 
-/// What was to be handed over can't be used.
+/// The document cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandoverError {
-    /// Nobody has handed anything over.
-    #[error("nothing was handed over")]
+    /// There is no document.
+    #[error("the parent process has passed no document")]
     Nothing(#[source] io::Error),
-    /// It could still be changed by others.
-    #[error("what was handed over is not sealed")]
+    /// Another process could still change it.
+    #[error("the document from the parent process is not sealed")]
     NotSealed,
-    /// The other end is another build.
-    #[error("this process is {BUILD}, and was started by {0}")]
+    /// The parent process is another build.
+    #[error("this process is build {BUILD}, but was started by build {0}")]
     OtherBuild(String),
-    /// It makes no sense.
-    #[error("what was handed over can't be read")]
+    /// It is not valid.
+    #[error("the document from the parent process cannot be read")]
     Content(#[from] serde_json::Error),
 }
 
-/// A document for a process that is about to be started, to be its stdout.
+/// Makes a document for a process that is about to start, as its stdout.
 ///
 /// # Errors
 /// The operating system refuses.
@@ -51,7 +51,7 @@ pub(super) fn give(what: &impl Serialize) -> io::Result<OwnedFd> {
 fn give_as(build: &str, what: &impl Serialize) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let memory = rustix::fs::memfd_create("dekhand", flags | MemfdFlags::NOEXEC_SEAL).or_else(|error| {
-        // Before Linux 6.3, which since then may demand it.
+        // A kernel before 6.3; later ones may require the flag.
         if error == rustix::io::Errno::INVAL {
             rustix::fs::memfd_create("dekhand", flags)
         } else {
@@ -65,10 +65,10 @@ fn give_as(build: &str, what: &impl Serialize) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Takes the document, and leaves an empty stdout: what a module prints goes nowhere.
+/// Takes the document, and leaves an empty stdout: output of a module is discarded.
 ///
 /// # Errors
-/// There is none, or none of this build.
+/// There is no document, or it is of another build.
 pub(super) fn take<W: DeserializeOwned>() -> Result<W, HandoverError> {
     let document = io::stdout()
         .as_fd()
@@ -95,7 +95,7 @@ fn read<W: DeserializeOwned>(document: &File) -> Result<W, HandoverError> {
     Ok(serde_json::from_slice(parts.next().unwrap_or_default())?)
 }
 
-/// From its beginning: whoever wrote it has moved the place where all who hold it read on.
+/// Reads from the beginning: the writer has moved the offset, which both processes share.
 fn whole(document: &File) -> io::Result<Vec<u8>> {
     let length = document.metadata()?.len();
     let length = usize::try_from(length.min(LONGEST)).map_err(io::Error::other)?;

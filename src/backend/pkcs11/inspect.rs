@@ -1,4 +1,4 @@
-//! What `dekhand token` shows: each answer through a worker that is started for it and looks only.
+//! The reports of `dekhand token`: each comes from a read-only worker that is started for it.
 
 use crate::backend::pkcs11::admin::report;
 use crate::backend::pkcs11::notices::Noted;
@@ -13,35 +13,35 @@ use crate::telemetry::metrics::Metrics;
 use crate::token::report::MechanismReport;
 use crate::token::report::TokenReport;
 
-/// The tokens of the assignment's module; no login is tried.
+/// The tokens of the assignment's module. Does not log in.
 ///
 /// # Errors
-/// The module can't be loaded.
+/// The module cannot be loaded.
 pub async fn tokens(workers: &WorkerSource) -> Result<Vec<TokenReport>, Error> {
     report(look(workers, Call::Tokens).await?)
 }
 
-/// The assignment's token and its mechanisms; no login is tried.
+/// The assignment's token and its mechanisms. Does not log in.
 ///
 /// # Errors
-/// There is no such token, or no single one.
+/// No token matches, or several do.
 pub async fn describe(workers: &WorkerSource) -> Result<TokenReport, Error> {
     report(look(workers, Call::Describe).await?)
 }
 
-/// The versions of the assignment's root key, and what an operator should know of the token's objects.
+/// The versions of the assignment's root key, and notes about the token's objects for operators.
 ///
 /// # Errors
-/// Login fails, or the token can't be read.
+/// The login fails, or the token cannot be read.
 pub async fn versions(workers: &WorkerSource) -> Result<(Vec<Version>, Noted), Error> {
     let expected = Vec::new();
     super::listed_versions(look(workers, Call::Find { expected }).await?)
 }
 
-/// What each wrap mechanism does with the key of a version, or with one that lives as long as its session.
+/// The test of each wrap mechanism with the key of a version, or with a session key.
 ///
 /// # Errors
-/// Login fails, or there is no such version.
+/// The login fails, or there is no such version.
 pub async fn probe(workers: &WorkerSource, id: Option<KeyId>) -> Result<Vec<MechanismReport>, Error> {
     report(look(workers, Call::Probe { id }).await?)
 }

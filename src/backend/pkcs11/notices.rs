@@ -1,24 +1,24 @@
-//! What the last list of a token's versions was told with, for commands and for `/readyz?verbose`.
+//! The notes of the last list of a token's versions, for commands and for `/readyz?verbose`.
 
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// What an operator should know of the token's objects.
+/// Notes about the token's objects for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Noted {
-    /// Versions that count although their objects are public, and what to do about each.
+    /// Versions that count although their objects are public, with the remedy for each.
     pub public: Vec<String>,
-    /// Objects that were left out, and why.
+    /// Objects that were left out, with reasons.
     pub left_out: Vec<String>,
 }
 
-/// The notes of the last list. Clones are one.
+/// The notes of the last list. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Notices(Arc<Mutex<Noted>>);
 
 impl Notices {
-    /// What was noted with the last list; nothing before the first.
+    /// The notes of the last list; nothing before the first list.
     pub fn last(&self) -> Noted {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -29,7 +29,7 @@ impl Notices {
 }
 
 impl Noted {
-    /// For a page of a single line: the first few.
+    /// The first few notes, on a single line.
     pub fn line(&self) -> String {
         const MOST: usize = 5;
         let mut all: Vec<&str> = self.public.iter().chain(&self.left_out).map(String::as_str).collect();
@@ -37,7 +37,7 @@ impl Noted {
         all.truncate(MOST);
         let mut line = all.join("; ");
         if more > 0 {
-            line.push_str("; and more, as the log says");
+            line.push_str("; and more, listed in the log");
         }
         if line.is_empty() {
             "nothing is left out".clone_into(&mut line);

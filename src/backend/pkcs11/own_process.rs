@@ -1,4 +1,4 @@
-//! What spawner and worker give up before they serve the daemon.
+//! Restricts the processes of spawner and worker before they serve the daemon.
 
 use std::ffi::CStr;
 use std::io;
@@ -10,10 +10,11 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
 
-/// Sets stop signals aside, has no core file and no debugger, and takes a name.
+/// Sets stop signals aside, forbids core files and debuggers, and sets the process's name.
 ///
-/// Supervisors and terminals send stop signals to all processes at once, and it is the daemon that says when the last
-/// call was made. So they are handled and forgotten; not ignored, which whatever is started here would inherit.
+/// Supervisors and terminals send stop signals to all processes at once, but the daemon decides when the last call is
+/// made. So the signals are handled and have no effect; they are not ignored, because child processes would inherit
+/// that.
 ///
 /// # Errors
 /// The operating system refuses.
@@ -27,6 +28,6 @@ pub(super) fn prepare(name: &CStr, set_aside: &[Signal]) -> io::Result<()> {
     };
     rustix::process::setrlimit(Resource::Core, none)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    // Otherwise it would be called `exe`, as it was started by /proc/self/exe.
+    // Otherwise the name would be `exe`, because the process was started as /proc/self/exe.
     Ok(rustix::thread::set_name(name)?)
 }

@@ -1,21 +1,21 @@
-//! What daemon and worker say to each other, as types: calls, outcomes, and their way to and from the wire.
+//! The protocol between daemon and worker, as types: calls, outcomes, and their encoding.
 
 pub(super) mod call;
 pub(super) mod frame;
 pub(super) mod outcome;
 mod version;
 
-/// The build of this program: both ends of a channel must be one, so that the protocol needs no versions.
+/// The build of this program. Both ends of a channel must have the same, so the protocol needs no versions.
 pub(super) const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("DEKHAND_BUILD"));
 
-/// A message that makes no sense: the other end is broken, or is no end of ours.
+/// An invalid message: the other end is broken, or is not a dekhand process.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProtocolError {
-    /// No message of the protocol.
+    /// Not a message of the protocol.
     #[error("a message of the token worker's channel can't be read")]
     NotAMessage(#[from] prost::DecodeError),
-    /// Longer than any message is.
-    #[error("a message of {0} bytes on the token worker's channel")]
+    /// Longer than any valid message.
+    #[error("a message on the token worker's channel is too long: {0} bytes")]
     TooLong(usize),
     /// A field that is missing or out of its range.
     #[error("a message of the token worker's channel has a wrong `{0}`")]

@@ -1,8 +1,8 @@
-//! The daemon's handle on its spawner, the one process that may start others.
+//! The daemon's handle on its spawner, the only process that may start others.
 //!
-//! What workers may be is said once, in the list that the spawner is started with. From then on the control socket says
-//! which of them is to be started, and which is to be killed, and nothing else: whoever gets hold of it, as code that has
-//! hijacked the daemon does, can start what the daemon would have started.
+//! The spawner gets the list of possible workers once, at its start. After that the control socket only carries the
+//! numbers of workers to start or kill. So an attacker with access to the socket, such as code that has hijacked the
+//! daemon, can only start the workers that the daemon would have started.
 
 pub(crate) mod process;
 
@@ -43,19 +43,19 @@ use crate::root_key::name::RootKeyName;
 use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
 
-/// The spawner gives its workers a second to end by themselves, and another one when it has killed them.
+/// The spawner gives its workers one second to end by themselves, and another one after it has killed them.
 const END: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
-/// Where spawner and workers write what a vendor's module prints.
+/// The destination of a vendor module's output, for spawner and workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prints {
-    /// To this process's stderr, for commands, where somebody looks on.
+    /// This process's stderr, for commands, which a human watches.
     ToStderr,
-    /// Nowhere, for a daemon: a pipe that nobody reads would hang the module.
+    /// Discarded, for a daemon: a pipe without a reader would block the module.
     Nowhere,
 }
 
-/// One worker among those of a spawner. No number comes twice.
+/// Identifies a worker of a spawner. Numbers are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerNumber(u64);
 
@@ -71,8 +71,7 @@ impl WorkerNumber {
     }
 }
 
-/// A process that starts and kills workers. Cheap to clone; the process ends with the last clone, and every worker with
-/// it.
+/// A process that starts and kills workers. Cheap to clone; the process and all its workers end with the last clone.
 #[derive(Clone, Debug)]
 pub struct Spawner(Arc<Inner>);
 
@@ -81,11 +80,11 @@ struct Inner {
     control: OwnedFd,
     process: Mutex<Child>,
     started: AtomicU64,
-    /// The list, as the spawner has it.
+    /// The spawner's list.
     assignments: Vec<Assignment>,
 }
 
-/// Where the workers of one assignment come from. Cheap to clone.
+/// Starts the workers of one assignment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WorkerSource {
     spawner: Spawner,
@@ -94,17 +93,17 @@ pub struct WorkerSource {
 }
 
 impl Spawner {
-    /// Starts a spawner for these workers and no others. To be called before any thread is started and before anything
-    /// is given up that workers need: they inherit what the spawner has.
+    /// Starts a spawner for these workers and no others. Must be called before any thread is started and before the
+    /// process gives up rights that workers need, because they inherit the spawner's.
     ///
     /// # Errors
     /// The operating system refuses.
     pub fn start(prints: Prints, assignments: Vec<Assignment>) -> io::Result<Self> {
-        // Not `current_exe()`: after an upgrade that path is gone, or a newer build.
+        // Not `current_exe()`: after an upgrade that path is gone, or has a newer build.
         Self::start_program("/proc/self/exe", prints, assignments)
     }
 
-    /// The same with another file of this program.
+    /// The same, with another file of this program.
     ///
     /// # Errors
     /// The operating system refuses.
@@ -131,12 +130,12 @@ impl Spawner {
         })))
     }
 
-    /// Its process id: workers end with it.
+    /// The spawner's process id: workers end with it.
     pub fn id(&self) -> u32 {
         self.0.process.lock().unwrap_or_else(PoisonError::into_inner).id()
     }
 
-    /// The workers for a root key in a role, if they are in the list.
+    /// The source of workers for a root key and role, if the list has them.
     pub fn workers(&self, root_key: &RootKeyName, role: Role) -> Option<WorkerSource> {
         let mut list = (0..).zip(&self.0.assignments);
         let wanted = |assignment: &Assignment| assignment.root_key == *root_key && assignment.role == role;
@@ -148,15 +147,15 @@ impl Spawner {
         })
     }
 
-    /// Returns when the spawner is gone: no worker can be started any more, by this process.
+    /// Returns when the spawner is gone, so that this process can start no more workers.
     ///
     /// # Cancel safety
     /// Safe.
     ///
     /// # Errors
-    /// The operating system has no descriptor to give.
+    /// The operating system has no free descriptor.
     pub async fn gone(&self) -> io::Result<()> {
-        // A stream or not: both are read alike.
+        // The type of socket does not matter for reading.
         let control = UnixStream::from(self.0.control.try_clone()?);
         control.set_nonblocking(true)?;
         let control = tokio::net::UnixStream::from_std(control)?;
@@ -164,27 +163,28 @@ impl Spawner {
             control.readable().await?;
             match control.try_read(&mut [0]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // It never says a word; what can be read is its end.
+                // The spawner never writes: a result is the end of the socket.
                 Ok(_) | Err(_) => return Ok(()),
             }
         }
     }
 
-    /// Ends the spawner, and waits until it and all workers are gone, 3 s at most. They end by themselves when their
-    /// channels are closed, which is for the caller to do first; those that do not are killed.
+    /// Ends the spawner, and waits for up to 3 s until it and all workers are gone. Workers end by themselves when
+    /// their channels are closed, which the caller must do first; the others are killed.
     pub fn end(&self) {
         self.0.end();
     }
 }
 
 impl WorkerSource {
-    /// What its workers are told.
+    /// The workers' assignment.
     pub fn assignment(&self) -> &Assignment {
         &self.assignment
     }
 
-    /// Starts a worker. Returns this end of its channel, which does not block. A worker that could not be started says so
-    /// there, in a message; so does the spawner where there are two already, or were too many lately.
+    /// Starts a worker. Returns the daemon's end of its channel, which does not block. If the worker cannot start, a
+    /// message on the channel has the reason. The spawner sends one too if the assignment has two workers already, or
+    /// too many were started recently.
     ///
     /// # Errors
     /// The spawner is gone or does not read.
@@ -204,7 +204,7 @@ impl WorkerSource {
         Ok((ours, WorkerNumber(number)))
     }
 
-    /// Kills a worker and whatever it has started. One that has ended is left alone.
+    /// Kills a worker and all processes that it has started. Does nothing if the worker has ended.
     ///
     /// # Errors
     /// The spawner is gone or does not read.
@@ -218,7 +218,7 @@ impl Inner {
     fn say(&self, worker: u64, what: What, ancillary: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
         let what = Some(what);
         let message = wire::ToSpawner { worker, what }.encode_to_vec();
-        // Without waiting: who calls this serves others too.
+        // Does not wait: the calling task serves others too.
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         rustix::net::sendmsg(&self.control, &[IoSlice::new(&message)], ancillary, flags)?;
         Ok(())
@@ -229,7 +229,7 @@ impl Inner {
         let mut end = [PollFd::new(&self.control, PollFlags::IN)];
         rustix::event::poll(&mut end, Some(&END)).ok();
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        // It hangs up a moment before it can be waited for.
+        // The socket closes shortly before the process can be waited for.
         for _ in 0..100 {
             match process.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(1)),

@@ -1,9 +1,9 @@
-//! Keeps a worker at a token and calls it; what becomes of a single worker is no caller's business.
+//! Keeps a worker connected to the token and calls it. Callers do not notice the loss of a single worker.
 //!
-//! One task owns everything: the calls that wait, the worker that serves, the one that is being started, those that end
-//! their work. A worker is replaced when it died, when it hung (a call took longer than `call_timeout`), when it asked
-//! to be, and when it has used half of its memory. What it had begun is repeated once by its successor if that does no
-//! harm.
+//! One task owns everything: the waiting calls, the worker that serves, the one that is starting, and those that finish
+//! their calls. A worker is replaced when it died, when it hung (a call took longer than `call_timeout`), when it
+//! requested that, and when it has used half of its memory limit. The calls that it had begun are repeated once by its
+//! successor if that does no harm.
 
 mod active_worker;
 mod call_queue;
@@ -36,17 +36,17 @@ use crate::root_key::patience::Patience;
 use crate::telemetry::metrics::Metrics;
 use crate::token::assignment::Assignment;
 
-/// Calls on their way to the task, which takes each at once: there is room for all that callers may have under way.
+/// Calls on their way to the task, which takes each at once: there is room for all concurrent calls of all callers.
 const MOST_ON_THE_WAY: usize = 4096;
 
-/// Calls a token. Cheap to clone; the worker is let go with the last clone.
+/// Calls a token. Cheap to clone; the worker ends with the last clone.
 #[derive(Clone, Debug)]
 pub(super) struct Supervisor {
     requests: mpsc::Sender<Request>,
 }
 
 impl Supervisor {
-    /// Starts a first worker at once. To be called inside the runtime that will make the calls.
+    /// Starts a first worker at once. Must be called inside the runtime that will make the calls.
     pub(super) fn start(workers: WorkerSource, metrics: Metrics) -> Self {
         let assignment = workers.assignment().clone();
         Self::with(workers, assignment, metrics)
@@ -58,24 +58,24 @@ impl Supervisor {
         Self { requests }
     }
 
-    /// Calls the token for the daemon or a command itself: before everything that callers ask for.
+    /// Makes a call of the daemon or a command itself, which precedes all callers' calls.
     ///
     /// # Cancel safety
-    /// A call that has begun goes on; one that has not is dropped.
+    /// A call that has begun continues; another one is dropped.
     ///
     /// # Errors
-    /// What the worker says; [`Kind::Outage`] if there is none, or none that lives long enough.
+    /// The worker's error; [`Kind::Outage`] if there is no worker, or none that lives long enough.
     pub(super) async fn call(&self, call: Call) -> Result<Outcome, Error> {
         self.call_for(Patience::endless(), call).await
     }
 
-    /// Calls the token for callers with such patience.
+    /// Makes a call for callers with this patience.
     ///
     /// # Cancel safety
     /// As [`Supervisor::call`].
     ///
     /// # Errors
-    /// As [`Supervisor::call`]; [`Kind::Busy`] at once if so much waits that this would not begin in time.
+    /// As [`Supervisor::call`]; [`Kind::Busy`] at once if so many calls wait that this one would not begin in time.
     pub(super) async fn call_for(&self, patience: Patience, call: Call) -> Result<Outcome, Error> {
         let (request, answer) = Request::new(call, patience);
         self.requests.try_send(request).map_err(|error| match error {
@@ -85,7 +85,7 @@ impl Supervisor {
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Returns when the task is gone that does all this: it has panicked.
+    /// Returns when the task of the supervisor has ended: it has panicked.
     pub(super) async fn stopped(&self) {
         self.requests.closed().await;
     }
@@ -94,20 +94,20 @@ impl Supervisor {
 fn stopped() -> Error {
     Error::new(
         Kind::Outage,
-        "the part that calls the token has stopped; this is a defect, please report it",
+        "the task that calls the token has stopped; this is a bug, please report it",
     )
 }
 
-/// Where workers come from: the spawner, or a test.
+/// A source of workers: the spawner, or a test.
 pub(super) trait StartWorkers: Debug + Send + Sync + 'static {
-    /// Starts one, which its own spawner tells what it is to do.
+    /// Starts a worker, which gets its assignment from its own spawner.
     fn start_worker(&self) -> io::Result<(Channel, WorkerNumber)>;
 
-    /// Kills one, if it is still there.
+    /// Kills a worker, if it still runs.
     fn kill(&self, worker: WorkerNumber) -> io::Result<()>;
 }
 
-/// This end of a worker's channel.
+/// The daemon's end of a worker's channel.
 pub(super) type Channel = Box<dyn ReadWrite>;
 
 pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -125,7 +125,7 @@ impl StartWorkers for WorkerSource {
     }
 }
 
-/// So long a worker may take to leave its token when it has nothing more to do; it takes 2 s itself at most.
+/// The time for a worker without calls to leave its token; the worker itself limits this to 2 s.
 const GRACE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! The token worker: the one process that loads the vendor's module, holds the PIN and the sessions.
+//! The token worker: the only process that loads the vendor's module and holds the PIN and the sessions.
 //!
-//! Calls arrive through `channel` and wait in `queue`. `dispatch` takes each and has it tried by `execute`, again and again
-//! with the steps of `recovery` in between. `sessions` opens the module, the login and the session of each thread.
+//! Calls arrive through `channel` and wait in `queue`. `dispatch` takes each one and tries it with `execute`,
+//! repeatedly and with the steps of `recovery` in between. `sessions` opens the module, the login and the session of
+//! each thread.
 
 mod absence;
 mod admission;
@@ -48,30 +49,30 @@ use crate::proto::token_worker as wire;
 use crate::telemetry::log::chain;
 use crate::token::assignment::Assignment;
 
-/// So long a module may take to say goodbye to its token.
+/// The time for a module to close its token.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Why a worker did not come to work.
+/// Why a worker could not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkerError {
     /// It was not started by a spawner.
-    #[error("`token-worker` is started by dekhand itself: run `dekhand serve`, or `dekhand token` to look at tokens")]
+    #[error("`token-worker` is started by dekhand itself: run `dekhand serve`, or `dekhand token` to inspect tokens")]
     ByHand(#[source] io::Error),
     /// The operating system refused something that every worker needs.
     #[error("cannot {action}")]
     System {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// Its answer.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// Nobody has said what it is to do.
-    #[error("the token worker's assignment can't be had")]
+    /// There is no assignment.
+    #[error("the token worker's assignment cannot be read")]
     Assignment(#[from] HandoverError),
-    /// A protection that is required can't be had.
+    /// A required hardening step is unavailable.
     #[error(transparent)]
     Hardening(#[from] HardeningError),
-    /// The channel failed before there was work.
+    /// The channel failed before the start was complete.
     #[error(transparent)]
     Channel(#[from] ProtocolError),
 }
@@ -79,7 +80,7 @@ pub(crate) enum WorkerError {
 /// Serves the channel on stdin until it ends; then this process ends too, whatever the module is doing.
 ///
 /// # Errors
-/// It did not come to work.
+/// The worker could not start.
 pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
     let channel = channel::take_stdin().map_err(WorkerError::ByHand)?;
     let outlet = channel.try_clone().map_err(system("share the channel"))?;
@@ -96,8 +97,8 @@ pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
     }
 }
 
-/// Takes what this worker is told, and gives up what it can before there are a module, a PIN and data keys. Returns also
-/// why memory is not kept from swap, if that was tried in vain.
+/// Takes the assignment, and hardens this process before it has a module, a PIN and data keys. Also returns why memory
+/// is not kept from swap, if locking failed.
 fn prepare(parent: u32) -> Result<(Assignment, Option<String>), WorkerError> {
     bind_to(parent)?;
     let assignment: Assignment = handover::take()?;
@@ -106,12 +107,12 @@ fn prepare(parent: u32) -> Result<(Assignment, Option<String>), WorkerError> {
     Ok((assignment, not_locked))
 }
 
-/// Ends with its parent, and only then. The PIN will be in here.
+/// Binds the life of this process, which will hold the PIN, to its parent.
 fn bind_to(parent: u32) -> Result<(), WorkerError> {
     own_process::prepare(c"dekhand-worker", &[Signal::TERM, Signal::INT, Signal::HUP])
         .and_then(|()| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?))
         .map_err(system("bind this process to its parent"))?;
-    // It may have died before the line above.
+    // The parent may have died before the previous line.
     let now = rustix::process::getppid().map(Pid::as_raw_nonzero);
     if now.map(std::num::NonZero::get) != i32::try_from(parent).ok() {
         let gone = io::Error::other("another process is");
@@ -120,7 +121,8 @@ fn bind_to(parent: u32) -> Result<(), WorkerError> {
     Ok(())
 }
 
-/// A module that leaks ends this process, not its neighbours: where containers are killed as a whole, the daemon too.
+/// A module that leaks memory ends this process only. Otherwise a memory limit of the container could end the daemon
+/// too.
 fn limit_memory(assignment: &Assignment) -> Result<(), WorkerError> {
     let limit = Rlimit {
         current: Some(assignment.memory),
@@ -138,7 +140,7 @@ fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<
         std::thread::Builder::new()
             .name(format!("session-{seat}"))
             .spawn(move || {
-                // A panic ends the process, which the daemon notices, not only this thread, which it would not.
+                // A panic ends the process, which the daemon notices. The end of this thread alone would go unnoticed.
                 let _ends = EndOnPanic;
                 service.run(seat);
                 drop(done);
@@ -155,13 +157,13 @@ fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<
         })
         .map_err(system("start a thread"))?;
     read_calls(channel, &service);
-    // The daemon is gone, or wants no more. Sessions are closed as long as the module goes along.
+    // The daemon is gone, or has ended this worker. Sessions are closed as far as the module cooperates.
     service.queue.close();
     service.pending.close();
     std::thread::Builder::new()
         .name("goodbye".to_owned())
         .spawn(move || {
-            // Nothing is ever sent: it ends when the last session's thread has.
+            // Nothing is ever sent: the channel ends with the last session's thread.
             all_done.recv().ok();
             service.disconnect();
             end();
@@ -180,14 +182,14 @@ fn read_calls(channel: &UnixStream, service: &Service) {
         let number = message.number;
         match Call::from_wire(message) {
             Ok(call) => service.queue.push(Job::new(number, call)),
-            // One build speaks at both ends, and calls are all that it says: such a message comes from nobody whom to
-            // serve makes sense.
+            // The daemon is of the same build and only sends calls, so this message does not come from a daemon: the
+            // worker ends.
             Err(_) => return,
         }
     }
 }
 
-/// Ends this process at once: no destructor of a module that may be hung, broken or in use runs.
+/// Ends this process at once, without running destructors of a module that may hang, be broken or be in use.
 fn end() -> ! {
     loop {
         rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).ok();
@@ -205,7 +207,7 @@ impl Drop for EndOnPanic {
     }
 }
 
-/// Bytes of data memory that this process has, as `RLIMIT_DATA` counts them; 0 where the system does not say.
+/// Bytes of data memory of this process, as `RLIMIT_DATA` counts them; 0 if unknown.
 fn memory() -> u64 {
     // proc(5), statm: the sixth field is data and stack, in pages.
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

@@ -29,13 +29,13 @@ pub(super) async fn accept(
     }
     let lost = acceptable(target.recorded()?, &target.name, &listed, id)?;
     console.out.talk(&format!(
-        "{} (id {id}) is lost: what is stored under it stays unreadable, and this node may go back to an older version; \
-         if a copy of the store may still be found, restore that instead",
+        "{} (id {id}) is lost: data encrypted under it stays unreadable, and this node may go back to an older \
+         version; if there is a copy of the store, restore the copy instead",
         lost.number
     ));
     let expected = confirmation(&target.name, lost.number);
     let given = console.input.confirmed(confirm, &expected, console.out)?;
-    // Looked up again: the store may be back.
+    // Looked up again: the store may have been restored meanwhile.
     let versions = versions(&store).await?;
     let lost = accept_loss(&target.high_water(), &target.name, &versions, id, given.as_deref())?;
     target.proof_record().forget(&target.name, id)?;
@@ -50,12 +50,11 @@ pub(super) async fn accept(
     }
     console
         .out
-        .talk("the daemon of this node goes on with what the store has; do the same on every node that lost it");
+        .talk("the daemon of this node continues without it; run this command on every node that lost it");
     Ok(())
 }
 
-/// The version of this id, if the token holds another key under it than the one that this node has used, or nothing shows
-/// that it does not.
+/// The version of this id, unless the token proves that its key is the one that this node has used.
 async fn exchanged(store: &Opened, versions: &[Version], id: &KeyId) -> Result<Option<Version>, KeysError> {
     let Some(version) = versions.iter().find(|version| version.id == *id) else {
         return Ok(None);
@@ -65,7 +64,7 @@ async fn exchanged(store: &Opened, versions: &[Version], id: &KeyId) -> Result<O
     Ok(another.then(|| version.clone()))
 }
 
-/// The key that is there now is taken for the version from now on.
+/// Accepts the key that the token holds now as the version's key.
 fn accept_exchange(
     target: &Target,
     version: &Version,
@@ -74,18 +73,18 @@ fn accept_exchange(
 ) -> Result<(), KeysError> {
     let Version { number, id, .. } = version;
     let outcome = if counts(target, id)? {
-        "this node encrypts under the one that the token holds now"
+        "this node encrypts under the new key"
     } else {
-        "the one that the token holds now is a public object, which does not count until there is a private copy of it"
+        "the new key is a public object, which dekhand does not use until there is a private copy of it"
     };
     console.out.talk(&format!(
-        "the key of {number} (id {id}) was exchanged: what is stored under the one of before stays unreadable, and {outcome}; \
-         if it was not you who exchanged it, somebody else may know that key: bring the right one back instead"
+        "the key of {number} (id {id}) was replaced: data encrypted under the old key stays unreadable, and {outcome}; \
+         if you did not replace the key, an attacker may know the new one: restore the old key instead"
     ));
     let expected = confirmation(&target.name, *number);
     let given = console.input.confirmed(confirm, &expected, console.out)?;
     accept_other_key(&target.name, *number, given.as_deref())?;
-    // Before it is forgotten that the version counts although its object is public.
+    // Before the record is removed that lets this version count although its object is public.
     let counts = counts(target, id)?;
     target.proof_record().forget(&target.name, id)?;
     match console.out.format() {
@@ -98,23 +97,22 @@ fn accept_exchange(
         })),
     }
     console.out.talk(if counts {
-        "restart the daemon of this node now: until then it may seal under a data key of the lost key, and what it seals so \
-         stays unreadable; then do the same on every node"
+        "restart the daemon of this node now: until the restart it may encrypt under a data key of the lost key, and \
+         that data stays unreadable; then repeat this command and the restart on every node"
     } else {
-        "the version is missing on this node until the token holds a private copy of the new key under the same label and id \
-         (C_CopyObject with CKA_PRIVATE true), or `private: false` is set; do the same on every node"
+        "the version is missing on this node until the token holds a private copy of the new key under the same label \
+         and id (C_CopyObject with CKA_PRIVATE true), or `private: false` is set; run this command on every node"
     });
     Ok(())
 }
 
-/// Whether the key that was exchanged counts once the version is forgotten. Of public objects it is recorded which count, and
-/// a key that nobody has recorded does not.
+/// Whether the new key counts once the version's record is removed: a public object counts only if a record says so.
 fn counts(target: &Target, id: &KeyId) -> Result<bool, KeysError> {
     let wants_private = target.token().is_some_and(|options| options.private);
     Ok(!wants_private || !target.proof_record().admits_public(&target.name, id)?)
 }
 
-/// What the store has; nothing if a whole keyring is lost, but never if it just can't be read.
+/// The versions in the store; none if the whole keyring is lost, but an error if it cannot be read.
 async fn versions(store: &Opened) -> Result<Vec<Version>, KeysError> {
     match store {
         Opened::Keyring(keyring) if !keyring.file().exists()? => Ok(Vec::new()),

@@ -15,7 +15,7 @@ use crate::root_key::version::Selector;
 
 #[derive(Debug, Serialize)]
 struct More {
-    /// The date that it had before.
+    /// Its previous date.
     before: Option<Timestamp>,
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn activate(
         .talk(&format!("it encrypts from {at} on; this node's clock says {now}"));
     if let Some(before) = before {
         console.out.talk(&format!(
-            "its date was {before}: a node that does not see the new one in time goes by that"
+            "its date was {before}: a node that does not see the new date in time uses the old one"
         ));
     }
     if !target.shared {

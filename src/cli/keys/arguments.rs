@@ -18,52 +18,52 @@ use crate::root_key::rotation::activate::When;
 use crate::root_key::version::Selector;
 use crate::token::assignment::Role;
 
-/// What `dekhand keys` can do. VERSION is `v2`, `2`, or the id.
+/// The subcommands of `dekhand keys`. VERSION is `v2`, `2`, or the id.
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make the first version of a root key, active at once
+    /// Create the first version of a root key, active at once
     Create(CreateArgs),
     /// List the versions of all root keys
     List(ListArgs),
-    /// Make the next version; it decrypts at once and encrypts when it is activated
+    /// Create the next version; it decrypts at once and encrypts once it is activated
     Rotate(RotateArgs),
-    /// Prove that two nodes hold the same key, without showing it
+    /// Prove that two nodes hold the same key, without revealing it
     Verify(VerifyArgs),
-    /// Give the pending version the date from which it encrypts
+    /// Set the date from which the pending version encrypts
     Activate(ActivateArgs),
-    /// Let a version decrypt no more, until it is restored
+    /// Retire a version: it does not decrypt until it is restored
     Retire(RetireArgs),
-    /// Take a retired version back: it decrypts again
+    /// Restore a retired version: it decrypts again
     Restore(RestoreArgs),
-    /// Destroy a retired version for ever
+    /// Destroy a retired version permanently
     Destroy(DestroyArgs),
-    /// Make a version of a 32-byte key that another system made
+    /// Import a 32-byte key of another system as a version
     Import(ImportArgs),
-    /// Go on without a version that this node has reported and that the store has lost, or with another key under its id
+    /// Accept that a version which this node has used is lost, or that another key has its id
     AcceptLoss(AcceptLossArgs),
 }
 
-/// Which root key.
+/// The arguments that name a root key.
 #[derive(Clone, Debug, Args)]
 pub struct WhichArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "dev")]
     pub config: PathBuf,
-    /// Use what `serve --dev` made
+    /// Use the keyring of `serve --dev`
     #[arg(long)]
     pub dev: bool,
     /// The directory of --dev
     #[arg(long, value_name = "DIR", requires = "dev")]
     pub dir: Option<PathBuf>,
-    /// The root key, if it is not the first of the configuration
+    /// The root key, if it is not the first in the configuration
     #[arg(long, value_name = "NAME")]
     pub root_key: Option<RootKeyName>,
 }
 
-/// Whether anything is done.
+/// Whether the command changes anything.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct PrintArgs {
-    /// Change nothing: show what somebody with the token's own tools does instead
+    /// Change nothing: print the steps to do by hand with the token's own tools
     #[arg(long)]
     pub(super) print: bool,
 }
@@ -87,7 +87,7 @@ pub struct ListArgs {
 /// `dekhand keys rotate`
 #[derive(Clone, Debug, Args)]
 pub struct RotateArgs {
-    /// Also give it its date, so long from now; only where one store serves all nodes
+    /// Also activate it, this long from now; only if one store serves all nodes
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "print")]
     pub(super) activate_in: Option<Duration>,
     #[command(flatten)]
@@ -100,11 +100,11 @@ pub struct RotateArgs {
 #[derive(Clone, Debug, Args)]
 #[command(group(ArgGroup::new("what").args(["record", "against"]).required(true)))]
 pub struct VerifyArgs {
-    /// Print a throwaway key wrapped under the version [default: the pending one, else the newest]; it is no secret
+    /// Print a record: a throwaway key wrapped under the version [default: the pending one, else the newest]; no secret
     #[arg(long, value_name = "VERSION", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "not given, given alone, given with a version")]
     pub(super) record: Option<Option<Selector>>,
-    /// Open what another node has recorded; `-` reads stdin
+    /// Check the record of another node; `-` reads stdin
     #[arg(long, value_name = "FILE")]
     pub(super) against: Option<PathBuf>,
     #[command(flatten)]
@@ -118,10 +118,10 @@ pub struct ActivateArgs {
     /// The version, if several are pending
     #[arg(value_name = "VERSION")]
     pub(super) version: Option<Selector>,
-    /// So long from now, by this node's clock
+    /// This long from now, by this node's clock
     #[arg(long = "in", id = "in", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) after: Option<Duration>,
-    /// At this moment, such as 2026-03-01T12:00:00Z
+    /// At this time, such as 2026-03-01T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(super) at: Option<Timestamp>,
     #[command(flatten)]
@@ -135,7 +135,7 @@ pub struct ActivateArgs {
 pub struct RetireArgs {
     #[arg(value_name = "VERSION", help = "The version")]
     pub(super) version: Selector,
-    /// You have made sure that nothing in etcd is stored under it
+    /// Confirm that you have checked: nothing in etcd is encrypted under it
     #[arg(long)]
     pub(super) unaudited: bool,
     #[command(flatten)]
@@ -160,13 +160,13 @@ pub struct RestoreArgs {
 pub struct DestroyArgs {
     #[arg(value_name = "VERSION", help = "The version")]
     pub(super) version: Selector,
-    /// You have made sure that nothing in etcd, and in no backup that you may need, is stored under it
+    /// Confirm that you have checked: nothing in etcd or in a backup that you may need is encrypted under it
     #[arg(long)]
     pub(super) unaudited: bool,
-    /// It must be retired for so long
+    /// Refuse unless it has been retired for at least this long
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = humantime::parse_duration)]
     pub(super) retention: Duration,
-    /// The name of what is destroyed, such as kube-root.v1; asked for on a terminal
+    /// Confirm with the version's name, such as kube-root.v1; without this, dekhand asks on a terminal
     #[arg(long, value_name = "NAME.vN")]
     pub(super) confirm: Option<String>,
     #[command(flatten)]
@@ -183,10 +183,10 @@ pub struct DestroyArgs {
     reason = "one flag for each form, of which clap takes exactly one"
 )]
 pub struct ImportArgs {
-    /// 64 hexadecimal digits, as `openssl rand -hex 32` makes them
+    /// 64 hexadecimal digits, as `openssl rand -hex 32` prints
     #[arg(long)]
     pub(super) hex: bool,
-    /// Base64 of 32 bytes, as `openssl rand -base64 32` makes it
+    /// Base64 of 32 bytes, as `openssl rand -base64 32` prints
     #[arg(long)]
     pub(super) base64: bool,
     /// Base64 of 32 bytes in the alphabet for URLs
@@ -195,10 +195,10 @@ pub struct ImportArgs {
     /// The 32 bytes themselves
     #[arg(long)]
     pub(super) raw: bool,
-    /// 32 ASCII characters that are used as bytes, such as those of `openssl rand -hex 16`
+    /// 32 ASCII characters that are the key's bytes, such as those of `openssl rand -hex 16`
     #[arg(long)]
     pub(super) ascii: bool,
-    /// The file, which only you may read; `-` reads stdin
+    /// The file with the key; only you may have access to it; `-` reads stdin
     #[arg(value_name = "FILE", required_unless_present = "print")]
     pub(super) file: Option<PathBuf>,
     #[command(flatten)]
@@ -210,10 +210,10 @@ pub struct ImportArgs {
 /// `dekhand keys accept-loss`
 #[derive(Clone, Debug, Args)]
 pub struct AcceptLossArgs {
-    /// The id of the lost version, or of the one whose key was exchanged
+    /// The id of the lost version, or of the version whose key was replaced
     #[arg(value_name = "ID")]
     pub(super) id: KeyId,
-    /// The name of what is lost, such as kube-root.v2; asked for on a terminal
+    /// Confirm with the version's name, such as kube-root.v2; without this, dekhand asks on a terminal
     #[arg(long, value_name = "NAME.vN")]
     pub(super) confirm: Option<String>,
     #[command(flatten)]
@@ -221,7 +221,7 @@ pub struct AcceptLossArgs {
 }
 
 impl KeysCommand {
-    /// Which root key it is about.
+    /// The arguments that name its root key.
     pub fn which(&self) -> &WhichArgs {
         match self {
             Self::Create(args) => &args.which,
@@ -237,7 +237,7 @@ impl KeysCommand {
         }
     }
 
-    /// Whether it only shows what somebody else does.
+    /// Whether it only prints the steps to do by hand.
     pub(super) fn prints(&self) -> bool {
         match self {
             Self::Create(args) => args.print.print,
@@ -251,7 +251,7 @@ impl KeysCommand {
         }
     }
 
-    /// What its worker may do, where the root key is in a token.
+    /// The role of its worker, if the root key is in a token.
     pub(super) fn role(&self) -> Role {
         match self {
             Self::Create(_)
@@ -267,12 +267,12 @@ impl KeysCommand {
                     Role::Admin
                 }
             }
-            // What the last one changes is this node's state, not the token.
+            // `accept-loss` changes this node's state directory, not the token.
             Self::List(_) | Self::Verify(_) | Self::AcceptLoss(_) => Role::Look,
         }
     }
 
-    /// The name of a command that writes down, with the keys, which versions they are and in what state.
+    /// The command's name, if it writes labels: number and state of a version are in the label of its key.
     pub(super) fn labels(&self) -> Option<&'static str> {
         match self {
             Self::Create(_) => Some("create"),

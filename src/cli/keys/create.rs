@@ -28,7 +28,7 @@ use crate::secret::Key;
 
 #[derive(Debug, Serialize)]
 struct More {
-    /// The id of this command's own version, if that was destroyed in favour of the one shown.
+    /// The id of this command's own version, if it was destroyed in favour of the version shown.
     yielded: Option<KeyId>,
     #[serde(flatten)]
     key: Option<ShownKey>,
@@ -79,7 +79,7 @@ fn read_key(form: Form, file: &Path, input: &mut Input) -> Result<Key, KeysError
         input.read_all(key_encoding::LIMIT)?
     } else {
         match files::read_private(file, u64::try_from(key_encoding::LIMIT).unwrap_or(u64::MAX)) {
-            // The error would quote the "path".
+            // The error would quote the "path", which is a key.
             Err(error) if error.is_not_found() && key_encoding::is_key(file.as_os_str().as_bytes()) => {
                 return Err(NotAKey::on_the_command_line().into());
             }
@@ -89,7 +89,7 @@ fn read_key(form: Form, file: &Path, input: &mut Input) -> Result<Key, KeysError
     Ok(key_encoding::parse(form, &bytes)?)
 }
 
-/// Makes the keyring if there is none, and none was lost. A token is made by its vendor's tools.
+/// Creates the keyring if there is none and none was lost. A token is initialised with its vendor's tools.
 fn prepare(store: &Opened, recorded: Option<&HighWater>) -> Result<(), KeysError> {
     let Opened::Keyring(keyring) = store else {
         return Ok(());
@@ -111,13 +111,13 @@ async fn show(target: &Target, store: &Opened, made: Made, console: &mut Console
     let number = version.number;
     if let Some(own) = &yielded {
         console.out.talk(&format!(
-            "another command made a {number} at the same time: this one's, id {own}, was destroyed again, unused"
+            "another command created a {number} at the same time: the key of this command, id {own}, was destroyed"
         ));
     }
     for rival in rivals {
         console.out.talk(&format!(
-            "another command made a {number} at the same time, id {rival}: if `dekhand keys list` goes on showing it, \
-             activate by id and retire the other"
+            "another command created a {number} at the same time, id {rival}: if `dekhand keys list` still shows both, \
+             activate one by its id and retire the other"
         ));
     }
     let key = show::key(target, store, &version, console).await;

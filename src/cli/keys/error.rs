@@ -1,4 +1,4 @@
-//! Why a command on root keys failed, and what kind of failure that is.
+//! Why a command on root keys failed, and the kind of failure.
 
 use std::io;
 
@@ -18,21 +18,21 @@ use crate::token::proof_record::ProofRecordError;
 /// A command on root keys failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// The options do not go together.
+    /// The options contradict each other, or one is missing.
     #[error("needed: {0}")]
     Usage(&'static str),
     /// The configuration has no such root key.
     #[error("the configuration has no root key `{wanted}`; it has {known}")]
     UnknownRootKey {
-        /// What was asked for.
+        /// The requested name.
         wanted: RootKeyName,
-        /// What there is.
+        /// The names in the configuration.
         known: String,
     },
-    /// What is written on the keys of this token counts for nothing.
+    /// The configuration lists the versions, so that labels in the token are ignored.
     #[error(
-        "`versions:` in the configuration lists the versions of `{name}`, whatever the token's labels say: \
-         `dekhand keys {command} --print` shows what to do by hand and what to write there"
+        "the configuration lists the versions of `{name}` in `versions:`, so dekhand ignores the token's labels: \
+         `dekhand keys {command} --print` shows the steps to do by hand and the entry for `versions:`"
     )]
     Listed {
         /// The root key.
@@ -55,44 +55,44 @@ pub enum KeysError {
     /// The same.
     #[error(transparent)]
     ProofRecord(#[from] ProofRecordError),
-    /// What should be imported is no key.
+    /// The input of `import` is not a key.
     #[error(transparent)]
     NotAKey(#[from] NotAKey),
-    /// A file named on the command line can't be read.
+    /// A file named on the command line cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The store that can't be reached is a token.
+    /// The store is a token and cannot be reached.
     #[error(transparent)]
     OfToken(Box<KeysError>),
-    /// Stdin can't be read.
+    /// Stdin cannot be read.
     #[error("cannot read stdin")]
     Stdin(#[source] io::Error),
-    /// Stdin holds more than could be meant.
+    /// Stdin is longer than any valid input.
     #[error("stdin has more than {0} bytes")]
     StdinTooLong(usize),
     /// There is no randomness for an id.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
-    /// The operating system has nothing to run on.
-    #[error("cannot start")]
+    /// The operating system refused a process or a thread.
+    #[error("cannot start the processes and threads of this command")]
     Runtime(#[source] io::Error),
 }
 
-/// What kind of failure it is; each has its exit code.
+/// The kind of failure; each has its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The command line is wrong.
     Usage,
     /// A rule forbids it.
     Refused,
-    /// The store can't be reached.
+    /// The store cannot be reached.
     Unreachable,
     /// Anything else.
     Failed,
 }
 
 impl KeysError {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> FailureKind {
         let of_store = |error: &Error| match error.kind() {
             Kind::Outage | Kind::Busy => FailureKind::Unreachable,
@@ -124,12 +124,12 @@ impl KeysError {
 }
 
 impl KeysError {
-    /// What the reader may do, where the error itself does not say it.
+    /// What an operator can do, if the error itself does not name it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::OfToken(_) => Some(
-                "`dekhand token info` shows the token and how its PIN stands, `dekhand token list` all tokens of the module",
-            ),
+            Self::OfToken(_) => {
+                Some("`dekhand token info` shows the token and its PIN's state, `dekhand token list` all tokens")
+            }
             _ => None,
         }
     }

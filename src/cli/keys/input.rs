@@ -1,4 +1,4 @@
-//! What a command reads from stdin: a key, a record, or the confirmation of somebody at a terminal.
+//! Reads stdin: a key, a record, or the confirmation that an operator types.
 
 use std::fmt;
 use std::fs::File;
@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 use crate::cli::keys::error::KeysError;
 use crate::cli::output::Output;
 
-/// No confirmation is longer.
+/// Bytes of the longest confirmation.
 const LONGEST_ANSWER: usize = 200;
 
-/// Where a command reads what is not in a file.
+/// The standard input of a command.
 pub struct Input {
     reader: Box<dyn Read + Send>,
     terminal: bool,
@@ -24,7 +24,7 @@ pub struct Input {
 impl Input {
     /// This process's stdin; empty if it has none.
     pub fn of_process() -> Self {
-        // Not `io::stdin` itself: its buffer would keep a copy of a key, and nobody wipes it.
+        // Not `io::stdin` itself: its buffer would keep a copy of a key, and is never wiped.
         let stdin = io::stdin();
         match stdin.as_fd().try_clone_to_owned() {
             Ok(own) => Self::new(File::from(own), stdin.is_terminal()),
@@ -32,7 +32,7 @@ impl Input {
         }
     }
 
-    /// Something else; `terminal` says whether somebody sits there and can be asked.
+    /// Another reader; `terminal` is whether it is a terminal, where an operator can be asked.
     pub fn new(reader: impl Read + Send + 'static, terminal: bool) -> Self {
         Self {
             reader: Box::new(reader),
@@ -40,7 +40,7 @@ impl Input {
         }
     }
 
-    /// All of it, at most `limit` bytes, in a buffer that is wiped and never grows.
+    /// The whole input, at most `limit` bytes, in a buffer that is wiped and never grows.
     pub(super) fn read_all(&mut self, limit: usize) -> Result<Zeroizing<Vec<u8>>, KeysError> {
         let mut bytes = Zeroizing::new(vec![0; limit + 1]);
         let mut filled = 0;
@@ -58,7 +58,7 @@ impl Input {
         Err(KeysError::StdinTooLong(limit))
     }
 
-    /// What was given on the command line, else what somebody at a terminal types, else nothing.
+    /// The confirmation from the command line, else from a terminal, else none.
     pub(super) fn confirmed(
         &mut self,
         given: Option<&str>,
@@ -71,7 +71,7 @@ impl Input {
         if !self.terminal {
             return Ok(None);
         }
-        out.talk(&format!("type {expected} to go on:"));
+        out.talk(&format!("type {expected} to continue:"));
         self.line().map(Some).map_err(KeysError::Stdin)
     }
 

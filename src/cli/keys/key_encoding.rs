@@ -1,4 +1,4 @@
-//! Keys of other systems, in the forms in which those write them. No word of them ever stands in an error.
+//! Parses keys of other systems in their usual encodings. No error quotes any of the input.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::Key;
 
-/// No form of a key takes more bytes, far from it.
+/// Bytes of the longest input; every encoding of a key is much shorter.
 pub(super) const LIMIT: usize = 4096;
 const KEY: usize = 32;
 
@@ -20,7 +20,7 @@ const PADDING_OR_NOT: GeneralPurposeConfig =
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, PADDING_OR_NOT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, PADDING_OR_NOT);
 
-/// How a key is written.
+/// The encoding of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// 64 hexadecimal digits.
@@ -31,12 +31,12 @@ pub enum Form {
     Base64Url,
     /// The bytes themselves.
     Raw,
-    /// Printable ASCII characters that are used as bytes.
+    /// Printable ASCII characters that are the key's bytes.
     Ascii,
 }
 
 impl Form {
-    /// In the order in which they are proposed.
+    /// In the order in which hints propose them.
     const ALL: [Self; 5] = [Self::Hex, Self::Base64, Self::Base64Url, Self::Ascii, Self::Raw];
 
     fn flag(self) -> &'static str {
@@ -50,7 +50,7 @@ impl Form {
     }
 }
 
-/// Some bytes are no key in this form.
+/// The input is not a key in this encoding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct NotAKey {
     what: String,
@@ -58,11 +58,11 @@ pub struct NotAKey {
 }
 
 impl NotAKey {
-    /// For a key that was typed where a file should be named.
+    /// For a key on the command line in place of a file name.
     pub(super) fn on_the_command_line() -> Self {
         Self {
-            what: "FILE is not there, and looks like a key itself: keys are never typed on a command line".into(),
-            hint: Some("it is in the history of your shell now, so make a new one, in a file".into()),
+            what: "FILE does not exist, and looks like a key: a key must not be on the command line".into(),
+            hint: Some("it is now in the history of your shell: create a new key, in a file".into()),
         }
     }
 }
@@ -78,15 +78,15 @@ impl fmt::Display for NotAKey {
     }
 }
 
-/// Whether these bytes are a key in any form.
+/// Whether these bytes are a key in any encoding.
 pub(super) fn is_key(bytes: &[u8]) -> bool {
     Form::ALL.iter().any(|form| decode(*form, bytes).is_ok())
 }
 
-/// Reads a key. One line end behind the text forms does no harm.
+/// Parses a key. Text encodings may have one line break at the end.
 ///
 /// # Errors
-/// The bytes are no key in this form; what they are like is said, what they are is not.
+/// The bytes are not a key in this encoding. The error describes them without quoting them.
 pub fn parse(form: Form, bytes: &[u8]) -> Result<Key, NotAKey> {
     let key = decode(form, bytes).map_err(|what| NotAKey {
         what,
@@ -95,7 +95,7 @@ pub fn parse(form: Form, bytes: &[u8]) -> Result<Key, NotAKey> {
     let [first, rest @ ..] = key.expose();
     if rest.iter().all(|byte| byte == first) {
         return Err(NotAKey {
-            what: "all 32 bytes are the same: this is no key".into(),
+            what: "all 32 bytes are the same: this is not a key".into(),
             hint: None,
         });
     }
@@ -116,7 +116,7 @@ fn decode(form: Form, bytes: &[u8]) -> Result<Key, String> {
     }
 }
 
-/// Without one line end.
+/// The bytes without one line break at the end.
 fn line(bytes: &[u8]) -> &[u8] {
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     line.strip_suffix(b"\r").unwrap_or(line)
@@ -161,16 +161,16 @@ fn ascii(text: &[u8]) -> Result<Key, String> {
     Key::copied_from(text).ok_or_else(|| format!("32 characters are needed, these are {}", text.len()))
 }
 
-/// Which other form the bytes have, if any.
+/// A hint at another encoding in which the bytes are a key, if there is one.
 fn hint(form: Form, bytes: &[u8]) -> Option<String> {
     let text = line(bytes);
     let is_hex = text.iter().all(u8::is_ascii_hexdigit);
     if form == Form::Hex && text.len() == KEY && is_hex {
         return Some("these 32 characters are hexadecimal: --ascii uses them as bytes, --hex needs 64 digits".into());
     }
-    // One line end more than the key is the usual slip.
+    // A usual mistake: the key with a line break behind it.
     if form == Form::Raw && text.len() == KEY && bytes.len() > KEY && text.is_ascii() {
-        return Some("without the line end it would be 32: --ascii takes them so".into());
+        return Some("without the line break it would be 32: --ascii accepts that".into());
     }
     let fits = |other: &&Form| **other != form && decode(**other, bytes).is_ok();
     Form::ALL

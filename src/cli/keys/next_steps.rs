@@ -1,21 +1,21 @@
-//! What an operator is told to do next, which depends on where the root key lives.
+//! The next steps that a command prints, by the kind of store.
 
 use crate::cli::keys::target::Target;
 use crate::clock::Timestamp;
 use crate::config::Store;
 use crate::root_key::version::Number;
 
-/// After a pending version was made.
+/// After a pending version was created.
 pub(super) fn bring_to_other_nodes(target: &Target) -> String {
     if target.shared {
-        return "next: `dekhand keys activate --in 10m` gives it the date from which it encrypts; until then it only \
+        return "next: set the date from which it encrypts, with `dekhand keys activate --in 10m`; until then it only \
                 decrypts"
             .to_owned();
     }
     let how = match &target.store {
         Store::Keyring(options) => format!("copy {} to every other node", options.file.display()),
         Store::Pkcs11(_) => {
-            "bring this key, with its id and its label, into the token of every other node by the means of \
+            "copy this key, with its id and its label, into the token of every other node with the tools of \
                              the token's vendor"
                 .to_owned()
         }
@@ -23,22 +23,22 @@ pub(super) fn bring_to_other_nodes(target: &Target) -> String {
     format!("next: {how}, run `dekhand keys verify` there, then `dekhand keys activate`")
 }
 
-/// After a key was made.
+/// After a key was created.
 pub(super) fn keep_a_copy(target: &Target) -> String {
     let how = match &target.store {
         Store::Keyring(options) => format!("keep a copy of {} where only you can read it", options.file.display()),
-        Store::Pkcs11(_) => "keep a backup of the token as its vendor provides".to_owned(),
+        Store::Pkcs11(_) => "keep a backup of the token, made with the vendor's tools".to_owned(),
     };
-    format!("{how}: without this key, what is stored under it is lost")
+    format!("{how}: without this key, all data encrypted under it is lost")
 }
 
-/// After a version was dated, where each node has a store of its own.
+/// After a version was activated, where each node has a store of its own.
 pub(super) fn same_date(target: &Target, at: Timestamp) -> String {
     let or_copy = match &target.store {
         Store::Keyring(options) => format!(", or copy {}", options.file.display()),
         Store::Pkcs11(_) => String::new(),
     };
-    format!("next: give it the same date on every other node (`dekhand keys activate --at {at}` there{or_copy})")
+    format!("next: set the same date on every other node (`dekhand keys activate --at {at}` there{or_copy})")
 }
 
 /// After a version was retired or restored, where each node has a store of its own.
@@ -58,11 +58,10 @@ pub(super) fn other_copies(target: &Target, number: Number) -> String {
             options.file.display()
         ),
         Store::Pkcs11(options) if !options.versions.is_empty() => {
-            format!("destroyed here; now take {number} out of `versions:` in the configuration of every node")
+            format!("destroyed here; now remove {number} from `versions:` in the configuration of every node")
         }
         Store::Pkcs11(_) => {
-            "destroyed here; other tokens, and backups and clones of this one, still hold the key if they ever did"
-                .to_owned()
+            "destroyed here; other tokens, backups and clones of this token may still hold the key".to_owned()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `--print`: what somebody with the token's own tools does instead of a command, as in a key ceremony.
+//! `--print`: the steps to do by hand with the token's own tools, as in a key ceremony.
 
 mod entry;
 mod sheet;
@@ -24,11 +24,11 @@ use crate::root_key::version::Version;
 use crate::token::ceremony;
 use crate::token::options::Pkcs11Options;
 
-/// Shows what `command` would have done. Nothing is changed; the token is read as the daemon reads it.
+/// Prints the steps that replace `command`. Nothing is changed; the token is read as the daemon reads it.
 pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut Console<'_>) -> Result<(), KeysError> {
     let Some(options) = target.token() else {
         return Err(KeysError::Usage(
-            "a root key in a token: --print is for what the token's own tools do",
+            "a root key in a token: --print shows steps for the token's own tools",
         ));
     };
     let desk = Desk { target, options };
@@ -78,7 +78,7 @@ pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut 
     Ok(())
 }
 
-/// How a key comes into a token.
+/// How a key gets into a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Act {
     Generate,
@@ -96,7 +96,7 @@ impl Desk<'_> {
         Ok((self.target.open(Purpose::Look, console)?, recorded))
     }
 
-    /// The first version, which may be wanted before anybody can log in.
+    /// The first version. The sheet may be needed before a login is possible.
     async fn first(&self, console: &mut Console<'_>) -> Result<Next, KeysError> {
         let (target, recorded) = (self.target, self.target.recorded()?);
         let looked = match target.open(Purpose::Look, console) {
@@ -107,7 +107,7 @@ impl Desk<'_> {
             Err(error) => Err(error),
         };
         match looked {
-            // Where this node has seen versions, to see none now says nothing.
+            // If this node has used versions, an unreadable token is an error.
             Err(KeysError::Rotation(RotationError::Store(error))) if recorded.is_none() => {
                 self.talk_of_blindness(&error, console);
                 Ok(Next::first(console.clock.now(), target.step()))
@@ -118,7 +118,7 @@ impl Desk<'_> {
 
     fn talk_of_blindness(&self, error: &Error, console: &mut Console<'_>) {
         console.out.talk(&format!(
-            "warning: the token cannot be read: {}; see yourself that no object in it has a label that begins with `{}.v`",
+            "warning: the token cannot be read: {}; check that no object in it has a label that begins with `{}.v`",
             error.chain(),
             self.target.name
         ));
@@ -157,7 +157,7 @@ impl Desk<'_> {
         let entry = Entry::new(&version);
         let how = match act {
             Act::Generate => "in the token, generate a key with these attributes:",
-            Act::Import => "in the token, make a key of the other system's 32 bytes (CKA_VALUE) with these attributes:",
+            Act::Import => "in the token, create a key from the 32 bytes (CKA_VALUE) with these attributes:",
         };
         let label = self.label(&version);
         let mut lines = ceremony::template(self.options, &version.id, &label);
@@ -168,20 +168,20 @@ impl Desk<'_> {
         let mut steps = vec![Step::new(how).lines(lines)];
         if !self.target.shared {
             steps.push(Step::new(
-                "bring this very key into the token of every other node, with the same CKA_ID and CKA_LABEL, by the means \
-                 of the token's vendor",
+                "with the tools of the token's vendor, copy this key into the token of every other node, with the same \
+                 CKA_ID and CKA_LABEL",
             ));
         }
         steps.push(self.listing(&entry));
         steps.push(Step::new(
-            "see that `dekhand keys list` shows it on every node, and let `dekhand keys verify` prove that it is the same \
-             key everywhere",
+            "on every node, check that `dekhand keys list` shows it, and prove with `dekhand keys verify` that every \
+             node has the same key",
         ));
         if state == State::Pending {
             steps.push(Step::new(if self.is_listed() {
-                "give it its date: `dekhand keys activate --in 10m --print`"
+                "set the date from which it encrypts: `dekhand keys activate --in 10m --print`"
             } else {
-                "give it its date: `dekhand keys activate --in 10m`, or the same with --print"
+                "set the date from which it encrypts: `dekhand keys activate --in 10m`, or the same with --print"
             }));
         }
         let action = match (act, state) {
@@ -196,8 +196,8 @@ impl Desk<'_> {
         let step = if self.is_listed() {
             "on every node, add to `versions:` in the configuration, and restart the daemon:"
         } else {
-            "only if the token cannot keep that label: on every node, list all versions in `versions:` of the \
-             configuration, this one as"
+            "only if the token cannot store that label: on every node, list all versions in `versions:` of the \
+             configuration; the entry for this version is:"
         };
         Step::new(step).lines([entry.to_string()])
     }
@@ -206,7 +206,7 @@ impl Desk<'_> {
     fn relabelled(&self, action: &'static str, version: &Version) -> Sheet {
         let entry = Entry::changed(&self.options.versions, version);
         let step = if self.is_listed() {
-            let step = "on every node, let `versions:` in the configuration list it so, and restart the daemon:";
+            let step = "on every node, change its entry in `versions:` in the configuration, and restart the daemon:";
             Step::new(step).lines([entry.to_string()])
         } else {
             let everywhere = if self.target.shared {
@@ -220,7 +220,7 @@ impl Desk<'_> {
                 format!("CKA_LABEL  {}", self.label(version)),
             ])
         };
-        let see = Step::new("see that `dekhand keys list` says the same on every node");
+        let see = Step::new("check that `dekhand keys list` shows the same on every node");
         self.sheet(action, version, entry, vec![step, see])
     }
 
@@ -231,12 +231,12 @@ impl Desk<'_> {
         let version = destroyable.version;
         let entry = Entry::changed(&self.options.versions, &version);
         console.out.talk(&format!(
-            "warning: this is for ever: backups of etcd from before {} become unreadable, as far as they are stored under \
-             {}",
+            "warning: this cannot be undone: in backups of etcd from before {}, everything that is encrypted under {} \
+             becomes unreadable",
             destroyable.retired_since, version.number
         ));
         let mut object = vec![format!("CKA_ID     {}", version.id)];
-        // Whatever the label is, nobody must delete another object by it.
+        // The label as the token has it now: another label could lead to another object.
         let label = match store.report(&version.id).await {
             Some(Ok(report)) => Some(report.label),
             Some(Err(_)) | None => (!self.is_listed()).then(|| self.label(&version)),
@@ -249,7 +249,7 @@ impl Desk<'_> {
         };
         let mut steps = vec![Step::new(format!("in {everywhere}, delete every object with this id:")).lines(object)];
         if self.is_listed() {
-            let step = "on every node, take it out of `versions:` in the configuration, and restart the daemon:";
+            let step = "on every node, remove its entry from `versions:` in the configuration, and restart the daemon:";
             steps.push(Step::new(step).lines([entry.to_string()]));
         }
         Ok(self.sheet("destroy", &version, entry, steps))

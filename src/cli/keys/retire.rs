@@ -25,8 +25,8 @@ pub(super) async fn retire(
     show::change(target, &retired, &versions, show::NothingMore {}, console);
     let number = retired.number;
     console.out.talk(&format!(
-        "nodes open nothing under {number} any more as soon as they see this; watch for reads that fail: \
-         `dekhand keys restore {number}` takes it back"
+        "nodes decrypt nothing under {number} once they see this; watch for failing reads: `dekhand keys restore \
+         {number}` undoes it"
     ));
     talk_of_other_nodes(target, console);
     Ok(())
@@ -40,9 +40,9 @@ pub(super) async fn restore(target: &Target, version: &Selector, console: &mut C
     show::change(target, &restored, &versions, show::NothingMore {}, console);
     let number = restored.number;
     console.out.talk(&match restored.state {
-        State::Pending => format!("{number} decrypts again; it encrypts only when it is activated"),
+        State::Pending => format!("{number} decrypts again; it encrypts only after it is activated"),
         State::ActiveFrom(_) | State::RetiredSince(_) => {
-            format!("{number} decrypts again; a higher version goes on encrypting")
+            format!("{number} decrypts again; a higher version still encrypts")
         }
     });
     talk_of_other_nodes(target, console);
@@ -60,15 +60,15 @@ pub(super) async fn destroy(target: &Target, args: &DestroyArgs, console: &mut C
         which: _,
     } = args;
     let (retention, unaudited) = (*retention, *unaudited);
-    // Asked without the lock: nobody else should have to wait for an answer.
+    // Asks without holding the lock: other commands must not wait for the operator's answer.
     let store = target.open(Purpose::Consider, console)?;
     let Destroyed { version, retired_since } = target
         .rules(&store, console)
         .destroyable(version, retention, unaudited)
         .await?;
     console.out.talk(&format!(
-        "{} (id {}) will be destroyed for ever: backups of etcd from before {retired_since} become unreadable, as far \
-         as they are stored under it",
+        "{} (id {}) will be destroyed permanently: in backups of etcd from before {retired_since}, everything that is \
+         encrypted under it becomes unreadable",
         version.number, version.id
     ));
     let expected = confirmation(&target.name, version.number);

@@ -1,4 +1,4 @@
-//! How versions are shown, to people and to programs.
+//! How versions are printed, as text and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -29,27 +29,27 @@ pub(in crate::cli) struct ShownVersion {
     version: String,
     number: Number,
     id: KeyId,
-    /// As words have it: what has a date to come is pending.
+    /// `pending` (also with a date in the future), `active` or `retired`.
     state: &'static str,
-    /// The date of its state, which for a pending version is to come.
+    /// The date of its state; for a pending version it is in the future.
     since: Option<Timestamp>,
     primary: bool,
-    /// Only of a key in a token.
+    /// Only for a key in a token.
     #[serde(flatten)]
     key: Option<ShownKey>,
 }
 
-/// What a token says of a version's key.
+/// A version's key as the token reports it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct ShownKey {
     key: Option<String>,
     label: Option<String>,
-    /// As PKCS#11 names them, without `CKA_`.
+    /// By their PKCS#11 names without `CKA_`.
     attributes: BTreeMap<String, Option<bool>>,
     warnings: Vec<String>,
-    /// Whether it is another key than the one that this node has used under its id.
+    /// Whether it differs from the key that this node has used under its id.
     another_key: bool,
-    /// Whether the token does nothing any more that could show which key it is.
+    /// Whether the token can no longer do anything that would prove which key it is.
     unproven: bool,
 }
 
@@ -59,9 +59,9 @@ struct ShownRootKey {
     backend: &'static str,
     shared: bool,
     versions: Vec<ShownVersion>,
-    /// Versions that count although their objects are public, and what to do about each.
+    /// Versions that are used although their objects are public, and what to do about each.
     public: Vec<String>,
-    /// Objects of the token that do not count, and why.
+    /// Objects of the token that are ignored, and why.
     left_out: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ struct ShownList {
     root_keys: Vec<ShownRootKey>,
 }
 
-/// What a command that changed a version answers.
+/// The output of a command that changed a version.
 #[derive(Debug, Serialize)]
 struct ShownChange<'a, T> {
     root_key: &'a RootKeyName,
@@ -79,7 +79,7 @@ struct ShownChange<'a, T> {
     more: T,
 }
 
-/// Nothing beside the version.
+/// No fields beside the version.
 #[derive(Debug, Serialize)]
 pub(super) struct NothingMore {}
 
@@ -135,7 +135,7 @@ impl From<KeyReport> for ShownKey {
     }
 }
 
-/// Reads back what a token made of a version's key, and says what is weak about it. `None` where there is no token.
+/// Reads a version's key back from its token, and warns about weak attributes. `None` for a keyring.
 pub(super) async fn key(
     target: &Target,
     store: &Opened,
@@ -144,9 +144,12 @@ pub(super) async fn key(
 ) -> Option<ShownKey> {
     let shown = match store.report(&version.id).await? {
         Ok(report) => ShownKey::from(report),
-        // The version is there all the same.
+        // The version exists nevertheless.
         Err(error) => ShownKey {
-            warnings: vec![format!("what the token says of it cannot be read: {}", error.chain())],
+            warnings: vec![format!(
+                "its attributes cannot be read from the token: {}",
+                error.chain()
+            )],
             ..ShownKey::default()
         },
     };
@@ -158,21 +161,21 @@ pub(super) async fn key(
     Some(shown)
 }
 
-/// The version that encrypts on a node that has reported `recorded`, by the daemon's own rule; or why none may.
+/// The version that encrypts on a node that has reported `recorded`, by the daemon's own rule; or why no version may.
 fn primary(versions: &[Version], recorded: Option<&HighWater>, now: Timestamp) -> Result<KeyId, String> {
     let candidates = Candidates {
         versions,
         high_water: recorded,
         now,
     };
-    // Whether there is a data key under it, only the daemon knows.
+    // The daemon also requires a data key under it; a command has none.
     match candidates.choose(|_| true) {
         Choice::Primary(version) | Choice::Wait(version) => Ok(version.id),
         Choice::Refuse(sentence) => Err(sentence),
     }
 }
 
-/// Shows what a command made of a version.
+/// Prints a version that a command has changed.
 pub(super) fn change(
     target: &Target,
     version: &Version,
@@ -181,7 +184,7 @@ pub(super) fn change(
     console: &mut Console<'_>,
 ) {
     let now = console.clock.now();
-    // The change stands, so that a state directory which can't be read is no failure: no version is called primary.
+    // The change is done, so an unreadable state directory is no failure: no version is then shown as primary.
     let recorded = target.recorded().ok();
     let primary = recorded.and_then(|recorded| primary(versions, recorded.as_ref(), now).ok());
     let shown = ShownVersion::new(version, primary.as_ref(), now);
@@ -250,7 +253,7 @@ fn text(root_key: &ShownRootKey, target: &Target) -> String {
         backend,
         shared,
         versions,
-        // Warned of, as for every command.
+        // Printed as warnings, as by every command.
         public: _,
         left_out: _,
     } = root_key;
@@ -263,7 +266,7 @@ fn text(root_key: &ShownRootKey, target: &Target) -> String {
     if versions.is_empty() {
         text.push_str("\n  no versions: `dekhand keys create` makes the first one");
     }
-    // The newest matters most.
+    // The newest first: it matters most.
     for version in versions.iter().rev() {
         text.push_str("\n  ");
         text.push_str(&version.line());

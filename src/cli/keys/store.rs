@@ -1,4 +1,4 @@
-//! A root key's store, as one command has opened it.
+//! The store of a root key, opened by one command.
 
 use crate::backend::keyring::admin::KeyringAdmin;
 use crate::backend::pkcs11::notices::Noted;
@@ -10,14 +10,14 @@ use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::token::report::KeyReport;
 
-/// What a command opens a store for.
+/// The purpose for which a command opens a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// For looking; a token is asked with the daemon's PIN.
+    /// Reading; login to a token is with the daemon's PIN.
     Look,
-    /// For looking first, and changing once somebody has confirmed it.
+    /// Reading first, and changing after a confirmation.
     Consider,
-    /// For changing, with no other command in between where the store can hold others off.
+    /// Changing, with the store locked against other commands if it has a lock.
     Change,
 }
 
@@ -44,7 +44,7 @@ impl Opened {
         Ok(self.admin().versions().await?)
     }
 
-    /// What the last list of versions was told with.
+    /// The notices of the last list of versions.
     pub(super) fn noted(&self) -> Noted {
         match self {
             Self::Keyring(_) => Noted::default(),
@@ -52,7 +52,7 @@ impl Opened {
         }
     }
 
-    /// What a token says of a version's key; nothing where there is no token.
+    /// A version's key as the token reports it; `None` for a keyring.
     pub(super) async fn report(&self, id: &KeyId) -> Option<Result<KeyReport, Error>> {
         match self {
             Self::Keyring(_) => None,

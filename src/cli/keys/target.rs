@@ -1,4 +1,4 @@
-//! The root key that a command is about.
+//! The root key that a command works on.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub struct Target {
     pub name: RootKeyName,
     /// Whether one store serves all nodes.
     pub shared: bool,
-    /// Where it lives.
+    /// Its store.
     pub store: Store,
     /// The state directory of the daemon.
     pub state: PathBuf,
@@ -69,8 +69,8 @@ impl Target {
         })
     }
 
-    /// What was opened to consider a change, now that it is to be made: no other command of this node comes between.
-    /// A token has no lock; what was looked up is looked up again by the rules.
+    /// Turns a store that was opened to consider a change into one that is locked against other commands of this node.
+    /// A token has no lock; instead, the rules check the version again.
     pub(super) fn hold(&self, opened: Opened) -> Result<Opened, KeysError> {
         Ok(match (&self.store, opened) {
             (Store::Keyring(options), Opened::Keyring(_)) => {
@@ -80,7 +80,7 @@ impl Target {
         })
     }
 
-    /// What the daemon sees.
+    /// The root key as the daemon sees it.
     pub(super) fn root_key(&self, console: &Console<'_>) -> Result<Box<dyn RootKey>, KeysError> {
         Ok(match &self.store {
             Store::Keyring(options) => Box::new(Keyring::new(options, self.name.clone(), FileThread::in_place())),
@@ -99,16 +99,16 @@ impl Target {
         }
     }
 
-    /// The finest step of dates in its store.
+    /// The resolution of dates in its store.
     pub(super) fn step(&self) -> Duration {
         match &self.store {
             Store::Keyring(_) => Duration::from_secs(1),
-            // As labels have it.
+            // Labels have whole minutes.
             Store::Pkcs11(_) => Duration::from_secs(60),
         }
     }
 
-    /// The token's options, if it lives in one.
+    /// The token's options, if it is in a token.
     pub(super) fn token(&self) -> Option<&Pkcs11Options> {
         match &self.store {
             Store::Keyring(_) => None,
@@ -116,7 +116,7 @@ impl Target {
         }
     }
 
-    /// The name of its backend, which is that of the section in the configuration.
+    /// The name of its backend, which is also the name of the section in the configuration.
     pub(super) fn backend(&self) -> &'static str {
         match &self.store {
             Store::Keyring(_) => "keyring",
@@ -124,7 +124,7 @@ impl Target {
         }
     }
 
-    /// Where it lives, for people.
+    /// The place of its store, as text.
     pub(super) fn place(&self) -> String {
         match &self.store {
             Store::Keyring(options) => options.file.display().to_string(),
@@ -132,7 +132,7 @@ impl Target {
         }
     }
 
-    /// An error that is known to be about its store.
+    /// Adds to an error that it is about this store.
     pub(super) fn explain(&self, error: KeysError) -> KeysError {
         match error.kind() {
             FailureKind::Unreachable if self.token().is_some() => KeysError::OfToken(Box::new(error)),
@@ -140,7 +140,7 @@ impl Target {
         }
     }
 
-    /// What the worker of a command is told that works on it; `None` if it does not live in a token.
+    /// The assignment of a command's worker; `None` if it is not in a token.
     pub(super) fn assignment(&self, role: Role, config: &Config) -> Option<Assignment> {
         Some(Assignment {
             role,
@@ -152,23 +152,23 @@ impl Target {
         })
     }
 
-    /// Where this node keeps what it has reported.
+    /// The file with this node's high-water mark.
     pub(super) fn high_water(&self) -> HighWaterFile {
         HighWaterFile::of(&self.state)
     }
 
-    /// Where this node keeps by which keys it has used its versions.
+    /// The proof records: which keys this node has used as its versions.
     pub(super) fn proof_record(&self) -> ProofRecord {
         ProofRecord::of(&self.state)
     }
 
-    /// What this node has reported.
+    /// The high-water mark of this node.
     pub(super) fn recorded(&self) -> Result<Option<HighWater>, KeysError> {
         Ok(self.high_water().read(&self.name)?)
     }
 }
 
-/// The root keys that a command is about: the one that it names, else all for a list, else the first one.
+/// The root keys that a command works on: the one that it names, else all for `list`, else the first one.
 pub(super) fn about<'a>(targets: &'a [Target], command: &KeysCommand) -> Result<Vec<&'a Target>, KeysError> {
     let mut found = named(targets, command.which().root_key.as_ref())?;
     if !matches!(command, KeysCommand::List(_)) {

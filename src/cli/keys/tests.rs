@@ -1,4 +1,4 @@
-//! Promises of `keys` for root keys in tokens, kept against a token that is none.
+//! Promises of `keys` for root keys in tokens, tested against a fake token.
 
 use std::io;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The way from a command to a token: a worker of the command's own, ended with it.
+//! A command's access to tokens: workers of its own, which end with it.
 
 use std::fmt::Debug;
 use std::io;
@@ -31,39 +31,39 @@ use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
 use crate::token::report::KeyReport;
 
-/// Makes the place where workers write down which PINs worked and which were rejected. Commands often come before the
-/// daemon's first start, and without that memory each of them could spend one of the token's tries.
+/// Creates the state directory, where workers record which PINs worked and which were rejected. Commands often run
+/// before the daemon's first start; without the record each could use up one of the token's PIN attempts.
 pub(in crate::cli) fn remember_pins(state: &Path, out: &mut Output) {
     if let Err(error) = files::private_directory(state) {
         let error = chain(&error);
         out.talk(&format!(
-            "warning: PINs that the token rejects are not remembered: {error}"
+            "warning: cannot record the PINs that the token rejects: {error}"
         ));
     }
 }
 
-/// Tells of the keys in a token that do not count, or only for now.
+/// Warns of keys in a token that are ignored, or will be.
 pub(in crate::cli) fn warn_of_keys(Noted { public, left_out }: &Noted, out: &mut Output) {
     for told in public.iter().chain(left_out) {
         out.talk(&format!("warning: {told}"));
     }
 }
 
-/// How commands reach tokens.
+/// Access to tokens for commands.
 pub trait Tokens: Debug {
-    /// The versions of a root key in a token, for looking or for changing. To be called inside a runtime.
+    /// The versions of a root key in a token, for reading or for changing. Must be called inside a runtime.
     ///
     /// # Errors
-    /// There is no way to tokens.
+    /// The command has no worker for this root key and role.
     fn keys(&self, name: &RootKeyName, role: Role) -> Result<Box<dyn TokenKeys>, Error>;
 
-    /// What the daemon sees of it. To be called inside a runtime.
+    /// The root key as the daemon sees it. Must be called inside a runtime.
     ///
     /// # Errors
-    /// There is no way to tokens.
+    /// The command has no worker for this root key.
     fn root_key(&self, name: &RootKeyName) -> Result<Box<dyn RootKey>, Error>;
 
-    /// What the lists of versions so far were told with.
+    /// The notices of all lists of versions so far.
     fn noted(&self) -> Noted {
         Noted::default()
     }
@@ -72,13 +72,13 @@ pub trait Tokens: Debug {
 /// The versions of a root key in a token.
 #[async_trait]
 pub trait TokenKeys: Admin {
-    /// What the token says of a version's key.
+    /// A version's key as the token reports it.
     ///
     /// # Errors
-    /// It does not say, or has no such version.
+    /// The token cannot be read, or has no such version.
     async fn attributes(&self, id: &KeyId) -> Result<KeyReport, Error>;
 
-    /// What the last list of versions was told with.
+    /// The notices of the last list of versions.
     fn noted(&self) -> Noted {
         Noted::default()
     }
@@ -98,17 +98,17 @@ impl TokenKeys for TokenAdmin {
 /// Starts workers.
 #[derive(Debug)]
 pub struct Workers {
-    /// None where no root key lives in a token.
+    /// `None` if no root key is in a token.
     spawner: Option<Spawner>,
     notices: Mutex<Vec<Notices>>,
 }
 
 impl Workers {
-    /// For a command, on the root keys that it is about, in the one role that it needs. To be called before any thread is
-    /// started and before anything is given up that a worker needs.
+    /// Starts the spawner for a command, with assignments for its root keys in one role. Must be called before any
+    /// thread is started and before hardening, which workers would inherit.
     ///
     /// # Errors
-    /// The operating system refuses.
+    /// The operating system refused.
     pub fn start(assignments: Vec<Assignment>) -> io::Result<Self> {
         let needed = !assignments.is_empty();
         let spawner = needed.then(|| Spawner::start(Prints::ToStderr, assignments));
@@ -118,7 +118,7 @@ impl Workers {
         })
     }
 
-    /// For root keys none of which lives in a token.
+    /// Without a spawner: no root key is in a token.
     pub fn none() -> Self {
         Self {
             spawner: None,
@@ -126,7 +126,7 @@ impl Workers {
         }
     }
 
-    /// Waits until all that was started is gone.
+    /// Waits until the spawner and all workers have ended.
     pub fn end(&self) {
         if let Some(spawner) = &self.spawner {
             spawner.end();
@@ -143,7 +143,7 @@ impl Workers {
         source.ok_or_else(|| {
             Error::new(
                 Kind::Refusal,
-                "this command was started without such a way to the token",
+                "this command has no token worker for this root key and role",
             )
         })
     }
@@ -157,7 +157,7 @@ impl Tokens for Workers {
     }
 
     fn root_key(&self, name: &RootKeyName) -> Result<Box<dyn RootKey>, Error> {
-        // A command shows no metrics.
+        // A command serves no metrics.
         let root_key = Pkcs11::start(self.source(name, Role::Look)?, Metrics::new());
         self.notices().push(root_key.notices());
         Ok(Box::new(root_key))

@@ -13,7 +13,7 @@ use crate::root_key::rotation::verify;
 use crate::root_key::rotation::verify::Record;
 use crate::root_key::version::Selector;
 
-/// No record is longer.
+/// Bytes of the longest record.
 const LIMIT: usize = 64 * 1024;
 
 /// `keys verify --record`
@@ -24,11 +24,11 @@ pub(super) async fn record(
 ) -> Result<(), KeysError> {
     let root_key = target.root_key(console)?;
     let record = verify::record(root_key.as_ref(), &target.name, version, console.clock.now()).await?;
-    // A file for another node, whatever is read by people.
+    // JSON in either output format: it is a file for another node.
     console.out.json(&record);
     console
         .out
-        .talk("no secret: take this to every other node and run `dekhand keys verify --against FILE` there");
+        .talk("this is no secret: copy it to every other node and run `dekhand keys verify --against FILE` there");
     Ok(())
 }
 

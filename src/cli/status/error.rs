@@ -1,4 +1,4 @@
-//! Why a daemon is not as kube-apiserver needs it.
+//! Why `dekhand status` failed.
 
 use std::io;
 
@@ -9,13 +9,13 @@ use crate::listener::options::SocketAddress;
 use crate::proto::code;
 use crate::secret::NoRandomness;
 
-/// Why a round did not hold.
+/// Why a round of calls failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// No option names a daemon, and there is no configuration file in the usual place.
-    #[error("which daemon is not known: there is no {}", DEFAULT_FILE)]
+    /// No option names a daemon, and there is no configuration file at the default path.
+    #[error("no daemon is named, and there is no {}", DEFAULT_FILE)]
     Unnamed,
-    /// Nobody listens.
+    /// Nothing listens on the socket.
     #[error("cannot connect to {socket}")]
     NotListening {
         /// The socket.
@@ -23,28 +23,28 @@ pub enum StatusError {
         /// The operating system's answer.
         source: io::Error,
     },
-    /// Somebody listens, and the connection ended without an answer.
-    #[error("{socket} ended the connection without an answer")]
+    /// The connection was accepted, and ended without a response.
+    #[error("{socket} ended the connection without a response")]
     NoAnswer {
         /// The socket.
         socket: SocketAddress,
     },
     /// The daemon refused a call.
-    #[error("{call} answered {}: {sentence}", code::name(*.code))]
+    #[error("{call} failed with {}: {sentence}", code::name(*.code))]
     Refused {
         /// The call.
         call: &'static str,
         /// The gRPC code.
         code: Code,
-        /// The daemon's sentence.
+        /// The daemon's message.
         sentence: String,
     },
-    /// An answer is not what kube-apiserver needs.
-    #[error("{call} answered what kube-apiserver does not take: {what}")]
+    /// kube-apiserver would not accept a response.
+    #[error("{call} returned a response that kube-apiserver does not accept: {what}")]
     Wrong {
         /// The call.
         call: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the response.
         what: &'static str,
     },
     /// This machine has no randomness.
@@ -53,21 +53,21 @@ pub enum StatusError {
 }
 
 impl StatusError {
-    /// Whether no daemon was reached, rather than a daemon that is not well.
+    /// Whether no daemon was reached. Otherwise a daemon was reached and is not healthy.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::NotListening { .. } | Self::NoAnswer { .. })
     }
 
-    /// What the reader may do.
+    /// What an operator can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unnamed => Some("name it with --socket, --config or --dev"),
             Self::NotListening { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("the socket belongs to the daemon's user: run this as that user or as root")
+                Some("this user has no permission for the socket: run the command as the daemon's user or as root")
             }
-            Self::NotListening { .. } => Some("is the daemon running, and is this its socket?"),
+            Self::NotListening { .. } => Some("check that the daemon is running and that this is its socket"),
             Self::NoAnswer { .. } => {
-                Some("is this user's uid in `listen.peers`? the daemon's log names the connections that it refuses")
+                Some("check that `listen.peers` has this user's uid; the daemon's log names each refused connection")
             }
             Self::Refused { .. } => Some("the daemon's log has the reason"),
             Self::Wrong { .. } | Self::NoRandomness(_) => None,

@@ -1,4 +1,4 @@
-//! One round of the calls that kube-apiserver makes, and whether all answers are as it needs them.
+//! One round of the calls that kube-apiserver makes, with the checks that it makes on each response.
 
 use std::io;
 use std::time::Duration;
@@ -26,12 +26,12 @@ use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
 use crate::root_key::id::key_id_hash;
 use crate::secret::random_bytes;
 
-/// kube-apiserver's seed has so many bytes.
+/// Bytes of kube-apiserver's seed.
 const PAYLOAD: usize = 32;
-/// kube-apiserver takes no longer `key_id` or ciphertext.
+/// The longest `key_id` or ciphertext that kube-apiserver accepts, in bytes.
 const LONGEST: usize = 1024;
 
-/// A round in which all held.
+/// A successful round.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Round {
     ok: bool,
@@ -48,7 +48,7 @@ pub(super) struct Round {
     v1beta1: V1beta1,
 }
 
-/// Whether the daemon speaks KMS v1, too.
+/// Whether the daemon also serves KMS v1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum V1beta1 {
@@ -56,22 +56,22 @@ pub(super) enum V1beta1 {
     Off,
 }
 
-/// Calls Status, Encrypt of random bytes and Decrypt of what came back, and asks for KMS v1, each within `timeout`.
+/// Calls Status, encrypts random bytes, decrypts the result, and checks for KMS v1. Each call has `timeout`.
 pub(super) async fn run(socket: &SocketAddress, timeout: Duration) -> Result<Round, StatusError> {
     let mut daemon = Daemon::connect(socket, timeout).await?;
     let (status, status_ms) = daemon.status().await?;
     let payload = Zeroizing::new(random_bytes::<PAYLOAD>()?);
     let (sealed, encrypt_ms) = daemon.encrypt(payload.as_slice()).await?;
     if sealed.key_id != status.key_id {
-        // A new version may have become primary between the two calls: then Status names it now.
+        // A new version may have become primary between the two calls; then Status names it now.
         let (again, _) = daemon.status().await?;
-        let what = "its key_id is not the one of Status";
+        let what = "its key_id differs from that of Status";
         check(sealed.key_id == again.key_id, "Encrypt", what)?;
     }
     let sealed_bytes = sealed.ciphertext.len();
     let key_id = sealed.key_id.clone();
     let (opened, decrypt_ms) = daemon.decrypt(sealed).await?;
-    check(*opened == *payload, "Decrypt", "not the bytes that were sealed")?;
+    check(*opened == *payload, "Decrypt", "its plaintext is not the original")?;
     let v1beta1 = daemon.v1beta1().await?;
     Ok(Round {
         ok: true,
@@ -191,7 +191,7 @@ impl<'a> Daemon<'a> {
         Ok((Zeroizing::new(std::mem::take(&mut opened.plaintext)), ms))
     }
 
-    /// Whether there is KMS v1. That it seals and opens as KMS v2 does needs no second round.
+    /// Whether the daemon serves KMS v1. The round over KMS v2 has already tested encryption and decryption.
     async fn v1beta1(&mut self) -> Result<V1beta1, StatusError> {
         const VERSION: &str = "v1beta1";
         let mut client = self.v1beta1.clone();
@@ -218,21 +218,21 @@ impl<'a> Daemon<'a> {
         request
     }
 
-    /// What a call answers, and the milliseconds it took.
+    /// The response of a call, and its duration in milliseconds.
     async fn timed<T>(
         &self,
         call: &'static str,
         answer: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<(T, f64), StatusError> {
         let begin = Instant::now();
-        // The daemon keeps the deadline; this is for one that keeps none.
+        // The daemon enforces the deadline; this limit is for a daemon that does not.
         let patience = self.timeout.saturating_add(Duration::from_millis(500));
         let status = match tokio::time::timeout(patience, answer).await {
             Ok(Ok(response)) => return Ok((response.into_inner(), begin.elapsed().as_secs_f64() * 1000.0)),
             Ok(Err(status)) => status,
-            Err(_elapsed) => Status::deadline_exceeded("there was no answer in time"),
+            Err(_elapsed) => Status::deadline_exceeded("there was no response in time"),
         };
-        // A status with a cause was made on this side, of a broken connection.
+        // A status with a cause comes from this side, because of a broken connection.
         if std::error::Error::source(&status).is_some() {
             return Err(StatusError::NoAnswer {
                 socket: self.socket.clone(),

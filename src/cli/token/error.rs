@@ -11,19 +11,19 @@ use crate::root_key::name::RootKeyName;
 /// A command about tokens failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// No option names a module, and there is no configuration file in the usual place.
-    #[error("which token is not known: there is no {}", DEFAULT_FILE)]
+    /// No option names a module, and there is no configuration file at the default path.
+    #[error("no token is named, and there is no {}", DEFAULT_FILE)]
     Unnamed,
     /// The configuration has no such root key in a token.
     #[error("the configuration has no root key `{wanted}` in a token; it has {known}")]
     UnknownRootKey {
-        /// What was asked for.
+        /// The requested name.
         wanted: RootKeyName,
-        /// What there is.
+        /// The names in the configuration.
         known: String,
     },
     /// The configuration has no root key in a token.
-    #[error("no root key of the configuration lives in a token")]
+    #[error("no root key of the configuration is in a token")]
     NoneInAToken,
     /// The module has several tokens, or none.
     #[error("{}", not_one(labels))]
@@ -34,27 +34,27 @@ pub enum TokenError {
     /// The module or its token failed.
     #[error(transparent)]
     Token(#[from] Error),
-    /// The token wants a login, and no PIN was given.
+    /// The token requires a login, and no PIN was given.
     #[error("{0}")]
     WithoutPin(Error),
-    /// dekhand wraps by no mechanism of this token.
-    #[error("dekhand can wrap by no mechanism of this token")]
+    /// The token has no mechanism that dekhand can wrap with.
+    #[error("the token has no mechanism that dekhand can wrap with")]
     NoMechanism,
-    /// The operating system has nothing to run on.
-    #[error("cannot start")]
+    /// The operating system refused a process or a thread.
+    #[error("cannot start the processes and threads of this command")]
     System(#[source] io::Error),
 }
 
 fn not_one(labels: &[String]) -> String {
     if labels.is_empty() {
-        "the module has no token that was initialised".to_owned()
+        "the module has no initialised token".to_owned()
     } else {
         format!("the module has {} tokens: {}", labels.len(), labels.join(", "))
     }
 }
 
 impl TokenError {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::NotOne { labels } if labels.is_empty() => FailureKind::Unreachable,
@@ -71,18 +71,18 @@ impl TokenError {
         }
     }
 
-    /// What the reader may do.
+    /// What an operator can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unnamed => Some("name a configuration with --config, or a PKCS#11 module with --module"),
-            Self::NoneInAToken => Some("`--module PATH` looks at a module without a configuration"),
+            Self::NoneInAToken => Some("name a module with --module PATH; that needs no configuration"),
             Self::NotOne { labels } if labels.is_empty() => {
-                Some("`dekhand token list` shows the slots; a token is initialised with its vendor's tool")
+                Some("`dekhand token list` shows the slots; initialise a token with its vendor's tool")
             }
             Self::NotOne { .. } => Some("name one with --token"),
-            Self::WithoutPin(_) => Some("name a file with the token's PIN by --pin-file"),
+            Self::WithoutPin(_) => Some("name a file with the token's PIN with --pin-file"),
             Self::NoMechanism => {
-                Some("the reasons stand beside each mechanism; deploy/tokens.md says what to expect of which token")
+                Some("each mechanism is listed with its reason; deploy/tokens.md lists the mechanisms of known tokens")
             }
             Self::UnknownRootKey { .. } | Self::Token(_) | Self::System(_) => None,
         }

@@ -23,17 +23,17 @@ struct ShownInfo {
     token: ShownToken,
     mechanisms: Vec<String>,
     root_key: Option<RootKeyName>,
-    /// Nothing where they can't be read.
+    /// `None` if they cannot be read.
     versions: Option<Vec<ShownVersion>>,
-    /// Why not.
+    /// Why they cannot be read.
     not_read: Option<String>,
-    /// Versions that count although their objects are public, and what to do about each.
+    /// Versions that are used although their objects are public, and what to do about each.
     public: Vec<String>,
-    /// Objects of the token that do not count, and why.
+    /// Objects of the token that are ignored, and why.
     left_out: Vec<String>,
 }
 
-/// One token, and the root key's versions in it as far as they can be read.
+/// Prints one token, and the root key's versions in it if they can be read.
 pub(super) async fn info(workers: &WorkerSource, place: &Place, out: &mut Output) -> Result<(), TokenError> {
     let mut report = inspect::describe(workers).await?;
     let mechanisms = std::mem::take(&mut report.mechanisms);
@@ -62,10 +62,10 @@ pub(super) async fn info(workers: &WorkerSource, place: &Place, out: &mut Output
 
 async fn versions(workers: &WorkerSource, place: &Place) -> Result<(Vec<ShownVersion>, Noted), String> {
     if place.root_key.is_none() {
-        return Err("--root-key names the root key whose versions are looked for".to_owned());
+        return Err("no root key is named: name one with --root-key".to_owned());
     }
     if place.lacks_pin() {
-        return Err("no PIN is given: --pin-file names a file with it".to_owned());
+        return Err("no PIN is given: name a file with the PIN with --pin-file".to_owned());
     }
     let versions = inspect::versions(workers).await;
     let (versions, noted) = versions.map_err(|error| error.chain())?;
@@ -84,13 +84,13 @@ impl ShownInfo {
             root_key,
             versions,
             not_read,
-            // Warned of, as by every command.
+            // Printed as warnings, as by every command.
             public: _,
             left_out: _,
         } = self;
         let mut text = format!("{module}\n{}", token.text());
         let listed = if mechanisms.is_empty() {
-            "none that dekhand wraps by".to_owned()
+            "none that dekhand can wrap with".to_owned()
         } else {
             mechanisms.join(", ")
         };

@@ -21,7 +21,7 @@ struct ShownList {
     modules: Vec<ShownModule>,
 }
 
-/// Every token of every module that the root keys live in.
+/// Prints every token of every module that holds a root key.
 pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) -> Result<(), TokenError> {
     let mut modules: Vec<&Place> = Vec::new();
     for place in places {

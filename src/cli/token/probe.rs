@@ -23,7 +23,7 @@ use crate::token::report::Verdict;
 #[derive(Debug, Serialize)]
 struct ShownProbe {
     module: String,
-    /// The version whose key was tried; a throwaway key without.
+    /// The root key of the version that was tested; `None` if a throwaway key was tested.
     root_key: Option<RootKeyName>,
     version: Option<String>,
     id: Option<KeyId>,
@@ -33,11 +33,11 @@ struct ShownProbe {
 #[derive(Debug, PartialEq, Serialize)]
 struct ShownMechanism {
     mechanism: String,
-    /// Whether dekhand wraps by it.
+    /// Whether dekhand wraps with it.
     used: bool,
     /// `good`, `absent`, `wrong`, `untried`.
     verdict: &'static str,
-    /// Where IVs come from.
+    /// The source of IVs.
     iv: Option<String>,
     wrap_ms: Option<f64>,
     unwrap_ms: Option<f64>,
@@ -45,7 +45,7 @@ struct ShownMechanism {
     reason: Option<String>,
 }
 
-/// What each mechanism does with the key that encrypts, or with a throwaway one where there is none yet.
+/// Tests each mechanism with the key that encrypts, or with a throwaway key if there is none yet.
 pub(super) async fn probe(workers: &WorkerSource, place: &Place, out: &mut Output) -> Result<(), TokenError> {
     let refused = |error| {
         if place.lacks_pin() {
@@ -70,8 +70,8 @@ pub(super) async fn probe(workers: &WorkerSource, place: &Place, out: &mut Outpu
         .find(|report| report.chosen)
         .map(|report| report.mechanism.clone());
     let not_used = used.map(|used| match place.options().mechanism {
-        MechanismChoice::Auto => format!("{used} goes before it"),
-        _ => format!("the configuration demands {used}"),
+        MechanismChoice::Auto => format!("{used} is preferred"),
+        _ => format!("the configuration requires {used}"),
     });
     let probe = ShownProbe {
         module: place.module(),
@@ -94,7 +94,7 @@ pub(super) async fn probe(workers: &WorkerSource, place: &Place, out: &mut Outpu
     }
 }
 
-/// What encrypts, else the newest that decrypts.
+/// The version that encrypts, else the newest that decrypts.
 fn chosen(versions: Vec<Version>) -> Option<Version> {
     let now = Clock::system().now();
     if let Some(primary) = primary(&versions, now) {
@@ -105,7 +105,7 @@ fn chosen(versions: Vec<Version>) -> Option<Version> {
 }
 
 impl ShownMechanism {
-    /// `not_used` says why one is not used that would do.
+    /// `not_used`: why dekhand does not use it, although it works.
     fn new(report: MechanismReport, not_used: Option<&str>) -> Self {
         let MechanismReport {
             mechanism,
@@ -133,7 +133,7 @@ impl ShownMechanism {
     }
 }
 
-/// To the microsecond.
+/// Milliseconds, rounded to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
@@ -192,7 +192,7 @@ mod tests {
             chosen,
             verdict,
         };
-        ShownMechanism::new(report, Some("aes-gcm goes before it"))
+        ShownMechanism::new(report, Some("aes-gcm is preferred"))
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         };
         assert_eq!(
             report("aes-cbc", false, good).line(),
-            "  aes-cbc          good     aes-gcm goes before it; wrap 0.02 ms, unwrap 0.03 ms\n"
+            "  aes-cbc          good     aes-gcm is preferred; wrap 0.02 ms, unwrap 0.03 ms\n"
         );
         let absent = Verdict::Absent("CKR_MECHANISM_INVALID".to_owned());
         assert_eq!(

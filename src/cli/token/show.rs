@@ -21,7 +21,7 @@ pub(super) struct ShownToken {
     protected_path: bool,
     write_protected: bool,
     pin: PinState,
-    /// Those of dekhand that the token lists; only where one token is looked at.
+    /// The wrap mechanisms of dekhand that the token lists; empty in a list of tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mechanisms: Vec<String>,
 }
@@ -82,7 +82,7 @@ impl ShownToken {
         let flags = [
             (*initialized, "initialised", "not initialised"),
             (*login_required, "login required", "no login"),
-            (*protected_path, "PIN at a device of its own", ""),
+            (*protected_path, "PIN pad", ""),
             (*write_protected, "write-protected", ""),
         ];
         let flags = flags.map(|(set, yes, no)| if set { yes } else { no });
@@ -118,11 +118,11 @@ fn or_none(text: &str) -> String {
 
 fn pin_text(pin: PinState) -> &'static str {
     match pin {
-        PinState::Unset => "not set: nobody can log in as the user",
-        PinState::Good => "nothing is known against it (some tokens never say)",
-        PinState::CountLow => "a wrong one was given since the last login",
-        PinState::FinalTry => "ONE TRY LEFT: the next wrong one locks it",
-        PinState::Locked => "LOCKED: the security officer must set a new one",
+        PinState::Unset => "not set: login as the user is impossible",
+        PinState::Good => "no failed attempt is reported (some tokens never report any)",
+        PinState::CountLow => "a wrong PIN was entered since the last login",
+        PinState::FinalTry => "ONE ATTEMPT LEFT: the next wrong PIN locks it",
+        PinState::Locked => "LOCKED: the security officer must set a new PIN",
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
     manufacturer   SoftHSM project
     slot           0x6d  SoftHSM slot ID 0x6d
     flags          initialised, login required
-    PIN            ONE TRY LEFT: the next wrong one locks it
+    PIN            ONE ATTEMPT LEFT: the next wrong PIN locks it
 ";
         assert_eq!(text, expected);
     }

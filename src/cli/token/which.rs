@@ -1,4 +1,4 @@
-//! Which module and token a command is about: what the configuration says, or the command line alone.
+//! The module and token of a command, from the configuration or from the command line alone.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::token::pin::PinSource;
 use crate::token::report::TokenReport;
 use crate::token::uri::TokenName;
 
-/// Which module and token.
+/// The arguments that name a module and a token.
 #[derive(Clone, Debug, Args)]
 pub(super) struct WhichArgs {
     /// The configuration file
@@ -35,30 +35,30 @@ pub(super) struct WhichArgs {
     /// A PKCS#11 module, without a configuration file
     #[arg(long, value_name = "PATH")]
     module: Option<PathBuf>,
-    /// Its token: a label, a serial number, or a URI such as pkcs11:token=kube; not needed if there is but one
+    /// Its token: a label, a serial number, or a URI such as pkcs11:token=kube; not needed if there is only one
     #[arg(long, value_name = "TOKEN", requires = "module")]
     token: Option<TokenName>,
-    /// A file with the token's PIN, which only you may read
+    /// A file with the token's PIN; only you may have access to it
     #[arg(long, value_name = "FILE", requires = "module")]
     pin_file: Option<PathBuf>,
-    /// A variable that the module reads; may be given several times
+    /// An environment variable for the module; may be given several times
     #[arg(long, value_name = "NAME=VALUE", requires = "module", value_parser = variable)]
     environment: Vec<EnvironmentVariable>,
 }
 
-/// A module, perhaps a token of it, perhaps a root key in that.
+/// A module, and if known its token and the root key in that token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// What a worker is told. It names some token and root key also where none is known.
+    /// The worker's assignment. It has a placeholder where no token or root key is known.
     pub(super) assignment: Assignment,
-    /// Whether the token has been named.
+    /// Whether the token is named.
     token_is_known: bool,
     /// The root key, if one is known.
     pub(super) root_key: Option<RootKeyName>,
 }
 
 impl Place {
-    /// How the token is reached.
+    /// The options of the token.
     pub(super) fn options(&self) -> &Pkcs11Options {
         &self.assignment.options
     }
@@ -68,18 +68,18 @@ impl Place {
         self.options().module.to_string_lossy().into_owned()
     }
 
-    /// Whether there is no PIN where one is needed to log in.
+    /// Whether login needs a PIN and none is given.
     pub(super) fn lacks_pin(&self) -> bool {
         let needs_pin = matches!(self.options().login, Login::User | Login::Vendor(_));
         needs_pin && self.options().pin.is_none()
     }
 
-    /// Whether the token has been named.
+    /// Whether the token is named.
     pub(super) fn token_is_known(&self) -> bool {
         self.token_is_known
     }
 
-    /// Where its workers come from.
+    /// The source of its workers.
     ///
     /// # Errors
     /// The spawner was started for other places.
@@ -88,7 +88,7 @@ impl Place {
         spawner.workers(root_key, *role).ok_or(TokenError::NoneInAToken)
     }
 
-    /// This place with its token named, which is the only one of its module.
+    /// This place with the only token of its module as its token.
     ///
     /// # Errors
     /// There is none, or more than one.
@@ -99,7 +99,7 @@ impl Place {
             return Err(TokenError::NotOne { labels: labels() });
         };
         let mut named = self.clone();
-        // A token with neither label nor serial can't be named, by a configuration neither.
+        // A token with neither label nor serial cannot be named, not even in a configuration.
         let name = [&only.label, &only.serial]
             .into_iter()
             .find_map(|name| name.parse().ok());
@@ -110,7 +110,7 @@ impl Place {
 }
 
 impl WhichArgs {
-    /// What the command is about: several root keys, if the configuration has several in tokens and none is named.
+    /// The places of the command: several, if the configuration has several root keys in tokens and none is named.
     pub(super) fn places(&self) -> anyhow::Result<Vec<Place>> {
         if let Some(module) = &self.module {
             return Ok(vec![self.place(module)?]);
@@ -144,10 +144,10 @@ impl WhichArgs {
     }
 }
 
-/// So much data memory a worker may have where no configuration says otherwise.
+/// Data memory of a worker where no configuration sets it.
 const MEMORY: u64 = 512 << 20;
 
-/// The root keys of a configuration that live in tokens; of this name, if one is given.
+/// The root keys of a configuration that are in tokens; only the one of this name, if one is given.
 fn configured(config: &Config, wanted: Option<&RootKeyName>) -> Result<Vec<Place>, TokenError> {
     let mut known = Vec::new();
     let mut places = Vec::new();

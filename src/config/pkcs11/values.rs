@@ -1,4 +1,4 @@
-//! The single values of a `pkcs11` section: what each may be. What could hold a secret is never quoted.
+//! The types of values in a `pkcs11` section. A value that could hold a secret is never quoted.
 
 use serde::Deserialize;
 use serde::de::Error;
@@ -40,7 +40,7 @@ impl FromYaml for TokenName {
 struct PinSection {
     file: Optional<AbsolutePath>,
     credential: Optional<CredentialName>,
-    // As many descriptors as a process has by default; 0 to 2 are its standard ones.
+    // 0 to 2 are stdin, stdout and stderr; 1023 is the highest descriptor of a process by default.
     descriptor: Optional<Whole<3, 1023>>,
 }
 
@@ -71,7 +71,7 @@ impl FromYaml for PinSource {
         match (file, credential, descriptor) {
             (Some(AbsolutePath(file)), None, None) => Ok(Self::File(file)),
             (None, Some(CredentialName(name)), None) => Ok(Self::Credential(name)),
-            // The bound has seen that it is a small number.
+            // The bounds of `Whole` ensure that it is a small number.
             (None, None, Some(Whole(number))) => u32::try_from(number).map(Self::Descriptor).map_err(A::Error::custom),
             _ => {
                 let refusal = Refusal::new("expected one of `file`, `credential` and `descriptor`");
@@ -81,14 +81,14 @@ impl FromYaml for PinSource {
     }
 }
 
-/// The name of one of a service's credentials, which is the name of a file.
+/// The name of one of a service's credentials, which is also a file name.
 #[derive(Debug)]
 struct CredentialName(String);
 
 impl FromYaml for CredentialName {
-    // A PIN of digits in this place is found out.
+    // A PIN of digits does not pass as a name.
     fn expected() -> String {
-        "the name of a credential, 1 to 255 of A-Z, a-z, 0-9, `.`, `_`, `:`, `@` and -, the first one a letter"
+        "the name of a credential, 1 to 255 of A-Z, a-z, 0-9, `.`, `_`, `:`, `@` and -, starting with a letter"
             .to_owned()
     }
 
@@ -141,7 +141,7 @@ fn vendor_user(text: &str) -> Option<u32> {
     number.ok().filter(|number| *number > 2)
 }
 
-/// A login as one writes it.
+/// A login as the configuration writes it.
 pub(in crate::config) fn login_text(login: Login) -> String {
     match login {
         Login::User => "user".to_owned(),
@@ -167,12 +167,12 @@ impl FromYaml for EnvironmentVariable {
             return Err(Wrong::default());
         }
         if value.contains(char::is_control) {
-            return Err(Wrong::hint("a value has no control characters"));
+            return Err(Wrong::hint("a value must not have control characters"));
         }
         if names_a_secret(name) {
             return Err(Wrong::hint(
-                "this name speaks of a secret, which does not belong in this file: the token's PIN comes from `pin`, \
-                 and what else the module needs can be set where the daemon is started (EnvironmentFile= in systemd)",
+                "this variable seems to be a secret, which does not belong in this file: set the token's PIN with \
+                 `pin`, and the module's other secrets in the daemon's environment (EnvironmentFile= in systemd)",
             ));
         }
         let [name, value] = [name, value].map(str::to_owned);
@@ -180,7 +180,7 @@ impl FromYaml for EnvironmentVariable {
     }
 }
 
-/// Whether a variable of this name holds a secret itself, rather than the path of one.
+/// Whether a variable of this name holds a secret itself, not the path of one.
 fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let words = || name.split('_');
@@ -199,13 +199,13 @@ impl FromYaml for KeyId {
     fn read(found: &Found<'_>) -> Result<Self, Wrong> {
         match found {
             Found::Text(text) => text.parse().map_err(|_| Wrong::default()),
-            // Digits alone, or with an `e` among them, are a number to YAML.
+            // YAML reads digits, also with an `e` among them, as a number.
             _ => Err(Wrong::hint("put the id in quotes")),
         }
     }
 }
 
-/// The label of a key: what every token can hold.
+/// The label of a key, within limits that every token supports.
 #[derive(Debug)]
 pub(in crate::config) struct ObjectLabel(pub(in crate::config) String);
 

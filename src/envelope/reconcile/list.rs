@@ -1,4 +1,4 @@
-//! The reconciler lists the versions of every store, and reads which one this node has reported.
+//! The reconciler lists the versions of every store, and reads the version that this node has reported.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::root_key::error::Error;
 use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
 
-/// Which stores are listed.
+/// The stores to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     /// All of them.
     All,
-    /// Those whose rest is over.
+    /// The stores whose pause ([`LISTING_REST`]) is over.
     Rested,
 }
 
@@ -48,7 +48,7 @@ impl Reconciler<'_> {
         (self.until_listing(&state) == Some(Duration::ZERO)).then(|| Which::of(state.listing))
     }
 
-    /// How long until a listing that is wanted may begin; `None` if none is.
+    /// The time until a wanted listing may begin; `None` if none is wanted.
     pub(super) fn until_listing(&self, state: &State) -> Option<Duration> {
         let now = self.inner.clock.boottime();
         let due = self
@@ -106,7 +106,7 @@ impl Reconciler<'_> {
         match &listed {
             Ok(_) if was_away => tracing::info!(root_key = %store.name, "the versions can be listed again"),
             Err(error) if !was_away => {
-                tracing::error!(root_key = %store.name, error = error.chain(), "the versions can't be listed");
+                tracing::error!(root_key = %store.name, error = error.chain(), "the versions cannot be listed");
             }
             Ok(_) | Err(_) => {}
         }
@@ -117,21 +117,23 @@ impl Reconciler<'_> {
             .set(i64::try_from(state.cache.len()).unwrap_or(i64::MAX));
         drop(state);
         if number == 0 {
-            // What encrypts may have left this store, and the list of the next one may take long.
+            // The primary may have left this store, and the listing of the next store may take long.
             inner.switch_wanted.notify_one();
         }
     }
 
-    /// Only the first store encrypts: a token behind it that does not answer must not keep it from that.
+    /// Makes the data keys of the first store before the other stores are listed: only the first store encrypts, and a
+    /// later one that hangs must not delay it.
     async fn begin_with_the_first(&mut self) {
         self.read_mark().await;
-        // What fails here is done again, and judged, in this round.
+        // A failure here is repeated and handled later in this round.
         if self.make_data_keys().await.is_ok() {
             self.inner.switch_wanted.notify_one();
         }
     }
 
-    /// Reads the highest reported version: at the start, and while it blocks, since `keys accept-loss` removes it.
+    /// Reads the highest reported version: at the start, and while there is no primary, since `keys accept-loss` may
+    /// have removed it.
     async fn read_mark(&self) {
         let inner = self.inner;
         if inner.lock().has_primary() {
@@ -143,13 +145,13 @@ impl Reconciler<'_> {
         let file = inner.high_water.clone();
         let read = inner.files.run(move || file.read(&name)).await;
         let mut state = inner.lock();
-        // The switch may have written a newer one meanwhile.
+        // `promotion` may have written a newer one meanwhile.
         if state.has_primary() {
             return;
         }
         let reason = match read {
             Ok(Ok(mark)) => {
-                // What the switch has written, or is writing, and not reported is no mark.
+                // A version that was written ahead but not reported is not a mark.
                 let is_ahead = mark.is_some() && mark == state.written_ahead;
                 if !is_ahead || state.mark == Mark::Unread {
                     state.mark = Mark::Read(mark);
@@ -160,9 +162,14 @@ impl Reconciler<'_> {
             Err(no_answer) => chain(&no_answer),
         };
         state.mark = Mark::Unread;
-        let refusal = EnvelopeError::Refused(format!("what this node reported last can't be read: {reason}"));
+        let refusal = EnvelopeError::Refused(format!(
+            "the version that this node reported last cannot be read: {reason}"
+        ));
         if state.set_absent(refusal) {
-            tracing::error!(error = reason, "nothing is encrypted before this is mended");
+            tracing::error!(
+                error = reason,
+                "nothing is encrypted until the file `primary` can be read"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The reconciler probes the root key when nobody else has called it for a while.
+//! The reconciler probes the root key when no other call has succeeded within the probe interval.
 
 use super::PROBES_PER_WRAP;
 use super::Reconciler;
@@ -13,13 +13,13 @@ use crate::secret::Key;
 use crate::telemetry::metrics::VersionLabels;
 
 impl Reconciler<'_> {
-    /// Unwraps a kept data key if no call has shown the root key good for an interval. Says whether all is good.
+    /// Unwraps a kept data key if no call has succeeded within the probe interval. Returns whether everything is well.
     pub(super) async fn probe_if_due(&mut self) -> bool {
         let inner = self.inner;
         let now = inner.clock.boottime();
         let (data_key, version, wants_wrap) = {
             let state = inner.lock();
-            // While none encrypts, the one that waits for its date is probed: the switch to it asks no root key.
+            // While none encrypts, the version that waits for its date is probed: the switch to it calls no root key.
             let probed = match &state.primary {
                 Primary::Present(version) => Some(version.clone()),
                 Primary::Absent(_) => state
@@ -31,7 +31,7 @@ impl Reconciler<'_> {
             };
             let age = state.truth.last_good().map(|last| now.saturating_sub(last));
             let due = !state.truth.is_good() || age.is_none_or(|age| age >= state.policy.probe_interval);
-            // A store that lists nothing is away; what its memory still unwraps proves nothing.
+            // A store that cannot be listed counts as unavailable. An unwrap from its memory would prove nothing.
             if !due || state.stores.first().is_some_and(|listing| listing.error.is_some()) {
                 return !due;
             }

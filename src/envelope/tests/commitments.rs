@@ -1,4 +1,4 @@
-//! Payloads whose wrapped key is good and whose commitment is not, under a mechanism that has no other integrity.
+//! Payloads with a good wrapped key and a wrong commitment, under a mechanism without authentication.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
@@ -21,7 +21,7 @@ use crate::root_key::version::Version;
 use crate::secret::Key;
 use crate::secret::random_bytes;
 
-/// A store that unwraps any bytes of the right length to some key, as a token does by AES-CBC.
+/// A store that unwraps any bytes of the right length to some key, as a token does with AES-CBC.
 #[derive(Debug, Default)]
 struct Malleable {
     unwraps: AtomicU32,
@@ -64,7 +64,7 @@ impl RootKey for Malleable {
     }
 }
 
-/// Adds the key stream of an IV, or takes it off.
+/// Adds or removes the key stream of an IV.
 fn masked(bytes: &[u8], iv: &[u8; 16]) -> Vec<u8> {
     let stream = Sha256::digest(iv);
     bytes.iter().zip(stream).map(|(byte, mask)| byte ^ mask).collect()
@@ -76,7 +76,7 @@ async fn start(store: &Arc<Malleable>, policy: Policy) -> Node {
     Node::start_on(stores, &state(), policy, clock, FileThread::in_place()).await
 }
 
-/// A node, and a payload whose data key it does not have in memory.
+/// A node, and a payload whose data key the node does not have in memory.
 async fn node_and_payload(policy: Policy) -> (Arc<Malleable>, Node, SealedPayload) {
     let store = Arc::new(Malleable::default());
     let sealed = start(&store, Policy::default()).await.encrypt().await.unwrap();
@@ -85,7 +85,7 @@ async fn node_and_payload(policy: Policy) -> (Arc<Malleable>, Node, SealedPayloa
     (store, node, sealed)
 }
 
-/// The same payload with a changed commitment, another one for each number.
+/// The same payload with a changed commitment, a different one for each number.
 fn changed(sealed: &SealedPayload, number: u32) -> Vec<u8> {
     let header = Sealed::parse(&sealed.bytes).unwrap().header.len();
     let mut bytes = sealed.bytes.clone();

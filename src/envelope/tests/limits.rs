@@ -1,4 +1,4 @@
-//! Data keys and their limits, and how few calls the root key sees.
+//! The limits of data keys, and the number of calls to the root key.
 
 use super::*;
 use crate::crypto::suite::Suite;
@@ -66,7 +66,7 @@ async fn an_idle_week_after_a_rotation_stays_as_quiet() {
     fake.take_calls();
     sleep(7 * 24 * 3600).await;
     let calls = fake.take_calls();
-    // A probe a minute, a wrap for each tenth; twice a day a spare for the primary and the pending version.
+    // A probe each minute, a wrap with every tenth; twice a day a spare for the primary and the pending version.
     assert!(
         calls.unwrap <= 7 * 24 * 60 + 7 * 2 * 2 + 2 && calls.wrap <= 7 * 24 * 6 + 7 * 2 * 2 + 2,
         "{calls:?}"
@@ -121,7 +121,7 @@ async fn a_data_key_seals_no_more_than_its_uses_and_the_spare_is_made_at_half() 
     let mut headers = Vec::new();
     for number in 1..=30 {
         headers.push(header(&node.encrypt().await.unwrap()));
-        // Lets the reconciler run: what matters is that the spare is there before it is needed.
+        // Lets the reconciler run: the spare must exist before it is needed.
         tokio::task::yield_now().await;
         sleep(1).await;
         if number == 4 {
@@ -158,7 +158,7 @@ async fn a_burst_beyond_the_limit_waits_for_the_next_key_and_never_exceeds_it() 
     assert!(uses.values().all(|uses| *uses <= 3), "{uses:?}");
 }
 
-/// Makes the data key that seals next as used as if it had sealed so many payloads.
+/// Sets the number of payloads that the live data key has sealed.
 fn set_uses(node: &Node, uses: u64) {
     let state = node.envelope.0.lock();
     assert_eq!(state.standing.len(), 1);
@@ -167,7 +167,7 @@ fn set_uses(node: &Node, uses: u64) {
     }
 }
 
-/// No operator's limit is reached before 2^32.
+/// A policy whose only limit is 2^32.
 fn as_many_uses_as_can_be() -> Policy {
     Policy {
         max_uses: MOST_USES,
@@ -183,7 +183,7 @@ async fn after_2_to_the_32_payloads_a_fresh_data_key_seals() {
     fake.take_calls();
     set_uses(&node, MOST_USES - 1);
     assert_eq!(header(&node.encrypt().await.unwrap()), first, "the last one");
-    // There is no spare yet: this one waits for it.
+    // There is no spare yet: this Encrypt waits for it.
     assert_ne!(header(&node.encrypt().await.unwrap()), first);
     assert_eq!(fake.take_calls().wrap, 1);
 }

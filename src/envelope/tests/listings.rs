@@ -1,4 +1,4 @@
-//! Lists of versions that callers ask for: how little of a token's time they take, and how soon they find a version.
+//! Listings that callers cause: their share of a token's time, and how soon they find a version.
 
 use std::sync::Mutex;
 
@@ -14,12 +14,12 @@ use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// A store whose lists take their time, as those of a partition with thousands of keys do.
+/// A store with slow listings, like a partition with thousands of keys.
 #[derive(Debug)]
 struct Large {
     fake: Arc<Fake>,
     takes: Duration,
-    /// When each list began.
+    /// When each listing began.
     lists: Mutex<Vec<Instant>>,
 }
 
@@ -32,7 +32,7 @@ impl Large {
         })
     }
 
-    /// How many lists began since this was asked last.
+    /// The number of listings that began since the last call.
     fn take_lists(&self) -> u32 {
         let lists = std::mem::take(&mut *self.lists.lock().unwrap());
         u32::try_from(lists.len()).unwrap()
@@ -56,11 +56,11 @@ impl RootKey for Large {
     }
 }
 
-/// A node at such a store, once it serves.
+/// A node with such a store, once it serves.
 async fn node(large: &Arc<Large>) -> Node {
     let (state, clock) = (state(), Clock::turned(Timestamp::from_unix(START)));
     let policy = Policy {
-        // No list is due by itself in these tests.
+        // No listing is due by itself in these tests.
         probe_interval: Duration::from_secs(24 * 3600),
         max_uses: 10,
         ..Policy::default()
@@ -81,7 +81,7 @@ async fn stranger() -> SealedPayload {
     node.encrypt().await.unwrap()
 }
 
-/// The same under another id.
+/// The same payload under another id.
 fn renamed(stranger: &SealedPayload, number: u32) -> Vec<u8> {
     let mut bytes = stranger.bytes.clone();
     bytes[4..8].copy_from_slice(&number.to_be_bytes());
@@ -101,7 +101,7 @@ async fn a_stream_of_unknown_ids_gets_a_tenth_of_a_tokens_time_at_most() {
         let begun = Instant::now();
         let mut number = 0;
         while begun.elapsed() < Duration::from_secs(3600) {
-            // Four callers, each with an id of its own each time.
+            // Four callers, with a new id each time.
             let ids = (0..4).map(|caller| renamed(&stranger, number + caller));
             let calls = ids.map(async |bytes| node.decrypt_bytes(&bytes).await.unwrap_err());
             futures_util::future::join_all(calls).await;
@@ -124,7 +124,7 @@ async fn a_version_made_elsewhere_is_found_by_the_next_list_of_a_quick_token() {
         let other = Node::start(&[&replica], &state(), Policy::default()).await;
         other.encrypt().await.unwrap()
     };
-    // A list has just ended.
+    // A listing has just ended.
     assert!(node.decrypt_bytes(&renamed(&stranger, 1)).await.is_err());
     fake.copy_version(&replica, 2);
     let begun = Instant::now();
@@ -143,7 +143,7 @@ async fn between_the_lists_of_a_slow_token_the_operator_is_not_kept_waiting_nor_
     assert_eq!(first.kind(), ErrorKind::Unavailable, "there was no time to list");
     sleep(10).await;
     assert_eq!(large.take_lists(), 1);
-    // From here on a list that a caller asks for is 50 s away.
+    // From here on the next listing for a caller is 50 s away.
     assert!(node.decrypt_bytes(&renamed(&stranger, 2)).await.is_err());
     fake.take_calls();
     for _ in 0..5 {
@@ -165,7 +165,7 @@ async fn a_store_that_hangs_does_not_delay_the_lists_of_another() {
     let (fake, hangs) = (one_version(), Fake::new());
     let (quick, hung) = (
         Large::new(&fake, Duration::from_millis(5)),
-        // Each list of it is given up after 30 s.
+        // Each listing of it ends after 30 s.
         Large::new(&hangs, Duration::from_secs(24 * 3600)),
     );
     let policy = Policy {
@@ -184,7 +184,7 @@ async fn a_store_that_hangs_does_not_delay_the_lists_of_another() {
         fake.copy_version(&replica, number);
         let mut sealed = stranger.bytes.clone();
         sealed[4..20].copy_from_slice(&[u8::try_from(number).unwrap(); 16]);
-        // The bytes are of no use, but the version is found.
+        // The payload is not authentic, but the version is found.
         let refused = node.decrypt_bytes(&sealed).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{refused}");
     }

@@ -1,4 +1,4 @@
-//! What one connection may take of the calls to root keys, and what is left to others.
+//! The share of one connection in the calls to root keys, and the shares of others.
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -42,7 +42,7 @@ async fn connections_that_decrypt_forged_keys_leave_unwraps_to_others() {
                 .map(drop)
         }
     };
-    // Two connections, each with more than it may have.
+    // Two connections, each with more calls than its share.
     let mut storm: Vec<_> = (0..1200).map(|number| Box::pin(forged(number))).collect();
     let answers: Vec<_> = storm.iter_mut().map(FutureExt::now_or_never).collect();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What Status says: outages, refusals and corruption.
+//! Status in outages, refusals and corruption.
 
 use super::*;
 use crate::envelope::error::ErrorKind;
@@ -46,7 +46,7 @@ async fn in_an_outage_the_live_key_encrypts_and_cached_keys_decrypt_for_outage_t
     fake.set_mood(Mood::Away);
     for _ in 0..23 {
         sleep(HOUR).await;
-        // Age, uses and TTL are suspended.
+        // Limits of age and use, and TTLs, are suspended.
         for _ in 0..10 {
             let sealed = node.encrypt().await.unwrap();
             assert_eq!(sealed.key_id, key_id);
@@ -94,7 +94,7 @@ async fn a_read_refused_for_want_of_the_token_ends_the_tolerance_for_60_s_each_t
 #[tokio::test(start_paused = true)]
 async fn a_token_that_unwraps_and_does_not_wrap_is_away_until_it_wraps() {
     let fake = one_version();
-    // Each of them takes an unwrap.
+    // Each of them causes an unwrap.
     let elsewhere = sealed_elsewhere(&fake, 200).await;
     let policy = Policy {
         max_uses: 1,
@@ -238,7 +238,7 @@ async fn a_read_that_waited_in_vain_for_a_root_key_that_is_away_shows_and_one_gi
     fake.set_mood(Mood::Queues);
     fake.stall();
     sleep(800).await;
-    assert!(node.envelope.health().unwrap().contains("away"));
+    assert!(node.envelope.health().unwrap().contains("unavailable"));
     let given_up = tokio::time::timeout(Duration::from_secs(1), node.decrypt(&sealed)).await;
     assert!(given_up.is_err() && node.envelope.status().is_ok());
     let in_vain = tokio::time::timeout(Duration::from_secs(3), node.decrypt(&sealed)).await;
@@ -311,7 +311,8 @@ async fn without_reuse_a_refused_wrap_shows_in_status_with_the_first_encrypt() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_spare_is_made_as_soon_as_a_version_encrypts() {
-    // The pauses of the reconciler have grown to their longest when the date comes; it falls at their beginning or their end.
+    // When the date comes, the pauses of the reconciler are at their longest. The date falls at the beginning or the
+    // end of a pause.
     for date in START + 1000..START + 1010 {
         let fake = Fake::new();
         fake.set(1, active_from(date));

@@ -1,4 +1,4 @@
-//! What `Decrypt` opens and what it refuses.
+//! The payloads that `Decrypt` opens and those that it refuses.
 
 use super::*;
 use crate::envelope::error::ErrorKind;
@@ -70,7 +70,7 @@ async fn fields_swapped_between_two_payloads_are_refused() {
     let (one, two) = (&sealed[0].bytes, &sealed[1].bytes);
     let parsed = crate::envelope::sealed_format::Sealed::parse(one).unwrap();
     let header = parsed.header.len();
-    // id, wrapped data key, nonce, ciphertext with tag, each of the other payload.
+    // Replaces id, wrapped data key, nonce, or ciphertext and tag by those of the other payload.
     for field in [4..20, 22..header, header..header + 12, header + 12..one.len()] {
         let mut swapped = one.clone();
         swapped[field.clone()].copy_from_slice(&two[field.clone()]);

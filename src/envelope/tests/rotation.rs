@@ -1,4 +1,4 @@
-//! Root keys, versions, rotation: what a running node does about them.
+//! Root keys, versions and rotation while a node runs.
 
 use super::*;
 use crate::envelope::error::ErrorKind;
@@ -198,7 +198,7 @@ async fn status_equals_encrypt_in_key_id_through_a_rotation() {
     fake.set(2, active_from(START + 90));
     let mut seen = Vec::new();
     for _ in 0..1000 {
-        // No await between the two: nothing can switch between them on one thread.
+        // No await between the two calls: on one thread no switch can come between them.
         let status = node.envelope.status().unwrap();
         let sealed = node.encrypt().await.unwrap();
         assert_eq!(sealed.key_id, status);
@@ -300,7 +300,7 @@ async fn a_damaged_mark_is_a_refusal_and_reads_go_on() {
 async fn a_primary_that_cannot_be_written_down_is_not_reported() {
     let (fake, state) = (one_version(), state());
     let node = Node::start(&[&fake], &state, Policy::default()).await;
-    // A directory in the way stands for a full disk: root writes through permissions.
+    // A directory in the way simulates a full disk, since root may write everywhere.
     std::fs::create_dir_all(state.path().join("primary.new/full")).unwrap();
     fake.set(2, active_from(START));
     sleep(61).await;

@@ -1,4 +1,4 @@
-//! A switch whose mark takes long to be written down, and what happens to the version meanwhile.
+//! A switch whose mark takes long to be written, and changes of the version meanwhile.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// A store that permits no wrap under version 2 while it is told so.
+/// A store that refuses wraps under version 2 on command.
 #[derive(Debug)]
 struct Strict {
     fake: Arc<Fake>,
@@ -56,7 +56,7 @@ impl RootKey for Strict {
     }
 }
 
-/// How long the disk takes for a job, in milliseconds.
+/// The time that the disk takes for a job, in milliseconds.
 type Pace = Arc<AtomicU64>;
 
 async fn start(store: &Arc<Strict>, state: &Arc<TempDir>, pace: &Pace) -> Node {
@@ -67,7 +67,7 @@ async fn start(store: &Arc<Strict>, state: &Arc<TempDir>, pace: &Pace) -> Node {
     Node::start_on(stores, state, Policy::default(), clock, disk).await
 }
 
-/// A node that encrypts under version 1 and has begun to write down version 2, which takes so many milliseconds.
+/// A node that encrypts under version 1 and has begun to record version 2, which takes `takes` milliseconds.
 async fn writing(takes: u64) -> (Arc<Strict>, Arc<TempDir>, Pace, Node) {
     let fake = one_version();
     fake.set(2, active_from(START + 10));
@@ -106,7 +106,7 @@ fn mark(state: &TempDir) -> Option<HighWater> {
         .unwrap()
 }
 
-/// For so long, what Status reports encrypts.
+/// For this many seconds, checks that the version that Status reports encrypts.
 async fn agree_for(node: &Node, seconds: u64, expected: u8) {
     for _ in 0..seconds * 10 {
         assert_eq!(node.envelope.status().unwrap(), id(expected));
@@ -126,7 +126,7 @@ async fn a_version_that_is_refused_while_it_is_written_down_does_not_become_prim
     let restarted = start(&strict, &state, &pace).await;
     sleep(10).await;
     agree_for(&restarted, 1, 1).await;
-    // It is primary as soon as it is permitted.
+    // It becomes primary as soon as wraps under it are permitted.
     strict.refuse(false);
     sleep(70).await;
     agree_for(&restarted, 1, 2).await;
@@ -174,7 +174,7 @@ async fn a_first_version_that_leaves_the_store_while_it_is_written_down_is_nowhe
     while node.envelope.0.lock().written_ahead.is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // The reconciler lists again at once while no version encrypts.
+    // While no version encrypts, the reconciler lists again at once.
     strict.fake.remove(1);
     sleep(30).await;
     let refusal = node.envelope.status().unwrap_err().to_string();
@@ -192,7 +192,7 @@ async fn a_mark_that_lands_after_the_switch_has_given_up_on_the_disk_is_taken_ba
     assert_eq!(mark(&state), Some(mark_of(1)));
 }
 
-/// Log lines of the test that holds this.
+/// The log lines of the test that holds this.
 #[derive(Clone, Default)]
 struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
 
@@ -221,8 +221,8 @@ impl std::io::Write for Lines {
     }
 }
 
-const NOT_TAKEN_BACK: &str = "names a version that does not encrypt, and can't be put right";
-const NOT_WRITTEN: &str = "can't be written down";
+const NOT_TAKEN_BACK: &str = "names a version that does not encrypt, and cannot be corrected";
+const NOT_WRITTEN: &str = "the new primary cannot be recorded";
 const OUTDATED: &str = "this version was refused, left the store or got another date";
 
 /// A node that encrypts under version 1, whose file names version 2, and whose disk is full.
@@ -233,7 +233,7 @@ async fn ahead_on_a_full_disk() -> (Arc<Strict>, Arc<TempDir>, Node) {
     while mark(&state) != Some(mark_of(2)) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // A directory in the way stands for a full disk: root writes through permissions.
+    // A directory in the way simulates a full disk, since root may write everywhere.
     std::fs::create_dir_all(state.path().join("primary.new/full")).unwrap();
     agree_for(&node, 10, 1).await;
     (strict, state, node)
@@ -248,7 +248,10 @@ async fn a_mark_that_cannot_be_taken_back_hides_no_loss_of_the_primary() {
     sleep(30).await;
     for _ in 0..100 {
         let refusal = node.envelope.status().unwrap_err().to_string();
-        let loss = format!("lacks version v1 with id {}", id(1));
+        let loss = format!(
+            "version v1 with id {}, which this node has reported as primary, is missing",
+            id(1)
+        );
         assert!(
             refusal.contains(&loss),
             "not another reason with each attempt: {refusal}"
@@ -256,7 +259,7 @@ async fn a_mark_that_cannot_be_taken_back_hides_no_loss_of_the_primary() {
         assert!(node.encrypt().await.is_err());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // It comes back before the disk does.
+    // The version returns before the disk does.
     strict.fake.copy_version(&other, 1);
     sleep(30).await;
     let refusal = node.envelope.status().unwrap_err().to_string();
@@ -282,7 +285,7 @@ async fn a_version_whose_mark_became_unreadable_while_it_was_written_down_is_not
     fake.set(1, active_from(START + 1000));
     let (state, pace) = (state(), Pace::default());
     let node = start(&Strict::new(&fake), &state, &pace).await;
-    // The mark is read once more, which takes longer than the limit. Behind that the mark of version 1 waits for the disk.
+    // The mark is read once more, which takes longer than the limit. The write of version 1's mark waits behind it.
     pace.store(10_500, Ordering::Relaxed);
     node.envelope.refresh();
     sleep(1).await;

@@ -1,4 +1,4 @@
-//! Payloads whose wrapped key is good and whose body is not: how few calls they cost, and that they harm no other.
+//! Payloads with a good wrapped key and a changed body: they cost few calls, and they do not affect other payloads.
 
 use super::*;
 use crate::crypto::suite::Suite;
@@ -6,7 +6,7 @@ use crate::envelope::error::ErrorKind;
 use crate::envelope::sealed_format::Sealed;
 use crate::root_key::fake::Mood;
 
-/// The same payload with a changed body, another one for each number.
+/// The same payload with a changed body, a different one for each number.
 fn changed(sealed: &SealedPayload, number: u32) -> Vec<u8> {
     let mut bytes = sealed.bytes.clone();
     let tail = bytes.len() - 4;
@@ -25,7 +25,7 @@ async fn is_refused(node: &Node, purpose: Purpose, bytes: &[u8]) {
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{refused}");
 }
 
-/// A node that has in memory none of the data keys of so many payloads.
+/// A node without data keys in memory, and as many payloads as `payloads`.
 async fn node_and(payloads: usize, policy: Policy) -> (Arc<Fake>, Node, Vec<SealedPayload>) {
     let fake = one_version();
     let sealed = sealed_elsewhere(&fake, payloads).await;
@@ -80,7 +80,7 @@ async fn a_payload_at_the_other_door_or_with_another_suite_costs_two_calls_in_a_
         is_refused(&node, Purpose::Kms1, &sealed[0].bytes).await;
     }
     assert_eq!(fake.take_calls().unwrap, 2);
-    // Long enough for the other suite, and with its number.
+    // Long enough for the other suite, and with the other suite's number.
     let mut other_suite = sealed[1].bytes.clone();
     other_suite[1] = Suite::A256CbcHs512.number();
     let header = Sealed::parse(&sealed[1].bytes).unwrap().header.len();
@@ -134,7 +134,7 @@ async fn what_is_remembered_of_changed_bodies_takes_no_place_from_bad_wrapped_ke
 #[tokio::test(start_paused = true)]
 async fn an_unproven_data_key_is_in_memory_for_70_s_at_most_and_none_where_none_is_kept() {
     let policy = Policy {
-        // No list, which wipes them too, is due in this test.
+        // No listing, which would wipe them too, is due in this test.
         probe_interval: Duration::from_secs(24 * 3600),
         ..Policy::default()
     };

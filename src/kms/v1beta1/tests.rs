@@ -1,4 +1,4 @@
-//! What a kube-apiserver with KMS v1 may rely on, over a real envelope and a root key with switches.
+//! Promises to a kube-apiserver with KMS v1, over a real envelope and a fake root key with switches.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::COMMITMENT;
 use crate::root_key::mechanism::Mechanism;
 
-/// Both services over a running envelope, as the listener has them.
+/// Both services over a running envelope, as the listener serves them.
 struct Plugin {
     v1: KeyManagementServiceClient<Routes>,
     v2: V2Client<Routes>,
@@ -229,7 +229,7 @@ async fn what_one_protocol_sealed_the_other_does_not_open() {
         uid: "uid".to_owned(),
     };
     let of_v2 = plugin.v2.encrypt(seal).await.unwrap().into_inner();
-    // Twice: the second time its data key may be in the cache, which must not help.
+    // Twice: a data key in the cache must not change the result of the second call.
     for _ in 0..2 {
         assert_code(plugin.decrypt(&of_v2.ciphertext).await, Code::InvalidArgument);
         let mut open = v2::DecryptRequest {
@@ -288,7 +288,7 @@ async fn without_the_root_key_encrypt_is_an_error_and_its_return_ends_it() {
     fake.set_mood(Mood::Good);
     tokio::time::sleep(Duration::from_secs(120)).await;
     let sealed = plugin.encrypt(b"ping").await.unwrap();
-    // A data key in memory goes on through an outage, as it does for KMS v2.
+    // A data key in memory keeps working through an outage, as with KMS v2.
     fake.set_mood(Mood::Away);
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(plugin.encrypt(b"ping").await.is_ok());

@@ -1,4 +1,4 @@
-//! What kube-apiserver may rely on, over a real envelope and a root key with switches.
+//! Promises to kube-apiserver, over a real envelope and a fake root key with switches.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ async fn a_message_over_256_kib_never_gets_to_the_service() {
     let mut client = KeyManagementServiceClient::new(routes);
     for (length, answer) in [
         (100, Code::Ok),
-        // The service itself says that no such payload can be sealed.
+        // The service itself refuses this payload.
         (256 << 10, Code::InvalidArgument),
         (1 + (256 << 10), Code::OutOfRange),
         (5 << 20, Code::OutOfRange),

@@ -1,4 +1,4 @@
-//! Walks HTTP/2's frames (RFC 9113, 4.1) by their lengths, and hands the fragments of header blocks on.
+//! Walks HTTP/2's frames (RFC 9113, 4.1) by their lengths, and passes the fragments of header blocks on.
 
 use crate::listener::authority::End;
 use crate::listener::authority::hpack::Block;
@@ -11,28 +11,28 @@ const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
-/// What the flag PRIORITY puts before the fragment.
+/// Bytes before the fragment if the flag PRIORITY is set.
 const PRIORITY_FIELDS: usize = 5;
 
-/// What may lie between two parts of one symbol: padding, a frame's head, and nothing else that a client would send.
+/// The most bytes held back: padding and a frame's header, which may lie between two parts of one symbol.
 const MOST_HELD: usize = 512;
 
-/// Where a connection stands between its frames and in one.
+/// The position of a connection between its frames and within one.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     head: [u8; HEAD],
     head_filled: usize,
     payload: Payload,
-    /// The stream of a block whose last fragment has not come.
+    /// The stream of the header block whose last fragment has not come yet.
     open: Option<[u8; 4]>,
     block: Block,
 }
 
-/// What is left of a frame's payload, in the order of its parts.
+/// The rest of a frame's payload, in the order of its parts.
 #[derive(Debug, Default)]
 struct Payload {
     pad_length: bool,
-    /// Passed over: what is no part of a header block.
+    /// Bytes that are not part of a header block.
     other: usize,
     fragment: usize,
     padding: usize,
@@ -45,8 +45,8 @@ impl Payload {
 }
 
 impl Frames {
-    /// Walks over `bytes`, of which the first `seen` were walked over before; how many of them may go on. The others must
-    /// be presented again, before those that follow.
+    /// Walks over `bytes`, of which the first `seen` were walked over before. Returns the number of bytes that can be
+    /// passed on. The others must be presented again, before those that follow.
     pub(super) fn walk(&mut self, bytes: &mut [u8], seen: usize) -> Result<usize, End> {
         let mut at = seen;
         while at < bytes.len() {
@@ -93,14 +93,14 @@ impl Frames {
                 self.open = Some(stream);
             }
             (CONTINUATION, Some(open)) if open == stream => payload.fragment = length,
-            // Nothing may come between the parts of a block, and a client promises nothing.
+            // No other frame may come between the fragments of a block, and a client must not send PUSH_PROMISE.
             (_, Some(_)) | (CONTINUATION | PUSH_PROMISE, None) => return Err(End::Broken),
             (_, None) => payload.other = length,
         }
         Ok(payload)
     }
 
-    /// One part of the payload, as far as it is there; where the next one begins.
+    /// Walks over one part of the payload, as far as it has come. Returns the beginning of the next part.
     fn walk_payload(&mut self, bytes: &mut [u8], at: usize) -> Result<usize, End> {
         let payload = &mut self.payload;
         if payload.pad_length {
@@ -132,7 +132,7 @@ impl Frames {
     }
 }
 
-/// Takes off as much as is there.
+/// Subtracts from `left` as much as is there, and returns that amount.
 fn take(left: &mut usize, there: usize) -> usize {
     let taken = there.min(*left);
     *left -= taken;

@@ -1,4 +1,4 @@
-//! Walks the representations of a header block (RFC 7541, 6) by their lengths, without tables, up to an `:authority`.
+//! Walks the representations of a header block (RFC 7541, 6) by their lengths, without tables, up to the `:authority`.
 
 use std::ops::Range;
 
@@ -7,44 +7,44 @@ use crate::listener::authority::huffman::Symbol;
 use crate::listener::authority::substitute;
 
 const AUTHORITY: &[u8] = b":authority";
-/// The same in Huffman's code, which has one way to write it.
+/// The same in Huffman code, which has only one encoding of it.
 const AUTHORITY_CODED: &[u8] = &[0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f];
 
-/// The static table's entry 1, an empty authority. Encoders that know the static table write one in no other way.
+/// The static table's entry 1, an empty authority. Encoders with the static table write an empty authority only so.
 const INDEXED_EMPTY: u8 = 0x81;
-/// Entry 15, an empty `accept-charset`: no pseudo-header, and nothing that a server of gRPC would heed.
+/// Entry 15, an empty `accept-charset`: not a pseudo-header, and ignored by gRPC servers.
 const INDEXED_HARMLESS: u8 = 0x8f;
 
-/// Bytes of an integer behind its prefix, as many as h2 reads.
+/// The most bytes of an integer behind its prefix, as in h2.
 const INTEGER_BYTES: u8 = 4;
 
-/// Where a header block stands. Its exits: `Representation` to all but the strings; `Integer` and `Length` to the string
-/// that they measure; each string to what follows it.
+/// The position in a header block. Its exits: from `Representation` to all but the strings; from `Integer` and `Length`
+/// to the string whose length they have; from each string to the part behind it.
 #[derive(Clone, Copy, Debug, Default)]
 enum Place {
-    /// Before a representation: also where a block ends.
+    /// Before a representation, and at the end of a block.
     #[default]
     Representation,
-    /// In an integer that its prefix could not hold.
+    /// In an integer that does not fit into its prefix.
     Integer { of: Of, value: usize, bytes: u8 },
     /// Before a string's length.
     Length(Text),
-    /// In a string, or in the rest of one, that does not matter.
+    /// In a string that is skipped, or in the rest of one.
     Other { left: usize, text: Text },
-    /// In a name that has been `:authority` so far.
+    /// In a name that is `:authority` so far.
     Name { expected: &'static [u8] },
-    /// In the value that this is all about.
+    /// In the value of `:authority`.
     Authority { left: usize, coded: bool, mended: bool },
 }
 
-/// What an integer says.
+/// The meaning of an integer.
 #[derive(Clone, Copy, Debug)]
 enum Of {
-    /// A header by its index, or a table's size: nothing follows.
+    /// The index of a header, or the size of a table: nothing follows.
     Whole,
-    /// A literal's name by its index.
+    /// The index of a literal's name.
     NameIndex,
-    /// How long a string is.
+    /// The length of a string.
     Length { text: Text, coded: bool },
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Walks over a part of `bytes` that is the block's next.
+    /// Walks over the next part of the block, which is `part` of `bytes`.
     pub(super) fn walk(&mut self, bytes: &mut [u8], part: Range<usize>) -> Result<(), End> {
         let Range { start: mut at, end } = part;
         while at < end {
@@ -110,12 +110,12 @@ impl Block {
         }
     }
 
-    /// Where the symbol begins whose last bits are not known yet.
+    /// The beginning of the symbol whose last bits have not come yet.
     pub(super) fn first_unsettled(&self) -> Option<usize> {
         self.symbol.first_byte()
     }
 
-    /// So many bytes go on: places count from behind them.
+    /// Drops `bytes` bytes that were passed on: places then count from behind them.
     pub(super) fn forget(&mut self, bytes: usize) {
         self.symbol.move_back(bytes);
     }
@@ -137,7 +137,7 @@ impl Block {
         if left > 0 {
             return Ok(Place::Authority { left, coded, mended });
         }
-        // Bits that are left in the last byte are padding.
+        // The remaining bits of the last byte are padding.
         self.symbol = Symbol::default();
         if mended {
             Ok(Place::Representation)
@@ -147,20 +147,20 @@ impl Block {
     }
 }
 
-/// What a representation's first byte says.
+/// The place behind a representation's first byte.
 fn representation(byte: u8) -> Place {
     let (prefix, of) = match byte {
-        // Indexed; and a table's size.
+        // An indexed header, and the size of a table.
         0x80.. => (0x7f, Of::Whole),
         0x20..0x40 => (0x1f, Of::Whole),
-        // A literal that becomes an entry; and those that don't.
+        // A literal that becomes an entry of the table, and literals that do not.
         0x40.. => (0x3f, Of::NameIndex),
         _ => (0x0f, Of::NameIndex),
     };
     prefixed(of, byte, prefix)
 }
 
-/// A string's length begins.
+/// The place behind the first byte of a string's length.
 fn length(text: Text, byte: u8) -> Place {
     let coded = byte & 0x80 != 0;
     prefixed(Of::Length { text, coded }, byte, 0x7f)
@@ -211,7 +211,7 @@ fn behind_integer(of: Of, value: usize) -> Place {
     }
 }
 
-/// What follows a string that does not matter.
+/// The place behind a skipped string.
 fn behind(text: Text) -> Place {
     match text {
         Text::Name => Place::Length(Text::Value),

@@ -1,23 +1,23 @@
-//! One symbol of a Huffman coded authority, found bit by bit and replaced where it lies.
+//! One symbol of a Huffman-coded authority, found bit by bit and replaced in place.
 
 use crate::listener::authority::End;
 use crate::listener::authority::substitute;
 use crate::listener::authority::substitute::Code;
 
-/// Bytes that a symbol with a twin can lie in: 13 bits.
+/// The most bytes of a symbol with a twin, which has at most 13 bits.
 const PLACES: usize = 3;
 
-/// The symbol that a coded string has come to.
+/// The current symbol of a coded string.
 #[derive(Debug, Default)]
 pub(super) struct Symbol {
     code: u16,
     bits: u8,
-    /// Where its bytes are, the last one last. They need not be neighbours: a frame may end between them.
+    /// The places of its bytes, in their order. They need not be adjacent: a frame may end between them.
     places: [usize; PLACES],
 }
 
 impl Symbol {
-    /// Takes the bits of a byte. Whether a symbol that ended in it was replaced.
+    /// Reads the bits of a byte. Returns whether a symbol that ended in it was replaced.
     pub(super) fn take_byte(&mut self, bytes: &mut [u8], at: usize) -> Result<bool, End> {
         let [_, second, third] = self.places;
         self.places = [second, third, at];
@@ -41,7 +41,7 @@ impl Symbol {
         Ok(mended)
     }
 
-    /// Changes the bits that the two codes do not share; `difference` ends with its last byte.
+    /// Flips the bits in which the two codes differ; `difference` ends with the symbol's last byte.
     fn replace(&self, bytes: &mut [u8], difference: u32) {
         let [_, difference @ ..] = difference.to_be_bytes();
         for (place, difference) in self.places.into_iter().zip(difference) {
@@ -53,13 +53,13 @@ impl Symbol {
         }
     }
 
-    /// Where it begins, unless it has not begun.
+    /// The place of its first byte, if it has begun.
     pub(super) fn first_byte(&self) -> Option<usize> {
         let behind_last = usize::from(self.bits.div_ceil(8)).checked_sub(1)?;
         self.places.iter().rev().nth(behind_last).copied()
     }
 
-    /// So many bytes before it are no longer there.
+    /// Moves its places back, after `bytes` bytes before it were dropped.
     pub(super) fn move_back(&mut self, bytes: usize) {
         self.places = self.places.map(|place| place.saturating_sub(bytes));
     }

@@ -1,16 +1,16 @@
-//! Which characters an authority may have, and which one takes the place of another without changing a length.
+//! The characters that are valid in an authority, and the replacements that keep the length of a Huffman code.
 
-/// The longest codes that have a character of an authority among them.
+/// Bits of the longest codes among which a valid character is.
 const LONGEST: u8 = 13;
 
-/// The codes of one length in Huffman's code of HPACK (RFC 7541, appendix B), up to [`LONGEST`].
+/// The codes of one length in HPACK's Huffman code (RFC 7541, appendix B), up to [`LONGEST`].
 struct Row {
     bits: u8,
-    /// The lowest of them; the others follow it.
+    /// The lowest code; the others follow it.
     first: u16,
-    /// What they stand for, in their order.
+    /// The characters of the codes, in their order.
     symbols: &'static [u8],
-    /// Takes the place of those that no authority may have.
+    /// The replacement for characters that are invalid in an authority.
     twin: Option<u8>,
 }
 
@@ -34,28 +34,28 @@ const fn row(bits: u8, first: u16, symbols: &'static [u8], twin: Option<u8>) -> 
     }
 }
 
-/// What some bits of Huffman's code are.
+/// The meaning of some bits of the Huffman code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
-    /// Not a symbol yet.
+    /// The beginning of a symbol.
     Begun,
-    /// A character that an authority may have.
+    /// A character that is valid in an authority.
     Good,
-    /// One that it may not have, and the code of one that takes its place.
+    /// An invalid character that can be replaced.
     Bad {
-        /// As many bits.
+        /// The replacement's code, of the same length.
         twin: u16,
     },
-    /// One that no other can replace.
+    /// An invalid character that cannot be replaced.
     Hopeless,
 }
 
-/// Whether an authority may have this character wherever it stands: those of a name in RFC 3986, 3.2.2.
+/// Whether this character is valid at every place of an authority: those of a name in RFC 3986, 3.2.2.
 pub(super) fn is_good(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
-/// What the last so many bits are.
+/// The meaning of the last `bits` bits of `code`.
 pub(super) fn of(code: u16, bits: u8) -> Code {
     let found = ROWS
         .iter()
@@ -132,7 +132,7 @@ mod tests {
                 assert_eq!(of(code >> (bits - shorter), shorter), Code::Begun, "{code:b}");
             }
         }
-        // And together they use all that is shorter than 14 bits, but for the codes that are longer.
+        // Together the codes use all bit strings that are not the beginning of a code of 14 or more bits.
         let used: u32 = codes.iter().map(|(_, bits)| 1 << (LONGEST - bits)).sum();
         assert_eq!(used, (1 << LONGEST) - 2);
     }

@@ -1,4 +1,4 @@
-//! What callers send, and what HTTP/2 gets to see of it.
+//! The bytes that callers send, and the bytes that reach HTTP/2.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-/// A stream that gives one part at a time.
+/// A stream that returns one part per read.
 struct Parts(VecDeque<Vec<u8>>);
 
 impl AsyncRead for Parts {
@@ -69,7 +69,7 @@ fn headers(block: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, block)
 }
 
-/// `/run/k.sock` and what it becomes, in Huffman's code.
+/// `/run/k.sock` in Huffman code, and the same corrected.
 const CODED: [u8; 9] = [0x62, 0xcb, 0x6a, 0x63, 0xaa, 0xe8, 0x39, 0x3a, 0xff];
 const CODED_MENDED: [u8; 9] = [0x5a, 0xcb, 0x6a, 0x5b, 0xaa, 0xe8, 0x39, 0x3a, 0xff];
 
@@ -217,7 +217,7 @@ fn a_connection_with_an_acceptable_authority_is_not_looked_at_any_further() {
         assert_eq!(read.bytes, sent);
         assert!(!read.still_looking && !read.hopeless);
     }
-    // The literal of the others comes back when the table has lost it.
+    // The walk goes on, since a client sends the literal again when the table has evicted it.
     let read = read(&[bad.clone(), headers(&[0xbe]), bad].concat());
     assert!(read.still_looking);
     assert!(!read.bytes.contains(&b'/'));
@@ -225,7 +225,7 @@ fn a_connection_with_an_acceptable_authority_is_not_looked_at_any_further() {
 
 #[test]
 fn a_character_without_a_twin_is_told_and_left_to_http2() {
-    // "#", and the first 14 bits of what is longer than all twins.
+    // "#", and the first 14 bits of a code that is longer than all replacements.
     for value in [[0xff, 0xaf].as_slice(), &[0xff, 0xff]] {
         let sent = headers(&literal(&[0x41], true, value));
         let read = read(&[sent.clone(), sent.clone()].concat());
@@ -257,7 +257,7 @@ fn what_is_no_http2_is_left_to_http2_and_looked_at_no_further() {
 
 #[test]
 fn little_is_held_back_however_long_a_symbol_takes() {
-    // A symbol and a part of one, and then no end of frames that have nothing of the rest.
+    // A symbol and a part of one, and then many frames without the rest.
     let mut parts = vec![frame(HEADERS, 0, &[0x41, 0x82, 0x62])];
     parts.extend((0..10_000).map(|_| frame(CONTINUATION, 0, b"")));
     let sent = parts.concat();

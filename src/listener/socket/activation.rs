@@ -9,11 +9,11 @@ use rustix::net::sockopt;
 use crate::listener::options::SocketAddress;
 use crate::listener::socket::error::SocketError;
 
-/// The socket that the service manager passed to this process, if it passed one. To be called once, before any thread
-/// is started: it takes `LISTEN_FDS` out of the environment.
+/// The socket that the service manager passed to this process, if it passed one. Must be called once, before any thread
+/// is started: it removes `LISTEN_FDS` from the environment.
 ///
 /// # Errors
-/// What was passed is not one Unix stream socket that listens.
+/// The service manager passed something else than one listening Unix stream socket.
 pub fn take() -> Result<Option<UnixListener>, SocketError> {
     let mut passed = ListenFd::from_env();
     if passed.len() > 1 {
@@ -36,7 +36,7 @@ pub(super) fn listening(listener: UnixListener) -> Result<UnixListener, SocketEr
     }
 }
 
-/// Where an adopted socket listens.
+/// The address of an adopted socket.
 pub(super) fn address_of(listener: &UnixListener) -> Result<SocketAddress, SocketError> {
     let address = listener.local_addr().ok();
     let text = address.and_then(|address| match (address.as_pathname(), address.as_abstract_name()) {

@@ -1,4 +1,4 @@
-//! Refuses a socket directory in which others could put a socket of their own.
+//! Refuses a socket directory in which other users could replace the socket.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,7 +9,7 @@ use crate::listener::socket::error::SocketError;
 
 const STICKY: u32 = 0o1000;
 
-/// Checks the directory of `path` and all above it, as they are behind symbolic links.
+/// Checks the directory of `path` and all directories above it, after resolving symbolic links.
 pub(super) fn check_above(path: &Path) -> Result<(), SocketError> {
     let directory = files::directory_of(path);
     let failed = |source: io::Error| match source.kind() {
@@ -31,7 +31,8 @@ pub(super) fn check_above(path: &Path) -> Result<(), SocketError> {
         let writable = if above == 0 {
             mode & 0o022 != 0
         } else {
-            // Homes are often writable by their user's own group; in a sticky directory only owners rename.
+            // Home directories are often writable by their user's own group. In a sticky directory only owners can
+            // rename.
             let by_group = mode & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != own_group;
             mode & STICKY == 0 && (mode & 0o002 != 0 || by_group)
         };
@@ -41,7 +42,7 @@ pub(super) fn check_above(path: &Path) -> Result<(), SocketError> {
                 mode,
             });
         }
-        // Owners further up are left alone: in a user namespace they are nobody we know.
+        // Owners further up are not checked: in a user namespace they may have no known uid.
         if above == 0 && metadata.uid() != 0 && metadata.uid() != own {
             return Err(SocketError::ForeignDirectory {
                 directory: directory.to_owned(),

@@ -1,4 +1,4 @@
-//! Why the KMS socket can't be opened.
+//! Why the KMS socket cannot be opened.
 
 use std::fmt::Display;
 use std::io;
@@ -6,54 +6,54 @@ use std::path::PathBuf;
 
 use crate::files::FileError;
 
-/// Why the KMS socket can't be opened, and what to do about it.
+/// Why the KMS socket cannot be opened, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// The operating system refused.
     #[error("cannot {action} {socket}")]
     Io {
-        /// What was tried, in the infinitive.
+        /// The attempted action, in the infinitive.
         action: &'static str,
-        /// On which socket or directory.
+        /// The socket or directory.
         socket: String,
-        /// The operating system's answer.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// Somebody serves this socket already.
-    #[error("{socket} is served by {holder}: stop that first, or choose another socket")]
+    /// Another process already serves this socket.
+    #[error("{socket} is served by {holder}: stop that process first, or choose another socket")]
     InUse {
         /// The socket.
         socket: String,
-        /// What is known of who holds it.
+        /// The other process, as far as it is known.
         holder: String,
     },
-    /// The path is taken by something that this daemon did not make.
+    /// Another file is at the path.
     #[error("{path} exists and is not a socket: remove it, or choose another path")]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// There is no directory to put the socket into.
+    /// The socket's directory does not exist.
     #[error(
-        "the directory {directory} of the socket does not exist (install -d -m 0755 {directory}; in a systemd unit \
-         RuntimeDirectory= makes one under /run)"
+        "the directory {directory} of the socket does not exist (install -d -m 0755 {directory}; in a systemd unit, \
+         RuntimeDirectory= creates one under /run)"
     )]
     NoDirectory {
         /// The socket's directory.
         directory: PathBuf,
     },
-    /// Whoever can write to the directory can put a socket of their own in our place.
-    #[error("others can write to {directory} (mode {mode:04o}), and so replace the socket: chmod go-w {directory}")]
+    /// A user who can write to the directory can replace the socket.
+    #[error("other users can write to {directory} (mode {mode:04o}) and replace the socket: chmod go-w {directory}")]
     WritableDirectory {
         /// The socket's directory or one above it.
         directory: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The directory's owner could replace the socket.
+    /// The directory's owner can replace the socket.
     #[error(
-        "{directory} belongs to uid {uid}, who could replace the socket: it must belong to root or to uid {own}, \
-         under which this runs (chown {own} {directory})"
+        "{directory} belongs to uid {uid}, which can replace the socket: it must belong to root or to uid {own}, \
+         under which dekhand runs (chown {own} {directory})"
     )]
     ForeignDirectory {
         /// The socket's directory.
@@ -63,13 +63,13 @@ pub enum SocketError {
         /// The uid of this process.
         own: u32,
     },
-    /// The socket that systemd passed can't be used.
+    /// The socket that systemd passed cannot be used.
     #[error("the socket unit passed {what}: it must have one `ListenStream=` with the socket's path")]
     Adopted {
-        /// What came instead.
+        /// The description of what systemd passed.
         what: String,
     },
-    /// The lock file can't be used.
+    /// The lock file cannot be used.
     #[error(transparent)]
     Lock(FileError),
 }
@@ -94,7 +94,7 @@ impl SocketError {
         }
     }
 
-    /// Whether the socket is in order, and only taken.
+    /// Whether the only problem is that another process serves the socket.
     pub fn is_in_use(&self) -> bool {
         matches!(self, Self::InUse { .. })
     }

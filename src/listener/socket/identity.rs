@@ -1,4 +1,4 @@
-//! Remembers which inode is our socket, so that only our own is ever removed.
+//! Records the inode of the daemon's socket, so that no other file is ever removed.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::health::Verdict;
 use crate::listener::socket::error::SocketError;
 
-/// Which socket in the file system is ours. Clones may outlive the socket.
+/// The path and inode of the daemon's socket. Clones may outlive the socket.
 #[derive(Clone, Debug)]
 pub struct Claim(Option<Inode>);
 
@@ -19,7 +19,7 @@ struct Inode {
 }
 
 impl Claim {
-    /// What stands at `path` now.
+    /// The file that is at `path` now.
     pub(super) fn of(path: &Path) -> Result<Self, SocketError> {
         let metadata = std::fs::symlink_metadata(path).map_err(SocketError::refused("read", &path.display()))?;
         Ok(Self(Some(Inode {
@@ -29,12 +29,12 @@ impl Claim {
         })))
     }
 
-    /// Abstract sockets have no inode, and nobody can take them away.
+    /// For an abstract socket, which has no inode and cannot be removed.
     pub(super) fn nothing() -> Self {
         Self(None)
     }
 
-    /// Whether the path still leads to our socket: without it the daemon runs and nobody can reach it.
+    /// Whether the path still leads to the daemon's socket. Otherwise the daemon runs, but callers cannot reach it.
     pub fn verdict(&self) -> Verdict {
         let Some(inode) = &self.0 else {
             return Ok("listening".to_owned());
@@ -44,7 +44,7 @@ impl Claim {
             Ok(metadata) if metadata.dev() == inode.device && metadata.ino() == inode.number => {
                 Ok("listening".to_owned())
             }
-            Ok(_) => Err(format!("{path} is not this daemon's socket any more")),
+            Ok(_) => Err(format!("{path} is no longer this daemon's socket")),
             Err(error) => Err(format!("{path} is gone: {error}")),
         }
     }

@@ -1,4 +1,4 @@
-//! Tells the leftover of a crash from a socket that somebody serves.
+//! Distinguishes the stale socket of a crashed daemon from a socket that is served.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use rustix::net::sockopt;
 
 use crate::listener::socket::error::SocketError;
 
-/// Removes the socket of a daemon that crashed. Whatever else stands at `path` is left alone.
+/// Removes the stale socket of a crashed daemon. Any other file at `path` is left alone.
 pub(super) fn clear(path: &Path) -> Result<(), SocketError> {
     let shown = path.display();
     match std::fs::symlink_metadata(path) {
@@ -26,29 +26,29 @@ pub(super) fn clear(path: &Path) -> Result<(), SocketError> {
     let address = SocketAddrUnix::new(path).map_err(SocketError::refused("use", &shown))?;
     match connect(&address) {
         Ok(probe) => Err(SocketError::in_use(&shown, who_answers(&probe))),
-        // Its backlog is full, or it is a socket of another type: alive in both cases.
+        // Its backlog is full, or it is a socket of another type: it is in use in both cases.
         Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(SocketError::in_use(&shown, "another process".to_owned())),
         Err(Errno::CONNREFUSED) => {
-            std::fs::remove_file(path).map_err(SocketError::refused("remove the leftover", &shown))
+            std::fs::remove_file(path).map_err(SocketError::refused("remove the stale socket", &shown))
         }
         Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(SocketError::refused("find out who serves", &shown)(errno)),
+        Err(errno) => Err(SocketError::refused("check whether a process serves", &shown)(errno)),
     }
 }
 
-/// Who serves an abstract name that is taken.
+/// The process that serves an abstract name in use.
 pub(super) fn who_serves(address: &SocketAddrUnix) -> String {
     connect(address).map_or_else(|_| "another process".to_owned(), |probe| who_answers(&probe))
 }
 
-/// Connects without waiting for a full backlog.
+/// Connects, and fails at once if the backlog is full.
 pub(super) fn connect(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     let probe = new_socket()?;
     rustix::net::connect(&probe, address)?;
     Ok(probe)
 }
 
-/// A Unix stream socket that is nothing yet and never waits.
+/// A new non-blocking Unix stream socket, neither bound nor connected.
 pub(super) fn new_socket() -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)

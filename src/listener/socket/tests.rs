@@ -1,4 +1,4 @@
-//! What the socket promises to callers, to other daemons and to the file system.
+//! Promises of the socket to callers, to other daemons and about the file system.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::symlink;
@@ -133,7 +133,14 @@ fn only_our_own_inode_is_unlinked() {
     std::fs::remove_file(&path).unwrap();
     assert!(socket.place.claim.verdict().unwrap_err().contains("is gone"));
     let theirs = UnixListener::bind(&path).unwrap();
-    assert!(socket.place.claim.verdict().unwrap_err().contains("not this daemon's"));
+    assert!(
+        socket
+            .place
+            .claim
+            .verdict()
+            .unwrap_err()
+            .contains("no longer this daemon's")
+    );
     drop(socket);
     UnixStream::connect(&path).unwrap();
     drop(theirs);

@@ -1,4 +1,4 @@
-//! Callers of every era, by the `:authority` that they send.
+//! Callers of every Kubernetes version, by the `:authority` that they send.
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -69,14 +69,14 @@ async fn an_authority_that_cannot_be_mended_is_reset_counted_and_its_connection_
     while let Some((kind, _)) = tokio::time::timeout(HANG, wire::next(&mut stream)).await.unwrap() {
         kinds.push(kind);
         if kind == wire::PING {
-            // The daemon waits for the answer before it ends the connection in order; who is gone needs none.
+            // The daemon waits for the acknowledgement before it ends the connection in order.
             break;
         }
     }
     assert!(kinds.contains(&RST_STREAM) && kinds.contains(&GOAWAY), "{kinds:?}");
     assert_eq!(daemon.metrics.refused_authorities.get(), 1);
     assert_eq!(daemon.answered("Status", "OK"), 0);
-    // Whether the other end answers or not.
+    // The connection ends whether or not the client answers.
     tokio::time::timeout(HANG, stream.read_to_end(&mut vec![]))
         .await
         .unwrap()

@@ -1,4 +1,4 @@
-//! The end of a listener: what was begun is finished, in time.
+//! The end of a listener: requests in flight are finished, within the limit.
 
 use tokio::io::AsyncReadExt as _;
 

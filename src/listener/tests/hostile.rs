@@ -1,4 +1,4 @@
-//! Connections that mean ill, or are not HTTP/2 at all.
+//! Hostile connections, and connections without HTTP/2.
 
 use std::convert::Infallible;
 
@@ -20,7 +20,7 @@ use super::wire::HEADERS;
 use super::wire::RST_STREAM;
 use super::*;
 
-/// Waits until the daemon closes the connection, whatever it sends before.
+/// Waits until the daemon closes the connection, and ignores the bytes before.
 async fn closed(stream: &mut UnixStream) {
     let mut sink = vec![0; 4096];
     let end = async { while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {} };
@@ -65,7 +65,7 @@ async fn http_1_tls_and_random_bytes_are_closed_at_once_and_hurt_nobody() {
     ];
     for greeting in greetings {
         let mut stream = daemon.connect().await;
-        // The daemon may have closed before all of it is written.
+        // The daemon may close the connection before everything is written.
         stream.write_all(greeting).await.ok();
         closed(&mut stream).await;
     }
@@ -193,12 +193,12 @@ async fn requests_beyond_the_streams_of_a_connection_do_not_end_it() {
         () = async { while read.read(&mut sink).await.is_ok_and(|count| count > 0) {} } => panic!("closed"),
     }
     assert_eq!(encrypt(&daemon.client().await, b"payload").await.unwrap(), b"payload");
-    // Their messages never come, and nobody waits for them for long.
+    // Their messages never come, and the daemon does not wait for them for long.
     until(|| daemon.answered("Encrypt", "DEADLINE_EXCEEDED") >= 1024).await;
 }
 
-/// Begins so many messages of 200 KiB on a new connection and ends none: the last 10 KiB never come. Dropping the set
-/// drops the connection.
+/// Begins `count` messages of 200 KiB on a new connection and finishes none: the last 10 KiB never come. Dropping the
+/// set drops the connection.
 async fn begin_messages(daemon: &Daemon, count: usize) -> JoinSet<()> {
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(daemon.connect().await))
         .await
@@ -233,14 +233,14 @@ async fn callers_that_never_finish_their_messages_hold_a_bounded_part_of_memory(
         unfinished.push(begin_messages(&daemon, 40).await);
     }
     until(|| refused() >= 160 - 88).await;
-    // What was refused was given back, and the others go on: nearly a whole limit's worth is still held.
+    // Refused messages have released their bytes, and the others still wait: they hold nearly the whole budget.
     let again = begin_messages(&daemon, 40).await;
     until(|| refused() >= 200 - 88).await;
     assert!(refused() < 200, "some messages are within the budget");
     drop((unfinished, again));
 
     until(|| daemon.metrics.connections.get() == 1).await;
-    // More than the limit, one after the other: neither the dropped ones nor those that are complete stay counted.
+    // More than the limit, one after the other: neither dropped messages nor complete ones stay counted.
     let large = vec![7; 200 << 10];
     for _ in 0..100 {
         assert_eq!(encrypt(&client, &large).await.unwrap().len(), large.len());

@@ -1,4 +1,4 @@
-//! Requests of well-behaved callers: answers, deadlines, limits, panics, cancels.
+//! Requests of well-behaved callers: responses, deadlines, limits, panics, cancellation.
 
 use futures_util::future::join_all;
 use tonic::Code;
@@ -168,7 +168,7 @@ async fn requests_beyond_a_connections_room_are_refused_at_once_and_other_connec
         .collect();
     daemon.until_waiting(limits::IN_FLIGHT.per_connection).await;
     until(|| daemon.answered("Encrypt", "RESOURCE_EXHAUSTED") == 88).await;
-    // A large one does not choke the connection.
+    // A large message does not block the connection.
     for _ in 0..40 {
         let status = encrypt(&client, &vec![7; 200 << 10]).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
@@ -193,7 +193,7 @@ async fn a_thousand_simultaneous_cancels_leave_nothing_behind_and_the_connection
             })
             .collect();
         daemon.until_waiting(limits::IN_FLIGHT.per_connection).await;
-        // The client's own HTTP/2 ends the connection after a thousand answers to what it has cancelled.
+        // The client's own HTTP/2 ends the connection after a thousand responses to cancelled requests.
         until(|| daemon.answered("Encrypt", "RESOURCE_EXHAUSTED") == round * 488).await;
         for call in &calls {
             call.abort();

@@ -1,4 +1,4 @@
-//! HTTP/2 frames by hand, for what no client library would send.
+//! HTTP/2 frames made by hand, for requests that no client library would send.
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;

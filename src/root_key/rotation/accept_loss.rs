@@ -1,4 +1,4 @@
-//! Accepting that a version is lost, which this node has reported as its primary.
+//! Accepting the loss of a version that this node has reported as its primary.
 
 use crate::root_key::high_water::HighWater;
 use crate::root_key::high_water::HighWaterFile;
@@ -10,7 +10,7 @@ use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Number;
 use crate::root_key::version::Version;
 
-/// What the loss of `id` would be, once it is confirmed. `versions` is what the store has.
+/// The recorded version, if its loss can be accepted once it is confirmed. `versions` are those of the store.
 ///
 /// # Errors
 /// This node has not reported `id`, or the store has it.
@@ -32,11 +32,11 @@ pub fn acceptable(
     }
 }
 
-/// Makes this node forget that it has reported `id`, so that it goes on without that version. What was sealed under it
-/// stays unreadable. `confirmation` is what the operator typed: `NAME.vN`.
+/// Makes this node forget that it has reported `id`, so that it continues without that version. Payloads sealed under
+/// it stay unreadable. `confirmation` is the operator's input, `NAME.vN`.
 ///
 /// # Errors
-/// As [`acceptable`]; it was not confirmed; or the state directory can't be read or written.
+/// As [`acceptable`]; the confirmation is missing or wrong; or the state directory cannot be read or written.
 pub fn accept_loss(
     file: &HighWaterFile,
     name: &RootKeyName,
@@ -50,10 +50,10 @@ pub fn accept_loss(
     Ok(lost)
 }
 
-/// Whether the operator has confirmed that another key than before is taken for a version.
+/// Checks that the operator has confirmed the use of a different key for a version.
 ///
 /// # Errors
-/// It was not confirmed.
+/// The confirmation is missing or wrong.
 pub fn accept_other_key(name: &RootKeyName, number: Number, confirmation: Option<&str>) -> Result<(), Refusal> {
     check_confirmation(name, number, confirmation)
 }

@@ -1,4 +1,4 @@
-//! Dates: from which moment on a pending version encrypts.
+//! Activation: the date from which a pending version encrypts.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::root_key::version::Selector;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
 
-/// No date is further ahead: it would be a slip, or a wrong clock.
+/// The latest date, from now: a later one would be a typing error or a wrong clock.
 const FARTHEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The moment that an operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// So long from now, by this node's clock.
+    /// This time from now, by this node's clock.
     In(Duration),
     /// This moment.
     At(Timestamp),
@@ -34,17 +34,17 @@ pub struct Dated {
     pub version: Version,
     /// The date.
     pub at: Timestamp,
-    /// The date that it had before. A node that does not see the new one in time goes by this.
+    /// The former date. A node that does not see the new one in time uses the former one.
     pub before: Option<Timestamp>,
 }
 
 impl Rotation<'_> {
-    /// Dates the pending version, or the one of several that `selector` names. `recorded` is what this node has reported
-    /// of the root key.
+    /// Dates the pending version, or the selected one of several. `recorded` is the version of the root key that this
+    /// node has reported.
     ///
     /// # Errors
-    /// The version is not pending, the moment is no good one, the store lacks what this node has reported; or the store
-    /// fails.
+    /// The version is not pending, the moment is not allowed, or the reported version is missing from the store; or the
+    /// store fails.
     pub async fn activate(
         &self,
         selector: Option<&Selector>,
@@ -56,10 +56,10 @@ impl Rotation<'_> {
         Ok(dated)
     }
 
-    /// What [`Rotation::activate`] would make of the version.
+    /// The version as [`Rotation::activate`] would date it.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Rotation::activate`].
     pub async fn activatable(
         &self,
         selector: Option<&Selector>,
@@ -78,7 +78,7 @@ impl Rotation<'_> {
         let before = match version.state {
             State::Pending => None,
             State::ActiveFrom(moment) if moment > now => {
-                // It may be to come for this node alone.
+                // It may be in the future by this node's clock alone.
                 check_clock(&versions, now)?;
                 Some(moment)
             }
@@ -104,7 +104,7 @@ impl Rotation<'_> {
         Ok(Dated { version, at, before })
     }
 
-    /// The date of the store that lies `duration` ahead.
+    /// The store's date that lies `duration` ahead.
     pub(super) fn moment_in(&self, duration: Duration) -> Result<Timestamp, Refusal> {
         let now = self.clock.now();
         Ok(self.date_from(check_moment(now.after(duration), now)?))
@@ -122,11 +122,11 @@ fn only_pending(versions: &[Version], now: Timestamp) -> Result<&Version, Refusa
     }
 }
 
-/// A clock that is behind would turn "in ten minutes" into "long ago" for all other nodes, so what the store knows of
-/// the time must have passed.
+/// With a clock that is behind, "in ten minutes" would be in the past for all other nodes. So the dates in the store
+/// that must have passed are compared with the clock.
 pub(super) fn check_clock(versions: &[Version], now: Timestamp) -> Result<(), Refusal> {
     let retired = versions.iter().filter_map(|version| match version.state {
-        // Versions are retired at the moment itself and never ahead of it.
+        // The date of a retirement is never in the future.
         State::RetiredSince(moment) => Some(moment),
         State::Pending | State::ActiveFrom(_) => None,
     });

@@ -17,15 +17,14 @@ use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 
-/// What came of making a version.
+/// The outcome of making a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// The version that is there now: this command's, or the one that another command made of the same number at the
-    /// same time.
+    /// The version that stays: this command's, or that of another command which used the same number at the same time.
     pub version: Version,
     /// The id of this command's own version, if it was destroyed, unused, in favour of the other one.
     pub yielded: Option<KeyId>,
-    /// Versions of the same number with lower ids; whoever made them destroys them.
+    /// Versions of the same number with lower ids; the commands that made them destroy them.
     pub rivals: Vec<KeyId>,
 }
 
@@ -39,7 +38,8 @@ pub struct Next {
 }
 
 impl Next {
-    /// The first version of a root key: nothing is older, so it is active at once. `step` is that of the store's dates.
+    /// The first version of a root key: there is no older one, so it is active at once. `step` is that of the store's
+    /// dates.
     pub fn first(now: Timestamp, step: Duration) -> Self {
         Self {
             number: Number::FIRST,
@@ -49,19 +49,19 @@ impl Next {
 }
 
 impl Rotation<'_> {
-    /// Makes v1, active at once. `recorded` is what this node has reported of the root key.
+    /// Makes v1, active at once. `recorded` is the version of the root key that this node has reported.
     ///
     /// # Errors
-    /// There are versions, or the store lacks what this node has reported; or the store fails.
+    /// There are versions, or the reported version is missing from the store; or the store fails.
     pub async fn create(&self, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
         let next = self.creatable(recorded).await?;
         self.make(next, None).await
     }
 
-    /// What [`Rotation::create`] would make.
+    /// The version that [`Rotation::create`] would make.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Rotation::create`].
     pub async fn creatable(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
         let versions = self.admin.versions().await?;
         check_recorded(&versions, recorded)?;
@@ -74,12 +74,12 @@ impl Rotation<'_> {
         }))
     }
 
-    /// Makes the next version: pending, or, where one store serves all nodes, active when `activate_in` has passed.
-    /// `recorded` is what this node has reported of the root key.
+    /// Makes the next version: pending, or, if one store serves all nodes, active after `activate_in`. `recorded` is
+    /// the version of the root key that this node has reported.
     ///
     /// # Errors
-    /// There are none yet, one is pending, `activate_in` is not for this store, the store lacks what this node has
-    /// reported; or the store fails.
+    /// There is no version yet, one is pending, `activate_in` is not allowed for this store, or the reported version is
+    /// missing from the store; or the store fails.
     pub async fn rotate(
         &self,
         activate_in: Option<Duration>,
@@ -89,10 +89,10 @@ impl Rotation<'_> {
         self.make(next, None).await
     }
 
-    /// What [`Rotation::rotate`] would make.
+    /// The version that [`Rotation::rotate`] would make.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Rotation::rotate`].
     pub async fn rotatable(
         &self,
         activate_in: Option<Duration>,
@@ -118,16 +118,17 @@ impl Rotation<'_> {
     /// Makes a version of a key that another system made: v1, active at once, or the next one, pending.
     ///
     /// # Errors
-    /// One is pending; the store lacks what this node has reported; or the store fails, or knows the key.
+    /// A version is pending; the reported version is missing from the store; or the store fails, or has the key
+    /// already.
     pub async fn import(&self, key: Key, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
         let next = self.importable(recorded).await?;
         self.make(next, Some(key)).await
     }
 
-    /// What [`Rotation::import`] would make.
+    /// The version that [`Rotation::import`] would make.
     ///
     /// # Errors
-    /// As there, but for what is about the key.
+    /// As for [`Rotation::import`], except those about the key.
     pub async fn importable(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
         let versions = self.admin.versions().await?;
         check_recorded(&versions, recorded)?;
@@ -157,7 +158,7 @@ impl Rotation<'_> {
         }
     }
 
-    /// Makes a version as pending first, so that it is unused as long as it may have to be destroyed again.
+    /// Makes a version as pending first, so that it is unused while it may have to be destroyed again.
     async fn make(&self, next: Next, key: Option<Key>) -> Result<Made, RotationError> {
         let Next { number, state } = next;
         let own = match key {
@@ -176,8 +177,8 @@ impl Rotation<'_> {
         Ok(made)
     }
 
-    /// Of versions that were made with one number at one time, the highest id stays, and everybody else destroys the
-    /// own one.
+    /// If several commands have made versions of one number at one time, the one with the highest id stays. Every other
+    /// command destroys its own.
     async fn settle(&self, own: Version) -> Result<Made, RotationError> {
         let mut versions = self.admin.versions().await?;
         if !versions.iter().any(|version| version.id == own.id) {

@@ -1,4 +1,4 @@
-//! Why a command on versions did not do what it should.
+//! The errors of commands on versions.
 
 use crate::root_key::error::Error;
 use crate::root_key::high_water::HighWaterError;
@@ -21,29 +21,29 @@ pub enum RotationError {
     HighWater(#[from] HighWaterError),
     /// A version was made, but could not be dated.
     #[error(
-        "{} (id {}) was made, but could not be given its date: it is pending; `dekhand keys activate {}` dates it",
+        "{} (id {}) was made, but could not be dated: it is pending; run `dekhand keys activate {}` to date it",
         made.number, made.id, made.number
     )]
     Undated {
         /// The version.
         made: Version,
-        /// What the store said.
+        /// The store's error.
         source: Error,
     },
-    /// A version was made, and the store does not show it.
+    /// A version was made, but the store does not list it.
     #[error(
-        "the store does not list {} (id {}), which it has just made: nothing must encrypt under it before \
-         `dekhand keys list` shows it on every node",
+        "{} (id {}) was made, but the store does not list it: do not activate it before `dekhand keys list` shows it \
+         on every node",
         made.number, made.id
     )]
     Unlisted {
         /// The version.
         made: Version,
     },
-    /// Two versions of one number were made at once, and this command's could not be taken back.
+    /// Two commands made versions of one number at once, and this command could not destroy its own.
     #[error(
-        "{number} (id {kept}) was made by another command at the same time; this one's, id {own}, should be destroyed \
-         and could not be"
+        "another command made {number} (id {kept}) at the same time; the duplicate that this command made (id {own}) \
+         should be destroyed, but could not be"
     )]
     NotTakenBack {
         /// The number of both.
@@ -52,7 +52,7 @@ pub enum RotationError {
         kept: KeyId,
         /// The version that this command made.
         own: KeyId,
-        /// What the store said.
+        /// The store's error.
         source: Error,
     },
 }

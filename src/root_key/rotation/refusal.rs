@@ -1,4 +1,4 @@
-//! What the rules forbid, each with a sentence that says what to do instead.
+//! The refusals of the rules, each with a sentence that says what to do instead.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,105 +14,105 @@ use crate::root_key::version::Version;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each sentence says what its fields are")]
 pub enum Refusal {
-    /// `create` is for a root key that has nothing.
+    /// `create` is for a root key without versions.
     #[error(
-        "`{name}` has versions already ({}): `dekhand keys rotate` makes the next one",
+        "`{name}` has versions already ({}): run `dekhand keys rotate` to make the next one",
         list(known)
     )]
     HasVersions { name: RootKeyName, known: Vec<Number> },
-    /// What a lost or outdated store lacks must not be made a second time in silence.
+    /// The store is lost or outdated. The missing version must not be silently replaced by a new one.
     #[error(
-        "the store lacks version {number} with id {id}, which this node has reported as primary; bring the store up to \
-         date, or `dekhand keys accept-loss {id}` to go on without it"
+        "version {number} with id {id}, which this node has reported as primary, is missing from the store; bring the \
+         store up to date, or run `dekhand keys accept-loss {id}` to continue without it"
     )]
     Lost { number: Number, id: KeyId },
-    /// Everything but `create` and `import` is about versions that are there.
-    #[error("`{name}` has no versions: `dekhand keys create` makes the first one")]
+    /// Every command but `create` and `import` needs an existing version.
+    #[error("`{name}` has no versions: run `dekhand keys create` to make the first one")]
     HasNone { name: RootKeyName },
-    /// One version at a time is on its way.
+    /// At most one version at a time may be pending.
     #[error(
-        "{} (id {}) is still pending: `dekhand keys activate {}` dates it, `dekhand keys retire {}` puts it aside",
+        "{} (id {}) is still pending: date it with `dekhand keys activate {}` or put it aside with `dekhand keys \
+         retire {}`",
         pending.number, pending.id, pending.number, pending.number
     )]
     Pending { pending: Version },
-    /// The same, and it has its date.
+    /// The pending version has its date already.
     #[error("{} (id {}) becomes active at {at} and this node's clock says {now}: rotate after that", pending.number, pending.id)]
     Dated {
         pending: Version,
         at: Timestamp,
         now: Timestamp,
     },
-    /// A date in the same breath as the key needs a store that all nodes see.
+    /// A version may be made and dated at once only in a store that all nodes share.
     #[error(
-        "--activate-in is for one store that serves all nodes (`shared: true`): where every node has a token or a file \
-         of its own, the version must be on each of them before one encrypts under it, else the others can't read what \
-         it writes; make it with `dekhand keys rotate`, bring it to every node, `dekhand keys verify` there, then \
-         `dekhand keys activate`"
+        "--activate-in requires one store for all nodes (`shared: true`); where each node has a token or a file of its \
+         own, every node must have the version before any node encrypts under it: run `dekhand keys rotate`, bring the \
+         version to every node, run `dekhand keys verify` there, then `dekhand keys activate`"
     )]
     NotShared,
     /// Numbers end at 9999.
-    #[error("v9999 is the last: add a root key of another name in front of this one in `root_keys:`")]
+    #[error("v9999 is the last version: add a root key with another name before this one in `root_keys:`")]
     NoNumberLeft,
-    /// No version is named so.
+    /// The selector names no version.
     #[error("there is no version {selector}; there are {}", list(known))]
     Unknown { selector: Selector, known: Vec<Number> },
-    /// Several versions are named so.
-    #[error("{} versions are {selector}: name one by its id, {}", ids.len(), list(ids))]
+    /// The selector names several versions.
+    #[error("{} versions are named {selector}: select one by its id, {}", ids.len(), list(ids))]
     Ambiguous { selector: Selector, ids: Vec<KeyId> },
     /// There is nothing to activate.
-    #[error("no version is pending: `dekhand keys rotate` makes one")]
+    #[error("no version is pending: run `dekhand keys rotate` to make one")]
     NothingPending,
     /// There is more than one to activate.
-    #[error("{} versions are pending: name one by its id, {}", ids.len(), list(ids))]
+    #[error("{} versions are pending: select one by its id, {}", ids.len(), list(ids))]
     SeveralPending { ids: Vec<KeyId> },
-    /// What is active keeps its date.
-    #[error("{number} is active since {since}: its date can't be changed any more")]
+    /// An active version keeps its date.
+    #[error("{number} has been active since {since}: its date can no longer be changed")]
     AlreadyActive { number: Number, since: Timestamp },
     /// A retired version is not activated.
-    #[error("{number} is retired since {since}: `dekhand keys restore {number}` first")]
+    #[error("{number} has been retired since {since}: run `dekhand keys restore {number}` first")]
     Retired { number: Number, since: Timestamp },
-    /// No date lies in the past.
-    #[error("{at} has passed, this node's clock says {now}: choose a moment to come, or set the clock")]
+    /// A date must not lie in the past.
+    #[error("{at} has passed, this node's clock says {now}: choose a future moment, or set the clock")]
     Past { at: Timestamp, now: Timestamp },
-    /// No date lies too far ahead.
+    /// A date must not lie too far ahead.
     #[error(
-        "{at} is more than a year from now, {now} by this node's clock: choose an earlier moment, or set the clock"
+        "{at} is more than a year from now ({now} by this node's clock): choose an earlier moment, or set the clock"
     )]
     TooFar { at: Timestamp, now: Timestamp },
-    /// A clock that is behind would date a version before its time.
+    /// A clock that is behind would give a version too early a date.
     #[error(
-        "this node's clock says {now}, and the store knows of {seen}: set the clock (a pending version can also be dated by \
-         --at)"
+        "this node's clock says {now}, but a version in the store has the later date {seen}: set the clock (or date a \
+         pending version with --at)"
     )]
     ClockBehind { now: Timestamp, seen: Timestamp },
-    /// It would never encrypt.
+    /// The version would never encrypt.
     #[error("{number} would never encrypt: {higher} is higher and active from {from} on")]
     Below {
         number: Number,
         higher: Number,
         from: Timestamp,
     },
-    /// One version would be skipped.
+    /// A lower version would be skipped.
     #[error("{lower} becomes active only at {from}: choose a later moment for {number}")]
     BeforeLower {
         number: Number,
         lower: Number,
         from: Timestamp,
     },
-    /// What encrypts can't be retired.
+    /// The primary cannot be retired.
     #[error(
-        "{number} is the primary: `dekhand keys rotate`, and retire it when nothing in etcd is stored under it any more"
+        "{number} is the primary: run `dekhand keys rotate`, and retire it when nothing in etcd is stored under it"
     )]
     IsPrimary { number: Number },
-    /// A node may switch at any moment.
+    /// A node may switch to the version at any moment.
     #[error(
-        "{number} becomes active at {at}, which is near, and nodes may go by that already: let it, then rotate again, or \
-         `dekhand keys activate {number}` with a later moment and retire it then"
+        "{number} becomes active at {at}, which is near, and nodes may already use that date: let it become active and \
+         rotate again, or run `dekhand keys activate {number}` with a later moment and then retire it"
     )]
     TooNear { number: Number, at: Timestamp },
     /// Nodes may not have switched yet.
     #[error(
-        "{number} was the primary until {until}: it can be retired {} later, when every node has switched, at {from}",
+        "{number} was the primary until {until}: it can be retired {} later, at {from}, when every node has switched",
         length(*wait)
     )]
     PrimaryLately {
@@ -121,21 +121,21 @@ pub enum Refusal {
         wait: Duration,
         from: Timestamp,
     },
-    /// Without a primary nobody knows what is old.
-    #[error("no version is active by this node's clock, {now}: set the clock, or activate a version first")]
+    /// Without a primary no version counts as old.
+    #[error("no version is active by this node's clock ({now}): set the clock, or activate a version first")]
     NoPrimary { now: Timestamp },
-    /// It is retired.
-    #[error("{number} is retired already, since {since}")]
+    /// The version is retired already.
+    #[error("{number} has been retired since {since}")]
     AlreadyRetired { number: Number, since: Timestamp },
-    /// It is not retired.
+    /// The version is not retired.
     #[error("{number} is not retired: there is nothing to restore")]
     NothingToRestore { number: Number },
-    /// Only what has been retired can be destroyed.
-    #[error("{number} is not retired: `dekhand keys retire {number}` first, and see that nobody misses it")]
+    /// Only a retired version can be destroyed.
+    #[error("{number} is not retired: run `dekhand keys retire {number}` first, and check that no read fails")]
     NotRetired { number: Number },
-    /// It has not been retired for long enough.
+    /// The version has not been retired for long enough.
     #[error(
-        "{number} is retired since {since}, and must be for {}: it can be destroyed at {from} (--retention changes that)",
+        "{number} was retired at {since} and must stay so for {}: it can be destroyed at {from} (or set --retention)",
         length(*retention)
     )]
     Retained {
@@ -144,26 +144,26 @@ pub enum Refusal {
         retention: Duration,
         from: Timestamp,
     },
-    /// Nobody has looked whether etcd still needs it.
+    /// The operator has not confirmed that nothing in etcd needs the version.
     #[error(
-        "this needs a look at every etcd of the cluster, which this release can't do by itself: make sure that nothing \
-         is stored under {number} (id {id}), then say --unaudited"
+        "this release cannot search etcd by itself: check every etcd of the cluster, and if nothing is stored under \
+         {number} (id {id}), repeat the command with --unaudited"
     )]
     Unaudited { number: Number, id: KeyId },
-    /// It can't be undone, and the operator has not said its name.
-    #[error("this can't be undone: confirm it with --confirm {expected}")]
+    /// The operator has not confirmed a step that cannot be undone.
+    #[error("this cannot be undone: confirm it with --confirm {expected}")]
     NotConfirmed { expected: String },
     /// There is no loss to accept.
     #[error("this node has never reported a version of `{name}`: there is no loss to accept")]
     NothingRecorded { name: RootKeyName },
-    /// The loss is another one.
-    #[error("what this node has reported is {number} (id {id}): only that loss can be accepted")]
+    /// This node has reported another version.
+    #[error("this node has reported {number} (id {id}): only the loss of that version can be accepted")]
     OtherRecorded { number: Number, id: KeyId },
-    /// Nothing is lost.
-    #[error("{number} (id {id}) is not lost: the store has it")]
+    /// The version is in the store.
+    #[error("{number} (id {id}) is not lost: it is in the store")]
     NotLost { number: Number, id: KeyId },
-    /// Nothing is lost either.
-    #[error("{number} (id {id}) is not lost: it is retired; `dekhand keys restore {number}` takes it back")]
+    /// The version is in the store, retired.
+    #[error("{number} (id {id}) is not lost: it is retired; to use it again, run `dekhand keys restore {number}`")]
     NotLostButRetired { number: Number, id: KeyId },
 }
 
@@ -174,7 +174,7 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Whole days as days, as they are asked for: `90d` is not "2months 29days 2h 52m 48s".
+/// Whole days as days, as in the configuration: `90d`, not "2months 29days 2h 52m 48s".
 fn length(duration: Duration) -> String {
     const DAY: u64 = 24 * 60 * 60;
     let seconds = duration.as_secs();

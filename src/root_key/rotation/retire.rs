@@ -1,4 +1,4 @@
-//! The end of versions: retired, restored, destroyed.
+//! Retiring, restoring and destroying versions.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::root_key::version::Selector;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
 
-/// A version is not retired sooner after it was the primary: by then every node has switched.
+/// The shortest time between being the primary and being retired: by then every node has switched.
 pub const NOT_PRIMARY_FOR: Duration = Duration::from_secs(3600);
-/// A version is not destroyed sooner after it was retired, unless the operator says otherwise.
+/// The shortest time between being retired and being destroyed, by default.
 pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Nodes see a changed store with their next probe; a date nearer than this may be one that they go by already.
+/// A date nearer than this can no longer be withdrawn: nodes see a changed store only with their next probe.
 const NEAR: Duration = Duration::from_secs(5 * 60);
 /// The finest step of dates in any store: labels of tokens have minutes.
 const STEP: Duration = Duration::from_secs(60);
@@ -25,28 +25,29 @@ const STEP: Duration = Duration::from_secs(60);
 /// A version that was destroyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destroyed {
-    /// What it was.
+    /// The version as it was.
     pub version: Version,
-    /// Since when it was retired: backups of etcd from before this moment may need it.
+    /// When it was retired: backups of etcd from before this moment may need it.
     pub retired_since: Timestamp,
 }
 
 impl Rotation<'_> {
-    /// Retires a version: nothing under it is opened any more, until it is restored. `unaudited` says that the operator
-    /// has looked at etcd.
+    /// Retires a version: payloads under it are not opened until it is restored. `unaudited` means that the operator
+    /// has checked etcd.
     ///
     /// # Errors
-    /// It encrypts, did so lately or will so soon, is retired, nobody has looked at etcd; or the store fails.
+    /// The version encrypts, did so recently or will do so soon, or is retired; etcd was not checked; or the store
+    /// fails.
     pub async fn retire(&self, selector: &Selector, unaudited: bool) -> Result<Version, RotationError> {
         let retired = self.retirable(selector, unaudited).await?;
         self.admin.relabel(&retired.id, retired.state).await?;
         Ok(retired)
     }
 
-    /// What [`Rotation::retire`] would make of the version.
+    /// The version as [`Rotation::retire`] would leave it.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Rotation::retire`].
     pub async fn retirable(&self, selector: &Selector, unaudited: bool) -> Result<Version, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
         let version = find(&versions, selector)?;
@@ -59,20 +60,20 @@ impl Rotation<'_> {
         })
     }
 
-    /// Takes a retired version back: it decrypts again, and never encrypts by this alone.
+    /// Restores a retired version: it decrypts again. It does not encrypt unless it is activated again.
     ///
     /// # Errors
-    /// It is not retired; or the store fails.
+    /// The version is not retired; or the store fails.
     pub async fn restore(&self, selector: &Selector) -> Result<Version, RotationError> {
         let restored = self.restorable(selector).await?;
         self.admin.relabel(&restored.id, restored.state).await?;
         Ok(restored)
     }
 
-    /// What [`Rotation::restore`] would make of the version.
+    /// The version as [`Rotation::restore`] would leave it.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Rotation::restore`].
     pub async fn restorable(&self, selector: &Selector) -> Result<Version, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
         let version = find(&versions, selector)?;
@@ -90,10 +91,11 @@ impl Rotation<'_> {
         })
     }
 
-    /// Destroys a retired version for ever. `confirmation` is what the operator typed: `NAME.vN`.
+    /// Destroys a retired version for ever. `confirmation` is the operator's input, `NAME.vN`.
     ///
     /// # Errors
-    /// It is not retired for `retention`, nobody has looked at etcd, it was not confirmed; or the store fails.
+    /// The version has not been retired for `retention`, etcd was not checked, or the confirmation is missing or wrong;
+    /// or the store fails.
     pub async fn destroy(
         &self,
         selector: &Selector,
@@ -107,10 +109,10 @@ impl Rotation<'_> {
         Ok(version)
     }
 
-    /// What [`Rotation::destroy`] would destroy, once it is confirmed.
+    /// The version that [`Rotation::destroy`] would destroy, once it is confirmed.
     ///
     /// # Errors
-    /// As there, but for the confirmation.
+    /// As for [`Rotation::destroy`], except those of the confirmation.
     pub async fn destroyable(
         &self,
         selector: &Selector,
@@ -149,7 +151,7 @@ fn check_audit(version: &Version, unaudited: bool) -> Result<(), Refusal> {
     })
 }
 
-/// That no node encrypts under the version, or will, or did so within [`NOT_PRIMARY_FOR`].
+/// Checks that no node encrypts under the version, may do so soon, or did so within [`NOT_PRIMARY_FOR`].
 fn check_is_out_of_use(version: &Version, versions: &[Version], now: Timestamp) -> Result<(), Refusal> {
     let number = version.number;
     let primary = primary(versions, now).ok_or(Refusal::NoPrimary { now })?;
@@ -165,7 +167,7 @@ fn check_is_out_of_use(version: &Version, versions: &[Version], now: Timestamp) 
         }
         State::ActiveFrom(_) if version.id == primary.id => Err(Refusal::IsPrimary { number }),
         State::ActiveFrom(_) => {
-            // Versions between that are retired by now would only make this moment earlier.
+            // Versions in between that are retired now are ignored: they could only make this moment earlier.
             let above = versions.iter().filter(|other| other.rank() > version.rank());
             let next = above
                 .filter(|other| other.state.is_active(now))
@@ -184,8 +186,8 @@ fn check_is_out_of_use(version: &Version, versions: &[Version], now: Timestamp) 
     }
 }
 
-/// The state of a version that is taken back. Its own activation is forgotten; whatever it was, the version must not
-/// outrank the primary now: above it waits for a date, below it is active from a moment before the primary's.
+/// The state of a restored version. Its own activation date is lost. The version must not displace the primary: above
+/// the primary it is pending; below, it is active from a moment before the primary's date.
 fn restored(version: &Version, retired: Timestamp, primary: Option<&Version>) -> State {
     match primary {
         Some(primary) if version.rank() < primary.rank() => {

@@ -1,4 +1,4 @@
-//! What the tests of the rules share, and the order of versions.
+//! Fixtures of the tests of rotation, and tests of the order of versions.
 
 use super::*;
 use crate::root_key::fake::active_from;
@@ -25,7 +25,7 @@ pub(super) fn selector(text: &str) -> Selector {
     text.parse().unwrap()
 }
 
-/// Applies the rules to a store at a moment; no fake ever waits.
+/// Applies the rules to a store at a moment. The calls of a fake never wait.
 pub(super) fn rule<'a, T>(
     store: &'a FakeAdmin,
     shared: bool,
@@ -35,7 +35,7 @@ pub(super) fn rule<'a, T>(
     rule_in_steps(Duration::from_secs(1), store, shared, now, command)
 }
 
-/// The same, where the store's dates have these steps.
+/// As above, for a store whose dates have this resolution.
 pub(super) fn rule_in_steps<'a, T>(
     step: Duration,
     store: &'a FakeAdmin,
@@ -55,7 +55,7 @@ pub(super) fn rule_in_steps<'a, T>(
     futures_util::FutureExt::now_or_never(call).unwrap()
 }
 
-/// Why the rules refused.
+/// The refusal in the error.
 pub(super) fn refusal<T: std::fmt::Debug>(result: Result<T, RotationError>) -> Refusal {
     match result.unwrap_err() {
         RotationError::Refused(refusal) => refusal,
@@ -63,7 +63,7 @@ pub(super) fn refusal<T: std::fmt::Debug>(result: Result<T, RotationError>) -> R
     }
 }
 
-/// v1 encrypts since long ago.
+/// v1 has encrypted for a long time.
 pub(super) fn one_version() -> FakeAdmin {
     FakeAdmin::with([version(1, 1, active_from(NOW - 100_000))])
 }

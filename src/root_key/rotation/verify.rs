@@ -28,7 +28,7 @@ const API_VERSION: &str = "dekhand/verify/v1";
 /// Before the key in the hash of the record's `check`.
 const DOMAIN: &[u8] = b"dekhand/1/verify";
 
-/// What one node gives to the others. It holds no secret: the key in it seals nothing and is thrown away.
+/// The record that one node gives to the others. It holds no secret: its key seals nothing and is thrown away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -54,26 +54,26 @@ pub enum VerifyError {
     /// There is no key to throw away.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
-    /// The input is no record.
-    #[error("this is no record of `dekhand keys verify --record`: {0}")]
+    /// The input is not a record.
+    #[error("this is not a record of `dekhand keys verify --record`: {0}")]
     NoRecord(&'static str),
-    /// The record is another root key's.
-    #[error("the record is about the root key `{found}`, and not about `{wanted}`")]
+    /// The record is of another root key.
+    #[error("the record is of the root key `{found}`, not of `{wanted}`")]
     OtherRootKey {
-        /// The record's.
+        /// The root key of the record.
         found: RootKeyName,
-        /// This node's.
+        /// The root key of this node.
         wanted: RootKeyName,
     },
     /// This node does not have the version.
-    #[error("this node lacks {number} (id {id}): bring the version here first")]
+    #[error("this node does not have {number} (id {id}): bring the version here first")]
     Missing {
-        /// The record's version.
+        /// The number of the record's version.
         number: Number,
-        /// The record's version.
+        /// The id of the record's version.
         id: KeyId,
     },
-    /// This node has another number for the version.
+    /// The version has another number on this node.
     #[error("the version with id {id} is {recorded} in the record and {here} on this node")]
     OtherNumber {
         /// The version.
@@ -85,13 +85,13 @@ pub enum VerifyError {
     },
     /// The keys differ.
     #[error(
-        "this node's {number} (id {id}) is ANOTHER KEY than the one that made the record: what it seals, the other \
-         nodes can't open; do not activate it"
+        "this node's {number} (id {id}) is ANOTHER KEY than the one that made the record: the other nodes could not \
+         read what this node writes; do not activate it"
     )]
     OtherKey {
-        /// The version.
+        /// The number of the version.
         number: Number,
-        /// The version.
+        /// The id of the version.
         id: KeyId,
     },
 }
@@ -100,9 +100,9 @@ impl Record {
     /// Reads a record.
     ///
     /// # Errors
-    /// The bytes are none.
+    /// The bytes are not a record.
     pub fn parse(bytes: &[u8]) -> Result<Self, VerifyError> {
-        let record: Self = serde_json::from_slice(bytes).map_err(|_| VerifyError::NoRecord("not its fields"))?;
+        let record: Self = serde_json::from_slice(bytes).map_err(|_| VerifyError::NoRecord("its fields are wrong"))?;
         if record.api_version == API_VERSION {
             Ok(record)
         } else {
@@ -111,7 +111,7 @@ impl Record {
     }
 }
 
-/// Wraps a throwaway key under a version: the one that `selector` names, else the pending one, else the newest.
+/// Wraps a throwaway key under a version: the selected one, else the pending one, else the newest.
 ///
 /// # Errors
 /// There is no such version; or the store fails.
@@ -146,10 +146,10 @@ fn default_version(versions: &[Version], now: Timestamp) -> Option<&Version> {
     pending.max_by(highest).or_else(|| usable().max_by(highest))
 }
 
-/// Unwraps the key of a record made on another node, and says which version it proves to be the same.
+/// Unwraps the key of a record made on another node. Returns the version that is proven to be the same on both.
 ///
 /// # Errors
-/// This node lacks the version or holds another key; or the store fails.
+/// This node does not have the version, or holds another key; or the store fails.
 pub async fn against(root_key: &dyn RootKey, name: &RootKeyName, record: &Record) -> Result<Version, VerifyError> {
     let Record {
         api_version: _,
@@ -170,7 +170,7 @@ pub async fn against(root_key: &dyn RootKey, name: &RootKeyName, record: &Record
     let bytes = hex::decode(wrapped).map_err(|_| VerifyError::NoRecord("`wrapped` is not hexadecimal"))?;
     let expected = hex::decode(expected).map_err(|_| VerifyError::NoRecord("`check` is not hexadecimal"))?;
     if !mechanism.fits(bytes.len()) {
-        return Err(VerifyError::NoRecord("`wrapped` has not the mechanism's length"));
+        return Err(VerifyError::NoRecord("`wrapped` does not have the mechanism's length"));
     }
     let versions = root_key.discover().await?;
     let version = versions.into_iter().find(|version| version.id == *id);
@@ -189,7 +189,7 @@ pub async fn against(root_key: &dyn RootKey, name: &RootKeyName, record: &Record
         .unwrap(&version.id, &Wrapped { mechanism, bytes }, &Patience::endless())
         .await;
     let same = match &opened {
-        // Where the wrap has no integrity of its own, a wrong key yields other bytes instead of an error.
+        // If the wrap is not authenticated, a wrong key yields other bytes instead of an error.
         Ok(key) => check(key).ct_eq(expected.as_slice()).into(),
         Err(error) if error.kind() == Kind::BadInput => false,
         Err(error) => return Err(VerifyError::Store(error.clone())),

@@ -1,4 +1,4 @@
-//! One new key: made with all attributes that it should have, looked at, destroyed if it is not what was ordered.
+//! Makes one key with all the attributes it should have, checks them, and destroys the key if they are wrong.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
@@ -21,7 +21,7 @@ use crate::token::options::Pkcs11Options;
 /// The objects of a new key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made {
-    /// What unwraps: it carries the label and the id that count.
+    /// The object that unwraps; its label and id count.
     secret: ObjectHandle,
     /// The public half of an RSA key.
     public: Option<ObjectHandle>,
@@ -40,12 +40,12 @@ pub(super) fn aes(session: &Session, wish: Wish<'_>) -> Result<Made, TokenError>
     Ok(Made { secret, public: None })
 }
 
-/// Puts an AES key into the token.
+/// Imports an AES key into the token.
 pub(super) fn imported(session: &Session, wish: Wish<'_>, key: &Key) -> Result<Made, TokenError> {
     let make = |attributes: &[Attribute]| Ok(session.create_object(attributes)?);
     let attributes = wish.imported(key);
     let secret = make(attributes.expose()).or_else(|error| {
-        // Trials have a key of their own.
+        // A trial has a key of its own.
         let other = Key::random().map_err(|error| TokenError::Refused(error.to_string()))?;
         let trial = wish.imported(&other);
         let refused = find_out(session, &error, trial.expose(), &make);
@@ -90,7 +90,7 @@ pub(super) fn rsa(session: &Session, wish: Wish<'_>) -> Result<Made, TokenError>
     })
 }
 
-/// What the token refuses about a single object.
+/// The attributes that the token refuses for a single object.
 fn find_out(
     session: &Session,
     error: &TokenError,
@@ -104,7 +104,7 @@ fn find_out(
     })
 }
 
-/// Makes the key without what the token refuses, if it is as good without; or says what that is.
+/// Makes the key without the refused attributes if it is as good without them; otherwise the error names them.
 fn again<T>(
     refused: impl Into<Option<Refused>>,
     attributes: &[Attribute],
@@ -121,7 +121,7 @@ fn again<T>(
 }
 
 impl Made {
-    /// Whether the key is what was ordered. A token may cut a label, or not heed an attribute.
+    /// Whether the key has the requested attributes. A token may cut a label, or ignore an attribute.
     pub(super) fn check(
         self,
         session: &Session,
@@ -132,14 +132,14 @@ impl Made {
         let read = attribute::bytes(session, self.secret, AttributeType::Label, LONGEST_LABEL)?;
         if read.as_deref() != Some(label.as_bytes()) {
             return Err(TokenError::Refused(format!(
-                "the token does not store the label {label} as it is"
+                "the token does not store the label {label} unchanged"
             )));
         }
         for object in self.objects() {
             let read = attribute::bytes(session, object, AttributeType::Id, LONGEST)?;
             if read.as_deref() != Some(id.as_bytes()) {
                 return Err(TokenError::Refused(
-                    "the token does not store a CKA_ID as it is".to_owned(),
+                    "the token does not store a CKA_ID unchanged".to_owned(),
                 ));
             }
         }
@@ -159,10 +159,10 @@ impl Made {
                 )));
             }
         }
-        // One that does not show it would not count.
+        // A key that is not reported as private would not count.
         if options.private && !attribute::is_private(session, self.secret)? {
             return Err(TokenError::Refused(
-                "the token has made a key that does not show itself as private (CKA_PRIVATE): set `private: false` if it \
+                "the token has made a key that it does not report as private (CKA_PRIVATE): set `private: false` if it \
                  holds no private objects"
                     .to_owned(),
             ));
@@ -170,15 +170,15 @@ impl Made {
         Ok(())
     }
 
-    /// Destroys a key that is not what was ordered, and says so.
+    /// Destroys a key with wrong attributes, and adds that to the error.
     pub(super) fn undone(self, session: &Session, label: &str, fault: TokenError) -> TokenError {
         match self.destroy(session) {
             Ok(()) => match fault {
-                TokenError::Refused(fault) => TokenError::Refused(format!("{fault}; the new key was destroyed again")),
+                TokenError::Refused(fault) => TokenError::Refused(format!("{fault}; the new key was destroyed")),
                 other => other,
             },
             Err(error) => TokenError::Refused(format!(
-                "{fault}; the new key can't be destroyed again ({error}): look for the label {label} in the token, and \
+                "{fault}; the new key could not be destroyed ({error}): look for the label {label} in the token, and \
                  destroy it"
             )),
         }

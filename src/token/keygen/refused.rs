@@ -1,4 +1,4 @@
-//! Which attribute a token refuses, since its return value does not say: found by making keys that nobody keeps.
+//! Finds the attribute that a token refuses, which its return value does not name, by making keys that are not kept.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::token::keygen::template;
 use crate::token::keygen::template::value_text;
 use crate::token::return_value::ReturnValue;
 
-/// Some tokens take seconds for a key, and the call must end.
+/// Some tokens take seconds to make a key, and the call must end.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Without these no key can be made.
+/// No key can be made without these.
 const ESSENTIAL: [AttributeType; 5] = [
     AttributeType::Token,
     AttributeType::ValueLen,
@@ -23,11 +23,11 @@ const ESSENTIAL: [AttributeType; 5] = [
     AttributeType::PublicExponent,
 ];
 
-/// Without these an object is of no kind; of a key that the token makes, the mechanism says it.
+/// They define the kind of the object; for a key that the token makes, the mechanism defines it.
 const KIND: [AttributeType; 2] = [AttributeType::Class, AttributeType::KeyType];
 
-/// Left out for a token that refuses to hear of them. What they say is what the mechanism says or the default, and is
-/// read back: a key that may wrap is not kept.
+/// Left out for a token that refuses them. Their values are those of the mechanism or the defaults, and are read back:
+/// a key that may wrap is not kept.
 const SPARE: [AttributeType; 7] = [
     AttributeType::Class,
     AttributeType::KeyType,
@@ -38,18 +38,18 @@ const SPARE: [AttributeType; 7] = [
     AttributeType::Derive,
 ];
 
-/// What a token refuses.
+/// The attributes that a token refuses.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// These attributes.
     Attributes(Vec<AttributeType>),
-    /// That the key stays: the same key is made for a session.
+    /// A key that stays in the token: the same key is made as a session object.
     Keeping,
-    /// It could not be found out.
+    /// Unknown.
     Unknown,
 }
 
-/// Whether a return value means that something about the attributes is wrong.
+/// Whether a return value means that an attribute is wrong.
 pub(super) fn is_about_attributes(error: &TokenError) -> bool {
     matches!(
         error.value(),
@@ -65,14 +65,14 @@ pub(super) fn is_about_attributes(error: &TokenError) -> bool {
     )
 }
 
-/// Says when enough time was spent on finding out.
+/// Returns whether the time for the search is used up.
 pub(super) fn patience() -> impl Fn() -> bool {
     let clock = Clock::system();
     let end = clock.boottime().saturating_add(LIMIT);
     move || clock.boottime() > end
 }
 
-/// Finds out what is refused about `attributes`. `make` makes a key with what it is given, and destroys it.
+/// Finds the refused attributes among `attributes`. `make` makes a key with its argument, and destroys it.
 pub(super) fn find_out(
     attributes: &[Attribute],
     is_late: &dyn Fn() -> bool,
@@ -85,7 +85,7 @@ pub(super) fn find_out(
         match make(attributes) {
             Ok(()) => Some(true),
             Err(error) if is_about_attributes(&error) => Some(false),
-            // The token is in trouble, or makes no keys for a session: this leads nowhere.
+            // The token fails, or makes no session keys: the search cannot succeed.
             Err(_) => None,
         }
     };
@@ -103,7 +103,7 @@ pub(super) fn find_out(
             None => return Refused::Unknown,
         }
     }
-    // More than one is refused: those that can't be added to what is taken.
+    // Several attributes are refused: those that cannot be added to the accepted ones.
     let (mut taken, others): (Vec<Attribute>, Vec<Attribute>) = passing
         .iter()
         .cloned()
@@ -140,9 +140,9 @@ impl Refused {
         }
     }
 
-    /// The error that says what is refused, and what helps.
+    /// The error that names the refused attributes and the remedy.
     pub(super) fn into_error(self, attributes: &[Attribute], error: &TokenError) -> TokenError {
-        let by_hand = "make the key with the vendor's tool: `--print` shows what it must be";
+        let by_hand = "create the key with the vendor's tool: `--print` shows the attributes that it needs";
         let text = match self {
             Self::Attributes(refused) => {
                 let is_refused = |attribute: &&Attribute| refused.contains(&attribute.attribute_type());
@@ -160,8 +160,8 @@ impl Refused {
                 format!("the token refuses {}: {advice}", shown.join(" and "))
             }
             Self::Keeping => format!(
-                "the token makes such a key for a session and refuses to keep it (CKA_TOKEN): it is full, or keeps \
-                 only keys of its administrator's; {by_hand}"
+                "the token makes such a key for a session but refuses to keep it (CKA_TOKEN): it is full, or keeps \
+                 only keys that its administrator makes; {by_hand}"
             ),
             Self::Unknown => {
                 let names: Vec<String> = attributes
@@ -169,7 +169,7 @@ impl Refused {
                     .map(|attribute| attribute.attribute_type().to_string())
                     .collect();
                 format!(
-                    "the token refuses one of the attributes {}, and does not say which; {by_hand}",
+                    "the token refuses one of the attributes {}, but its error does not name it; {by_hand}",
                     names.join(", ")
                 )
             }
@@ -182,11 +182,11 @@ impl Refused {
 fn advice(refused: &Attribute) -> Option<&'static str> {
     match refused {
         Attribute::Private(true) => Some("set `private: false` for a token that holds no private objects"),
-        Attribute::Private(false) => Some("remove `private: false`, which this token does not want"),
+        Attribute::Private(false) => Some("remove `private: false`, which this token does not allow"),
         Attribute::Extractable(false) => {
-            Some("set `exportable: true` for a token whose keys may leave it wrapped, as a second device needs them")
+            Some("set `exportable: true` for a token whose keys may leave it wrapped, as for a second device")
         }
-        Attribute::Extractable(true) => Some("remove `exportable: true`, which this token does not want"),
+        Attribute::Extractable(true) => Some("remove `exportable: true`, which this token does not allow"),
         _ => None,
     }
 }

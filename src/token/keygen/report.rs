@@ -1,4 +1,4 @@
-//! What a token says of a root key, and what of it is weaker than it should be.
+//! Reads a root key's attributes from the token, and warns of those that are weaker than they should be.
 
 use cryptoki::object::AttributeType;
 use cryptoki::session::Session;
@@ -9,10 +9,10 @@ use crate::token::key_object::KeyKind;
 use crate::token::key_object::KeyObject;
 use crate::token::report::KeyReport;
 
-/// No token stores a longer label.
+/// Longer than any label that a token stores.
 const LONGEST_LABEL: usize = 1024;
 
-/// What is read, in the order in which it is shown. `CKA_ENCRYPT` of an RSA key is that of its public half.
+/// The attributes, in the order in which they are shown. `CKA_ENCRYPT` of an RSA key is that of its public half.
 const ATTRIBUTES: [(&str, AttributeType); 11] = [
     ("SENSITIVE", AttributeType::Sensitive),
     ("ALWAYS_SENSITIVE", AttributeType::AlwaysSensitive),
@@ -27,10 +27,10 @@ const ATTRIBUTES: [(&str, AttributeType); 11] = [
     ("LOCAL", AttributeType::Local),
 ];
 
-/// Reads a root key's attributes, one at a time: what a token does not tell is `None`.
+/// Reads a root key's attributes, one at a time: an attribute that a token does not disclose is `None`.
 ///
 /// # Errors
-/// Its label can't be read: the token is in trouble, or the key is gone.
+/// The label cannot be read: the token fails, or the key is gone.
 pub(crate) fn attributes(session: &Session, key: &KeyObject, exportable: bool) -> Result<KeyReport, TokenError> {
     let is_rsa = matches!(key.kind, KeyKind::Rsa { .. });
     let attributes: Vec<(String, Option<bool>)> = ATTRIBUTES
@@ -55,7 +55,7 @@ pub(crate) fn attributes(session: &Session, key: &KeyObject, exportable: bool) -
     })
 }
 
-/// What is weaker than dekhand makes it. `exportable` keys may leave the token: the configuration wants that.
+/// Attributes that are weaker than those of a key that dekhand makes. With `exportable` a key may leave the token.
 fn warnings(attributes: &[(String, Option<bool>)], is_rsa: bool, exportable: bool) -> Vec<String> {
     let is = |name: &str, expected: bool| {
         let value = attributes
@@ -72,45 +72,45 @@ fn warnings(attributes: &[(String, Option<bool>)], is_rsa: bool, exportable: boo
     };
     warn(
         is("SENSITIVE", false),
-        "CKA_SENSITIVE is false: whoever is logged in can read the key",
+        "CKA_SENSITIVE is false: anyone who is logged in can read the key",
     );
     warn(
         is("SENSITIVE", true) && is("ALWAYS_SENSITIVE", false),
-        "CKA_ALWAYS_SENSITIVE is false: the key was made outside the token, or could be read once",
+        "CKA_ALWAYS_SENSITIVE is false: the key was made outside the token, or could once be read",
     );
     if !exportable {
         warn(
             is("EXTRACTABLE", true),
-            "CKA_EXTRACTABLE is true: the key can leave the token, wrapped under another",
+            "CKA_EXTRACTABLE is true: the key can leave the token, wrapped under another key",
         );
         warn(
             is("EXTRACTABLE", false) && is("NEVER_EXTRACTABLE", false),
-            "CKA_NEVER_EXTRACTABLE is false: the key was made outside the token, or could leave it once",
+            "CKA_NEVER_EXTRACTABLE is false: the key was made outside the token, or could once leave it",
         );
     }
     warn(
         is("ENCRYPT", false),
         if is_rsa {
-            "CKA_ENCRYPT of the public key is false: it can't wrap data keys"
+            "CKA_ENCRYPT of the public key is false: it cannot wrap data keys"
         } else {
-            "CKA_ENCRYPT is false: the key can't wrap data keys"
+            "CKA_ENCRYPT is false: the key cannot wrap data keys"
         },
     );
     warn(
         is("DECRYPT", false),
-        "CKA_DECRYPT is false: the key can't unwrap data keys",
+        "CKA_DECRYPT is false: the key cannot unwrap data keys",
     );
     warn(
         is("WRAP", true),
         if is_rsa {
-            "CKA_WRAP of the public key is true: other keys of the token can be wrapped under it and decrypted then"
+            "CKA_WRAP of the public key is true: other keys of the token can be wrapped under it and then decrypted"
         } else {
-            "CKA_WRAP is true: other keys of the token can be wrapped under this one and decrypted then"
+            "CKA_WRAP is true: other keys of the token can be wrapped under this one and then decrypted"
         },
     );
     warn(
         is("UNWRAP", true),
-        "CKA_UNWRAP is true: what this key encrypted can be made a key of the token",
+        "CKA_UNWRAP is true: data encrypted with this key can be made a key of the token",
     );
     warn(
         is("DERIVE", true),

@@ -1,7 +1,7 @@
-//! The attributes that a root key is made with.
+//! The attributes of a new root key.
 //!
-//! It encrypts and decrypts and does nothing else. A key that may also wrap could take other keys out of the token and
-//! decrypt them then, so `CKA_WRAP` and `CKA_UNWRAP` are said to be false: some tokens take them for true.
+//! A root key only encrypts and decrypts. A key that may also wrap could take other keys out of the token and then
+//! decrypt them, so `CKA_WRAP` and `CKA_UNWRAP` are set to false: on some tokens their default is true.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ use crate::secret::Key;
 use crate::token::options::MechanismChoice;
 use crate::token::options::Pkcs11Options;
 
-/// Bits of the modulus of an RSA root key that dekhand makes: as strong as AES with 128 (NIST SP 800-57, part 1).
+/// Bits of the modulus of an RSA root key that dekhand makes: as strong as AES-128 (NIST SP 800-57, part 1).
 pub(crate) const RSA_BITS: u64 = 3072;
 const PUBLIC_EXPONENT: [u8; 3] = [1, 0, 1];
 
-/// What the attributes depend on.
+/// The choices that the attributes depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {
     label: &'a str,
@@ -38,7 +38,7 @@ pub(crate) fn is_rsa(options: &Pkcs11Options) -> bool {
 }
 
 impl<'a> Wish<'a> {
-    /// A key of this label and id.
+    /// The attributes of a key with this label and id.
     pub(crate) fn new(options: &Pkcs11Options, label: &'a str, id: &'a KeyId) -> Self {
         Self {
             label,
@@ -85,7 +85,7 @@ impl<'a> Wish<'a> {
         attributes
     }
 
-    /// The public half of an RSA key. It is no secret: anybody may see it.
+    /// The public half of an RSA key. It is not secret.
     pub(crate) fn rsa_public(self) -> Vec<Attribute> {
         let mut attributes = vec![
             Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -137,7 +137,7 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// Attributes with a key among them, which is wiped when they are dropped.
+/// Attributes that include a key, which is wiped on drop.
 pub(crate) struct Wiped(Vec<Attribute>);
 
 impl Wiped {
@@ -146,7 +146,7 @@ impl Wiped {
         &self.0
     }
 
-    /// The same without some.
+    /// The same without some of them.
     pub(crate) fn without(&self, some: &[AttributeType]) -> Self {
         Self(without(&self.0, some))
     }
@@ -168,13 +168,13 @@ impl Drop for Wiped {
     }
 }
 
-/// Attributes without some.
+/// Attributes without some of them.
 pub(crate) fn without(attributes: &[Attribute], some: &[AttributeType]) -> Vec<Attribute> {
     let stays = |attribute: &&Attribute| !some.contains(&attribute.attribute_type());
     attributes.iter().filter(stays).cloned().collect()
 }
 
-/// The same attributes for a key that goes with its session.
+/// The same attributes, for a session object.
 pub(super) fn of_a_session(attributes: &[Attribute]) -> Vec<Attribute> {
     let of_a_session = |attribute: &Attribute| match attribute {
         Attribute::Token(_) => Attribute::Token(false),

@@ -1,4 +1,4 @@
-//! What making, labelling and destroying keys promises, at SoftHSM.
+//! The promises about making, labelling and destroying keys, with SoftHSM.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::AttributeType;
@@ -28,7 +28,7 @@ fn make(session: &Session, options: &Pkcs11Options) -> Result<Version, TokenErro
     generate(session, options, &name(), Number::FIRST, State::Pending)
 }
 
-/// Everything counts, whatever a test has made.
+/// All objects count, whatever a test has made.
 fn finder() -> Finder {
     let finder = Finder::new(name(), Vec::new());
     finder.admit(Admission::All);
@@ -114,7 +114,7 @@ fn an_imported_key_is_the_very_key_and_its_origin_is_a_warning() {
                 .iter()
                 .all(|warning| warning.contains("made outside the token"))
         );
-        // What was imported is as secret as what was made.
+        // An imported key is as protected as a generated one.
         assert!(
             session
                 .get_attributes(key.wraps, &[AttributeType::Value])
@@ -240,7 +240,7 @@ fn a_refused_attribute_is_named_and_no_trial_is_left() {
                 "CKA_PRIVATE = CK_TRUE and CKA_EXTRACTABLE = CK_FALSE",
             ),
             ("refuse-attribute CKA_TOKEN=true 0xd1", "refuses to keep it"),
-            ("C_GenerateKey fail 0xd1", "does not say which"),
+            ("C_GenerateKey fail 0xd1", "does not name it"),
             ("C_GenerateKey fail 0x54", "`--print`"),
             ("no aes-key-gen", "`--print`"),
             ("C_GenerateKey fail 0xe2", "write-protected"),
@@ -296,14 +296,14 @@ fn an_attribute_that_a_token_does_not_know_is_left_out_if_it_says_the_default() 
 fn a_key_that_may_wrap_or_leave_the_token_is_not_kept() {
     alone::run(|token| {
         let session = session();
-        // SoftHSM takes these for true where it is not told.
+        // True by default in SoftHSM.
         let message = refusal(
             token,
             &session,
             "refuse-attribute CKA_WRAP\nrefuse-attribute CKA_UNWRAP",
         );
         assert!(
-            message.contains("CKA_WRAP is true") && message.contains("destroyed again"),
+            message.contains("CKA_WRAP is true") && message.contains("the new key was destroyed"),
             "{message}"
         );
         let message = refusal(token, &session, "weak-template");
@@ -317,7 +317,7 @@ fn a_key_whose_label_or_id_cannot_be_read_back_is_not_kept() {
         let session = session();
         let message = refusal(token, &session, "hide-attribute CKA_LABEL");
         assert!(
-            message.contains("label kube.v1") && message.contains("destroyed again"),
+            message.contains("label kube.v1") && message.contains("the new key was destroyed"),
             "{message}"
         );
         let message = refusal(token, &session, "hide-attribute CKA_ID");

@@ -1,4 +1,4 @@
-//! What a login promises about PINs: which are tried, how often, and which never again.
+//! The promises about PINs: which PINs are tried, how often, and which never again.
 
 mod unanswered;
 
@@ -21,16 +21,16 @@ use crate::token::problem::Failure;
 use crate::token::session::find_token;
 use crate::token::test_token;
 
-/// A node with its own PIN file and its own memory, on the token of this process.
+/// A node with its own PIN file and its own record, on the token of this process.
 struct Node {
     assignment: Assignment,
     state: PathBuf,
-    /// Is killed before it writes down what became of a login.
+    /// Dies before it records the outcome of a login.
     killed: Cell<bool>,
-    /// So often it has waited for a PIN that nobody has tried.
+    /// The number of its waits before an unproven PIN.
     waits: Cell<usize>,
     told: RefCell<Vec<String>>,
-    /// What it has announced to take.
+    /// The durations that it has announced.
     busy: RefCell<Vec<Duration>>,
 }
 
@@ -67,7 +67,7 @@ impl Node {
         files::replace(file, pin.as_bytes()).unwrap();
     }
 
-    /// Logs in as a process of its own would; `pause` happens while it waits.
+    /// Logs in as a new process would; `pause` runs while it waits.
     fn log_in_while(&self, pause: &dyn Fn()) -> Result<Proof, Failure> {
         self.log_in_once(pause).map_err(|problem| match problem {
             CallError::Final(failure) => failure,
@@ -114,7 +114,7 @@ impl Node {
         self.log_in_while(&|| {})
     }
 
-    /// A login that fails for the PIN's sake, and how many tries it spent.
+    /// A login that fails because of the PIN, and the number of attempts spent.
     fn rejected(&self, token: &Token) -> usize {
         let before = token.calls("C_Login");
         let failure = self.log_in().unwrap_err();
@@ -139,11 +139,11 @@ fn a_rejected_pin_is_never_tried_again_by_itself() {
     alone::run(|token| {
         let node = Node::new(token, "node", "0000");
         assert_eq!(node.rejected(token), 1);
-        // As a restart loop would: each time a process of its own.
+        // As in a restart loop: each time a new process.
         for _ in 0..5 {
             assert_eq!(node.rejected(token), 0);
         }
-        // Written anew, and still the same.
+        // Rewritten with the same content.
         node.set_pin("0000");
         assert_eq!(node.rejected(token), 0);
     });
@@ -177,7 +177,7 @@ fn a_pin_that_never_worked_is_not_tried_when_a_flag_warns() {
         token.set("pin locks 3");
         for wrong in ["0000", "1111", "2222"] {
             let other = Node::new(token, wrong, wrong);
-            // A command of somebody else, who does not ask for flags.
+            // A command of another program, which does not look at flags.
             other.spend(wrong);
             for pin in ["9999", PIN] {
                 assert_eq!(Node::new(token, &format!("{wrong}-{pin}"), pin).rejected(token), 0);
@@ -228,7 +228,7 @@ fn three_nodes_with_one_wrong_pin_spend_one_try_each_at_most() {
                 }
             }
             assert_eq!(token.wrong_pins(), spent, "{control}");
-            // Corrected on one node after the other: the first is one that has seen its own PIN rejected.
+            // Corrected on one node after the other. The first is a node that has seen its own PIN rejected.
             for node in &nodes {
                 node.set_pin(PIN);
                 node.log_in().unwrap();
@@ -258,7 +258,7 @@ fn a_login_that_was_there_already_checks_no_pin() {
         token.set("login already");
         let node = Node::new(token, "node", "0000");
         assert_eq!(node.log_in().unwrap(), Proof::Assumed);
-        // Nothing was learnt about the PIN: it is still one that nobody has tried.
+        // No verdict about the PIN: it is still unproven.
         token.set("pin locks 10 silent");
         assert_eq!(node.rejected(token), 1);
         assert_eq!(node.waits.get(), 2);
@@ -354,7 +354,7 @@ fn a_user_type_of_the_vendors_logs_in_with_its_pin() {
 }
 
 impl Node {
-    /// Somebody else tries a PIN and does not look at flags.
+    /// Another program tries a PIN and does not look at flags.
     fn spend(&self, pin: &str) {
         self.as_somebody_else(|session| {
             let pin = RawAuthPin::new(Box::new(pin.as_bytes().to_vec()));

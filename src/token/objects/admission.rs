@@ -1,8 +1,8 @@
-//! Which objects count: private ones, and of the public ones those that this node goes on with.
+//! Decides which objects count: private ones, and the public ones that this node keeps using.
 //!
-//! PKCS#11 lets every session make and destroy public objects, also one without a login. So with `private: true` an object
-//! counts only if its own attribute says that it is private. A template of a search is no proof: some modules ignore
-//! `CKA_PRIVATE` in it.
+//! PKCS#11 lets every session make and destroy public objects, even a session without login. So with `private: true` an
+//! object counts only if its own attribute reports it as private. The template of a search is no proof: some modules
+//! ignore `CKA_PRIVATE` in it.
 
 use std::collections::BTreeSet;
 
@@ -15,25 +15,25 @@ use crate::token::objects::candidate::Candidate;
 use crate::token::options::ListedVersion;
 use crate::token::options::ObjectName;
 
-/// Why a public object is left out, and what to do about it.
+/// The reason why a public object is left out, and the remedy.
 pub(super) const PUBLIC: &str = "its key is a public object, which can be made and exchanged without the PIN: if it is \
-                                 not yours, or a private key has the same id, destroy it; otherwise make a private copy \
-                                 of it, or set `private: false`";
+                                 not yours, or a private key has the same id, destroy it; otherwise make a private \
+                                 copy of it, or set `private: false`";
 
 /// Which public objects count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// All, as private ones do (`private: false`).
+    /// All of them, as private ones do (`private: false`).
     All,
-    /// Those of these versions, where no private object has the id.
+    /// Those of these versions, unless a private object has the same id.
     Only(BTreeSet<KeyId>),
-    /// Those that this node may have used before, where no private object has the id: the records begin with what is listed
-    /// now.
+    /// Those that this node may have used before, unless a private object has the same id: the records begin with the
+    /// versions listed now.
     UpTo(UpTo),
 }
 
-/// The versions that this node may have used before its records began: those below the primary that it has reported, and
-/// that primary; all, where it has reported none and only decrypts by the root key.
+/// The versions that this node may have used before its records began: those up to the primary that it has reported;
+/// all, if it has reported none and uses the root key only to decrypt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UpTo {
     pub(crate) root_key: RootKeyName,
@@ -41,7 +41,7 @@ pub(crate) struct UpTo {
     pub(crate) primary: Option<HighWater>,
 }
 
-/// Candidates, each with what goes with it.
+/// Candidates, each with data that belongs to it.
 type With<T> = Vec<(T, Candidate)>;
 
 impl Default for Admission {
@@ -52,7 +52,7 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Whether a search for private objects alone may do.
+    /// Whether a search for private objects alone suffices.
     pub(super) fn prefers_private(&self) -> bool {
         *self != Self::All
     }
@@ -74,7 +74,7 @@ impl Admission {
             }
     }
 
-    /// Sorts candidates into those that count and those that do not. What goes with a candidate goes with it.
+    /// Separates candidates that count from those that do not. The data of a candidate stays with it.
     pub(super) fn sort<T>(&self, candidates: Vec<(T, Candidate)>) -> (With<T>, With<T>) {
         if *self == Self::All {
             return (candidates, Vec::new());
@@ -93,7 +93,8 @@ impl Admission {
 }
 
 impl UpTo {
-    /// Only a higher number than the primary's could make a version the primary, or another date and id of the same number.
+    /// Only a higher number than the primary's, or the same number with another date and id, could make a version the
+    /// primary.
     fn admits(&self, candidate: &Candidate) -> bool {
         let numbers = self.numbers(candidate);
         let Some(HighWater { number: primary, id }) = &self.primary else {
@@ -104,7 +105,7 @@ impl UpTo {
         !numbers.is_empty() && numbers.iter().all(admits)
     }
 
-    /// Of which versions a candidate could be the key.
+    /// The versions whose key a candidate could be.
     fn numbers(&self, candidate: &Candidate) -> Vec<Number> {
         if self.listed.is_empty() {
             let parsed = candidate.label().and_then(|of| label::parse(&self.root_key, of));
@@ -119,10 +120,11 @@ impl UpTo {
     }
 }
 
-/// What is said of the candidates that do not count: of the first few each, for anybody can make any number.
+/// Warnings about the candidates that do not count: one for each of the first few, because other users of the token can
+/// make any number.
 pub(super) fn left_out(mut candidates: Vec<&Candidate>) -> Vec<String> {
     const MOST: usize = 5;
-    // The same ones each time.
+    // Sorted, so that the same ones are named each time.
     candidates.sort_by(|one, other| (&one.label, &one.id).cmp(&(&other.label, &other.id)));
     let told = candidates.iter().take(MOST);
     let mut told: Vec<String> = told
@@ -197,7 +199,7 @@ mod tests {
         for (number, id, counts) in [
             (1, 1, [(1, true), (3, true)].as_slice()),
             (2, 2, &[(1, true), (2, false), (3, true)]),
-            // Another key of the primary's number.
+            // Another key with the primary's number.
             (2, 9, &[(1, true), (3, true)]),
             (3, 3, &[(1, true), (2, false), (3, true)]),
             (4, 4, &[(1, true), (2, false), (3, true), (4, false)]),
@@ -222,7 +224,7 @@ mod tests {
             [(1, true), (2, false), (3, true), (4, false)]
         );
         assert_eq!(counting(&up_to(1, 2, all)), [(1, true), (2, false), (3, true)]);
-        // What two entries name is of before only if both are.
+        // An object that two entries name was used before only if both were.
         let both = vec![listed(1, by_id(4)), listed(2, by_label("kube.v4"))];
         assert_eq!(counting(&up_to(1, 4, both)), [(1, true), (3, true)]);
     }

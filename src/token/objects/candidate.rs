@@ -1,4 +1,4 @@
-//! An object that may be a version of the root key, as it was read, without a token behind it.
+//! An object that may be a version of the root key, with its attributes and without a token.
 
 use cryptoki::object::KeyType;
 
@@ -7,23 +7,23 @@ use crate::root_key::id::LONGEST;
 use crate::root_key::id::SHORTEST;
 use crate::token::attribute::Bytes;
 
-/// What was read of an object.
+/// The attributes of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) label: Bytes,
     pub(super) id: Bytes,
-    /// Whether the token says that it is a private object.
+    /// Whether the token reports it as private.
     pub(super) private: bool,
     pub(super) makeup: Makeup,
 }
 
-/// What never changes about an object.
+/// The attributes that never change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Makeup {
     pub(super) class: Class,
-    /// `None` if the token does not say.
+    /// `None` if the token does not give it.
     pub(super) key_type: Option<KeyType>,
-    /// Bytes of a secret key, if the token says.
+    /// Bytes of a secret key, if the token gives them.
     pub(super) length: Option<u64>,
 }
 
@@ -37,17 +37,17 @@ pub(super) enum Class {
 }
 
 impl Candidate {
-    /// The id, if it is one.
+    /// The id, if the bytes are one.
     pub(super) fn id(&self) -> Option<KeyId> {
         self.id.as_deref().and_then(|id| KeyId::try_from(id).ok())
     }
 
-    /// The label, if it is text.
+    /// The label, if the bytes are text.
     pub(super) fn label(&self) -> Option<&str> {
         self.label.as_deref().and_then(|label| std::str::from_utf8(label).ok())
     }
 
-    /// The label for messages: a token may hold anything.
+    /// The label for messages: it may contain any bytes.
     pub(super) fn shown(&self) -> String {
         match &self.label {
             Bytes::Some(label) if !label.is_empty() => quoted(label),
@@ -56,7 +56,7 @@ impl Candidate {
         }
     }
 
-    /// The id of an object that can be a root key, or why it can't be one.
+    /// The id of an object that can be a root key, or the reason why it cannot be one.
     pub(super) fn usable(&self) -> Result<KeyId, String> {
         let Makeup {
             class,
@@ -65,16 +65,16 @@ impl Candidate {
         } = self.makeup;
         match (class, key_type) {
             (Class::Secret, Some(key_type)) if key_type != KeyType::AES => {
-                return Err("it is no AES key".to_owned());
+                return Err("it is not an AES key".to_owned());
             }
             (Class::Private, Some(key_type)) if key_type != KeyType::RSA => {
-                return Err("it is no RSA key".to_owned());
+                return Err("it is not an RSA key".to_owned());
             }
             _ => {}
         }
         if let Some(length) = length.filter(|length| *length != 32) {
             let bits = length.saturating_mul(8);
-            return Err(format!("it has {bits} bits, and a root key is AES with 256"));
+            return Err(format!("it has {bits} bits, and an AES root key has 256"));
         }
         self.id().ok_or_else(|| {
             let bytes = match &self.id {
@@ -87,7 +87,7 @@ impl Candidate {
     }
 }
 
-/// Bytes of a token as a message can quote them.
+/// Bytes from a token, quoted for a message.
 pub(super) fn quoted(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     format!(

@@ -1,4 +1,4 @@
-//! Which of the objects that were read are versions of the root key, and what is wrong with the others.
+//! Decides which objects are versions of the root key, and warns about the others.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -13,30 +13,30 @@ use crate::token::objects::candidate::quoted;
 use crate::token::options::ListedVersion;
 use crate::token::options::ObjectName;
 
-/// Warnings of one discovery; a token can hold any number of odd objects.
+/// The most warnings of one discovery; a token can hold any number of odd objects.
 const MOST_WARNINGS: usize = 20;
 
-/// What came of judging.
+/// The result of judging.
 #[derive(Debug, Default)]
 pub(super) struct Judgement {
     /// The versions in order, each with the place of its candidate.
     pub(super) versions: Vec<(Version, usize)>,
-    /// What was left out, and why.
+    /// The objects that were left out, with reasons.
     pub(super) warnings: Vec<String>,
 }
 
-/// What an object's label makes of it.
+/// The meaning of an object's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ownership {
     /// A version of this root key.
     Ours,
-    /// It was meant to be one, and has a mistake in it.
+    /// A label with a mistake, probably meant for this root key.
     Misspelt,
-    /// Somebody else's.
+    /// Another application's.
     Foreign,
 }
 
-/// What an object's label makes of it.
+/// The meaning of an object's label.
 pub(super) fn kinship(root_key: &RootKeyName, label: Option<&[u8]>) -> Ownership {
     let label = label.map(String::from_utf8_lossy).unwrap_or_default();
     if label::parse(root_key, &label).is_some() {
@@ -48,7 +48,7 @@ pub(super) fn kinship(root_key: &RootKeyName, label: Option<&[u8]>) -> Ownership
     }
 }
 
-/// Judges by labels: all candidates are ours or misspelt.
+/// Judges by labels: every candidate has a label of this root key, possibly with a mistake.
 pub(super) fn by_label<C: Borrow<Candidate>>(root_key: &RootKeyName, candidates: &[C]) -> Judgement {
     let mut judgement = Judgement::default();
     for (place, candidate) in candidates.iter().map(Borrow::borrow).enumerate() {
@@ -68,7 +68,7 @@ pub(super) fn by_label<C: Borrow<Candidate>>(root_key: &RootKeyName, candidates:
     judgement.finished(candidates)
 }
 
-/// Judges by the configuration's list: each candidate belongs to the entry of its place, and is what that names.
+/// Judges by the configuration's list: each candidate belongs to the entry at its place.
 pub(super) fn by_list<C: Borrow<Candidate>>(
     listed: &[ListedVersion],
     candidates: &[C],
@@ -117,7 +117,8 @@ impl Judgement {
         self.warnings.push(format!("{what} is left out: {why}"));
     }
 
-    /// An id names one key for ever. Of two objects with one id nobody knows which is meant, so neither is used.
+    /// An id identifies one key for ever. If two objects share an id, neither is used, because the right one is
+    /// unknown.
     fn finished<C: Borrow<Candidate>>(mut self, candidates: &[C]) -> Self {
         let mut shared: HashMap<KeyId, Vec<usize>> = HashMap::new();
         for (version, place) in &self.versions {
@@ -136,7 +137,7 @@ impl Judgement {
             labels.sort_unstable();
             let labels = labels.join(" and ");
             self.warnings.push(format!(
-                "{labels} are left out: they have one CKA_ID, {id}, which must name one key"
+                "{labels} are left out: they share the CKA_ID {id}, which must be unique"
             ));
         }
         self.versions

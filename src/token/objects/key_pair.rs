@@ -1,4 +1,4 @@
-//! The objects of one version: an AES key is its own pair, an RSA private key has a public key with the same id.
+//! The objects of one version: one AES key, or an RSA private key and the public key with the same id.
 
 use cryptoki::object::Attribute;
 use cryptoki::object::AttributeType;
@@ -15,15 +15,16 @@ use crate::token::objects::candidate::Class;
 use crate::token::objects::search;
 use crate::token::objects::search::Place;
 
-/// Bits of an RSA root key's modulus.
+/// The bits of an RSA root key's modulus.
 const MODULUS: std::ops::RangeInclusive<u64> = 2048..=4096;
-/// Bytes of the longest modulus, and a leading zero.
+/// Bytes of the longest modulus, with a leading zero.
 const LONGEST_MODULUS: usize = 4096 / 8 + 1;
 
-/// So many public keys are looked at in one search: anybody can make any number.
+/// The most public keys that are read in one search: other users of the token can make any number.
 const MOST_HALVES: usize = 100;
 
-/// The objects of the version whose secret or private key is at `place`. An RSA key without its public half only unwraps.
+/// The objects of the version whose secret or private key is at `place`. An RSA key without its public half can only
+/// unwrap.
 pub(super) fn of(
     session: &Session,
     id: &KeyId,
@@ -49,8 +50,8 @@ pub(super) fn of(
     }
 }
 
-/// The public key of the same id that has the private key's modulus, if the token has it. Anybody can put others beside it,
-/// any number of them, so what is its own is searched for first.
+/// The public key with the same id and the private key's modulus, if the token has it. Other users of the token can put
+/// any number of public keys beside it, so the search names the modulus.
 fn public_half(
     session: &Session,
     id: &KeyId,
@@ -63,11 +64,11 @@ fn public_half(
     let Some(of_private) = told.as_deref().and_then(without_zeros) else {
         return match search(&[with_id])?.as_slice() {
             [] => Ok(None),
-            // What it wraps is unwrapped again before anything depends on it.
+            // Safe without a comparison: each wrap is unwrapped again before anything depends on it.
             [only] => Ok(Some(*only)),
             _ => Err(refused(
                 id,
-                "does not tell its modulus, and the token has more than one public key with the same CKA_ID",
+                "does not disclose its modulus, and the token has more than one public key with the same CKA_ID",
             )),
         };
     };
@@ -89,7 +90,7 @@ fn public_half(
             .map(|bytes| Attribute::PublicExponent(bytes.to_vec())),
     );
     let encrypts = [own.clone(), vec![Attribute::Encrypt(true)]].concat();
-    // A module may look at a part of this only, or write a number in another way.
+    // A module may ignore a part of the template, or encode a number in another way.
     let mut other = None;
     for with in [encrypts, own, with_modulus, vec![with_id]] {
         for public in search(&with)? {
@@ -97,7 +98,7 @@ fn public_half(
             if search::unless_gone(is_half(public))? != Some(true) {
                 continue;
             }
-            // Of several objects of one public key, one that may encrypt.
+            // If a public key has several objects, one that may encrypt.
             if attribute::flag(session, public, AttributeType::Encrypt) != Some(false) {
                 return Ok(Some(public));
             }
@@ -122,7 +123,7 @@ fn kind(session: &Session, id: &KeyId, public: ObjectHandle, private: ObjectHand
                 MODULUS.end()
             ),
         )),
-        None => Err(refused(id, "does not say how long its modulus is")),
+        None => Err(refused(id, "does not disclose the length of its modulus")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The objects whose labels are ours, or were meant to be.
+//! The objects whose labels belong to the root key, or were meant to.
 
 use std::collections::HashSet;
 
@@ -15,8 +15,8 @@ use crate::token::objects::search::Place;
 use crate::token::return_value::ReturnValue;
 
 impl Finder {
-    /// The objects whose label says that they are ours, or was meant to. All are read together, so that the list is of one
-    /// moment, however long it took to tell them from others.
+    /// The objects whose labels belong to the root key, or were meant to. They are all read together at the end, so
+    /// that the list is of one moment, however long the search took.
     pub(super) fn labelled(
         &self,
         session: &Session,
@@ -38,7 +38,7 @@ impl Finder {
         if gone.is_empty() {
             return Ok(candidates);
         }
-        // Destroyed by another process while we looked; or a token that says so when it has lost the login.
+        // Destroyed by another process meanwhile; or the token reports this when the login is lost.
         let left = search::keys(session, &[], goes_on)?;
         let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
         for (place, error) in gone {
@@ -67,9 +67,9 @@ impl Finder {
     }
 }
 
-/// What a look at an object shows.
+/// The result of a look at an object.
 enum Seen {
-    /// A stranger, as was known.
+    /// Another application's object, as known before.
     Before,
     Foreign,
     Ours(Candidate),

@@ -1,4 +1,4 @@
-//! The objects that have an id or a label which is known: a version's, or those that the configuration lists.
+//! The objects with a known id or label: a version's, or those that the configuration lists.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ use crate::token::objects::search::Place;
 use crate::token::options::ObjectName;
 use crate::token::return_value::ReturnValue;
 
-/// Beside private objects so many of the same name are looked at, to be told of: anybody can make any number.
+/// The most public objects of one name that are read for warnings: other users of the token can make any number.
 const MOST_BESIDE: usize = 20;
 
-/// The objects of this name. Whether a search looks at `CKA_PRIVATE` or not, those that count are among them.
+/// The objects of this name. Those that count are among them, whether a search honours `CKA_PRIVATE` or not.
 pub(super) fn all(
     session: &Session,
     name: &ObjectName,
@@ -28,7 +28,7 @@ pub(super) fn all(
     let known: HashSet<u64> = found.iter().map(|(place, _)| place.handle.handle()).collect();
     let mut others = match search::keys(session, &[template(name)], goes_on) {
         Ok(others) => others,
-        // More than can be looked at: they do not count.
+        // More objects than can be read: they do not count.
         Err(TokenError::Refused(_)) if !found.is_empty() => Vec::new(),
         Err(error) => return Err(error),
     };
@@ -40,7 +40,8 @@ pub(super) fn all(
     Ok(found)
 }
 
-/// The private objects of this name. Where a search does not look at `CKA_PRIVATE`, that is all that is read of others.
+/// The private objects of this name. If the module ignores `CKA_PRIVATE` in a search, this attribute is all that is
+/// read of the others.
 pub(super) fn private(
     session: &Session,
     name: &ObjectName,
@@ -57,7 +58,7 @@ pub(super) fn private(
     };
     let mut private = Vec::new();
     for place in places {
-        // What has gone is noticed where it is read.
+        // A missing object is noticed when it is read.
         if search::unless_gone(attribute::is_private(session, place.handle))? != Some(false) {
             private.push(place);
         }
@@ -66,7 +67,7 @@ pub(super) fn private(
     read(session, name, private, goes_on)
 }
 
-/// Whether an object has this name. A token that looks only at a part of what it is asked for must not choose for us.
+/// Whether an object has this name. A module may ignore parts of a template, and its choice must not decide.
 pub(super) fn is_named(name: &ObjectName, candidate: &Candidate) -> bool {
     match name {
         ObjectName::Id(id) => candidate.id.as_deref() == Some(id.as_bytes()),
@@ -103,7 +104,7 @@ pub(super) fn read(
     if gone.is_empty() {
         return Ok(found);
     }
-    // Destroyed by another process while we looked; or a token that says so when it has lost the login.
+    // Destroyed by another process meanwhile; or the token reports this when the login is lost.
     let left = search::keys(session, &[template(name)], goes_on)?;
     let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
     match gone

@@ -1,4 +1,4 @@
-//! `C_FindObjects` over a token's keys, with a bound on what a token can hand out.
+//! `C_FindObjects` over a token's keys, with a limit on the number of results.
 
 use std::collections::HashSet;
 
@@ -21,9 +21,9 @@ use crate::token::return_value::ReturnValue;
 
 /// More keys than any partition is sold with.
 const MOST_OBJECTS: usize = 100_000;
-/// What is longer than this is no label of ours, not even one with a mistake in it.
+/// A longer label does not belong to the root key, not even with a mistake in it.
 pub(super) const LONGEST_OF_OURS: usize = 2 * label::LONGEST;
-/// No token stores a longer label.
+/// Longer than any label that a token stores.
 pub(super) const LONGEST_OF_ANY: usize = 1024;
 
 /// A secret or private key of the token.
@@ -33,8 +33,8 @@ pub(super) struct Place {
     pub(super) handle: ObjectHandle,
 }
 
-/// The token's secret and private keys that have these attributes. A search can't be left and gone on with: `goes_on` is
-/// called for its own sake.
+/// The token's secret and private keys that have these attributes. A search cannot be interrupted and continued:
+/// `goes_on` is called for its side effects.
 pub(super) fn keys(
     session: &Session,
     with: &[Attribute],
@@ -51,8 +51,8 @@ pub(super) fn keys(
     Ok(places)
 }
 
-/// As [`keys`], of private objects alone as far as the module looks at that: a filter and no proof. `None` where it
-/// refuses such a search.
+/// As [`keys`], of private objects alone. This is only a filter: the module may ignore it. `None` if the module refuses
+/// such a search.
 pub(super) fn private_keys(
     session: &Session,
     with: &[Attribute],
@@ -94,12 +94,12 @@ pub(super) fn objects(
     template.extend_from_slice(with);
     let mut handles = Vec::new();
     let mut seen = HashSet::new();
-    // The crate asks for 10 at a time and takes fewer for the end; asking for more would lose what a token hands out
-    // in smaller portions.
+    // cryptoki asks for 10 objects at a time and takes fewer for the end; a larger number would lose results of a token
+    // that returns smaller portions.
     for (count, handle) in session.iter_objects(&template)?.enumerate() {
         if count == MOST_OBJECTS {
             return Err(TokenError::Refused(format!(
-                "the token holds more than {MOST_OBJECTS} keys: name the root key's under `versions:`"
+                "the token holds more than {MOST_OBJECTS} keys: list the root key's under `versions:`"
             )));
         }
         let handle = handle?;
@@ -111,7 +111,7 @@ pub(super) fn objects(
     Ok(handles)
 }
 
-/// The first of them, at most `most`; none where the module refuses such a search.
+/// The first of them, at most `most`; none if the module refuses such a search.
 pub(super) fn first(
     session: &Session,
     class: ObjectClass,
@@ -130,7 +130,7 @@ pub(super) fn first(
     }
 }
 
-/// What was read of an object; `None` if it has gone meanwhile: anybody can destroy public ones.
+/// The attributes of an object; `None` if it is gone: other users of the token can destroy public objects.
 pub(super) fn unless_gone<T>(read: Result<T, TokenError>) -> Result<Option<T>, TokenError> {
     match read {
         Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => Ok(None),
@@ -143,14 +143,15 @@ pub(super) fn label(session: &Session, place: Place, most: usize) -> Result<attr
     attribute::bytes(session, place.handle, AttributeType::Label, most)
 }
 
-/// The same with one call to the token, for most labels are somebody else's; `None` also for one that is none of ours.
+/// The same with one call to the token, because most labels are other applications'; `None` also for a label that does
+/// not belong to the root key.
 pub(super) fn label_at_once(calls: &Calls, session: &Session, place: Place) -> Result<Option<Vec<u8>>, TokenError> {
     let mut buffer = [0; LONGEST_OF_OURS];
     let label = calls.attribute(session, place.handle, AttributeType::Label, &mut buffer)?;
     Ok(label.map(<[u8]>::to_vec))
 }
 
-/// What is to be known of an object with this label; `makeup` is what is known already and never changes.
+/// The attributes of an object with this label; `makeup` holds those that never change and are known already.
 pub(super) fn candidate(
     session: &Session,
     place: Place,
@@ -161,7 +162,7 @@ pub(super) fn candidate(
     Ok(Candidate {
         label,
         id: attribute::bytes(session, handle, AttributeType::Id, id::LONGEST)?,
-        // Never remembered by the handle, which may be another object's by now.
+        // Never cached by the handle, which may be another object's by now.
         private: attribute::is_private(session, handle)?,
         makeup: makeup.unwrap_or_else(|| Makeup {
             class,

@@ -1,4 +1,4 @@
-//! What discovery promises, at SoftHSM.
+//! The promises of discovery, with SoftHSM.
 
 mod planted;
 
@@ -20,7 +20,7 @@ fn finder() -> Finder {
 }
 
 impl Finder {
-    /// Without others to have their turn.
+    /// In a single stretch.
     pub(crate) fn all(&self, session: &Session) -> Result<Found, TokenError> {
         let calls = Calls::load(&token_shim::path())?;
         match self.find(&calls, session, 1, &|| true)? {
@@ -31,7 +31,7 @@ impl Finder {
 }
 
 impl Finder {
-    /// The objects of a version, at a token that is quick.
+    /// The objects of a version, at a fast token.
     pub(crate) fn key_at_once(&self, session: &Session, id: &KeyId) -> Result<KeyObject, TokenError> {
         self.key(session, id, &|| true)
     }
@@ -55,7 +55,7 @@ fn rename(session: &Session, object: ObjectHandle, label: &str) {
         .unwrap();
 }
 
-/// How many attributes one more discovery reads.
+/// The number of attributes that one more discovery reads.
 fn reads(token: &Token, finder: &Finder, session: &Session) -> usize {
     token.forget_calls();
     finder.all(session).unwrap();
@@ -105,7 +105,7 @@ fn strangers_are_looked_at_once_and_again_within_60_discoveries_never_all_at_onc
             let reads = reads(token, &finder, &session);
             assert!((2..=3).contains(&reads), "{reads} in discovery {discovery}");
         }
-        // A human gives a stranger's object our label.
+        // A human gives another application's object a label of the root key.
         rename(&session, strangers[3], "kube.v1");
         let seen = (0..60).find(|_| !finder.all(&session).unwrap().versions.is_empty());
         assert!(seen.is_some());
@@ -125,7 +125,7 @@ fn a_discovery_in_stretches_is_one_discovery_and_ends() {
         let finder = finder();
         let mut stretches = Vec::new();
         let found = loop {
-            // Of another one that comes between, neither knows.
+            // Another discovery in between, and neither affects the other.
             finder.find(&calls, &session, 2, &|| false).unwrap();
             match finder.find(&calls, &session, 1, &|| false).unwrap() {
                 Discovery::Underway { left } => stretches.push(left),
@@ -149,7 +149,7 @@ fn our_labels_are_read_again_each_time() {
         let finder = finder();
         assert_eq!(numbers(&finder.all(&session).unwrap()), [1]);
         rename(&session, one, "kube.v1@20260301T1200Z");
-        // Also those with a mistake, which somebody mends.
+        // Also those with a mistake, which a human may correct.
         rename(&session, two, "kube.v2");
         let found = finder.all(&session).unwrap();
         assert_eq!(numbers(&found), [1, 2]);
@@ -167,7 +167,7 @@ fn two_objects_with_one_id_are_no_version() {
         aes(&session, "kube.v1", &[1; 16]);
         aes(&session, "kube.v2", &[1; 16]);
         aes(&session, "kube.v3", &[3; 16]);
-        // Somebody else's object with our id is nobody's business.
+        // Another application's object with an id of the root key does not count.
         aes(&session, "tls", &[3; 16]);
         let finder = finder();
         let found = finder.all(&session).unwrap();
@@ -274,7 +274,7 @@ fn an_rsa_key_without_its_own_public_key_only_unwraps_and_one_that_is_too_short_
         let (other, private) = rsa(&session, "tls", &[2; 16], 2048);
         session.destroy_object(private).unwrap();
         session.update_attributes(other, &[Attribute::Id(vec![1; 16])]).unwrap();
-        // With each discovery it is looked for again.
+        // It is searched again in each discovery.
         finder.all(&session).unwrap();
         let key = finder.key_at_once(&session, &id(&[1; 16])).unwrap();
         assert!(key.only_unwraps() && key.unwraps == own);
@@ -305,7 +305,7 @@ fn trouble_of_the_token_is_an_error_and_never_an_empty_list() {
             let error = finder().all(&session).unwrap_err();
             assert!(error.value().is_some(), "{control}: {error}");
             token.set("");
-            // The search that was begun is over.
+            // The search that was begun has ended.
             assert_eq!(numbers(&finder().all(&session).unwrap()), [1], "{control}");
         }
     });

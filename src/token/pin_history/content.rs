@@ -1,4 +1,4 @@
-//! The memory of PINs as bytes: a line for each token.
+//! The record of PINs as bytes: an entry for each token.
 //!
 //! ```json
 //! {
@@ -30,30 +30,30 @@ use crate::token::state_file::check_version;
 
 pub(super) const API_VERSION: &str = "dekhand/pins/v1";
 
-/// Tokens that are remembered; the one that was written longest ago goes.
+/// The most tokens; the one that was written longest ago is dropped first.
 const MOST_TOKENS: usize = 64;
 
-/// What is remembered.
+/// The content of the record.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     tokens: Vec<Line>,
 }
 
-/// What is remembered of a token.
+/// The entry of a token.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Line {
     token: String,
-    /// One salt for all of a token's PINs: one hash answers for all of them.
+    /// One salt for all of a token's PINs, so that one hash is compared with all of them.
     pub(super) salt: Salt,
     pub(super) worked: Vec<Worked>,
     pub(super) rejected: Vec<Rejected>,
-    /// Came later than the others: a file without it is a good one.
+    /// Added later than the other fields: a file without it is valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) begun: Vec<Begun>,
 }
 
-/// A PIN that the token has taken.
+/// A PIN that the token has accepted.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Worked {
@@ -69,8 +69,8 @@ pub(super) struct Rejected {
     pub(super) stamp: Stamp,
 }
 
-/// A PIN that logins were begun with, and nothing is known of what became of them. It may be the right one, so no more
-/// of it stands here than of one that has worked.
+/// A PIN with begun logins whose outcome is unknown. It may be the right PIN, so the file has no more of it than of one
+/// that has worked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Begun {
@@ -79,7 +79,7 @@ pub(super) struct Begun {
     pub(super) logins: u8,
 }
 
-/// Bytes that stand in hexadecimal in the file.
+/// Bytes, as hexadecimal digits in the file.
 #[derive(Debug)]
 pub(super) struct Hex<const N: usize>(pub(super) [u8; N]);
 
@@ -106,7 +106,7 @@ impl Content {
         self.tokens.iter().find(|line| line.token == token)
     }
 
-    /// Changes the line of a token, which is made if it is missing, and is the last one from now on.
+    /// Changes the entry of a token, which is created if it is missing, and moves it to the end.
     pub(super) fn change(&mut self, token: &str, change: impl FnOnce(&mut Line)) -> Result<(), NoRandomness> {
         let mut line = match self.tokens.iter().position(|line| line.token == token) {
             Some(place) => self.tokens.remove(place),
@@ -125,12 +125,12 @@ impl Content {
     }
 }
 
-/// The oldest go; new ones stand at the end.
+/// Drops the oldest; new entries are at the end.
 pub(super) fn keep_last<T>(list: &mut Vec<T>, most: usize) {
     list.drain(..list.len().saturating_sub(most));
 }
 
-/// The file as it stands on the disk.
+/// The file's format.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct File {

@@ -1,4 +1,4 @@
-//! What the memory of PINs promises.
+//! The promises of the record of PINs.
 
 mod unanswered;
 
@@ -12,14 +12,14 @@ use super::*;
 use crate::token::pin::PinBytes;
 use crate::token::pin::Stamp;
 
-/// A memory with few rounds.
+/// A record with few rounds.
 fn record() -> (TempDir, PinRecord) {
     let state = tempfile::tempdir().unwrap();
     let record = PinRecord::quick(state.path());
     (state, record)
 }
 
-/// The same with a salt that is always one, since of two PINs in 256 the first bits are equal.
+/// The same with a constant salt, because one PIN in 256 has the same first bits as another.
 fn record_of_kube() -> (TempDir, PinRecord) {
     let (state, record) = record();
     let salt = "07".repeat(16);
@@ -29,7 +29,7 @@ fn record_of_kube() -> (TempDir, PinRecord) {
     (state, record)
 }
 
-/// A memory of the same file whose hashes are all wrong: what it knows, it knows from stamps.
+/// A record of the same file whose hashes are all wrong, so that only stamps match.
 fn without_hashes(record: &PinRecord) -> PinRecord {
     PinRecord {
         rounds: 3,
@@ -73,7 +73,7 @@ fn a_rejected_pin_is_known_again_after_a_restart_also_from_another_source() {
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
     let after = PinRecord::quick(state.path());
     assert_eq!(after.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
-    // systemd writes the credential anew at each start.
+    // systemd rewrites the credential at each start.
     assert_eq!(after.standing("kube", &pin("9999", 2)).unwrap(), PinStatus::Rejected);
     assert_eq!(after.standing("kube", &pin("1234", 3)).unwrap(), PinStatus::Corrected);
 }
@@ -149,7 +149,7 @@ fn the_file_is_private_and_betrays_no_pin() {
         !text.contains("98765432") && !text.contains(&hex::encode("98765432")),
         "{text}"
     );
-    // Of a PIN that works no more than 8 bits stand there.
+    // The file has at most 8 bits of a PIN that works.
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
     let worked = &file["tokens"][0]["worked"][0];
     assert!(worked["bits"].as_u64().unwrap() < 256);

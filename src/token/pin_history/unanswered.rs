@@ -1,7 +1,9 @@
-//! Logins of which no outcome is known: a token that hangs, or a process that is killed, leaves no word about the PIN.
+//! Logins without a verdict: after a hang of the token or the death of the process, it is unknown whether the PIN is
+//! right.
 //!
-//! Such a login may have cost a try, so each is counted before it begins, in the step that asks whether another one is
-//! allowed. A PIN that has worked is not counted: a token that is away for a day must not end in a refusal.
+//! Such a login may have cost an attempt, so each is counted before it begins, in the step that decides whether it is
+//! allowed. Logins with a PIN that has worked are not counted: a token that is unavailable for a day must not end in a
+//! refusal.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -20,28 +22,28 @@ use crate::token::pin_history::content;
 use crate::token::pin_history::content::Begun;
 use crate::token::pin_history::first_bits;
 
-/// So many logins without an outcome a PIN has: one less than lock the strictest tokens.
+/// The most logins without a verdict for one PIN: one less than the number of wrong PINs that locks the strictest
+/// tokens.
 const MOST_LOGINS: u8 = 2;
-/// PINs of one token; when there are more, the oldest goes.
+/// The most PINs of one token; beyond that the oldest is dropped.
 const MOST_BEGUN: usize = 8;
-/// While another process has its turn, the lock is tried again after this time.
+/// The lock is tried again after this time while another process holds it.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// This process is the only one that logs in to a token with a PIN that has not worked there. Ends when it is dropped,
-/// and with the process.
+/// The exclusive right to log in to a token with an unproven PIN. Ends on drop, and with the process.
 #[derive(Debug)]
 pub(crate) struct Turn {
     _lock: Lock,
 }
 
 impl PinRecord {
-    /// Waits until no other process logs in to this token with a PIN that has not worked there: the outcome of that login
-    /// tells what to do with the same PIN. `None` if it takes longer than `patience`.
+    /// Waits until no other process logs in to this token with an unproven PIN: the outcome of that login decides about
+    /// the same PIN. `None` if it takes longer than `patience`.
     ///
     /// # Errors
-    /// The lock can't be taken. The PIN must not be tried then.
+    /// The lock cannot be taken. The PIN must not be tried then.
     pub(crate) fn turn(&self, token: &str, patience: Duration) -> Result<Option<Turn>, PinRecordError> {
-        // One file for each token: a token that hangs must not keep the others out.
+        // One file for each token, so that a hanging token does not block the others.
         let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(token));
         let file = files::with_suffix(&self.path, &format!(".{}.lock", hex::encode([a, b, c, d])));
         let begun = Instant::now();
@@ -55,13 +57,12 @@ impl PinRecord {
         }
     }
 
-    /// Judges a PIN that is about to be tried and, if nothing is known of it, counts the login, in one step: of any
-    /// number of processes at most [`MOST_LOGINS`] are told that it is untried. On disk before this returns. What becomes
-    /// of the login takes the count away again ([`note_worked`](Self::note_worked),
-    /// [`note_rejected`](Self::note_rejected)).
+    /// Judges a PIN that is about to be tried and, if it is unproven, counts the login, in one step: of any number of
+    /// processes at most [`MOST_LOGINS`] may try it. On disk before this returns. The outcome of the login removes the
+    /// count ([`note_worked`](Self::note_worked), [`note_rejected`](Self::note_rejected)).
     ///
     /// # Errors
-    /// The login can't be counted. The PIN must not be tried then, since every restart would try it.
+    /// The login cannot be counted. The PIN must not be tried then, because every restart would try it.
     pub(crate) fn begin(&self, token: &str, pin: &Pin) -> Result<PinStatus, PinRecordError> {
         let _lock = self.lock()?;
         let mut content = self.read()?;
@@ -84,10 +85,11 @@ impl PinRecord {
         Ok(standing)
     }
 
-    /// Notes that the token has not looked at the PIN in the login that was begun last: it does not count.
+    /// Records that the token has not checked the PIN in the login that was begun last, so that the login does not
+    /// count.
     ///
     /// # Errors
-    /// It can't be written: the login goes on to count.
+    /// The file cannot be written: the login still counts.
     pub(crate) fn note_not_judged(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
         let _lock = self.lock()?;
         let mut content = self.read()?;
@@ -106,13 +108,13 @@ impl PinRecord {
 }
 
 impl Begun {
-    /// Whether the token has had all the logins that it may have.
+    /// Whether the PIN has used up its logins.
     pub(super) fn is_enough(&self) -> bool {
         self.logins >= MOST_LOGINS
     }
 
-    /// Whether it is about this PIN. A file that somebody has touched begins anew; a source that every start makes anew
-    /// does not, or a restart loop would spend two tries each time. One other PIN in 256 is taken for the same.
+    /// Whether the entry is about this PIN. A touched file begins anew. A source that every start makes anew does not,
+    /// or a restart loop would spend two attempts each time. One other PIN in 256 is taken for the same.
     pub(super) fn is_of(&self, pin: &Pin, hash: &[u8; 32]) -> bool {
         self.stamp == pin.stamp || pin.made_anew && self.bits == first_bits(hash)
     }

@@ -1,4 +1,4 @@
-//! The proof record as bytes: a line for each root key.
+//! The proof record as bytes: an entry for each root key.
 //!
 //! ```json
 //! {
@@ -36,20 +36,20 @@ use crate::secret::Key;
 use crate::token::state_file::Flaw;
 use crate::token::state_file::check_version;
 
-/// A proof that a token has not ended is begun again after this time.
+/// A proof that a token has not ended is tried again after this time.
 const UNTIL_BEGUN_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) const API_VERSION: &str = "dekhand/proofs/v1";
 
-/// What is recorded.
+/// The content of the record.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    /// Root keys that an earlier release may have used here.
+    /// Root keys that an earlier release may have used on this node.
     pub(super) upgraded: Vec<RootKeyName>,
     pub(super) root_keys: Vec<Line>,
 }
 
-/// What is recorded of a root key.
+/// The entry of a root key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
@@ -59,27 +59,27 @@ pub struct Line {
     pub(super) versions: Vec<VersionLine>,
 }
 
-/// What is recorded of a version.
+/// The entry of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VersionLine {
     pub(super) id: KeyId,
     pub(super) proofs: Vec<Proof>,
-    /// Proofs that the token has not ended.
+    /// Proofs that were begun and have not ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) begun: Vec<Begun>,
 }
 
-/// A proof that the token has not ended.
+/// A proof that was begun and has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Begun {
-    /// The number of the mechanism; one that is unknown here is another release's, and matches nothing.
+    /// The number of the mechanism; an unknown one is another release's, and matches nothing.
     mechanism: u8,
     at: Timestamp,
 }
 
-/// A wrap that only one root key opens, and what shows that it did.
+/// A wrap that only one root key opens, with the hash that verifies the result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub(crate) struct Proof {
@@ -96,7 +96,7 @@ struct Written {
 }
 
 impl Line {
-    /// The proofs of a version; none if it was not used here.
+    /// The proofs of a version; none if it was not used on this node.
     pub(crate) fn proofs(&self, id: &KeyId) -> &[Proof] {
         let version = self.versions.iter().find(|version| version.id == *id);
         version.map(|version| version.proofs.as_slice()).unwrap_or_default()
@@ -104,9 +104,14 @@ impl Line {
 }
 
 impl Line {
+    /// Whether anything is written down of a version.
+    pub(super) fn has(&self, id: &KeyId) -> bool {
+        self.versions.iter().any(|version| version.id == *id)
+    }
+
     /// Changes the line of a version, which is added if there is none, and dropped when nothing is left of it.
     pub(super) fn change<T>(&mut self, id: &KeyId, change: impl FnOnce(&mut VersionLine) -> T) -> T {
-        if !self.versions.iter().any(|version| version.id == *id) {
+        if !self.has(id) {
             self.versions.push(VersionLine::of(id.clone()));
         }
         let known = self.versions.iter_mut().find(|version| version.id == *id);
@@ -122,7 +127,7 @@ impl VersionLine {
         Self { id, proofs, begun }
     }
 
-    /// The first proof by a mechanism counts.
+    /// The first proof by a mechanism is kept.
     pub(super) fn add(&mut self, proof: Proof) {
         let mechanism = proof.mechanism();
         self.end(mechanism);
@@ -131,10 +136,10 @@ impl VersionLine {
         }
     }
 
-    /// `None`: a proof by this mechanism begins now. Otherwise one was begun then, not long ago, and has not ended.
+    /// `None`: a proof by this mechanism begins now. Otherwise one was begun at that time, recently, and has not ended.
     pub(super) fn begin(&mut self, mechanism: Mechanism, now: Timestamp) -> Option<Timestamp> {
         let of_it = |begun: &&Begun| begun.mechanism == mechanism.number();
-        // The clock may have been turned back since.
+        // The clock may have been set back since.
         let is_recent = |at: &Timestamp| now.since(*at).max(at.since(now)) < UNTIL_BEGUN_AGAIN;
         let unended = self.begun.iter().find(of_it).map(|begun| begun.at);
         if let Some(at) = unended.filter(is_recent) {
@@ -156,7 +161,7 @@ impl VersionLine {
 }
 
 impl Proof {
-    /// Of a key and its wrap.
+    /// The proof of a key and its wrap.
     pub(crate) fn new(wrapped: Wrapped, key: &Key) -> Self {
         let sha256 = Sha256::digest(key.expose()).into();
         Self { wrapped, sha256 }
@@ -170,7 +175,7 @@ impl Proof {
         &self.wrapped
     }
 
-    /// Whether this key was wrapped.
+    /// Whether the wrap was of this key.
     pub(crate) fn is_of(&self, key: &Key) -> bool {
         let digest: [u8; 32] = Sha256::digest(key.expose()).into();
         digest == self.sha256
@@ -200,7 +205,7 @@ impl TryFrom<Written> for Proof {
         let mechanism = Mechanism::from_number(mechanism).ok_or_else(|| format!("mechanism {mechanism} is unknown"))?;
         let bytes = hex::decode(wrapped).map_err(|error| format!("wrapped: {error}"))?;
         if !mechanism.fits(bytes.len()) {
-            return Err(format!("{} bytes are no wrap by {mechanism}", bytes.len()));
+            return Err(format!("{} bytes cannot be a wrap by {mechanism}", bytes.len()));
         }
         let mut digest = [0; 32];
         hex::decode_to_slice(sha256, &mut digest).map_err(|error| format!("sha256: {error}"))?;
@@ -211,7 +216,7 @@ impl TryFrom<Written> for Proof {
     }
 }
 
-/// The file as it stands on the disk.
+/// The file's format.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct File<U, L> {

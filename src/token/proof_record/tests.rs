@@ -1,4 +1,4 @@
-//! Promises of the proof record as a file.
+//! The promises of the proof record as a file.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -18,10 +18,11 @@ fn id(byte: u8) -> KeyId {
     [byte; 16].as_slice().try_into().unwrap()
 }
 
-/// Adds a proof as a worker does that has made the first one itself.
+/// Adds a proof, as the worker that has made the first one.
 fn add(record: &ProofRecord, version: u8, proof: Proof) {
     let is_first = record.add_first(&name(), &id(version), proof.clone()).unwrap();
-    assert!(is_first || record.add_beside(&name(), &id(version), proof).unwrap());
+    let shown_by = record.read(&name()).unwrap().unwrap().proofs(&id(version))[0].clone();
+    assert!(is_first || record.add_beside(&name(), &id(version), proof, &shown_by).unwrap());
 }
 
 fn proof(mechanism: Mechanism, byte: u8) -> Proof {
@@ -56,13 +57,20 @@ fn a_version_has_one_first_proof_and_others_only_beside_it() {
     let state = tempfile::tempdir().unwrap();
     let record = ProofRecord::of(state.path());
     record.begin(&name(), Vec::new()).unwrap();
-    assert!(!record.add_beside(&name(), &id(1), proof(Mechanism::AesCbc, 1)).unwrap());
+    let beside = |shown_by: Proof| {
+        record
+            .add_beside(&name(), &id(1), proof(Mechanism::AesCbc, 1), &shown_by)
+            .unwrap()
+    };
+    assert!(!beside(proof(Mechanism::AesGcm, 1)));
     assert!(record.add_first(&name(), &id(1), proof(Mechanism::AesGcm, 1)).unwrap());
-    // Of another worker, which may have met another key.
+    // Of another worker, which may have found another key.
     for mechanism in Mechanism::ALL {
         assert!(!record.add_first(&name(), &id(1), proof(mechanism, 2)).unwrap());
     }
-    assert!(record.add_beside(&name(), &id(1), proof(Mechanism::AesCbc, 1)).unwrap());
+    // Another key has opened this one, of which nothing is recorded any more.
+    assert!(!beside(proof(Mechanism::AesGcm, 2)));
+    assert!(beside(proof(Mechanism::AesGcm, 1)));
     let line = record.read(&name()).unwrap().unwrap();
     let expected = [Mechanism::AesGcm, Mechanism::AesCbc].map(|mechanism| proof(mechanism, 1));
     assert_eq!(line.proofs(&id(1)), expected);
@@ -80,7 +88,7 @@ fn a_proof_that_has_not_ended_is_begun_again_a_day_later() {
     };
     let first = Some(Timestamp::from_unix(DAY));
     assert_eq!(begin(Mechanism::AesCbc, DAY), None);
-    // Also where the clock was turned back.
+    // Also if the clock was set back.
     for at in [DAY, 1, 2 * DAY - 1] {
         assert_eq!(begin(Mechanism::AesCbc, at), first, "{at}");
     }
@@ -94,6 +102,10 @@ fn a_proof_that_has_not_ended_is_begun_again_a_day_later() {
         assert_eq!(begin(mechanism, 2 * DAY), None);
         record.end_proof(&name(), &id(1), mechanism).unwrap();
     }
+    assert!(record.forget(&name(), &id(1)).unwrap());
+    assert_eq!(record.read(&name()).unwrap(), empty);
+    // Also where nothing else is known of the version.
+    assert_eq!(begin(Mechanism::AesCbc, DAY), None);
     assert!(record.forget(&name(), &id(1)).unwrap());
     assert_eq!(record.read(&name()).unwrap(), empty);
 }

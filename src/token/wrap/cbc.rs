@@ -1,6 +1,6 @@
-//! AES-CBC without padding in a token (NIST SP 800-38A), with a random IV: for tokens that have nothing better.
+//! AES-CBC without padding in a token (NIST SP 800-38A), with a random IV: for tokens that support nothing better.
 //!
-//! It has no integrity: the envelope puts a commitment behind it, and opens nothing whose commitment is wrong.
+//! It has no integrity protection: the envelope adds a commitment, and opens nothing whose commitment is wrong.
 
 use zeroize::Zeroizing;
 
@@ -12,7 +12,7 @@ use crate::token::wrap::cipher::Cipher;
 use crate::token::wrap::random;
 use crate::token::wrap::wrong_length;
 
-/// More than any answer.
+/// Longer than any right result.
 const ROOM: usize = 128;
 
 /// IV and ciphertext; their length is checked by the caller.

@@ -11,9 +11,9 @@ use crate::token::params::GcmMessage;
 use crate::token::params::Mechanism;
 use crate::token::raw::Calls;
 
-/// The three operations, with outputs of the caller's: each says how many bytes of its output it has filled.
+/// The three operations. Each writes to the caller's output and returns the number of bytes written.
 pub(super) trait Cipher {
-    /// What kind of key it is.
+    /// The kind of the key.
     fn kind(&self) -> KeyKind;
 
     /// `C_EncryptInit` and one `C_Encrypt`.

@@ -1,4 +1,4 @@
-//! A token for tests, with a switch for each way in which tokens differ, lie and fail.
+//! A token for tests, with a switch for each way in which tokens differ, violate the standard and fail.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -18,36 +18,36 @@ use crate::token::params::OaepHash;
 use crate::token::return_value::ReturnValue;
 use crate::token::wrap::cipher::Cipher;
 
-/// How a token does AES-GCM.
+/// The token's support of AES-GCM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gcm {
-    /// It does not.
+    /// None.
     None,
-    /// As the caller says.
+    /// With the caller's IV.
     Caller,
-    /// As the caller says, and with an IV of zeros where he gives none (SoftHSM).
+    /// With the caller's IV, and with an IV of zeros if the caller gives none (SoftHSM).
     CallerOrZeros,
-    /// Only without IV, and then with zeros.
+    /// Only without the caller's IV, and then with zeros.
     Zeros,
-    /// With an IV of its own, written over zeros (AWS CloudHSM).
+    /// With its own IV, written over zeros (AWS CloudHSM).
     Buffer,
-    /// The same, without telling.
+    /// The same, but the IV is not returned.
     BufferUntold,
-    /// With an IV of its own of so many bytes, appended, when it is given none (Luna).
+    /// With its own IV of this length, appended, if the caller gives none (Luna).
     Appended(usize),
-    /// With an IV of its own of so many bytes, appended, when it is given 12 (`ProtectServer`).
+    /// With its own IV of this length, appended, if the caller gives 12 bytes (`ProtectServer`).
     Replaced(usize),
-    /// Only by messages, whose IVs it makes.
+    /// Only by messages, with the token's IVs.
     Messages,
-    /// Only by messages, whose IVs it does not make.
+    /// Only by messages, with the caller's IVs.
     CallerMessages,
-    /// Decrypts whatever the tag is.
+    /// Ignores the tag.
     AnyTag,
-    /// Forgets the associated data.
+    /// Ignores the associated data.
     NoAssociatedData,
 }
 
-/// How a token is made, and what happens to it.
+/// The switches of a token.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Quirks {
@@ -55,14 +55,14 @@ pub(super) struct Quirks {
     pub(super) gcm: Gcm,
     pub(super) kwp: bool,
     pub(super) cbc: bool,
-    /// CBC gives back what it got.
+    /// CBC returns its input.
     pub(super) naked: bool,
-    /// CBC forgets its IV.
+    /// CBC ignores its IV.
     pub(super) cbc_without_iv: bool,
     pub(super) oaep_sha256: bool,
-    /// OAEP reports all the room it was given (tpm2-pkcs11).
+    /// OAEP reports the size of the output buffer (tpm2-pkcs11).
     pub(super) oaep_fills_room: bool,
-    /// Operations, counted from 0, that fail with this.
+    /// Operations, counted from 0, that fail with this value.
     pub(super) hiccup: Option<(std::ops::Range<usize>, ReturnValue)>,
 }
 
@@ -70,12 +70,12 @@ pub(super) struct Quirks {
 #[derive(Debug)]
 pub(super) struct Fake {
     quirks: Quirks,
-    /// What was encrypted, by all that is needed to decrypt it.
+    /// The plaintexts, by all that is needed to decrypt them.
     encrypted: RefCell<HashMap<Vec<u8>, Vec<u8>>>,
     operations: Cell<usize>,
 }
 
-/// A session of it: after a failed operation it is good for nothing.
+/// A session of it, which is unusable after a failed operation.
 #[derive(Debug)]
 struct FakeSession {
     token: Rc<Fake>,
@@ -117,7 +117,7 @@ impl Fake {
         })
     }
 
-    /// A pseudorandom ciphertext, which `decrypt` finds again.
+    /// A pseudorandom ciphertext, by which `decrypt` finds the plaintext.
     fn encrypt(&self, what: &str, iv: &[u8], associated_data: &[u8], plaintext: &[u8], length: usize) -> Vec<u8> {
         let mut ciphertext = Vec::new();
         while ciphertext.len() < length {
@@ -136,7 +136,7 @@ impl Fake {
 
     fn decrypt(&self, what: &str, iv: &[u8], associated_data: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>, TokenError> {
         let name = name(what, iv, associated_data, ciphertext);
-        // SoftHSM's answer.
+        // SoftHSM's return value.
         let bad = || TokenError::call("C_Decrypt", ReturnValue::GENERAL_ERROR);
         self.encrypted.borrow().get(&name).cloned().ok_or_else(bad)
     }
@@ -161,7 +161,7 @@ impl Fake {
                 Err(TokenError::call("C_EncryptInit", ReturnValue::ARGUMENTS_BAD))
             }
             Mechanism::RsaOaep(_) if quirks.kind != KeyKind::Aes256 => {
-                // The random bytes of the padding are part of the ciphertext, so that it is found again.
+                // The random bytes of the padding are part of the ciphertext, so that it can be found again.
                 let padding = random_bytes::<32>().unwrap();
                 let mut ciphertext = self.encrypt("oaep", &[], &padding, plaintext, 224);
                 ciphertext.extend(padding);

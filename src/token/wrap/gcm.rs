@@ -1,4 +1,4 @@
-//! AES-GCM in a token (NIST SP 800-38D), wherever the token lets the IV come from.
+//! AES-GCM in a token (NIST SP 800-38D), with every source of IVs that tokens have.
 
 use std::fmt;
 
@@ -19,36 +19,36 @@ use crate::token::wrap::wrong_length;
 /// Ciphertext and tag of a data key.
 const SEALED: usize = 32 + 16;
 
-/// More than any answer: a longer one is noticed and not cut off, and SoftHSM decrypts only into so much as it was given.
+/// Longer than any right result: a longer output is noticed, not cut off, and SoftHSM needs this room to decrypt.
 const ROOM: usize = 128;
 
-/// Who makes the IV, and where it is found.
+/// The source of the IV, and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IvMode {
-    /// We do: 12 random bytes.
+    /// dekhand's own: 12 random bytes.
     Caller,
     /// The token writes 12 bytes over a buffer of zeros (AWS CloudHSM).
     Buffer,
-    /// The token takes none and puts its own behind the tag (Thales Luna in FIPS mode).
+    /// The token takes no IV and appends its own to the tag (Thales Luna in FIPS mode).
     Appended {
-        /// How long it is.
+        /// The length of the appended IV.
         length: IvLength,
     },
-    /// The token takes one, and puts another of its own behind the tag (Thales `ProtectServer`).
+    /// The token requires an IV, and appends another one of its own to the tag (Thales `ProtectServer`).
     Replaced {
-        /// How long the one is that it wants.
+        /// The length of the required IV.
         given: IvLength,
-        /// How long its own is.
+        /// The length of the token's own IV.
         length: IvLength,
     },
     /// 12 bytes beside the message of a PKCS#11 3.0 call.
     Message {
-        /// Whether the token makes them.
+        /// Whether the token makes the IV.
         by_token: bool,
     },
 }
 
-/// The lengths of IVs that the sealed format knows.
+/// The lengths of IVs in the sealed format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IvLength {
     /// 12 bytes.
@@ -67,7 +67,7 @@ impl IvLength {
 }
 
 impl IvMode {
-    /// All of them in the order in which they are tried.
+    /// All sources, in the order in which they are tried.
     pub(super) const ALL: [Self; 9] = [
         Self::Caller,
         Self::Buffer,
@@ -93,7 +93,7 @@ impl IvMode {
         Self::Message { by_token: false },
     ];
 
-    /// The mechanism of the sealed format that it makes.
+    /// The mechanism of the sealed format for this source.
     pub(super) fn mechanism(self) -> Mechanism {
         match self {
             Self::Appended { length } | Self::Replaced { length, .. } if length == IvLength::Sixteen => {
@@ -169,7 +169,7 @@ fn wrap_message(
     associated_data: &[u8],
     data_key: &Key,
 ) -> Result<Vec<u8>, TokenError> {
-    // Random even where the token is to overwrite it: one that forgets to has a good IV all the same.
+    // Random even if the token should overwrite it: if it does not, the IV is good all the same.
     let given = random::<12>()?;
     let (mut iv, mut tag) = (given, [0; 16]);
     let message = GcmMessage {
@@ -204,7 +204,7 @@ pub(super) fn unwrap(cipher: &dyn Cipher, mechanism: Mechanism, id: &KeyId, byte
         .ok_or_else(|| wrong_length("a plaintext", length))
 }
 
-/// From `ciphertext, tag, IV` to `IV, ciphertext, tag`.
+/// Reorders `ciphertext, tag, IV` to `IV, ciphertext, tag`.
 fn iv_first(iv_length: usize, output: Vec<u8>) -> Result<Vec<u8>, TokenError> {
     let mut output = exactly(SEALED + iv_length, output)?;
     made(output.get(SEALED..).unwrap_or_default())?;
@@ -220,7 +220,7 @@ fn exactly(length: usize, output: Vec<u8>) -> Result<Vec<u8>, TokenError> {
     }
 }
 
-/// An IV that somebody made: zeros are a buffer that nobody has written.
+/// Rejects an IV of zeros, which is a buffer that the token has not written.
 fn made(iv: &[u8]) -> Result<&[u8], TokenError> {
     if iv.iter().all(|byte| *byte == 0) {
         Err(TokenError::Misbehaved("used an IV of zeros".to_owned()))

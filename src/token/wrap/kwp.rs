@@ -1,6 +1,6 @@
 //! AES key wrap with padding in a token (RFC 5649, NIST SP 800-38F), by `C_Encrypt`.
 //!
-//! Never by `CKM_AES_KEY_WRAP_PAD`: that number means RFC 5649 on some tokens and PKCS#7 padding on others.
+//! `CKM_AES_KEY_WRAP_PAD` is never used: that number means RFC 5649 on some tokens and PKCS#7 padding on others.
 
 use zeroize::Zeroizing;
 
@@ -10,7 +10,7 @@ use crate::token::params::Mechanism as Operation;
 use crate::token::wrap::bad_ciphertext;
 use crate::token::wrap::cipher::Cipher;
 
-/// More than any answer.
+/// Longer than any right result.
 const ROOM: usize = 128;
 
 /// The 40 bytes of a wrapped data key; their length is checked by the caller.
@@ -25,7 +25,7 @@ pub(super) fn wrap(cipher: &dyn Cipher, data_key: &Key) -> Result<Vec<u8>, Token
 pub(super) fn unwrap(cipher: &dyn Cipher, bytes: &[u8]) -> Result<Key, TokenError> {
     let mut output = Zeroizing::new([0; ROOM]);
     let length = cipher.decrypt(Operation::AesKwp, bytes, output.as_mut_slice())?;
-    // Shorter keys fill 40 bytes too, and whoever wrapped one was not us.
+    // Shorter keys also give 40 bytes, but dekhand never wraps one.
     output
         .get(..length)
         .and_then(Key::copied_from)

@@ -1,6 +1,6 @@
 //! RSA-OAEP in a token (RFC 8017, 7.1): the last resort.
 //!
-//! Whoever has the public key can wrap a key of his own: the envelope puts a commitment behind the wrap.
+//! Anyone with the public key can wrap a key, so the envelope adds a commitment to the wrap.
 
 use zeroize::Zeroizing;
 
@@ -21,7 +21,7 @@ pub(super) fn wrap(hash: OaepHash, cipher: &dyn Cipher, data_key: &Key) -> Resul
     let modulus = modulus(cipher)?;
     let mut output = vec![0; ROOM];
     let length = cipher.encrypt(Operation::RsaOaep(hash), data_key.expose(), &mut output)?;
-    // tpm2-pkcs11 says that it has filled all the room that it was given.
+    // tpm2-pkcs11 reports the size of the output buffer as the length.
     if length == modulus || length == ROOM {
         output.truncate(modulus);
         Ok(output)
@@ -37,7 +37,7 @@ pub(super) fn unwrap(hash: OaepHash, cipher: &dyn Cipher, bytes: &[u8]) -> Resul
     }
     let mut output = Zeroizing::new([0; ROOM]);
     let length = cipher.decrypt(Operation::RsaOaep(hash), bytes, output.as_mut_slice())?;
-    // Anybody can wrap something of another length.
+    // Anyone can wrap bytes of another length.
     output
         .get(..length)
         .and_then(Key::copied_from)

@@ -1,4 +1,5 @@
-//! The trial and the ways to wrap with SoftHSM itself, and as the test module makes it look like other tokens.
+//! Tests of the trial and the wrap methods with SoftHSM, unchanged and behind the test module that imitates other
+//! tokens.
 
 use cryptoki::mechanism::Mechanism as CryptokiMechanism;
 use cryptoki::object::Attribute;
@@ -84,7 +85,7 @@ impl Ready {
         unwrap(&self.module, &session, &self.key, &self.id, wrapped)
     }
 
-    /// Wraps, unwraps, and fails to unwrap what was changed.
+    /// Wraps and unwraps, and checks that changed wraps fail to unwrap.
     fn round_trip(&self, method: WrapMethod) -> Wrapped {
         let session = self.module.open(self.slot, true).unwrap();
         let data_key = Key::random().unwrap();
@@ -102,7 +103,7 @@ impl Ready {
     }
 }
 
-/// What is chosen with a token that is so, and that it works.
+/// The method that is chosen with a token of these switches works.
 fn chooses(token: &Token, control: &str, expected: WrapMethod) -> Wrapped {
     let ready = Ready::new(token, control, KeyKind::Aes256);
     let chosen = ready.choose(MechanismChoice::Auto).unwrap();
@@ -200,7 +201,7 @@ fn a_token_that_fails_altogether_is_an_outage_and_no_refusal() {
         let error = ready.choose(MechanismChoice::Auto).unwrap_err();
         assert_eq!(error.cure(), Remedy::Module);
         token.set("sessions lost");
-        // A new session would do, but the key went with the old one.
+        // A new session would suffice, but the key was lost with the old one.
         assert_ne!(ready.choose(MechanismChoice::Auto).unwrap_err().cure(), Remedy::Nothing);
     });
 }

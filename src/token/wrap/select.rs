@@ -1,4 +1,4 @@
-//! The start-up trial: which way to wrap is used, decided by what the token does and never by what it lists.
+//! The trial at the start: chooses the wrap method by the token's results, not by its list of mechanisms.
 
 use cryptoki::session::Session;
 
@@ -20,22 +20,22 @@ use crate::token::wrap::self_test::Flaw;
 use crate::token::wrap::self_test::Opener;
 use crate::token::wrap::self_test::check;
 
-/// What a trial has chosen.
+/// The result of a trial.
 #[derive(Debug)]
 pub(crate) struct Chosen {
-    /// How data keys are wrapped from now on.
+    /// The method that wraps data keys from now on.
     pub(crate) method: WrapMethod,
-    /// What was found out on the way.
+    /// The report of each mechanism.
     pub(crate) reports: Vec<MechanismReport>,
-    /// A better mechanism, and how it failed: a token in trouble can be the reason, so another trial may choose it.
+    /// A better mechanism, and its error: a failing token can be the reason, so another trial may choose it.
     pub(crate) troubled: Option<(MechanismChoice, TokenError)>,
 }
 
-/// Chooses how to wrap under a key: the first of all mechanisms that does what it must, or the one that is demanded.
+/// Chooses how to wrap under a key: the demanded mechanism, or the first of all that works correctly.
 ///
 /// # Errors
-/// Nothing works, or not what is demanded. Where a token in trouble can be the reason, the error is the token's, and
-/// another try may end well.
+/// No mechanism works correctly, or the demanded one does not. If a failing token can be the reason, the error is the
+/// token's, and another attempt may succeed.
 pub(crate) fn choose(
     module: &Module,
     sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
@@ -47,10 +47,10 @@ pub(crate) fn choose(
     choose_with(&mut open, key.kind, id, choice)
 }
 
-/// How to wrap by one mechanism; `None` if the token does not do it, or not as it must.
+/// The method of one mechanism; `None` if the token does not support it, or does it incorrectly.
 ///
 /// # Errors
-/// The token's, where it is in trouble.
+/// The token's error, if the token fails.
 pub(crate) fn one(
     module: &Module,
     sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
@@ -71,15 +71,15 @@ pub(crate) fn one(
     }
 }
 
-/// Whether a mechanism is one for a kind of key.
+/// Whether a mechanism suits a kind of key.
 pub(crate) fn is_of_kind(mechanism: Mechanism, kind: KeyKind) -> bool {
     of_kind(kind).contains(&mechanism.into())
 }
 
-/// Tries all mechanisms, also those behind the one that is chosen.
+/// Tries all mechanisms, even those after the chosen one.
 ///
 /// # Errors
-/// No session opens.
+/// No session can be opened.
 pub(crate) fn try_all(
     module: &Module,
     sessions: &mut dyn FnMut() -> Result<Session, TokenError>,
@@ -108,7 +108,7 @@ fn choose_with(
     id: &KeyId,
     choice: MechanismChoice,
 ) -> Result<Chosen, TokenError> {
-    // A demanded mechanism comes first; the others then tell what `auto` would do, and whether the token is well.
+    // A demanded mechanism comes first; the others show the choice of `auto`, and whether the token works.
     let mut order = of_kind(kind).to_vec();
     order.sort_by_key(|mechanism| *mechanism != choice);
     let mut tried = Vec::new();
@@ -123,7 +123,7 @@ fn choose_with(
         return Err(nothing(tried, kind, choice));
     };
     let reports = reports(&tried, kind, Some(method), choice);
-    // Those before the one that is chosen are better, or demanded.
+    // Those before the chosen one are better, or demanded.
     let better = tried.into_iter().take_while(|one| one.method != Some(method));
     Ok(Chosen {
         method,
@@ -161,7 +161,7 @@ fn of_kind(kind: KeyKind) -> &'static [MechanismChoice] {
     }
 }
 
-/// The ways to wrap by a mechanism.
+/// The methods of a mechanism.
 fn methods(mechanism: MechanismChoice) -> Vec<WrapMethod> {
     match mechanism {
         MechanismChoice::Auto => Vec::new(),
@@ -177,15 +177,15 @@ fn methods(mechanism: MechanismChoice) -> Vec<WrapMethod> {
 #[derive(Debug)]
 struct Tried {
     mechanism: MechanismChoice,
-    /// How it is used, if it is good.
+    /// Its method, if it works correctly.
     method: Option<WrapMethod>,
     verdict: Verdict,
-    /// The first failure that a token in trouble may be the reason of, where the mechanism is not good.
+    /// If the mechanism does not work: its first failure that a failing token may have caused.
     trouble: Option<TokenError>,
 }
 
 impl Tried {
-    /// Tries a mechanism, with AES-GCM every source of IVs until one is good.
+    /// Tries a mechanism; for AES-GCM every source of IVs until one works.
     fn mechanism(mechanism: MechanismChoice, open: &mut Opener<'_>, id: &KeyId) -> Result<Self, TokenError> {
         Self::methods(mechanism, methods(mechanism), open, id)
     }
@@ -221,7 +221,7 @@ impl Tried {
                     reasons.add(iv, format!("the token {what}"));
                 }
                 Err(Flaw::Refused(error)) => {
-                    // Whatever it is, another source of IVs may help: tokens refuse an IV with many return values.
+                    // Another source of IVs may help against any error: tokens refuse an IV with many return values.
                     reasons.add(iv, error.to_string());
                     if error.cure() != Remedy::Nothing {
                         trouble.get_or_insert(error);
@@ -246,7 +246,7 @@ impl Tried {
     }
 }
 
-/// Why a mechanism is not good; with AES-GCM for each source of IVs, unless the reason is the one before.
+/// Why a mechanism does not work; for AES-GCM the reason for each source of IVs, without repetitions.
 #[derive(Debug, Default)]
 struct Reasons(String, Option<String>);
 
@@ -267,7 +267,8 @@ impl Reasons {
     }
 }
 
-/// Some mechanism is good, so the token works: what failed for trouble gets a second chance, lest a hiccup decide.
+/// Some mechanism works, so the token does too. A mechanism that failed for a passing reason is tried again, so that
+/// one such failure does not decide.
 fn again(tried: &mut [Tried], open: &mut Opener<'_>, id: &KeyId) -> Result<(), TokenError> {
     for one in tried.iter_mut().filter(|one| one.trouble.is_some()) {
         *one = Tried::mechanism(one.mechanism, open, id)?;
@@ -275,7 +276,7 @@ fn again(tried: &mut [Tried], open: &mut Opener<'_>, id: &KeyId) -> Result<(), T
     Ok(())
 }
 
-/// The demanded one if it is good; else the best that is.
+/// The demanded mechanism if it works; otherwise the best that works.
 fn chosen(tried: &[Tried], choice: MechanismChoice) -> Option<WrapMethod> {
     tried
         .iter()
@@ -283,7 +284,7 @@ fn chosen(tried: &[Tried], choice: MechanismChoice) -> Option<WrapMethod> {
         .find_map(|one| one.method)
 }
 
-/// Why nothing is chosen: a token in trouble, if that can be the reason.
+/// Why nothing is chosen: the failing token, if that can be the reason.
 fn nothing(tried: Vec<Tried>, kind: KeyKind, choice: MechanismChoice) -> TokenError {
     let would = tried.iter().find(|one| one.method.is_some()).map(|one| one.mechanism);
     let all: Vec<_> = tried
@@ -305,21 +306,21 @@ fn nothing(tried: Vec<Tried>, kind: KeyKind, choice: MechanismChoice) -> TokenEr
     }
     TokenError::Refused(match (choice, would) {
         (MechanismChoice::Auto, _) => format!(
-            "no wrap mechanism does what it must with this token and root key: {}",
+            "no wrap mechanism works correctly with this token and root key: {}",
             all.join("; ")
         ),
         (_, Some(would)) => format!(
-            "`mechanism: {choice}` can't be used with this token and root key: {reason}; \
+            "`mechanism: {choice}` cannot be used with this token and root key: {reason}; \
              `mechanism: auto` would use {would}"
         ),
         (_, None) => format!(
-            "`mechanism: {choice}` can't be used with this token and root key: {reason}; \
+            "`mechanism: {choice}` cannot be used with this token and root key: {reason}; \
              `mechanism: auto` would find none either"
         ),
     })
 }
 
-/// Every mechanism that there is, with its verdict.
+/// Every mechanism, with its verdict.
 fn reports(
     tried: &[Tried],
     kind: KeyKind,

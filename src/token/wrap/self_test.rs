@@ -1,4 +1,4 @@
-//! Tries one way to wrap with keys that nobody needs: what must work works, and what must fail fails.
+//! Tests one wrap method with random keys: correct calls must succeed, and forgeries must fail.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::token::wrap::WrapMethod;
 use crate::token::wrap::cipher::Cipher;
 use crate::token::wrap::unwrap_with;
 
-/// How long it took, where all was well.
+/// The durations, if the test passed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Good {
     /// One wrap.
@@ -21,21 +21,21 @@ pub(super) struct Good {
     pub(super) unwrap: Duration,
 }
 
-/// Why a way to wrap can't be used.
+/// Why a wrap method cannot be used.
 #[derive(Debug)]
 pub(super) enum Flaw {
-    /// No session for the trial: it says nothing about this way.
+    /// No session for the test, which says nothing about the method.
     Unopened(TokenError),
-    /// The token said no to what should work: it has no such mechanism, or is in trouble.
+    /// The token refused a correct call: it does not support the mechanism, or it fails.
     Refused(TokenError),
-    /// The token did what it must not.
+    /// The token returned a wrong result.
     Wrong(String),
 }
 
-/// Opens a session with the key for each part of a trial: a failed operation leaves its session in disorder.
+/// Opens a session with the key for each part of a test: a failed operation can leave its session unusable.
 pub(super) type Opener<'a> = dyn FnMut() -> Result<Box<dyn Cipher + 'a>, TokenError> + 'a;
 
-/// Wraps and unwraps, and tries what must fail.
+/// Wraps and unwraps, and tries forgeries, which must fail.
 pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Result<Good, Flaw> {
     let mut bench = Bench { open, cipher: None };
     let data_key = Key::random().map_err(|error| Flaw::Unopened(TokenError::Refused(error.to_string())))?;
@@ -57,7 +57,7 @@ pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Re
         bench.refuses("other associated data", &first, &other(id))?;
     }
     if !forgeries.is_empty() {
-        // Else the forgeries may have failed only because the token did.
+        // Without this the forgeries may have failed only because the token did.
         bench.opens(&first, id, &data_key)?;
     }
     Ok(Good {
@@ -66,14 +66,14 @@ pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Re
     })
 }
 
-/// The session at hand, and the way to another.
+/// The current session, and the function that opens another one.
 struct Bench<'a, 'b> {
     open: &'b mut Opener<'a>,
     cipher: Option<Box<dyn Cipher + 'a>>,
 }
 
 impl Bench<'_, '_> {
-    /// Does what should work; a session in which it failed is closed.
+    /// Runs a call that should succeed; a session in which it failed is closed.
     fn run<T>(&mut self, operation: impl FnOnce(&dyn Cipher) -> Result<T, TokenError>) -> Result<T, Flaw> {
         let cipher = match self.cipher.take() {
             Some(cipher) => cipher,
@@ -96,7 +96,7 @@ impl Bench<'_, '_> {
         }
     }
 
-    /// What is forged must not open, to whatever key.
+    /// A forgery must not open, not even to another key.
     fn refuses(&mut self, what: &str, forged: &Wrapped, id: &KeyId) -> Result<(), Flaw> {
         match self.run(|cipher| unwrap_with(cipher, id, forged)) {
             Ok(_) => Err(Flaw::Wrong(format!("unwrapped a key with {what}"))),
@@ -106,8 +106,8 @@ impl Bench<'_, '_> {
     }
 }
 
-/// Two wraps of one key have nothing in common where there is an IV or padding: a token that is given no IV may use a
-/// constant one and say nothing.
+/// Two wraps of one key must differ completely if there is an IV or padding: a token that is given no IV may silently
+/// use a constant one.
 fn differ(first: &Wrapped, second: &Wrapped, data_key: &Key) -> Result<(), Flaw> {
     let iv = iv_length(first.mechanism);
     let halves = |wrapped: &Wrapped| {
@@ -128,7 +128,7 @@ fn differ(first: &Wrapped, second: &Wrapped, data_key: &Key) -> Result<(), Flaw>
     Ok(())
 }
 
-/// What must not open, for the mechanisms that have integrity; the others get theirs from the envelope.
+/// The forgeries for mechanisms with integrity protection; the others get theirs from the envelope.
 fn forgeries(wrapped: &Wrapped) -> Vec<(&'static str, Wrapped)> {
     let iv = iv_length(wrapped.mechanism);
     let flipped = |at: usize| {

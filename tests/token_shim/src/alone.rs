@@ -1,4 +1,4 @@
-//! A test in a process of its own: a module has one state in a process, and its environment variables belong to all.
+//! Runs a test in a process of its own, because a module's state and the environment variables belong to a process.
 
 use std::process::Command;
 use std::process::Output;
@@ -6,11 +6,11 @@ use std::process::Stdio;
 
 use crate::token::Token;
 
-/// Names in the child the test that it runs.
+/// The variable with the name of the test, for the child.
 const VARIABLE: &str = "DEKHAND_TEST_ALONE";
 
-/// Called first and alone in a `#[test]`: runs that test once more, in a process of its own with a token of its own, and
-/// there `body`, which may load the module.
+/// Must be the only call in a `#[test]`. Runs that test once more, in a process of its own with a token of its own;
+/// there it calls `body`, which may load the module.
 ///
 /// # Panics
 ///
@@ -25,11 +25,11 @@ pub fn run<B: FnOnce(&Token)>(body: B) {
     }
 }
 
-/// As [`run`], and gives what became of that process; in that process nothing.
+/// As [`run`], and returns the result of that process; in that process it returns nothing.
 ///
 /// # Panics
 ///
-/// If the process can't be started.
+/// If the process cannot be started.
 pub fn outcome<B: FnOnce(&Token)>(body: B) -> Option<Output> {
     let name = name_of(&body);
     if std::env::var_os(VARIABLE).is_some_and(|running| running == name.as_str()) {
@@ -47,7 +47,7 @@ pub fn outcome<B: FnOnce(&Token)>(body: B) -> Option<Output> {
     Some(output.expect("a process for a test"))
 }
 
-/// The test in which a closure is written, as `cargo test` calls it.
+/// The name of the test that contains a closure, for `cargo test`.
 fn name_of<B>(_body: &B) -> String {
     let path = std::any::type_name::<B>().trim_end_matches("::{{closure}}");
     path.split_once("::").map_or(path, |(_program, path)| path).to_owned()

@@ -1,4 +1,4 @@
-//! Attributes: their names, and those of a template.
+//! Attributes: their names, and access to those of a template.
 
 use cryptoki_sys::CK_ATTRIBUTE;
 use cryptoki_sys::CK_ATTRIBUTE_TYPE;
@@ -7,7 +7,7 @@ use cryptoki_sys::CK_ULONG;
 
 macro_rules! names {
     ($($name:ident)*) => {
-        /// What an attribute of a key is called.
+        /// The name of a key's attribute.
         pub(crate) fn by_name(name: &str) -> Option<CK_ATTRIBUTE_TYPE> {
             Some(match name {
                 $(stringify!($name) => cryptoki_sys::$name,)*

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::sync::OnceLock;
 
-/// Names the file.
+/// The variable with the path of the file.
 pub const VARIABLE: &str = "DEKHAND_SHIM_CALLS";
 
 /// Appends a line: the process and the function.

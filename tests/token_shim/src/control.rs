@@ -1,4 +1,4 @@
-//! The control file: read anew whenever it was written anew.
+//! The control file, which is read again after each change.
 
 mod line;
 
@@ -19,29 +19,29 @@ use cryptoki_sys::CK_USER_TYPE;
 
 use crate::limits::Limits;
 
-/// Names the file.
+/// The variable with the path of the file.
 pub const VARIABLE: &str = "DEKHAND_SHIM_CONTROL";
 
-/// What a control file says.
+/// The content of a control file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Control {
     /// Where it was read.
     pub(crate) place: Place,
-    /// What befalls single functions.
+    /// The faults of single functions.
     pub faults: Vec<Fault>,
-    /// `sessions lost`: what their handles answer.
+    /// `sessions lost`: the return value for old handles.
     pub sessions_lost: Option<CK_RV>,
-    /// `logged out`: what operations with private keys answer.
+    /// `logged out`: the return value of operations with private keys.
     pub logged_out: Option<CK_RV>,
     /// `finds nothing`, and the number of its line.
     pub finds_nothing: Option<(usize, Limits)>,
     /// `pin locks`.
     pub pin: Option<PinLock>,
-    /// `wrong-pin`: what becomes of the caller.
+    /// `wrong-pin`: the response.
     pub wrong_pin: Option<Action>,
     /// `login already`.
     pub login_already: bool,
-    /// `read-only refused`: with what.
+    /// `read-only refused`: the return value.
     pub read_only_refused: Option<CK_RV>,
     /// `throttle`: calls in a second.
     pub throttle: Option<usize>,
@@ -53,11 +53,11 @@ pub struct Control {
     pub kwp: bool,
     /// `no MECHANISM`.
     pub hidden: BTreeSet<CK_MECHANISM_TYPE>,
-    /// `refuse MECHANISM`: with what.
+    /// `refuse MECHANISM`: the return value.
     pub refused: Vec<(CK_MECHANISM_TYPE, CK_RV)>,
     /// `hang MECHANISM`.
     pub hanging: BTreeSet<CK_MECHANISM_TYPE>,
-    /// `exchanged`: ids of keys, and of those that are used instead.
+    /// `exchanged`: ids of keys, and the ids of those used instead.
     pub exchanged: Vec<(Vec<u8>, Vec<u8>)>,
     /// `constant-iv`.
     pub constant_iv: bool,
@@ -69,7 +69,7 @@ pub struct Control {
     pub public_template: bool,
     /// `search-ignores`.
     pub ignored_in_searches: BTreeSet<CK_ATTRIBUTE_TYPE>,
-    /// `search-refuses`: with what.
+    /// `search-refuses`: the return value.
     pub refused_in_searches: Vec<(CK_ATTRIBUTE_TYPE, CK_RV)>,
     /// `refuse-attribute`.
     pub refused_attributes: Vec<RefusedAttribute>,
@@ -85,7 +85,7 @@ pub struct Control {
     pub vendor_user: Option<CK_USER_TYPE>,
 }
 
-/// Which file, and which of those that lay there one after the other.
+/// Identifies a file among those that had this path one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     path: PathBuf,
@@ -94,7 +94,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A file beside it, for as long as this control file lies there.
+    /// A file beside it, for the lifetime of this control file.
     pub(crate) fn count_of(&self, line: usize) -> PathBuf {
         let (time, inode, _) = self.stamp;
         self.beside(&format!("count.{time}.{inode}.{line}"))
@@ -109,27 +109,27 @@ impl Place {
     }
 }
 
-/// What befalls calls of some functions.
+/// A fault in calls of some functions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// Which; none named is all.
+    /// The functions; empty means all.
     pub functions: Vec<String>,
-    /// What.
+    /// The fault.
     pub action: Action,
-    /// From when on, and how often.
+    /// Its first call, and its number of calls.
     pub limits: Limits,
     /// The number of its line.
     pub line: usize,
 }
 
 impl Fault {
-    /// Whether it is about this function.
+    /// Whether the fault affects this function.
     pub(crate) fn is_about(&self, function: &str) -> bool {
         self.functions.is_empty() || self.functions.iter().any(|name| name == function)
     }
 }
 
-/// What befalls a call: see the crate's head.
+/// A fault of a call: see the crate's documentation.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the crate's head says it for those who write control files")]
 pub enum Action {
@@ -149,45 +149,45 @@ pub enum Action {
 /// `pin locks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PinLock {
-    /// So many wrong PINs.
+    /// The number of wrong PINs that lock it.
     pub tries: u64,
-    /// No flag says so.
+    /// No flag shows the count.
     pub silent: bool,
 }
 
 /// How AES-GCM works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Like {
-    /// As `SoftHSM` does it: the caller's IV, and one of zeros if the caller gives none.
+    /// Like `SoftHSM`: the caller's IV, or zeros if the caller gives none.
     #[default]
     SoftHsm,
     /// `luna`: refuses an IV (0x71) and `ulIvBits` of 0; appends an IV of 16 bytes to what it encrypts.
     Luna,
-    /// `luna12`: the same, with as many bytes as `ulIvBits` says.
+    /// `luna12`: the same, with the length in `ulIvBits`.
     Luna12,
-    /// `cloudhsm`: wants 12 bytes of zeros and writes its own IV there, not before `C_Encrypt`. No read-only sessions,
-    /// and `C_SetAttributeValue` is refused.
+    /// `cloudhsm`: requires 12 bytes of zeros and writes its own IV there, not before `C_Encrypt`. It has no read-only
+    /// sessions, and refuses `C_SetAttributeValue`.
     CloudHsm,
-    /// `protectserver`: wants the caller's IV, uses one of its own of the same length and appends it.
+    /// `protectserver`: requires the caller's IV, uses one of its own of the same length and appends it.
     ProtectServer,
-    /// `v3`: 0x70 from `C_EncryptInit`; `C_EncryptMessage` of PKCS#11 3.0 instead, which makes the IV. Decrypts both ways.
-    /// Read when the module is loaded, since that is when its interfaces are asked for.
+    /// `v3`: 0x70 from `C_EncryptInit`; `C_EncryptMessage` of PKCS#11 3.0 instead, which makes the IV. Decrypts both
+    /// ways. Read when the module is loaded, because its interfaces are requested then.
     V3,
 }
 
 /// `refuse-attribute`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusedAttribute {
-    /// Which.
+    /// The attribute.
     pub attribute: CK_ATTRIBUTE_TYPE,
-    /// With this boolean only.
+    /// Only with this boolean.
     pub value: Option<bool>,
-    /// What the caller is told.
+    /// The return value.
     pub answer: CK_RV,
 }
 
 impl Control {
-    /// Reads what a control file says.
+    /// Parses a control file.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut control = Self::default();
         for (index, text) in text.lines().enumerate() {
@@ -202,7 +202,7 @@ impl Control {
     }
 }
 
-/// What the control file says now.
+/// The current content of the control file.
 pub(crate) fn current() -> Arc<Control> {
     static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
     static CURRENT: Mutex<Option<Arc<Control>>> = Mutex::new(None);
@@ -217,7 +217,7 @@ pub(crate) fn current() -> Arc<Control> {
         _ => std::fs::read_to_string(&place.path).unwrap_or_default(),
     };
     let control = Control::parse(&text).unwrap_or_else(|what| {
-        // Seen in the record of calls too: a worker has no stderr.
+        // Also written to the record of calls, because a worker has no stderr.
         crate::calls::record(&format!("control file: {what}"));
         eprintln!("{}: {what}", place.path.display());
         std::process::abort()

@@ -7,7 +7,7 @@ use std::io::Seek as _;
 use std::io::Write as _;
 use std::path::Path;
 
-/// Reads a count and sets it to what `next` makes of it; gives the old one.
+/// Reads a count and replaces it by `next` of it; returns the old one.
 pub(crate) fn update(path: &Path, next: impl FnOnce(u64) -> u64) -> u64 {
     let mut file = open(path);
     file.lock().expect("a lock on a count");

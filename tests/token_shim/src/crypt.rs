@@ -1,4 +1,5 @@
-//! `C_EncryptInit`, `C_Encrypt`, `C_DecryptInit`, `C_Decrypt`: what runs in each session, and who does it.
+//! `C_EncryptInit`, `C_Encrypt`, `C_DecryptInit`, `C_Decrypt`: the operation in each session, by the shim or by
+//! SoftHSM.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -32,13 +33,13 @@ use crate::sessions;
 /// An operation that is not `SoftHSM`'s alone.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    /// This token's own IV, which the output ends with.
+    /// This token's own IV, which is appended to the output.
     AppendIv(Vec<u8>),
-    /// This token's own IV, to be written where the caller's was.
+    /// This token's own IV, which replaces the caller's.
     WriteIv { iv: [u8; 12], address: usize },
     /// Key wrap with padding.
     Kwp { key: CK_OBJECT_HANDLE },
-    /// A decryption that goes on when the tag is wrong.
+    /// A decryption that ignores a wrong tag.
     Untagged {
         key: CK_OBJECT_HANDLE,
         iv: [u8; 12],
@@ -70,12 +71,12 @@ pub(crate) fn forget(session: CK_SESSION_HANDLE) {
     operations(|operations| operations.retain(|(of, _), _| *of != session));
 }
 
-/// All sessions are.
+/// All sessions are closed.
 pub(crate) fn forget_all() {
     operations(HashMap::clear);
 }
 
-/// What a caller wants encrypted or decrypted.
+/// The input of an operation.
 #[derive(Clone, Copy)]
 struct Data {
     session: CK_SESSION_HANDLE,
@@ -198,10 +199,10 @@ unsafe fn finish(direction: Direction, data: Data) -> CK_RV {
         _ => plain(direction, data),
     };
     if let (Some(Operation::WriteIv { iv, address }), CKR_OK, false) = (&running, answer, data.output.is_null()) {
-        // The caller's buffer is alive until the operation ends, by the standard.
+        // By the standard, the caller's buffer is valid until the operation ends.
         std::ptr::with_exposed_provenance_mut::<[u8; 12]>(*address).write(*iv);
     }
-    // Asking for the size, or with too small a buffer, leaves the operation running.
+    // A call for the size, or with a too small buffer, keeps the operation active.
     if answer != CKR_BUFFER_TOO_SMALL && !(answer == CKR_OK && data.output.is_null()) {
         operations(|operations| operations.remove(&(data.session, direction)));
     }
@@ -258,7 +259,7 @@ unsafe fn append_iv(iv: &[u8], data: Data) -> CK_RV {
     answer
 }
 
-/// Gives a result to the caller as the standard says.
+/// Returns a result to the caller by the rules of the standard.
 unsafe fn give(result: &[u8], data: Data) -> CK_RV {
     let capacity = *data.output_length;
     *data.output_length = result.len() as CK_ULONG;
@@ -272,7 +273,7 @@ unsafe fn give(result: &[u8], data: Data) -> CK_RV {
     CKR_OK
 }
 
-/// The bytes that a caller points at.
+/// The bytes behind a caller's pointer.
 pub(crate) unsafe fn slice<'a>(pointer: *const u8, length: CK_ULONG) -> &'a [u8] {
     if pointer.is_null() {
         return &[];
@@ -280,7 +281,7 @@ pub(crate) unsafe fn slice<'a>(pointer: *const u8, length: CK_ULONG) -> &'a [u8]
     std::slice::from_raw_parts(pointer, usize::try_from(length).expect("a length"))
 }
 
-/// Whether this call is one too many in this second.
+/// Whether this call exceeds the limit of this second.
 fn throttled(control: &Control) -> bool {
     static CALLS: Mutex<VecDeque<Instant>> = Mutex::new(VecDeque::new());
     let Some(most) = control.throttle else {

@@ -1,4 +1,4 @@
-//! What befalls a call before it is forwarded, and its output afterwards.
+//! The faults of a call: before it is forwarded, and in its output.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -15,10 +15,10 @@ use crate::control::Control;
 use crate::control::Fault;
 use crate::counts;
 
-/// Whether the module has ceased to answer.
+/// Whether the module no longer answers.
 static HANGS: AtomicBool = AtomicBool::new(false);
 
-/// What the call answers without being forwarded.
+/// The return value of a call that is not forwarded.
 pub(crate) fn before(control: &Control, function: &str) -> Option<CK_RV> {
     if HANGS.load(Ordering::Relaxed) {
         hang();
@@ -47,7 +47,7 @@ pub(crate) unsafe fn alter(
             Action::Flip => *output ^= 1,
             Action::Shorter => *length -= 1,
             Action::Longer => {
-                // Claimed also where there was no room: the caller must not believe it.
+                // Claimed even without room for it: the caller must not trust it.
                 if *length < capacity {
                     *output.add(usize::try_from(*length).unwrap_or(0)) = 0xA5;
                 }
@@ -69,7 +69,7 @@ fn is_due(control: &Control, fault: &Fault) -> bool {
     }
 }
 
-/// This call is never answered, and no other one of this process is after it.
+/// Never returns from this call, nor from any later one of this process.
 pub(crate) fn hang_for_ever() -> ! {
     HANGS.store(true, Ordering::Relaxed);
     hang()
@@ -88,7 +88,7 @@ pub(crate) fn befall(action: &Action) -> Option<CK_RV> {
         Action::Hang => hang(),
         Action::Crash => {
             let nowhere: *mut u8 = std::ptr::without_provenance_mut(16);
-            // SAFETY: none. The page is never mapped, and the process ends here, which is asked for.
+            // SAFETY: none. The page is never mapped, and the process ends here, as requested.
             unsafe { nowhere.write_volatile(1) }
         }
         Action::Abort => std::process::abort(),
@@ -101,13 +101,13 @@ pub(crate) fn befall(action: &Action) -> Option<CK_RV> {
 }
 
 fn leak(bytes: usize) -> Option<CK_RV> {
-    // SAFETY: memory that is nobody's, filled and forgotten.
+    // SAFETY: memory of its own, filled and forgotten.
     unsafe {
         let memory = libc::malloc(bytes);
         if memory.is_null() {
             return Some(CKR_HOST_MEMORY);
         }
-        // Not with zeros: the compiler would make a calloc of both, which touches nothing.
+        // Not with zeros: the compiler would turn both into a calloc, which touches no page.
         std::ptr::write_bytes(memory.cast::<u8>(), 0xA5, bytes);
         std::hint::black_box(memory);
     }
@@ -117,7 +117,7 @@ fn leak(bytes: usize) -> Option<CK_RV> {
 fn noise() {
     let text = b"vendor: this is a line that nobody asked for\n";
     for descriptor in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-        // SAFETY: reads a constant. Written past Rust's own handles, as a vendor's C does it.
+        // SAFETY: reads a constant. Written without Rust's own handles, as a vendor's C code does.
         unsafe { libc::write(descriptor, text.as_ptr().cast(), text.len()) };
     }
 }

@@ -1,4 +1,4 @@
-//! How many calls with a key were in the module at once.
+//! The most concurrent calls with a key in the module.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 use crate::control;
 use crate::counts;
 
-/// The name of the file beside the control file where the highest number of all processes is.
+/// The name of the file beside the control file that has the highest number of all processes.
 const FILE: &str = "most-at-once";
 
 static NOW: AtomicU64 = AtomicU64::new(0);
 static MOST: AtomicU64 = AtomicU64::new(0);
 
-/// A call that is in the module until this is dropped.
+/// A call in the module, until this is dropped.
 pub(crate) struct Inside;
 
-/// A call comes in. Only those count that do the token's work.
+/// Begins a call. Only calls that do the token's work count.
 pub(crate) fn begin(function: &str) -> Option<Inside> {
     if !matches!(
         function,

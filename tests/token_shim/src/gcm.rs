@@ -1,4 +1,4 @@
-//! AES-GCM as different tokens do it: whose IV it is, and whether the tag matters.
+//! AES-GCM of different tokens: the source of the IV, and whether the tag is checked.
 
 use cryptoki_sys::CK_GCM_PARAMS;
 use cryptoki_sys::CK_MECHANISM;
@@ -84,7 +84,7 @@ pub(crate) unsafe fn decrypt_init(
     (init_with(session, key, parameters, iv, false), operation)
 }
 
-/// Decrypts what has a wrong tag: counter mode, as NIST SP 800-38D has it for an IV of 12 bytes.
+/// Decrypts despite a wrong tag: counter mode, as in NIST SP 800-38D for an IV of 12 bytes.
 pub(crate) unsafe fn without_tag(
     session: CK_SESSION_HANDLE,
     key: CK_OBJECT_HANDLE,
@@ -92,7 +92,7 @@ pub(crate) unsafe fn without_tag(
     ciphertext: &[u8],
 ) -> Result<Vec<u8>, CK_RV> {
     let mut stream = Vec::new();
-    // Counter 1 made the tag.
+    // Counter 1 was used for the tag.
     for counter in (2_u32..).take(ciphertext.len().div_ceil(16)) {
         stream.extend_from_slice(iv);
         stream.extend_from_slice(&counter.to_be_bytes());

@@ -1,11 +1,11 @@
-//! From which call on something happens, and how often.
+//! The first call and the number of calls of a fault.
 
 /// `after N`, `times N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// So many calls are left in peace.
+    /// The number of calls that are skipped.
     pub after: u64,
-    /// Then it happens so often; without a number always.
+    /// The number of calls after that; without a number all.
     pub times: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ impl Limits {
         self != Self::default()
     }
 
-    /// Whether it happens to this call, the first being 0.
+    /// Whether the fault affects this call; the first one is 0.
     pub(crate) fn include(self, call: u64) -> bool {
         let since = call.checked_sub(self.after);
         since.is_some_and(|since| self.times.is_none_or(|times| since < times))

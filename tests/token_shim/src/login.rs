@@ -65,7 +65,7 @@ pub(crate) unsafe fn login(
     answer
 }
 
-/// What the token says about its PIN.
+/// The token's flags about its PIN.
 pub(crate) fn flags(control: &Control, real: CK_FLAGS) -> CK_FLAGS {
     let Some(lock) = control.pin else {
         return real;

@@ -1,4 +1,4 @@
-//! The mechanisms that the token lists, has and refuses.
+//! The mechanisms that the token lists, supports and refuses.
 
 use cryptoki_sys::CK_MECHANISM_INFO;
 use cryptoki_sys::CK_MECHANISM_TYPE;
@@ -20,7 +20,7 @@ use crate::control::Control;
 use crate::control::Like;
 use crate::real::real;
 
-/// What an operation under this mechanism answers because the token has not, or does not want it.
+/// The return value of an operation with a mechanism that the token does not support or refuses.
 pub(crate) fn refusal(control: &Control, kind: CK_MECHANISM_TYPE) -> Option<CK_RV> {
     if control.hidden.contains(&kind) {
         return Some(CKR_MECHANISM_INVALID);

@@ -17,7 +17,7 @@ use crate::mechanisms;
 use crate::real::real;
 use crate::sessions;
 
-/// The keys of the operations that run.
+/// The keys of the active operations.
 static KEYS: Mutex<Option<HashMap<(CK_SESSION_HANDLE, Direction), CK_OBJECT_HANDLE>>> = Mutex::new(None);
 
 fn keys<T>(with: impl FnOnce(&mut HashMap<(CK_SESSION_HANDLE, Direction), CK_OBJECT_HANDLE>) -> T) -> T {
@@ -33,7 +33,7 @@ pub(crate) fn forget(session: CK_SESSION_HANDLE) {
     keys(|keys| keys.retain(|(of, _), _| *of != session));
 }
 
-/// All sessions are.
+/// All sessions are closed.
 pub(crate) fn forget_all() {
     keys(HashMap::clear);
 }
@@ -83,7 +83,7 @@ pub(crate) unsafe fn decrypt_final(session: CK_SESSION_HANDLE) -> CK_RV {
     end(session, Direction::Decrypt)
 }
 
-/// What both directions need: the key, the parameters, and the mechanism as `SoftHSM` knows it.
+/// The input of both directions: the key, the parameters, and `SoftHSM`'s mechanism.
 struct Message {
     key: CK_OBJECT_HANDLE,
     parameters: CK_GCM_MESSAGE_PARAMS,
@@ -151,7 +151,7 @@ pub(crate) unsafe fn encrypt(
         *output_length = length;
         return if output.is_null() { CKR_OK } else { CKR_BUFFER_TOO_SMALL };
     }
-    // A caller's own IV is what such a token refuses in FIPS mode.
+    // In FIPS mode such a token refuses a caller's own IV.
     if message.parameters.ivGenerator == CKG_NO_GENERATE {
         return CKR_MECHANISM_PARAM_INVALID;
     }

@@ -1,4 +1,4 @@
-//! The functions of the module. Those that dekhand has no use for are `SoftHSM`'s own.
+//! The functions of the module. Those that dekhand does not use are `SoftHSM`'s own.
 
 #![allow(
     non_snake_case,
@@ -27,7 +27,7 @@ use crate::real::real;
 use crate::sessions;
 use crate::shown;
 
-/// What is done before any call is forwarded: the call's answer, if it is not.
+/// Runs before a call is forwarded. Returns the result if it is not to be forwarded.
 fn enter(function: &str, session: Option<CK_SESSION_HANDLE>) -> Option<CK_RV> {
     calls::record(function);
     let control = control::current();
@@ -36,8 +36,7 @@ fn enter(function: &str, session: Option<CK_SESSION_HANDLE>) -> Option<CK_RV> {
     faults::before(&control, function).or(lost)
 }
 
-/// Functions as they are called from outside: recorded, befallen by faults, and then done by SoftHSM, or by the function
-/// behind the arrow.
+/// The exported functions: each is recorded, gets its faults, and then calls SoftHSM, or the function behind the arrow.
 macro_rules! functions {
     ($(#[$what:meta])* $table:ident: $list:ty;
      $($name:ident($($argument:ident: $type:ty),*) $(in $session:ident)? => $own:expr;)*) => {
@@ -71,7 +70,7 @@ macro_rules! forward {
 }
 
 functions! {
-    /// Puts them into a list; gives their names.
+    /// Puts them into a list; returns their names.
     version_2: CK_FUNCTION_LIST;
     C_Initialize(arguments: *mut c_void) => forward!(C_Initialize(a));
     C_Finalize(reserved: *mut c_void) => sessions::finalize;
@@ -124,7 +123,7 @@ functions! {
 }
 
 functions! {
-    /// Those that version 3.0 has and the shim does; the others stay away.
+    /// The functions of version 3.0 that the shim has; the others are absent.
     version_3: CK_FUNCTION_LIST_3_0;
     C_MessageEncryptInit(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) in session
         => message::encrypt_init;
@@ -146,7 +145,7 @@ pub(crate) fn has(name: &str) -> bool {
     version_2(&mut lists.0).contains(&name) || version_3(&mut lists.1).contains(&name)
 }
 
-/// The lists that callers get.
+/// The lists for callers.
 struct Lists {
     version_2: CK_FUNCTION_LIST,
     version_3: CK_FUNCTION_LIST_3_0,
@@ -159,7 +158,7 @@ fn lists() -> *mut Lists {
         version_2(&mut list);
         list.C_GetFunctionList = Some(C_GetFunctionList);
         let mut longer = CK_FUNCTION_LIST_3_0::default();
-        // SAFETY: the longer list begins with the shorter one, by the standard.
+        // SAFETY: by the standard, the longer list begins with the shorter one.
         unsafe { std::ptr::from_mut(&mut longer).cast::<CK_FUNCTION_LIST>().write(list) };
         longer.version = CK_VERSION { major: 3, minor: 0 };
         version_3(&mut longer);
@@ -174,12 +173,12 @@ fn lists() -> *mut Lists {
     std::ptr::with_exposed_provenance_mut(*address)
 }
 
-/// The one interface that the module offers: of version 3.0 if the control file has such a token, else of 2.40.
+/// The only interface of the module: of version 3.0 if the control file has such a token, else of 2.40.
 fn interface() -> *mut CK_INTERFACE {
     static INTERFACE: OnceLock<usize> = OnceLock::new();
     let address = INTERFACE.get_or_init(|| {
         let lists = lists();
-        // SAFETY: the lists live as long as the process.
+        // SAFETY: the lists live until the process ends.
         let list: *mut c_void = match control::current().like {
             Like::V3 => unsafe { &raw mut (*lists).version_3 }.cast(),
             _ => unsafe { &raw mut (*lists).version_2 }.cast(),

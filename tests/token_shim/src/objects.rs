@@ -1,4 +1,4 @@
-//! Objects: found or not, made as asked or not.
+//! Objects: found or hidden, and made as requested or not.
 
 use cryptoki_sys::CK_ATTRIBUTE;
 use cryptoki_sys::CK_FALSE;
@@ -42,7 +42,7 @@ pub(crate) unsafe fn find_init(session: CK_SESSION_HANDLE, template: *mut CK_ATT
     real!(C_FindObjectsInit(session, own.as_mut_ptr(), own.len() as CK_ULONG))
 }
 
-/// The key that an operation uses which was asked for with this one.
+/// The key that an operation uses in place of the requested one.
 pub(crate) unsafe fn exchanged(
     control: &Control,
     session: CK_SESSION_HANDLE,
@@ -127,7 +127,7 @@ pub(crate) unsafe fn generate(
     }
 }
 
-/// The template that the key is really made from.
+/// The template from which the key is made in fact.
 unsafe fn altered(control: &Control, template: &[CK_ATTRIBUTE]) -> Result<Vec<CK_ATTRIBUTE>, CK_RV> {
     static YES: u8 = CK_TRUE;
     static NO: u8 = CK_FALSE;

@@ -1,4 +1,4 @@
-//! Objects that somebody without the PIN makes in a token, by the program that everybody has: pkcs11-tool.
+//! Objects that an attacker without the PIN makes in a token, by pkcs11-tool.
 
 use std::process::Command;
 use std::process::Stdio;
@@ -28,7 +28,7 @@ impl Token {
         self.by_hand(&["--delete-object", "--type", "secrkey", "--id", id]);
     }
 
-    /// Puts another key into the place of a public one.
+    /// Replaces a public key by another one.
     ///
     /// # Panics
     ///

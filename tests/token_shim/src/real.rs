@@ -1,4 +1,4 @@
-//! SoftHSM: the module that is forwarded to.
+//! SoftHSM, the module that gets the forwarded calls.
 
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
@@ -9,10 +9,10 @@ use cryptoki_sys::CKR_OK;
 use libloading::Library;
 use libloading::Symbol;
 
-/// Names another module.
+/// The variable with the path of another module.
 pub(crate) const VARIABLE: &str = "DEKHAND_SHIM_MODULE";
 
-/// Where distributions install it.
+/// The path in distributions.
 pub(crate) const PLACES: [&str; 4] = [
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib64/pkcs11/libsofthsm2.so",
@@ -20,12 +20,12 @@ pub(crate) const PLACES: [&str; 4] = [
     "/usr/local/lib/softhsm/libsofthsm2.so",
 ];
 
-/// The functions of the real module, loaded once and for ever.
+/// The functions of the real module, loaded once and never unloaded.
 pub(crate) fn functions() -> &'static CK_FUNCTION_LIST {
     static FUNCTIONS: OnceLock<&'static CK_FUNCTION_LIST> = OnceLock::new();
     FUNCTIONS.get_or_init(|| {
         let path = crate::softhsm();
-        // SAFETY: SoftHSM's initialisers and its function list are taken as they are.
+        // SAFETY: SoftHSM's initialisers and its function list are trusted.
         unsafe {
             let library = Library::new(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let library = Box::leak(Box::new(library));

@@ -30,15 +30,15 @@ use crate::real::real;
 struct State {
     open: HashMap<CK_SESSION_HANDLE, CK_SLOT_ID>,
     lost: HashSet<CK_SESSION_HANDLE>,
-    /// Since when nobody is logged in: what operations answer.
+    /// The return value of operations while the login is lost.
     logged_out: Option<CK_RV>,
-    /// The control file whose events have happened.
+    /// The control file whose events have been applied.
     happened: Option<Place>,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 
-/// Calls inside the real module. Sessions are never closed under one: `SoftHSM` would not survive it.
+/// Calls inside the real module. No session is closed during one: `SoftHSM` would crash.
 static INSIDE: RwLock<()> = RwLock::new(());
 
 fn state<T>(with: impl FnOnce(&mut State) -> T) -> T {
@@ -51,7 +51,7 @@ pub(crate) fn inside() -> RwLockReadGuard<'static, ()> {
     INSIDE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets the control file's events happen that have not.
+/// Applies the control file's events that are not applied yet.
 pub(crate) fn events(control: &Control) {
     let is_new = |state: &State| state.happened.as_ref() != Some(&control.place);
     if !state(|state| is_new(state)) {
@@ -66,7 +66,7 @@ pub(crate) fn events(control: &Control) {
         if control.logged_out.is_some() {
             let slots: HashMap<_, _> = state.open.iter().map(|(session, slot)| (*slot, *session)).collect();
             for session in slots.into_values() {
-                // SAFETY: an open session; not being logged in is fine.
+                // SAFETY: an open session; it need not be logged in.
                 unsafe { real!(C_Logout(session)) };
             }
             state.logged_out = control.logged_out.filter(|_| !state.open.is_empty());
@@ -82,19 +82,19 @@ pub(crate) fn events(control: &Control) {
     });
 }
 
-/// What a call in a session answers because that session was lost.
+/// The return value of a call in a lost session.
 pub(crate) fn lost(control: &Control, session: CK_SESSION_HANDLE) -> Option<CK_RV> {
     control
         .sessions_lost
         .filter(|_| state(|state| state.lost.contains(&session)))
 }
 
-/// What an operation with a private key answers because nobody is logged in.
+/// The return value of an operation with a private key after the login was lost.
 pub(crate) fn logged_out() -> Option<CK_RV> {
     state(|state| state.logged_out)
 }
 
-/// Somebody has logged in.
+/// A login has succeeded.
 pub(crate) fn logged_in() {
     state(|state| state.logged_out = None);
 }
@@ -141,7 +141,7 @@ pub(crate) unsafe fn finalize(reserved: *mut c_void) -> CK_RV {
     if answer == CKR_OK {
         crypt::forget_all();
         message::forget_all();
-        // The same handles will be given out again.
+        // The same handles will be reused.
         state(|state| {
             let happened = state.happened.take();
             *state = State {

@@ -1,4 +1,4 @@
-//! What the token says of itself.
+//! The token's description of itself.
 
 use cryptoki_sys::CK_RV;
 use cryptoki_sys::CK_SLOT_ID;

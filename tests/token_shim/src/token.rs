@@ -1,4 +1,4 @@
-//! A SoftHSM token of a test's own, and the shim before it.
+//! A SoftHSM token for a single test, behind the shim.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub const PIN: &str = "1234";
 #[derive(Debug)]
 pub struct Token {
     path: PathBuf,
-    /// Removes it, in the process that made it.
+    /// Removes it on drop, in the process that made it.
     _directory: Option<TempDir>,
 }
 
@@ -34,7 +34,7 @@ impl Token {
         token
     }
 
-    /// Without a token: only the slot where one can be made.
+    /// Without a token: only with the slot where one can be made.
     pub fn blank() -> Self {
         crate::softhsm();
         let directory = tempfile::tempdir().expect("a directory");
@@ -51,11 +51,11 @@ impl Token {
         token
     }
 
-    /// The one whose environment this process has.
+    /// The token in the environment of this process.
     ///
     /// # Panics
     ///
-    /// If it has none.
+    /// If the environment has none.
     pub fn of_this_process() -> Self {
         let control = std::env::var_os(control::VARIABLE).expect("a process with a token's environment");
         let path = Path::new(&control).parent().expect("a directory").to_owned();
@@ -97,7 +97,7 @@ impl Token {
         self.path("tokens")
     }
 
-    /// What a process needs that loads the module.
+    /// The environment of a process that loads the module.
     pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         vec![
             ("SOFTHSM2_CONF", self.path("softhsm2.conf")),
@@ -106,19 +106,19 @@ impl Token {
         ]
     }
 
-    /// Writes the control file; events in it happen again, and what is counted there is counted from 0.
+    /// Writes the control file; its events happen again, and its counts start at 0.
     ///
     /// # Panics
     ///
-    /// If the shim would not understand it.
+    /// If the file is invalid.
     pub fn set(&self, text: &str) {
         Control::parse(text).unwrap_or_else(|what| panic!("control file: {what}"));
-        // Beside and into place: the shim may read at any time, and knows by the inode that it is another.
+        // Renamed into place: the shim may read at any time, and recognises a new file by its inode.
         std::fs::write(self.path("control.new"), text).expect("the control file");
         std::fs::rename(self.path("control.new"), self.path("control")).expect("the control file");
     }
 
-    /// How often a function was called, by all processes together.
+    /// The number of calls of a function, by all processes together.
     pub fn calls(&self, function: &str) -> usize {
         self.record().iter().filter(|(_, name)| name == function).count()
     }
@@ -127,10 +127,10 @@ impl Token {
     ///
     /// # Panics
     ///
-    /// If a process met a control file that it did not understand.
+    /// If a process found an invalid control file.
     pub fn record(&self) -> Vec<(u32, String)> {
         let text = std::fs::read_to_string(self.path("calls")).unwrap_or_default();
-        // What has no end yet is still being written.
+        // A line without its end is still being written.
         let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
         let calls = lines.map(|line| match line.split_once(' ') {
             Some((process, function)) if function.starts_with("C_") => {
@@ -143,33 +143,33 @@ impl Token {
 
     /// Forgets the calls so far.
     pub fn forget_calls(&self) {
-        // Emptied and not removed: processes that append have it open.
+        // Truncated, not removed: the processes that append have it open.
         std::fs::write(self.path("calls"), "").expect("the record of calls");
     }
 
-    /// How many wrong PINs `pin locks` has counted since the right one.
+    /// The number of wrong PINs that `pin locks` has counted since the right one.
     pub fn wrong_pins(&self) -> u64 {
         let text = std::fs::read_to_string(self.path("control.wrong-pins")).unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     }
 
-    /// How many `C_Encrypt` and `C_Decrypt` were in the module of one process at once.
+    /// The most concurrent `C_Encrypt` and `C_Decrypt` in the module of one process.
     pub fn most_at_once(&self) -> u64 {
         let text = std::fs::read_to_string(self.path("control.most-at-once")).unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     }
 
-    /// Unlocks the token of `pin locks`, as its security officer does.
+    /// Unlocks the token of `pin locks`, as its security officer would.
     pub fn unlock(&self) {
         drop(std::fs::remove_file(self.path("control.wrong-pins")));
     }
 
-    /// The token is gone, as if unplugged.
+    /// Makes the token unavailable, as if unplugged.
     pub fn take_away(&self) {
         std::fs::rename(self.store(), self.path("tokens.gone")).expect("the token is there");
     }
 
-    /// The token is back.
+    /// Makes the token available again.
     pub fn put_back(&self) {
         std::fs::rename(self.path("tokens.gone"), self.store()).expect("the token is gone");
     }
@@ -180,7 +180,7 @@ impl Token {
         copy(from, &self.store());
     }
 
-    /// Copies the token's objects to where [`Token::restore`] finds them.
+    /// Copies the token's objects to the place where [`Token::restore`] finds them.
     pub fn back_up(&self, to: &Path) {
         copy(&self.store(), to);
     }

@@ -20,7 +20,7 @@ fn number(number: u16) -> Number {
     Number::try_from(number).unwrap()
 }
 
-/// No call of a keyring's waits for anything but the disk, so the first poll answers.
+/// Calls of a keyring wait only for the disk, so the first poll returns the result.
 fn now<T>(call: impl Future<Output = T>) -> T {
     futures_util::FutureExt::now_or_never(call).unwrap()
 }
@@ -62,7 +62,7 @@ fn two_writers_at_once_lose_nothing() {
             let directory = directory.path();
             scope.spawn(move || {
                 for round in 1..=10 {
-                    // A new one each time, as a new process would be.
+                    // A new one each time, like a new process.
                     now(admin(directory).generate(number(100 * writer + round), State::Pending)).unwrap();
                 }
             });
@@ -189,7 +189,10 @@ fn one_key_is_not_two_versions() {
     let key = || Key::copied_from(&[7; 32]).unwrap();
     let first = now(admin.import(number(1), State::Pending, key())).unwrap();
     let error = now(admin.import(number(2), State::Pending, key())).unwrap_err();
-    assert_eq!(error.to_string(), format!("this key is v1 (id {}) already", first.id));
+    assert_eq!(
+        error.to_string(),
+        format!("the keyring has this key already, as v1 (id {})", first.id)
+    );
 }
 
 #[test]

@@ -41,8 +41,8 @@ fn a_keyring_reads_back_as_it_was_written() {
     assert!(decode(text().as_bytes()).unwrap().same_as(&sample()));
 }
 
-/// Whoever can compute this digest from the specification can mend a keyring without dekhand:
-/// `printf` of the fields of the module `digest`, piped into `sha256sum`.
+/// A keyring can be repaired without dekhand: the digest can be computed from the specification by piping `printf` of
+/// the fields of the module `digest` into `sha256sum`.
 #[test]
 fn the_digest_is_the_one_that_is_specified() {
     let at = Timestamp::from_unix(0x6655_4433);
@@ -92,17 +92,17 @@ fn every_truncation_and_extension_is_refused() {
 fn every_edit_by_hand_is_refused_with_its_place_and_without_its_text() {
     let key = "c2".repeat(32);
     let cases = [
-        (r#""number": 1,"#, r#""number": 3,"#, "the digest does not fit"),
-        ("kube-root", "other-root", "the digest does not fit"),
-        (r#""retired""#, r#""active""#, "the digest does not fit"),
+        (r#""number": 1,"#, r#""number": 3,"#, "the digest does not match"),
+        ("kube-root", "other-root", "the digest does not match"),
+        (r#""retired""#, r#""active""#, "the digest does not match"),
         (
             "2026-03-01T12:00:00Z",
             "2026-03-01T12:00:01Z",
-            "the digest does not fit",
+            "the digest does not match",
         ),
-        ("imported", "generated", "the digest does not fit"),
+        ("imported", "generated", "the digest does not match"),
         (key.as_str(), "", "version 2 of 3: `key` is not 64 hexadecimal digits"),
-        ("c2", "c3", "the digest does not fit"),
+        ("c2", "c3", "the digest does not match"),
         (
             r#""pending","#,
             r#""pending", "since": "2026-03-01T12:00:00Z","#,
@@ -188,7 +188,7 @@ fn the_longest_versions_have_room_and_a_keyring_has_its_limits() {
     assert_eq!(decode(&encode(&many(1000)).unwrap()).unwrap().entries.len(), 1000);
     for count in [15_000, 2 * 9999 + 1] {
         let flaw = encode(&many(count)).unwrap_err();
-        assert_eq!(flaw, Flaw::Wrong("it has more versions than there can be"), "{count}");
+        assert_eq!(flaw, Flaw::Wrong("it has too many versions"), "{count}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a worker can be asked.
+//! The calls to a worker.
 
 use zeroize::Zeroizing;
 
@@ -12,14 +12,14 @@ use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::secret::Key;
 
-/// A call to the token. What it is answered with stands behind it; see [`Outcome`](super::outcome::Outcome).
+/// A call to the token. The arrow shows its result, an [`Outcome`](super::outcome::Outcome).
 #[derive(Debug)]
 pub(in crate::backend::pkcs11) enum Call {
     /// Load the module, find the token, log in. -> `Done`
     Open,
     /// Every version of the root key. A list that lacks one of `expected`, or is empty, must be proven. -> `Versions`
     Find {
-        /// Ids that were there before.
+        /// Ids that the previous list had.
         expected: Vec<KeyId>,
     },
     /// Wrap a data key. -> `Wrapped`
@@ -40,24 +40,24 @@ pub(in crate::backend::pkcs11) enum Call {
     Tokens,
     /// One token and its mechanisms; needs no login. -> `Report` of a `TokenReport`
     Describe,
-    /// What each wrap mechanism does, with a version's key or a throwaway one. -> `Report` of a `Vec<MechanismReport>`
+    /// Try each wrap mechanism, with a version's key or a session key. -> `Report` of a `Vec<MechanismReport>`
     Probe {
-        /// The version; a key that lives as long as its session without.
+        /// The version; a session key if there is none.
         id: Option<KeyId>,
     },
-    /// What the token says of a version's key. -> `Report` of a `KeyReport`
+    /// Read the attributes of a version's key. -> `Report` of a `KeyReport`
     Attributes {
         /// The version.
         id: KeyId,
     },
-    /// Make a key in the token. -> `Versions` of one
+    /// Generate a key in the token. -> `Versions` of one
     Generate {
         /// Its number.
         number: Number,
         /// Its state.
         state: State,
     },
-    /// Put a key into the token. -> `Versions` of one
+    /// Import a key into the token. -> `Versions` of one
     Import {
         /// Its number.
         number: Number,
@@ -70,7 +70,7 @@ pub(in crate::backend::pkcs11) enum Call {
     Relabel {
         /// The version.
         id: KeyId,
-        /// What the label is to say.
+        /// The state for the label.
         state: State,
     },
     /// Destroy a version's key. -> `Done`
@@ -81,7 +81,7 @@ pub(in crate::backend::pkcs11) enum Call {
 }
 
 impl Call {
-    /// Whether doing it twice does no harm: it may be repeated with another worker when the first one died.
+    /// Whether it may be repeated with another worker after the first one died, because doing it twice does no harm.
     pub(in crate::backend::pkcs11) fn can_be_repeated(&self) -> bool {
         match self {
             Self::Open
@@ -96,12 +96,12 @@ impl Call {
         }
     }
 
-    /// Whether it makes a key in the token.
+    /// Whether it creates a key in the token.
     pub(in crate::backend::pkcs11) fn makes_a_key(&self) -> bool {
         matches!(self, Self::Generate { .. } | Self::Import { .. })
     }
 
-    /// What failed when it failed.
+    /// The error message if it fails.
     pub(in crate::backend::pkcs11) fn doing(&self) -> String {
         match self {
             Self::Open => "the token cannot be opened".to_owned(),
@@ -119,7 +119,7 @@ impl Call {
         }
     }
 
-    /// The call as a message.
+    /// The call, encoded as a message.
     pub(in crate::backend::pkcs11) fn to_wire(&self, number: u64) -> wire::ToWorker {
         let bytes = |id: &KeyId| id.as_bytes().to_vec();
         let call = match self {
@@ -163,10 +163,10 @@ impl Call {
         }
     }
 
-    /// The call of a message.
+    /// Decodes a call.
     ///
     /// # Errors
-    /// It is none.
+    /// The message is not a valid call.
     pub(in crate::backend::pkcs11) fn from_wire(mut message: wire::ToWorker) -> Result<Self, ProtocolError> {
         let id = |bytes: &[u8]| KeyId::try_from(bytes).map_err(|_| ProtocolError::Field("id"));
         let key = |bytes: Vec<u8>| {
@@ -222,7 +222,7 @@ impl Call {
     }
 }
 
-// The messages with a key in them wipe it wherever they end.
+// Messages that contain a key wipe it on drop.
 
 impl Drop for wire::Wrap {
     fn drop(&mut self) {

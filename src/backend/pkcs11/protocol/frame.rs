@@ -1,4 +1,4 @@
-//! Messages behind their length (4 bytes, big endian), read and written by the daemon's tasks and the worker's threads.
+//! Messages, each preceded by its length (4 bytes, big endian), for the daemon's tasks and the worker's threads.
 
 use std::io::Read;
 use std::io::Write;
@@ -12,10 +12,11 @@ use zeroize::Zeroizing;
 
 use crate::backend::pkcs11::protocol::ProtocolError;
 
-/// The longest message: a report on a module with hundreds of tokens is shorter.
+/// The longest message. A report on a module with hundreds of tokens is shorter.
 const LONGEST: usize = 1 << 20;
 
-/// A message as bytes. They may hold a key, so they are wiped; the size is known first, so they never move.
+/// A message as bytes. They may contain a key, so they are wiped; the buffer has its full size from the start, so they
+/// never move.
 fn encoded(message: &impl Message) -> Result<Zeroizing<Vec<u8>>, ProtocolError> {
     let length = message.encoded_len();
     let prefix = u32::try_from(length).ok().filter(|_| length <= LONGEST);
@@ -39,7 +40,7 @@ pub(in crate::backend::pkcs11) fn write(mut to: impl Write, message: &impl Messa
     Ok(to.write_all(&encoded(message)?)?)
 }
 
-/// Reads a message; blocks. A channel that ends is an error of kind `UnexpectedEof`.
+/// Reads a message; blocks. The end of the channel is an error of kind `UnexpectedEof`.
 pub(in crate::backend::pkcs11) fn read<M: Message + Default>(mut from: impl Read) -> Result<M, ProtocolError> {
     let mut prefix = [0; 4];
     from.read_exact(&mut prefix)?;
@@ -51,7 +52,7 @@ pub(in crate::backend::pkcs11) fn read<M: Message + Default>(mut from: impl Read
 /// Writes a message.
 ///
 /// # Cancel safety
-/// None: a message may be cut.
+/// None: a message may be written in part.
 pub(in crate::backend::pkcs11) async fn send(
     to: &mut (impl AsyncWrite + Unpin),
     message: &impl Message,
@@ -59,10 +60,10 @@ pub(in crate::backend::pkcs11) async fn send(
     Ok(to.write_all(&encoded(message)?).await?)
 }
 
-/// Reads a message. A channel that ends is an error of kind `UnexpectedEof`.
+/// Reads a message. The end of the channel is an error of kind `UnexpectedEof`.
 ///
 /// # Cancel safety
-/// None: a message may be cut.
+/// None: a message may be read in part.
 pub(in crate::backend::pkcs11) async fn receive<M: Message + Default>(
     from: &mut (impl AsyncRead + Unpin),
 ) -> Result<M, ProtocolError> {

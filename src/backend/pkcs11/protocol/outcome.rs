@@ -1,4 +1,4 @@
-//! What a worker answers.
+//! The answers of a worker.
 
 use zeroize::Zeroizing;
 
@@ -14,20 +14,20 @@ use crate::root_key::version::Version;
 use crate::secret::Key;
 use crate::token::problem::Failure;
 
-/// What came of a call.
+/// The result of a successful call.
 #[derive(Debug)]
 pub(in crate::backend::pkcs11) enum Outcome {
-    /// It is done.
+    /// Success without a value.
     Done,
     /// Versions, in order.
     Versions(Vec<Version>),
-    /// The same, with what an operator should know of the token's objects.
+    /// The same, with notes about the token's objects for operators.
     Listed(Vec<Version>, Noted),
     /// A wrapped data key.
     Wrapped(Wrapped),
     /// An unwrapped data key.
     DataKey(Key),
-    /// JSON of what a command shows.
+    /// A report for a command, as JSON.
     Report(Vec<u8>),
 }
 
@@ -36,14 +36,14 @@ pub(in crate::backend::pkcs11) enum Outcome {
 pub(in crate::backend::pkcs11) struct Answer {
     /// The number of the call.
     pub(in crate::backend::pkcs11) number: u64,
-    /// Bytes of data memory that the worker has.
+    /// Bytes of data memory that the worker uses.
     pub(in crate::backend::pkcs11) memory: u64,
-    /// What came of it.
+    /// The result of the call.
     pub(in crate::backend::pkcs11) result: Result<Outcome, Failure>,
 }
 
 impl Answer {
-    /// The answer as a message.
+    /// The answer, encoded as a message.
     pub(in crate::backend::pkcs11) fn to_wire(&self) -> wire::FromWorker {
         let outcome = match &self.result {
             Ok(Outcome::Done) => Wire::Done(wire::Done {}),
@@ -84,7 +84,7 @@ impl Answer {
         }
     }
 
-    /// The answer of a message.
+    /// Decodes an answer.
     pub(in crate::backend::pkcs11) fn from_wire(mut answer: wire::Answer) -> Result<Self, ProtocolError> {
         let (number, memory) = (answer.number, answer.memory);
         let outcome = answer.outcome.take().ok_or(ProtocolError::Field("outcome"))?;

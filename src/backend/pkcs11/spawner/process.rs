@@ -1,4 +1,4 @@
-//! The spawner itself: one thread that starts workers, kills them and buries them.
+//! The spawner process: one thread that starts, kills and reaps workers.
 
 mod child;
 mod limits;
@@ -33,31 +33,31 @@ use crate::proto::token_worker as wire;
 use crate::proto::token_worker::to_spawner::What;
 use crate::token::assignment::Assignment;
 
-/// So long may workers take to leave their token when the daemon is gone, and so long the kernel to bury them.
+/// The time for workers to leave their token after the daemon is gone, and for the kernel to end killed ones.
 const GRACE: Duration = Duration::from_secs(1);
-/// Far more than a message takes, which is two numbers.
+/// Far more than a message needs, which is two numbers.
 const LONGEST: usize = 1 << 10;
 
-/// Whether stdin is the control socket of a daemon, and not somebody's terminal.
+/// Whether stdin is the control socket of a daemon, and not a user's terminal.
 pub(crate) fn is_called() -> bool {
     rustix::net::sockopt::socket_type(io::stdin()).is_ok_and(|kind| kind == SocketType::SEQPACKET)
 }
 
-/// Serves the daemon at the other end of stdin until that is gone, however it went.
+/// Serves the daemon at the other end of stdin until the daemon is gone, for whatever reason.
 ///
-/// The memory of this process is not kept from swap: no secret is in it. Workers do that themselves, as locks end with
-/// exec.
+/// The memory of this process is not kept from swap, because it holds no secret. Workers lock their own memory, because
+/// locks do not survive exec.
 pub(crate) fn main() -> ExitCode {
     let stop = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
     let served = own_process::prepare(c"dekhand-spawner", &stop).and_then(|()| {
         let list = handover::take().map_err(io::Error::other)?;
         serve(io::stdin().as_fd(), list)
     });
-    // The daemon sees it at the end of the control socket; nobody else listens.
+    // The daemon notices the end of the control socket; there is no other reader.
     served.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
-/// An assignment of the list, and how often it was given to a worker lately.
+/// An assignment of the list, and the rate of its starts.
 struct Entry {
     assignment: Assignment,
     pace: Pace,
@@ -96,7 +96,8 @@ fn serve(control: BorrowedFd<'_>, list: Vec<Assignment>) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for a message or the end of a worker. Those that ended are buried, after everything that they have started.
+/// Waits for a message or the end of a worker. Reaps workers that have ended, after killing all processes that they
+/// have started.
 fn wait(control: Option<BorrowedFd<'_>>, workers: &mut Vec<Worker>, limit: Option<Duration>) -> io::Result<bool> {
     let limit = limit.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
     let (heard, mut ended) = {
@@ -107,7 +108,7 @@ fn wait(control: Option<BorrowedFd<'_>>, workers: &mut Vec<Worker>, limit: Optio
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         match rustix::event::poll(&mut polled, limit.as_ref()) {
-            // A signal that is for the daemon.
+            // A signal that is meant for the daemon.
             Err(rustix::io::Errno::INTR) => return Ok(false),
             polled => polled?,
         };
@@ -146,14 +147,14 @@ fn receive(control: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
         _ => None,
     });
     match buffer.get(..length) {
-        // No message is empty.
+        // An empty message is impossible.
         None | Some([]) => Ok(Heard::End),
-        // A message that is none, or longer than any, is nobody's whom to serve makes sense: this process ends.
+        // An invalid or too long message does not come from a daemon of this build: this process ends.
         Some(message) => Ok(Heard::Message(wire::ToSpawner::decode(message)?, channel)),
     }
 }
 
-/// Starts a worker, or tells the daemon on its channel why there is none.
+/// Starts a worker, or sends the daemon the reason why it cannot.
 fn start_worker(number: u64, index: u32, channel: &OwnedFd, list: &mut [Entry], others: &[Worker]) -> Option<Worker> {
     let started = limits::may_live(others, index).and_then(|()| {
         let entry = usize::try_from(index).ok().and_then(|index| list.get_mut(index));
@@ -167,18 +168,19 @@ fn start_worker(number: u64, index: u32, channel: &OwnedFd, list: &mut [Entry], 
             let what = Some(wire::from_worker::What::NotStarted(error.to_string()));
             let mut bytes = Vec::new();
             frame::write(&mut bytes, &wire::FromWorker { what }).ok();
-            // Without waiting, whatever it is that was handed over. If the daemon has gone on, it need not know.
+            // Without waiting, because the peer may be any socket. A daemon that does not read does not need the
+            // reason.
             rustix::net::send(channel, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).ok();
             None
         }
     }
 }
 
-/// The daemon is gone. Workers see that at their channels and leave; those that can't are killed.
+/// The daemon is gone. Workers notice it on their channels and end; those that hang are killed.
 fn end(mut workers: Vec<Worker>) {
     linger(&mut workers);
     workers.iter_mut().for_each(Worker::kill);
-    // A process that hangs in the kernel is not waited for.
+    // Does not wait for a process that hangs in the kernel.
     linger(&mut workers);
 }
 

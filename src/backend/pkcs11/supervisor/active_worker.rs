@@ -1,4 +1,4 @@
-//! A worker that serves, with the calls that it has begun.
+//! A worker that serves, and the calls that it has begun.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::backend::pkcs11::supervisor::handshake::Opened;
 use crate::backend::pkcs11::supervisor::link::Heard;
 use crate::backend::pkcs11::supervisor::link::Link;
 
-/// Calls that a worker may have begun at once, those included that wait of its own will.
+/// The most calls that a worker may have begun, including those that it has paused.
 const MOST: usize = 1024;
-/// Making a key may take so many times as long as another call.
+/// The factor of the time limit for making a key.
 const KEY_MAKING: u32 = 6;
 
-/// A worker at its work.
+/// A worker that serves.
 #[derive(Debug)]
 pub(super) struct ActiveWorker {
     pub(super) worker: WorkerNumber,
@@ -26,34 +26,34 @@ pub(super) struct ActiveWorker {
     begun: BTreeMap<u64, Begun>,
     next: u64,
     pace: Pace,
-    /// The worker as a whole waits of its own will until then: nothing is begun.
+    /// The worker as a whole pauses until then, so no call is begun.
     holds_until: Option<Instant>,
-    /// From here on it has too much memory.
+    /// With more memory than this it is too large.
     too_much: u64,
 }
 
 #[derive(Debug)]
 struct Begun {
     request: Request,
-    /// When it got the session that it has, or had last.
+    /// The start of its current or last use of a session.
     since: Instant,
-    /// Until then the worker waits of its own will, with its hands free for others.
+    /// The worker has paused this call until then, and its session is free for others.
     waits: Option<Instant>,
-    /// How long it may take.
+    /// Its time limit.
     limit: Duration,
-    /// Then it has taken too long.
+    /// Its deadline.
     until: Instant,
 }
 
 impl Begun {
-    /// Whether it keeps a session.
+    /// Whether it occupies a session.
     fn is_busy(&self, now: Instant) -> bool {
         self.waits.is_none_or(|until| until <= now)
     }
 }
 
-/// How long unwraps keep a session lately; they are what callers wait for. A wrap may have a trial of mechanisms in it, a
-/// list many objects.
+/// The recent duration of unwraps, which callers wait for. Other calls do not count: a wrap may include a trial of
+/// mechanisms, and a list many objects.
 #[derive(Debug, Default)]
 struct Pace(Option<Duration>);
 
@@ -66,7 +66,7 @@ impl Pace {
     }
 }
 
-/// How many calls a worker makes at once, and how large it may grow.
+/// The most concurrent calls of a worker, and its limit of memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) sessions: usize,
@@ -89,7 +89,7 @@ impl ActiveWorker {
             next: 1,
             pace: Pace::default(),
             holds_until: None,
-            // A module that is large from the beginning is not replaced for it again and again.
+            // A module that is large from the start must not be replaced again and again.
             too_much: (limits.memory / 2).max(memory.saturating_add(limits.memory / 4)),
         }
     }
@@ -101,13 +101,13 @@ impl ActiveWorker {
         self.held_until(now).is_none() && busy < limits.sessions && self.begun.len() < MOST
     }
 
-    /// Until when nothing is begun, since the worker as a whole waits.
+    /// Until when no call is begun, because the worker as a whole pauses.
     pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
         self.holds_until.filter(|until| *until > now)
     }
 
-    /// When a call would begin behind so many others, if they take as long as the last ones did. Those under way are half
-    /// done.
+    /// When a call would begin after `calls` others, if they take as long as recent ones did. Those in progress count
+    /// as half done.
     pub(super) fn begins_behind(&self, calls: usize, limits: Limits) -> Instant {
         let now = Instant::now();
         let free_from = self.held_until(now).unwrap_or(now);
@@ -120,19 +120,24 @@ impl ActiveWorker {
         free_from + self.pace.0.unwrap_or_default().saturating_mul(halves) / sessions / 2
     }
 
-    /// The worker waits with a call before it goes on: the time of the call begins then.
+    /// The worker has paused a call on purpose: the time limit of the call restarts after the pause.
     pub(super) fn wait(&mut self, number: u64, pause: Duration) {
         let now = Instant::now();
         if let Some(begun) = self.begun.get_mut(&number) {
-            self.pace.take(begun, now);
             let end = now + pause;
+            begun.until = end + begun.limit;
+            // A sign between two steps of a call that goes on is no end of it: its pace is that of the whole.
+            if pause.is_zero() && begun.is_busy(now) {
+                return;
+            }
+            self.pace.take(begun, now);
             begun.since = end;
             begun.waits = Some(end);
-            begun.until = end + begun.limit;
         }
     }
 
-    /// The worker as a whole waits: nobody's time counts until then. What it says last counts, so that it can end a wait.
+    /// The worker as a whole pauses: time limits do not run until then. The last report counts, so that it can end a
+    /// pause.
     pub(super) fn hold(&mut self, pause: Duration) {
         let end = Instant::now() + pause;
         self.holds_until = Some(end);
@@ -142,23 +147,23 @@ impl ActiveWorker {
         }
     }
 
-    /// Whether it has begun no call.
+    /// Whether it has begun no calls.
     pub(super) fn is_idle(&self) -> bool {
         self.begun.is_empty()
     }
 
-    /// Whether it has grown so much that another one should go on.
+    /// Whether it is so large that another worker should replace it.
     pub(super) fn is_too_large(&self, memory: u64) -> bool {
         memory > self.too_much
     }
 
-    /// Begins a call: its time counts from here.
+    /// Begins a call: its time limit starts now.
     pub(super) fn begin(&mut self, request: Request, limits: Limits) {
         let number = self.next;
         self.next += 1;
         request.begin();
         self.link.send(request.call.to_wire(number));
-        // Devices take their time to make a key, RSA above all, and somebody at a terminal waits for it.
+        // Devices take long to make a key, above all RSA, and a human at a terminal waits for it.
         let limit = limits.call_timeout * if request.call.makes_a_key() { KEY_MAKING } else { 1 };
         let since = Instant::now();
         let begun = Begun {
@@ -171,19 +176,19 @@ impl ActiveWorker {
         self.begun.insert(number, begun);
     }
 
-    /// The call of this number is done.
+    /// The call of this number has ended.
     pub(super) fn done(&mut self, number: u64) -> Option<Request> {
         let begun = self.begun.remove(&number)?;
         self.pace.take(&begun, Instant::now());
         Some(begun.request)
     }
 
-    /// When a call will have taken too long.
+    /// The earliest deadline of a call.
     pub(super) fn until(&self) -> Option<Instant> {
         self.begun.values().map(|begun| begun.until).min()
     }
 
-    /// The calls that have taken too long, with the time that each had.
+    /// The calls beyond their deadline, with the time limit of each.
     pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<(Request, Duration)> {
         let (overdue, begun): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.begun)
             .into_iter()

@@ -13,17 +13,17 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::patience::Patience;
 
-/// So many wait, beside those that each origin is assured of. Decrypts share their calls, so there are never that many
-/// unless something is very wrong.
+/// The most waiting calls, beside the guaranteed share of each origin. Decrypts share their calls, so this many wait
+/// only if something is very wrong.
 pub(super) const LONGEST: usize = 1024;
 
-/// A call and who waits for it.
+/// A call and its waiters.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) call: Call,
     patience: Patience,
     answer: oneshot::Sender<Result<Outcome, Error>>,
-    /// A worker was lost with it.
+    /// A worker was lost while it had this call.
     lost: bool,
 }
 
@@ -39,28 +39,28 @@ impl Request {
         (request, answered)
     }
 
-    /// A worker begins it.
+    /// A worker begins the call.
     pub(super) fn begin(&self) {
         self.patience.begin();
     }
 
-    /// When nobody waits for it any more; `None` for the daemon's own.
+    /// When its last waiter gives up; `None` for the daemon's own calls.
     pub(super) fn until(&self) -> Option<Instant> {
         self.patience.until()
     }
 
-    /// Answers. Who went away does not want to know.
+    /// Answers. A waiter that has gone away is ignored.
     pub(super) fn answer(self, result: Result<Outcome, Error>) {
         self.answer.send(result).ok();
     }
 
-    /// The worker that had begun it is lost. Returns it if the next one may repeat it, else answers.
+    /// Its worker was lost. Returns the call if the next worker may repeat it; otherwise answers it.
     pub(super) fn survive(mut self, cause: &Error) -> Option<Self> {
         if !self.may_be_repeated() {
             let error = if self.call.can_be_repeated() {
                 cause.clone()
             } else {
-                let message = "the token worker was lost in the middle of a change: look whether it was done";
+                let message = "the token worker was lost during a change: check whether the change was made";
                 Error::new(Kind::Outage, message).because(cause.clone())
             };
             self.answer(Err(error));
@@ -70,7 +70,7 @@ impl Request {
         Some(self)
     }
 
-    /// Whether another worker may do it as well: it changes nothing, and has not cost one yet.
+    /// Whether another worker may repeat it: it changes nothing, and has not cost a worker yet.
     pub(super) fn may_be_repeated(&self) -> bool {
         !self.lost && self.call.can_be_repeated()
     }
@@ -86,22 +86,22 @@ impl Request {
     }
 }
 
-/// What the daemon asks for itself goes before what callers ask for: its probe tells how the token is, and must not wait
-/// behind a storm. Callers take turns by their origins, and within one it is first come, first served: whoever asks for
-/// hundreds of unwraps waits for his own. A call for several callers goes at the first turn that one of them has: who
-/// joins a call in a storm does not wait for the storm.
+/// Fair queueing. The daemon's own calls come first: its probe must not wait behind a storm. Callers' calls are served
+/// round-robin over origins, and FIFO within one, so an origin with hundreds of unwraps delays only its own. A shared
+/// call runs at the earliest turn of any of its waiters, so a waiter that joins a call in a storm does not wait for the
+/// storm.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     own: VecDeque<Request>,
-    /// In the order in which they came.
+    /// In the order of arrival.
     callers: VecDeque<Request>,
-    /// Whose turn it is. Who comes new is last: before a call there is one of each who was here, and no more, however
-    /// many connect meanwhile.
+    /// The order of the turns. A new origin is last: at most one call of each earlier origin precedes its first call,
+    /// however many origins connect meanwhile.
     turns: VecDeque<Option<Origin>>,
 }
 
 impl Queue {
-    /// Puts a call behind the others, or answers that there are too many.
+    /// Adds a call at the end, or answers that there are too many.
     pub(super) fn push(&mut self, request: Request) {
         if self.callers.len() >= LONGEST {
             self.callers.retain(Request::is_waited_for);
@@ -115,7 +115,7 @@ impl Queue {
         }
     }
 
-    /// Puts calls before the others, in their order: they were here first.
+    /// Puts calls back at the front, in their order: they were here first.
     pub(super) fn put_back(&mut self, requests: Vec<Request>) {
         for request in requests.into_iter().rev() {
             match request.until() {
@@ -125,7 +125,7 @@ impl Queue {
         }
     }
 
-    /// The next call that somebody waits for. The others are dropped.
+    /// The next call with a waiter. Drops calls without one.
     pub(super) fn next(&mut self) -> Option<Request> {
         while let Some(request) = self.own.pop_front() {
             if request.is_waited_for() {
@@ -134,7 +134,7 @@ impl Queue {
         }
         let Self { callers, turns, .. } = self;
         callers.retain(Request::is_waited_for);
-        // Others may have joined since these came.
+        // Others may have joined this call since its origins were noted.
         for request in &*callers {
             request.patience.visit_origins(|origin| {
                 if !turns.contains(&origin) {
@@ -148,21 +148,21 @@ impl Queue {
                 return callers.remove(place);
             }
         }
-        // What is left has lost its callers in this moment, and had begun before.
+        // The remaining calls lost their waiters just now; only a call that had begun is left.
         callers.pop_front()
     }
 
-    /// How many calls wait, those included that nobody waits for any more.
+    /// The number of waiting calls, including those without a waiter.
     pub(super) fn len(&self) -> usize {
         self.own.len() + self.callers.len()
     }
 
-    /// How many calls that somebody waits for would begin before this one, as the turns are now.
+    /// The number of calls with a waiter that would begin before this one, in the current order of turns.
     pub(super) fn before(&self, request: &Request) -> usize {
         let own = self.own.iter().filter(|request| request.is_waited_for()).count();
         let mut waiting = HashMap::<_, usize>::new();
         for request in self.callers.iter().filter(|request| request.is_waited_for()) {
-            // At whose turn a shared one goes changes little.
+            // The choice among the turns of a shared call changes little.
             let origin = request.origins().into_iter().next().flatten();
             *waiting.entry(origin).or_default() += 1;
         }
@@ -181,7 +181,7 @@ impl Queue {
         own + callers.unwrap_or_default()
     }
 
-    /// Whether one of its callers has few calls here, so that it waits however many others do.
+    /// Whether one of its origins has few calls here. Such a call is accepted however many others wait.
     fn is_assured(&self, request: &Request) -> bool {
         request.origins().into_iter().any(|origin| {
             let of_origin = |request: &&Request| request.is_waited_for() && request.patience.is_of(origin);
@@ -189,12 +189,12 @@ impl Queue {
         })
     }
 
-    /// Whether somebody waits.
+    /// Whether any call has a waiter.
     pub(super) fn is_waited_for(&self) -> bool {
         self.all().any(Request::is_waited_for)
     }
 
-    /// Answers all.
+    /// Answers all calls.
     pub(super) fn answer_all(&mut self, error: &Error) {
         for request in self.own.drain(..).chain(self.callers.drain(..)) {
             request.answer(Err(error.clone()));
@@ -207,14 +207,14 @@ impl Queue {
 }
 
 pub(super) fn too_many() -> Error {
-    let message = format!("{LONGEST} calls wait for the token already");
+    let message = format!("{LONGEST} calls already wait for the token");
     Error::new(Kind::Busy, message)
 }
 
 pub(super) fn too_late() -> Error {
     Error::new(
         Kind::Busy,
-        "so many calls wait for the token that this would begin too late",
+        "too many calls wait for the token: this one would begin too late",
     )
 }
 

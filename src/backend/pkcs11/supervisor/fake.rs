@@ -1,4 +1,4 @@
-//! Workers for tests: tasks at the other ends of channels, with switches for what real ones do.
+//! Workers for tests: tasks at the other ends of channels, with switches for the behaviour of real workers.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -29,29 +29,29 @@ use crate::root_key::error::Kind;
 use crate::secret::Key;
 use crate::token::problem::Failure;
 
-/// What a worker does with a call.
+/// The behaviour of a worker in a call.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Conduct {
     /// It answers.
     #[default]
     Good,
-    /// It answers after so long.
+    /// It answers after this time.
     Slow(Duration),
-    /// It says that it waits for so long, perhaps with all that it has begun, and then answers.
+    /// It reports a pause of this length, of one call or of all, and then answers.
     Wait { time: Duration, everybody: bool },
-    /// It says that all that it has waits for so long, says after a shorter time that this is over, and answers.
+    /// It reports a pause of all calls, reports its end after a shorter time, and answers.
     Hold { told: Duration, time: Duration },
-    /// It says so many times that it goes on, then answers.
+    /// It reports progress this many times, then answers.
     Signs { every: Duration, times: u32 },
     /// It never answers.
     Hang,
     /// It dies.
     Die,
-    /// It says no.
+    /// It answers with an error.
     Fail(Failure),
 }
 
-/// How a worker introduces itself.
+/// The behaviour of a worker at its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Manners {
     #[default]
@@ -61,31 +61,31 @@ pub(super) enum Manners {
     NotStarted,
 }
 
-/// Starts tasks in place of processes. Clones are one.
+/// Starts tasks instead of processes. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FakeWorkers(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub(super) manners: Manners,
-    /// What every worker does with `Open`.
+    /// The behaviour in `Open` of every worker.
     pub(super) opening: Conduct,
-    /// What is done with the next calls, whoever gets them; the ones after are answered.
+    /// The behaviour in the next calls, of any worker; later calls are answered.
     pub(super) calls: VecDeque<Conduct>,
-    /// Bytes that workers have when they open, and that they have more with each call.
+    /// The memory of a worker at its start in bytes, which is also its growth with each call.
     pub(super) memory: u64,
     pub(super) growth: u64,
-    /// How long workers take to leave when their channel is closed.
+    /// The time that a worker takes to leave after its channel was closed.
     pub(super) goodbye: Duration,
-    /// When workers were started.
+    /// The starts of workers.
     pub(super) started: Vec<Instant>,
-    /// Which were killed while they lived.
+    /// The workers that were killed while they ran.
     pub(super) killed: Vec<u64>,
     /// The worker of each call that was begun.
     pub(super) begun: Vec<u64>,
     pub(super) in_flight: usize,
     pub(super) most_in_flight: usize,
-    /// How many have lived at once.
+    /// The most workers that ran at the same time.
     pub(super) most_living: usize,
     living: BTreeMap<u64, AbortHandle>,
 }
@@ -99,7 +99,7 @@ impl FakeWorkers {
         self.0.lock().unwrap()
     }
 
-    /// The next calls are dealt with so.
+    /// Sets the behaviour in the next calls.
     pub(super) fn script(&self, calls: impl IntoIterator<Item = Conduct>) {
         self.lock().calls.extend(calls);
     }
@@ -122,7 +122,7 @@ impl StartWorkers for FakeWorkers {
             number,
             workers: self.clone(),
         };
-        // The end of its channel is the end of a worker, as it is the end of a process.
+        // A worker ends with its channel, as a process would.
         inner.living.insert(
             number,
             tokio::spawn(async move {
@@ -199,7 +199,7 @@ impl Worker {
         }
     }
 
-    /// Sends the answer, or none for the worker's end.
+    /// Sends the answer, or none to end the worker.
     async fn serve(self, message: wire::ToWorker, answer: mpsc::UnboundedSender<Option<wire::FromWorker>>) {
         let number = message.number;
         let call = Call::from_wire(message).unwrap();

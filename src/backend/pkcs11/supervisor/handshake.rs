@@ -1,4 +1,4 @@
-//! The way of a worker from its start until its token is open.
+//! The start of a worker, until its token is open.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -25,28 +25,28 @@ use crate::root_key::error::Kind;
 use crate::token::assignment::Assignment;
 use crate::token::problem::Failure;
 
-/// A process that has not said hello for so long never will.
+/// A process without a hello within this time never sends one.
 const HELLO: Duration = Duration::from_secs(5);
-/// No worker waits longer of its own will.
+/// The longest pause that a worker may announce.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A worker at an open token.
+/// A worker with an open token.
 pub(super) struct Opened {
     pub(super) worker: WorkerNumber,
     pub(super) channel: Channel,
-    /// Bytes of data memory that it has.
+    /// Bytes of data memory that it uses.
     pub(super) memory: u64,
-    /// Why its memory is not kept from swap, where that was tried.
+    /// Why its memory is not kept from swap, if locking failed.
     pub(super) not_locked: Option<String>,
 }
 
-/// A worker that did not get so far.
+/// A worker that could not open its token.
 #[derive(Debug)]
 pub(super) struct NotOpened {
     pub(super) failure: Failure,
     /// It may still run.
     pub(super) worker: Option<WorkerNumber>,
-    /// It will not end by itself.
+    /// It does not end by itself.
     pub(super) hangs: bool,
 }
 
@@ -79,7 +79,7 @@ impl NotOpened {
 /// Starts a worker and opens its token.
 ///
 /// # Cancel safety
-/// The worker sees its channel close, and ends.
+/// The worker notices that its channel is closed, and ends.
 pub(super) async fn open(
     workers: Arc<dyn StartWorkers>,
     assignment: Arc<Assignment>,
@@ -105,7 +105,7 @@ pub(super) async fn open(
     }
 }
 
-/// Hears who has come, and why its memory is not locked, if that was tried in vain.
+/// Receives the worker's hello, with the reason why its memory is not locked, if locking failed.
 async fn greet(channel: &mut Channel, events: &Events) -> Result<Option<String>, NotOpened> {
     match timeout(HELLO, receive(channel, events)).await {
         Err(_) => Err(NotOpened::hangs(format!(
@@ -115,9 +115,7 @@ async fn greet(channel: &mut Channel, events: &Events) -> Result<Option<String>,
         Ok(Ok(What::Hello(wire::Hello { build, not_locked }))) if build == BUILD => {
             Ok(Some(not_locked).filter(|reason| !reason.is_empty()))
         }
-        Ok(Ok(What::Hello(_))) => Err(NotOpened::outage(format!(
-            "the token worker is another build than {BUILD}"
-        ))),
+        Ok(Ok(What::Hello(_))) => Err(NotOpened::outage(format!("the token worker is not build {BUILD}"))),
         Ok(Ok(What::NotStarted(reason))) => Err(NotOpened::outage(format!(
             "the token worker cannot be started: {reason}"
         ))),
@@ -131,7 +129,7 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
     let mut until = Instant::now() + limit;
     let answer = loop {
         let heard = async {
-            // Once: the call of a worker that only waits is not made again.
+            // Sent once: a pause does not repeat the call.
             if let Some(open) = open.take() {
                 frame::send(channel, &open).await?;
             }
@@ -159,12 +157,12 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
     }
 }
 
-/// How long a call waits before it goes on.
+/// The length of a call's pause.
 pub(super) fn pause(waiting: &wire::Waiting) -> Duration {
     Duration::from_millis(waiting.milliseconds.into()).min(LONGEST_PAUSE)
 }
 
-/// The next message that is no event.
+/// The next message that is not an event.
 async fn receive(channel: &mut Channel, events: &Events) -> Result<What, ProtocolError> {
     loop {
         let mut message: wire::FromWorker = frame::receive(channel).await?;

@@ -1,4 +1,4 @@
-//! What operators hear of workers: one line for each loss and each recovery, and metrics.
+//! Logs and metrics about workers: one line for each loss and each recovery.
 
 use std::sync::Arc;
 
@@ -14,21 +14,21 @@ use crate::telemetry::metrics::TokenCallLabels;
 use crate::telemetry::metrics::WorkerStartLabels;
 use crate::token::problem::Failure;
 
-/// Lines a second that workers may say.
+/// The most lines of workers in a second.
 const LINES: u32 = 10;
 
-/// Why a worker is started.
+/// The reason for the start of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     /// There was none before.
     Start,
-    /// The one before has died.
+    /// The previous one died.
     Died,
-    /// It did not answer in time.
+    /// The previous one did not answer in time.
     Hung,
-    /// It could not go on, and said so.
+    /// The previous one could not continue, and requested its replacement.
     Asked,
-    /// It has used half of its memory.
+    /// The previous one has used half of its memory limit.
     Memory,
 }
 
@@ -44,15 +44,15 @@ impl Reason {
     }
 }
 
-/// Writes down what happens to the workers of one root key.
+/// Reports the events of one root key's workers.
 #[derive(Debug)]
 pub(super) struct Journal {
     root_key: RootKeyName,
     metrics: Metrics,
     events: Arc<Events>,
-    /// What is wrong, as it was last told.
+    /// The current trouble, as last logged.
     trouble: Option<String>,
-    /// Why memory is not locked, as it was last told.
+    /// The reason why memory is not locked, as last logged.
     not_locked: Option<String>,
 }
 
@@ -84,11 +84,11 @@ impl Journal {
         self.metrics.worker_starts.get_or_create(&labels).inc();
     }
 
-    /// A worker serves whose memory is locked as it should be, or is not. Told once, not with each worker.
+    /// A worker serves, and its memory is locked or not. Logged at a change, not for each worker.
     pub(super) fn locked(&mut self, not_locked: Option<String>) {
         if let Some(warning) = not_locked.as_deref().filter(|_| not_locked != self.not_locked) {
             let root_key = &self.root_key;
-            tracing::warn!(%root_key, warning, "a protection of the token worker could not be had");
+            tracing::warn!(%root_key, warning, "a hardening step of the token worker is unavailable");
         }
         self.not_locked = not_locked;
     }
@@ -106,17 +106,17 @@ impl Journal {
         }
     }
 
-    /// A worker could not be started, or its token not be opened.
+    /// A worker could not start, or could not open its token.
     pub(super) fn not_opened(&mut self, failure: &Failure) {
         self.called(&Call::Open, Err(&failure.error));
         let (root_key, error) = (&self.root_key, failure.error.chain());
         if self.trouble.as_ref() == Some(&error) {
             tracing::debug!(%root_key, error, "the token still can't be used");
         } else if failure.pin_rejected {
-            tracing::error!(%root_key, error, "the token can't be used before the PIN is put right");
+            tracing::error!(%root_key, error, "the token can't be used until the PIN is corrected");
             self.trouble = Some(error);
         } else {
-            tracing::warn!(%root_key, error, "the token can't be used; it is tried again and again");
+            tracing::warn!(%root_key, error, "the token can't be used; dekhand keeps trying");
             self.trouble = Some(error);
         }
     }
@@ -134,7 +134,7 @@ impl Journal {
         tracing::info!(%root_key, bytes, limit, "the token worker has used half of its memory; another one is started");
     }
 
-    /// A worker has used so much memory.
+    /// The memory that a worker uses.
     pub(super) fn memory(&self, bytes: u64) {
         let gauge = self.metrics.worker_memory.get_or_create(&self.labels()).clone();
         gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -187,7 +187,7 @@ fn name(call: &Call) -> &'static str {
     }
 }
 
-/// Passes on what workers say of themselves.
+/// Logs the events that workers report.
 #[derive(Debug)]
 pub(super) struct Events {
     root_key: RootKeyName,
@@ -202,10 +202,10 @@ impl Events {
         };
         let root_key = &self.root_key;
         match level {
-            1 => tracing::error!(%root_key, event = message, suppressed, "the token worker says"),
-            2 => tracing::warn!(%root_key, event = message, suppressed, "the token worker says"),
-            3 => tracing::info!(%root_key, event = message, suppressed, "the token worker says"),
-            _ => tracing::debug!(%root_key, event = message, suppressed, "the token worker says"),
+            1 => tracing::error!(%root_key, event = message, suppressed, "the token worker reports"),
+            2 => tracing::warn!(%root_key, event = message, suppressed, "the token worker reports"),
+            3 => tracing::info!(%root_key, event = message, suppressed, "the token worker reports"),
+            _ => tracing::debug!(%root_key, event = message, suppressed, "the token worker reports"),
         }
     }
 }

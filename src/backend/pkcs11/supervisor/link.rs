@@ -1,4 +1,4 @@
-//! Carries messages to and from one worker, without knowing what they are about.
+//! Carries messages to and from one worker, whatever their content.
 
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
@@ -12,14 +12,14 @@ use crate::backend::pkcs11::supervisor::Channel;
 use crate::proto::token_worker as wire;
 use crate::proto::token_worker::from_worker::What;
 
-/// What is heard from a worker.
+/// Something that arrived from a worker.
 #[derive(Debug)]
 pub(super) enum Heard {
     Answer(Answer),
     Event(wire::Event),
-    /// A call waits of the worker's own will.
+    /// The worker has paused a call on purpose.
     Waiting(wire::Waiting),
-    /// Nothing more will come.
+    /// No more messages will arrive.
     Lost(ProtocolError),
 }
 
@@ -41,7 +41,7 @@ impl Link {
         let (outgoing, to_write) = mpsc::channel(most);
         let task = tokio::spawn(async move {
             let error = carry(worker, channel, to_write, &heard).await;
-            // Who does not listen any more does not care.
+            // If the receiver is gone, the error is of no use.
             heard.send((worker, Heard::Lost(error))).await.ok();
         });
         Self {
@@ -50,7 +50,7 @@ impl Link {
         }
     }
 
-    /// Sends a message. If it can't be sent the worker is lost, which is heard.
+    /// Sends a message. If that fails, the loss of the worker is reported separately.
     pub(super) fn send(&self, message: wire::ToWorker) {
         self.outgoing.try_send(message).ok();
     }
@@ -93,7 +93,7 @@ async fn write(mut to: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<wir
             return error;
         }
     }
-    // Nobody sends any more; whoever dropped the sender ends this task too.
+    // The sender is gone; dropping it ends this task too.
     std::future::pending().await
 }
 

@@ -1,4 +1,4 @@
-//! When the next worker is started after one failed.
+//! The delay before the next worker starts after a failure.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::secret::random_bytes;
 
 /// The first wait after a failure.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest wait while nobody asks.
+/// The longest wait while no call waits.
 const LONGEST: Duration = Duration::from_secs(15);
-/// The longest wait while somebody does: a token that is back is used within the second.
+/// The longest wait while a call does: a token that recovers is used within a second.
 const HURRIED: Duration = Duration::from_millis(500);
 
-/// The waits between attempts.
+/// The delays between attempts.
 #[derive(Debug)]
 pub(super) struct Attempts {
     backoff: Backoff,
@@ -35,17 +35,17 @@ impl Attempts {
     /// A worker failed, or ended.
     pub(super) fn failed(&mut self, now: Instant) {
         self.due = now + self.backoff.wait();
-        // Drawn anew each time: no two nodes return to their token as one.
+        // Random each time, so that nodes do not return to their token at the same moment.
         let draw = random_bytes::<1>().map_or(u8::MAX, |[byte]| byte);
         self.hurried = self.due.min(now + HURRIED.mul_f64(0.5 + f64::from(draw) / 510.0));
     }
 
-    /// When the next attempt is to be made, if somebody waits for it or nobody does.
+    /// When the next attempt is due, depending on whether a call waits for it.
     pub(super) fn due(&self, waited_for: bool) -> Instant {
         if waited_for { self.hurried } else { self.due }
     }
 
-    /// The token works: the next failure waits briefly again.
+    /// The token works: the delays begin with the shortest again.
     pub(super) fn succeeded(&mut self) {
         self.backoff.reset();
     }

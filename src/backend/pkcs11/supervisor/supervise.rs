@@ -1,4 +1,4 @@
-//! The task that decides which worker serves, and when another one is started.
+//! The task that decides which worker serves, and when another one starts.
 
 mod worker_events;
 
@@ -32,10 +32,10 @@ use crate::token::problem::Failure;
 
 type Attempt = Pin<Box<dyn Future<Output = Result<Opened, NotOpened>> + Send>>;
 
-/// What workers say waits here; a worker that says much waits itself.
+/// The most messages from workers that wait here; beyond that the workers wait.
 const HEARD: usize = 16;
 
-/// All that the task owns.
+/// The state of the task.
 pub(super) struct Supervision {
     workers: Arc<dyn StartWorkers>,
     assignment: Arc<Assignment>,
@@ -43,27 +43,27 @@ pub(super) struct Supervision {
     journal: Journal,
     requests: mpsc::Receiver<Request>,
     queue: Queue,
-    /// Begins every new call.
+    /// Gets every new call.
     current: Option<ActiveWorker>,
-    /// Those that have a successor and finish what they have begun.
+    /// Workers that were replaced and finish the calls that they have begun.
     retiring: Vec<ActiveWorker>,
-    /// Those that are to end by themselves until then.
+    /// Workers without calls, each with the deadline for its end.
     leaving: Vec<(Instant, WorkerNumber)>,
     next: Next,
     attempts: Attempts,
-    /// Why a token that has rejected its PIN is not asked again for everybody who calls.
+    /// The error of a rejected PIN, which is not tried again for each call.
     rejected: Option<Error>,
     heard: mpsc::Receiver<(WorkerNumber, Heard)>,
     hear: mpsc::Sender<(WorkerNumber, Heard)>,
 }
 
-/// The worker after the current one.
+/// The successor of the current worker.
 enum Next {
-    /// Is not needed. -> `Wanted`
+    /// Not needed. -> `Wanted`
     Unwanted,
-    /// Is started when its time has come. -> `Coming`
+    /// Starts when it is due. -> `Coming`
     Wanted(Reason),
-    /// Is being started. -> `Unwanted` if it opens its token, else `Wanted`
+    /// Starting. -> `Unwanted` if it opens its token, else `Wanted`
     Coming(Reason, Attempt),
 }
 
@@ -98,7 +98,7 @@ impl Supervision {
         }
     }
 
-    /// Runs until nobody can call any more. Workers that are left then see their channels close.
+    /// Runs until no caller is left. The remaining workers then find their channels closed.
     pub(super) async fn run(mut self) {
         loop {
             self.begin_calls();
@@ -115,7 +115,7 @@ impl Supervision {
         }
     }
 
-    /// Takes a call. One that was given up on the way costs nothing more: a storm of them must not hold up others.
+    /// Takes a call. One that was given up on the way costs nothing more: a storm of them must not delay others.
     fn take(&mut self, request: Request) {
         if !request.is_waited_for() {
             return;
@@ -127,8 +127,8 @@ impl Supervision {
         }
     }
 
-    /// Whether its callers will be gone when those have begun that have their turns before it, as long as calls take
-    /// lately. While no worker serves nobody knows: the next one, or why there is none, may come at any time.
+    /// Whether its waiters would give up before its turn, at the recent duration of calls. Without a serving worker
+    /// this is unknown: the next worker, or its error, may arrive at any time.
     fn would_begin_too_late(&self, request: &Request) -> bool {
         let (Some(until), Some(post)) = (request.until(), &self.current) else {
             return false;
@@ -149,7 +149,7 @@ impl Supervision {
         }
     }
 
-    /// When something is to be done by itself.
+    /// When the next action is due.
     fn due(&self) -> Option<Instant> {
         let attempt = match self.next {
             Next::Wanted(_) if self.has_room() => {
@@ -159,7 +159,7 @@ impl Supervision {
         };
         let calls = self.posts().filter_map(ActiveWorker::until);
         let leaving = self.leaving.iter().map(|(until, _)| *until);
-        // Only for its own sake: whatever the reason to wake up, calls that may begin then begin.
+        // Only to wake up: then all calls that may begin do.
         let held = self.current.as_ref().and_then(|post| post.held_until(Instant::now()));
         calls.chain(leaving).chain(attempt).chain(held).min()
     }
@@ -173,7 +173,7 @@ impl Supervision {
         posts.find(|post| post.worker == worker)
     }
 
-    /// Does what is due.
+    /// Takes the actions that are due.
     fn act(&mut self, now: Instant) {
         let over: Vec<_> = self.leaving.extract_if(.., |(until, _)| *until <= now).collect();
         for (_, worker) in over {
@@ -200,13 +200,13 @@ impl Supervision {
         }
     }
 
-    /// Whether a worker may be started: the spawner starts no third. While two finish what they have begun, the next one
-    /// waits.
+    /// Whether a worker may be started: the spawner refuses a third one. While two workers finish their calls, the next
+    /// one waits.
     fn has_room(&self) -> bool {
         self.posts().count() < 2
     }
 
-    /// Lets at most one other worker live. Those that are leaving have had the time since the last attempt for it.
+    /// Ends other workers until at most one is left. Those that leave have had the time since the last attempt.
     fn make_room(&mut self, now: Instant) {
         let may_leave = usize::from(self.posts().count() == 0);
         let surplus = self.leaving.len().saturating_sub(may_leave);
@@ -216,7 +216,7 @@ impl Supervision {
         }
     }
 
-    /// A worker was started, and serves or not.
+    /// The start of a worker has succeeded or failed.
     fn opened(&mut self, reason: Reason, opened: Result<Opened, NotOpened>) {
         let now = Instant::now();
         match opened {
@@ -242,15 +242,15 @@ impl Supervision {
         }
     }
 
-    /// Who waits for a worker has waited for this. With one that still serves nobody does.
+    /// Fails all queued calls, unless a worker is still serving.
     fn answer_who_waits(&mut self, error: &Error) {
         if self.current.is_none() {
             self.queue.answer_all(error);
         }
     }
 
-    /// A rejected PIN is not tried for everybody who calls; by a command it is never tried twice, since what happens
-    /// between its calls is no operator's doing.
+    /// A rejected PIN is not tried for each call. A command never tries it twice, because no operator acts between its
+    /// calls.
     fn note_pin(&mut self, failure: &Failure, now: Instant) {
         self.rejected = failure.pin_rejected.then(|| failure.error.clone());
         if !failure.pin_rejected {
@@ -267,7 +267,7 @@ impl Supervision {
 }
 
 impl Next {
-    /// The worker that comes, when it has.
+    /// Waits for the worker that is starting.
     async fn opened(&mut self) -> (Reason, Result<Opened, NotOpened>) {
         match self {
             Self::Coming(reason, attempt) => (*reason, attempt.await),

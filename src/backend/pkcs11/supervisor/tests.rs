@@ -1,4 +1,4 @@
-//! What becomes of calls when workers do what they should not.
+//! The fate of calls when workers misbehave.
 
 mod discovery;
 mod opening;
@@ -26,7 +26,7 @@ use crate::token::problem::Failure;
 
 const MEMORY: u64 = 1000;
 
-/// Workers, and what supervises them.
+/// Workers and their supervisor.
 struct Bench {
     workers: FakeWorkers,
     supervisor: Supervisor,
@@ -62,7 +62,7 @@ impl Bench {
         Self::new(sessions, FakeWorkers::default())
     }
 
-    /// Workers that can't open their token.
+    /// Workers that cannot open their token.
     fn failing(failure: Failure) -> Self {
         let workers = FakeWorkers::default();
         workers.lock().opening = Conduct::Fail(failure);
@@ -78,7 +78,7 @@ impl Bench {
         tokio::spawn(async move { supervisor.call(find()).await })
     }
 
-    /// A call for a caller who waits so long.
+    /// A call for a caller with this patience.
     fn spawn_for(&self, time: u64) -> JoinHandle<Result<Outcome, Error>> {
         let supervisor = self.supervisor.clone();
         tokio::spawn(async move {
@@ -194,7 +194,7 @@ async fn a_change_is_never_repeated() {
         number: Number::try_from(1).unwrap(),
         state: State::Pending,
     };
-    assert!(message(bench.supervisor.call(generate).await).contains("look whether it was done"));
+    assert!(message(bench.supervisor.call(generate).await).contains("check whether the change was made"));
     assert_eq!(bench.workers.lock().begun, [0]);
 }
 
@@ -219,7 +219,8 @@ async fn a_call_that_would_begin_too_late_is_refused_at_once() {
     let bench = Bench::good(1);
     bench.workers.script(vec![Conduct::Slow(seconds(2)); 16]);
     bench.spawn_for(10).await.unwrap().unwrap();
-    // One begins at once, one in 2 s; the next would begin behind both and is refused, while another has the time for it.
+    // One begins at once, one in 2 s. The next would begin after both and is refused, while another one has enough
+    // time.
     let mut calls = Vec::new();
     for time in [3, 3, 2, 10] {
         calls.push((Instant::now(), bench.spawn_for(time)));
@@ -275,7 +276,7 @@ async fn a_worker_that_grows_is_replaced_while_it_serves() {
     bench.workers.script([Conduct::Slow(seconds(9))]);
     let slow = bench.spawn();
     sleep(seconds(1)).await;
-    // More than half of its memory.
+    // More than half of its memory limit.
     for _ in 0..8 {
         bench.call().await.unwrap();
     }
@@ -350,7 +351,7 @@ async fn a_call_that_cannot_wait_is_answered_at_once() {
     let refused = calls.into_iter().find(JoinHandle::is_finished).unwrap();
     let error = refused.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), Kind::Busy, "says nothing of the token");
-    assert!(error.chain().contains("1024 calls wait"));
+    assert!(error.chain().contains("1024 calls already wait"));
 }
 
 #[tokio::test(start_paused = true)]

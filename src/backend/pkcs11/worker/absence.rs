@@ -1,4 +1,5 @@
-//! Proof that a version is gone: a token that has lost its login finds nothing either, and says no word about it.
+//! Proof that a version is gone. It is needed because a token that has lost its login also finds nothing, without an
+//! error.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -6,43 +7,43 @@ use std::time::Duration;
 
 use crate::root_key::id::KeyId;
 
-/// Between the two looks that prove it.
+/// The pause between the two searches of a proof.
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
 
-/// What not finding something means; of several things the lowest counts.
+/// The meaning of a failed search; of several the lowest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
-    /// This process has seen it, so its view of the token may be spoilt: only a fresh worker can tell.
+    /// This process has found it before, so its view of the token may be wrong: only a fresh worker can decide.
     AskFresh,
-    /// It may still be there: an outage.
+    /// It may still exist: an outage.
     NotYet,
-    /// A fresh worker, properly logged in, has looked twice.
+    /// A fresh worker with a confirmed login has searched twice.
     Gone,
 }
 
-/// What this process has found and missed. `None` stands for any version at all.
+/// The objects that this process has found and missed. `None` stands for any version.
 #[derive(Debug, Default)]
 pub(super) struct AbsenceProof {
     seen: HashSet<Option<KeyId>>,
-    /// When for the first time, by the machine's clock.
+    /// The time of the first failed search, by the system's boot-time clock.
     missed: HashMap<Option<KeyId>, Duration>,
     gone: HashSet<Option<KeyId>>,
 }
 
 impl AbsenceProof {
-    /// Something was found.
+    /// An object was found.
     pub(super) fn saw(&mut self, what: Option<KeyId>) {
         self.missed.remove(&what);
         self.gone.remove(&what);
         self.seen.insert(what);
     }
 
-    /// Whether it was proven that this is gone.
+    /// Whether it is proven that this object is gone.
     pub(super) fn is_gone(&self, what: Option<&KeyId>) -> bool {
         self.gone.contains(&what.cloned())
     }
 
-    /// Something was not found, with a login that the token has confirmed or not. `now` is the machine's clock.
+    /// An object was not found, with a login that the token has confirmed or not. `now` is the boot-time clock.
     pub(super) fn missed(&mut self, what: Option<KeyId>, login_confirmed: bool, now: Duration) -> Verdict {
         if self.seen.contains(&what) {
             return Verdict::AskFresh;

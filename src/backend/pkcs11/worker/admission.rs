@@ -1,4 +1,4 @@
-//! Which public objects this node goes on with: those that it may have used before proof records were kept, and no other.
+//! Decides which public objects this node keeps using: those that it may have used before it had proof records.
 
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::worker::channel::Level;
@@ -20,7 +20,7 @@ use crate::token::proof_record::ProofRecordError;
 use crate::token::session::OpenToken;
 
 impl Service {
-    /// Which public objects count now.
+    /// The public objects that count now.
     pub(super) fn admission(&self) -> Result<Admission, CallError> {
         if !self.assignment.options.private {
             return Ok(Admission::All);
@@ -31,7 +31,8 @@ impl Service {
         if let Some(line) = record.read(&self.assignment.root_key).map_err(unreadable)? {
             return Ok(Admission::Only(line.public.into_iter().collect()));
         }
-        // A node that has joined after a change of root key has reported none of the old one's versions, and still reads them.
+        // A node that joined after a change of root key has reported no version of the old root key, but still reads
+        // with it.
         let may_have_used = record.is_upgraded(&self.assignment.root_key).map_err(unreadable)?;
         match self.reported() {
             Ok(None) if !may_have_used => Ok(Admission::default()),
@@ -42,13 +43,14 @@ impl Service {
             })),
             Err(error) => {
                 let message =
-                    "it cannot be read what this node has reported, so public keys cannot be told from planted ones";
+                    "the record of reported versions cannot be read, so public keys cannot be told from planted ones";
                 Err(Error::new(Kind::Outage, message).because(error).into())
             }
         }
     }
 
-    /// Whether this node has reported a primary, or has decrypted by the root key before an upgrade, or nobody can tell.
+    /// Whether this node has reported a primary, or has decrypted by the root key before an upgrade, or this is
+    /// unknown.
     pub(super) fn is_reported(&self) -> bool {
         let name = &self.assignment.root_key;
         let may_have_used = self
@@ -65,8 +67,8 @@ impl Service {
         HighWaterFile::of(state).read(&self.assignment.root_key)
     }
 
-    /// Takes note of a list that is believed: the records begin with the first one, and what is private by now counts as a
-    /// public object no more.
+    /// Records an accepted list: the first one begins the records. A version whose object is private by now no longer
+    /// counts as a public one.
     pub(super) fn note_listed(&self, token: &OpenToken, found: &Found) {
         let Some(record) = self.recorder() else {
             return;
@@ -93,12 +95,12 @@ impl Service {
             }
         });
         if let Err(error) = noted {
-            let told = format!("it can't be written down which keys this node goes on with: {error}");
+            let told = format!("the keys that this node keeps using could not be recorded: {error}");
             self.outlet.say(Level::Warn, told);
         }
     }
 
-    /// What an operator should know of a list. Versions with public objects are told of as errors, once.
+    /// Notes about a list for operators. Versions with public objects are logged as errors, once.
     pub(super) fn noted(&self, found: &Found) -> Noted {
         let public = go_on(&found.public);
         for told in &public {
@@ -113,16 +115,16 @@ impl Service {
     }
 }
 
-/// What is said of the versions that go on although their objects are public: of the first few each. Nobody knows how many
-/// there are, and an answer to the daemon has a longest length.
+/// Notes about the versions that stay in use although their objects are public: one for each of the first few, because
+/// there may be any number and an answer to the daemon has a limited length.
 fn go_on(public: &[Version]) -> Vec<String> {
     const MOST: usize = 5;
-    // The highest first: the primary is among them.
+    // The highest first, so that the primary is among them.
     let mut told: Vec<String> = public.iter().rev().take(MOST).map(goes_on).collect();
     let more = public.len().saturating_sub(MOST);
     if more > 0 {
         told.push(format!(
-            "{more} more versions are public objects: `dekhand keys list` shows which versions there are"
+            "{more} more versions are public objects: `dekhand keys list` lists all versions"
         ));
     }
     told
@@ -130,9 +132,9 @@ fn go_on(public: &[Version]) -> Vec<String> {
 
 fn goes_on(Version { number, id, .. }: &Version) -> String {
     format!(
-        "{number} (id {id}) is a public object, which can be exchanged without the PIN; it goes on since it was in \
-         the token when the proof records of this node began: make a private copy of it (C_CopyObject with CKA_PRIVATE true) and destroy the public one, or set \
-         `private: false`"
+        "{number} (id {id}) is a public object, which can be exchanged without the PIN; it stays in use because it was \
+         in the token when the proof records of this node began: make a private copy of it (C_CopyObject with \
+         CKA_PRIVATE true) and destroy the public one, or set `private: false`"
     )
 }
 
@@ -154,7 +156,7 @@ mod tests {
         assert!(told[0].starts_with("v9999 (id 0707"), "{}", told[0]);
         assert_eq!(
             told[5],
-            "9994 more versions are public objects: `dekhand keys list` shows which versions there are"
+            "9994 more versions are public objects: `dekhand keys list` lists all versions"
         );
         assert_eq!(go_on(&all[..5]).len(), 5);
     }

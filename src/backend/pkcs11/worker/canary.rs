@@ -1,4 +1,4 @@
-//! Known-good wrapped keys: whether one opens tells a bad ciphertext from a bad device.
+//! Known-good wrapped keys: they distinguish a bad ciphertext from a bad device.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -21,17 +21,17 @@ use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 use crate::token::wrap;
 
-/// Where no canary can be made, that is believed for so long.
+/// The time for which a failed attempt to make a canary counts.
 const UNPROVABLE_FOR: Duration = Duration::from_secs(60);
 
-/// One canary for each version and mechanism: a token that permits one mechanism may have ceased to permit another.
+/// One canary for each version and mechanism, because a token may stop permitting one mechanism only.
 #[derive(Debug, Default)]
 pub(super) struct Canaries(Mutex<HashMap<(KeyId, Mechanism), Known>>);
 
 #[derive(Clone, Debug)]
 enum Known {
     Canary(Canary),
-    /// None could be made at that time.
+    /// No canary could be made at that time.
     Unprovable(Instant),
 }
 
@@ -41,26 +41,26 @@ impl Known {
     }
 }
 
-/// A wrapped key that has opened.
+/// A wrapped key that has been unwrapped before.
 #[derive(Clone, Debug)]
 pub(super) struct Canary {
     wrapped: Wrapped,
-    /// Of the key inside, so that the key itself is not kept.
+    /// The digest of the key inside, so that the key itself is not kept.
     digest: [u8; 32],
 }
 
-/// What a canary has shown.
+/// The result of a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
-    /// The token unwraps so under this version: what does not open is bad.
+    /// The token unwraps by this mechanism under this version: a wrapped key that does not open is bad.
     Opened,
-    /// It does under another version. This one may not be permitted to.
+    /// The token unwraps under another version. This version may lack the permission.
     Elsewhere,
-    /// The token answers, but nothing shows that it unwraps by this mechanism.
+    /// The token answers, but no canary proves that it unwraps by this mechanism.
     Unprovable,
 }
 
-/// Makes a canary; `None` if the token does not wrap so.
+/// Makes a canary; `None` if the token does not wrap by this mechanism.
 pub(super) type Make<'a> = &'a dyn Fn() -> Result<Option<Canary>, CallError>;
 
 impl Canary {
@@ -73,13 +73,13 @@ impl Canary {
         if digest(opened) == self.digest {
             return Ok(());
         }
-        Err(TokenError::Misbehaved(format!("opens a data key under {id} as another one than before")).into())
+        Err(TokenError::Misbehaved(format!("unwraps a data key under {id} to another key than before")).into())
     }
 }
 
 impl Canaries {
-    /// A wrapped key that has just opened: a canary, if there is none of its kind yet. One of a mechanism without
-    /// integrity opens whatever it holds, so anybody who writes to etcd could have chosen it.
+    /// Keeps a wrapped key that has just opened as a canary, if there is none of its kind yet. Without integrity
+    /// protection any bytes open, so a writer to etcd could have chosen it.
     pub(super) fn keep(&self, id: &KeyId, wrapped: &Wrapped, data_key: &Key) {
         if wrapped.mechanism.is_committed() {
             return;
@@ -91,8 +91,8 @@ impl Canaries {
         }
     }
 
-    /// Unwraps a canary of a version and mechanism, which is made now if there is none. Where none can be made, since the
-    /// key only unwraps, that of another version shows at least that the token does what it is asked for.
+    /// Unwraps a canary of a version and mechanism, which is made now if there is none. If the key can only unwrap,
+    /// none can be made; then the canary of another version shows at least that the token works.
     pub(super) fn prove(
         &self,
         connection: &Connection,
@@ -129,13 +129,13 @@ impl Canaries {
         Ok(Shown::Unprovable)
     }
 
-    /// Nothing shows that the token unwraps so.
+    /// Notes that no canary proves this mechanism.
     pub(super) fn set_unprovable(&self, id: &KeyId, mechanism: Mechanism) {
         let unprovable = Known::Unprovable(Instant::now());
         self.lock().insert((id.clone(), mechanism), unprovable);
     }
 
-    /// Whether nothing has shown so a short while ago.
+    /// Whether that was noted a short while ago.
     pub(super) fn is_unprovable(&self, id: &KeyId, mechanism: Mechanism) -> bool {
         let all = self.lock();
         all.get(&(id.clone(), mechanism)).is_some_and(Known::is_unprovable)

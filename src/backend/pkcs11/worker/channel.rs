@@ -1,4 +1,4 @@
-//! The worker's side of the channel: calls come in on one thread, answers go out from all.
+//! The worker's side of the channel: one thread reads calls, all threads write answers.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ use crate::proto::token_worker as wire;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 
-/// How much an event matters, as the daemon's log knows it.
+/// The level of an event in the daemon's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
     Error = 1,
@@ -28,7 +28,7 @@ pub(super) enum Level {
     Debug = 4,
 }
 
-/// The channel that was handed over as stdin. What comes after finds stdin empty: a module must not read our calls.
+/// Takes the channel from stdin, and leaves stdin empty: a module must not read the calls.
 pub(super) fn take_stdin() -> io::Result<UnixStream> {
     let stdin = io::stdin();
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&stdin)?.st_mode);
@@ -41,7 +41,7 @@ pub(super) fn take_stdin() -> io::Result<UnixStream> {
     Ok(channel.into())
 }
 
-/// The way out. One that fails is not reported to anybody: the daemon is gone, and the reading thread sees it too.
+/// The writing side. Its failure is not reported: the daemon is gone, and the reading thread notices that too.
 #[derive(Debug)]
 pub(super) struct Outlet(Mutex<UnixStream>);
 
@@ -50,7 +50,7 @@ impl Outlet {
         Self(Mutex::new(channel))
     }
 
-    /// Who we are, and why our memory is not kept from swap, if that was tried in vain.
+    /// Sends the build, and why memory is not kept from swap, if locking failed.
     pub(super) fn hello(&self, build: &str, not_locked: Option<String>) -> Result<(), ProtocolError> {
         let hello = wire::Hello {
             build: build.to_owned(),
@@ -61,17 +61,18 @@ impl Outlet {
         })
     }
 
-    /// Why this process can't come to work.
+    /// Sends the reason why this process cannot start.
     pub(super) fn not_started(&self, reason: String) {
         let what = Some(wire::from_worker::What::NotStarted(reason));
         self.write(&wire::FromWorker { what }).ok();
     }
 
-    /// An answer, with the memory that this process has now. One that no message can hold is told as that: a caller
-    /// without an answer would take this process for one that hangs.
+    /// Sends an answer, with the current memory of this process. An answer that is too long is replaced by an error:
+    /// without any answer the daemon would take this process for one that hangs.
     pub(super) fn answer(&self, answer: &Answer) {
         if let Err(error @ ProtocolError::TooLong(_)) = self.write(&answer.to_wire()) {
-            let told = Error::new(Kind::Outage, "the token has more to tell than can be passed on").because(error);
+            let told =
+                Error::new(Kind::Outage, "the answer of the token worker is too long for a message").because(error);
             let Answer { number, memory, .. } = *answer;
             let result = Err(told.into());
             self.write(&Answer { number, memory, result }.to_wire()).ok();
@@ -89,12 +90,12 @@ impl Outlet {
         self.write(&wire::FromWorker { what }).ok();
     }
 
-    /// A call waits of our own will for so long; its time begins anew behind that.
+    /// Announces a pause of a call; its time limit restarts after the pause.
     pub(super) fn waiting(&self, number: u64, pause: Duration) {
         self.tell_of_waiting(number, pause, false);
     }
 
-    /// The same for every call that this worker has begun: none can go on before this one does.
+    /// Announces a pause of all calls of this worker: none can continue before this one does.
     pub(super) fn everybody_waits(&self, number: u64, pause: Duration) {
         self.tell_of_waiting(number, pause, true);
     }

@@ -1,4 +1,4 @@
-//! What commands show of a module, its tokens and their mechanisms.
+//! Reports on a module, its tokens and their mechanisms, for commands.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::token::uri::TokenName;
 use crate::token::wrap;
 use crate::token::wrap::select;
 
-/// The tokens of a module. One that can't be asked is shown with nothing but its slot.
+/// The tokens of a module. One that cannot be read is shown with its slot alone.
 pub(super) fn tokens(module: &Module) -> Result<Vec<TokenReport>, TokenError> {
     let mut reports = Vec::new();
     for slot in module.slots()? {
@@ -53,7 +53,7 @@ pub(super) fn token(module: &Module, name: &TokenName) -> Result<TokenReport, To
 }
 
 impl Service {
-    /// What each mechanism does with a version's key, or with one that lives as long as its session.
+    /// The test of each mechanism with a version's key, or with a session key.
     pub(super) fn probe(
         &self,
         job: u64,
@@ -82,7 +82,7 @@ impl Service {
     }
 }
 
-/// A key that is gone with its session.
+/// A key that is deleted with its session.
 fn throwaway(session: &Session) -> Result<KeyObject, TokenError> {
     let template = [
         Attribute::Token(false),

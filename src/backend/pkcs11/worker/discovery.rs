@@ -1,4 +1,4 @@
-//! Discovery in stretches: a token can hold thousands of keys, and callers wait for the same session.
+//! Discovery in stretches: a token can hold thousands of keys, and callers need the same session.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -24,18 +24,18 @@ use crate::token::problem::CallError;
 use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 
-/// So long a discovery goes on before others have their turn; whoever must log in again has it too.
+/// The length of a stretch, after which other calls run; a thread that must log in again waits for at most this long.
 const STRETCH: Duration = Duration::from_millis(50);
-/// What can't be interrupted says so often that it goes on. A call that hangs says nothing, and is noticed.
+/// The interval of progress reports from work that cannot be interrupted. A call that hangs sends none, and is noticed.
 const SIGN: Duration = Duration::from_millis(100);
-/// So long the daemon is told that a discovery may wait for its turn.
+/// The longest pause of a discovery that is announced to the daemon.
 const WAIT_AS_TOLD: Duration = Duration::from_secs(60);
-/// What takes longer is worth a line.
+/// A longer discovery is logged.
 const LONG: Duration = Duration::from_secs(5);
-const WHAT_HELPS: &str = "`versions:` in the configuration names the root key's, so that no others are looked at";
+const WHAT_HELPS: &str = "if `versions:` in the configuration lists the root key's keys, dekhand reads no others";
 
 impl Service {
-    /// The versions that the token shows. A list that lacks what was there is believed when it is proven.
+    /// The versions in the token. A list that lacks previous versions must be proven.
     pub(super) fn find(
         &self,
         job: &Job,
@@ -67,7 +67,7 @@ impl Service {
         Ok(Progress::Done(Outcome::Listed(found.versions, noted)))
     }
 
-    /// The same for a change: it has the session until it is done.
+    /// The same before a change: keeps the session until it is complete.
     pub(super) fn find_at_once(
         &self,
         number: u64,
@@ -84,7 +84,8 @@ impl Service {
         }
     }
 
-    /// Behind each step: tells the daemon that the call goes on, and a discovery whether its stretch does.
+    /// Called after each step: tells the daemon that the call continues, and tells a discovery whether its stretch
+    /// does.
     pub(super) fn signs(&self, number: u64, stretch: Duration) -> impl Fn() -> bool {
         let since = Instant::now();
         let last = Cell::new(since);
@@ -97,14 +98,14 @@ impl Service {
         }
     }
 
-    /// Lets a discovery wait for its next stretch, with hands free for others.
+    /// Puts a discovery back to wait for its next stretch, and frees the session for others.
     pub(super) fn put_back(&self, mut job: Job, ladder: Ladder, left: usize) {
         let stretches = job.stretches.get_or_insert_with(|| Box::new(Stretches::new()));
         stretches.ladder = ladder;
         if !stretches.told && stretches.since.elapsed() >= LONG {
             stretches.told = true;
             let told = format!(
-                "the token's keys are looked at one by one, and {left} are left: until then the versions are not known; \
+                "the token's keys are read one by one, and {left} are left; until then the versions are unknown; \
                  {WHAT_HELPS}"
             );
             self.outlet.say(Level::Warn, told);
@@ -128,7 +129,7 @@ impl Service {
             self.saw(Some(version.id.clone()));
         }
         missing.retain(|what| !self.is_proven_missing(what.as_ref()));
-        // A command is a fresh worker each time, and its user looks twice.
+        // Each command is a fresh worker, and its user looks twice.
         let believed = self.assignment.role != Role::Daemon && token.login() == Proof::Confirmed;
         if missing.is_empty() || believed {
             return Ok(found);

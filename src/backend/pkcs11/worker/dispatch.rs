@@ -1,4 +1,4 @@
-//! Does calls: each on a session of its thread, with the recovery ladder behind it.
+//! Makes calls, each on the session of its thread, with the recovery ladder.
 
 use std::time::Duration;
 
@@ -24,16 +24,16 @@ use crate::token::problem::CallError;
 use crate::token::problem::Failure;
 use crate::token::return_value::Remedy;
 
-/// What came of one job.
+/// The result of one step of a job.
 pub(super) enum Step {
     Answered(Result<Outcome, Failure>),
-    /// The unwrap failed as one of a bad ciphertext does; a canary must tell.
+    /// The unwrap failed with an error that a bad ciphertext can cause; a canary must decide.
     Doubtful {
         doubt: Doubt,
-        /// It failed as what is not permitted does.
+        /// It failed with an error of a missing permission.
         refused: bool,
     },
-    /// A discovery has had its stretch.
+    /// A discovery has used up its stretch.
     Underway {
         ladder: Ladder,
         left: usize,
@@ -41,7 +41,7 @@ pub(super) enum Step {
 }
 
 impl Service {
-    /// Does work on the session of this number until there is no more.
+    /// Works on the session of this number until no work is left.
     pub(super) fn run(&self, seat: usize) {
         while let Some(work) = self.queue.next() {
             match work {
@@ -64,8 +64,8 @@ impl Service {
         }
     }
 
-    /// Does a call, and what helps against its failure, until it succeeds or nothing helps. `doubts`: the first failure
-    /// that may be a bad ciphertext's is left to a canary.
+    /// Makes a call, and climbs the ladder after a failure, until the call succeeds or no rung is left. `doubts`: the
+    /// first failure that a bad ciphertext can cause is left to a canary.
     pub(super) fn climb(&self, seat: usize, job: &Job, doubts: bool) -> Step {
         let mut ladder = job
             .stretches
@@ -109,13 +109,12 @@ impl Service {
                 *lock(&self.worked) = now;
             }
             Call::Wrap { .. } => *lock(&self.worked) = now,
-            // A token that only answers is none that works.
+            // An answer alone does not show that the token works.
             _ => {}
         }
     }
 
-    /// Makes a pause for a token with too much to do, or applies the next rung of the ladder. An error is the answer:
-    /// nothing helps any more.
+    /// Pauses for an overloaded token, or takes the next rung of the ladder. An error is final: nothing else helps.
     pub(super) fn recover(
         &self,
         seat: usize,
@@ -130,7 +129,7 @@ impl Service {
             CallError::Token(error) => error,
         };
         if !job.call.can_be_repeated() && !matches!(error.cure(), Remedy::Session | Remedy::Login) {
-            // Whether it was done is not known.
+            // Whether the call took effect is unknown.
             return Err(explain(&job.call, error, true));
         }
         match self.back_off(job, &error, &mut ladder.pauses) {
@@ -143,7 +142,7 @@ impl Service {
             Some(Rung::Worker) => return self.give_up(&job.call, error),
             Some(rung) => rung,
         };
-        // In an outage each attempt comes here; the daemon tells of its begin and its end.
+        // Not a warning: in an outage each attempt comes here, and the daemon logs the begin and the end.
         let told = format!("{error}; {}", describe(rung));
         self.outlet.say(Level::Debug, told);
         let climbed = match rung {
@@ -165,7 +164,7 @@ impl Service {
         }
     }
 
-    /// The handles of a key change with its sessions; it is looked for again.
+    /// The handles of a key change with its sessions, so it is searched again.
     fn forget_key(&self, call: &Call) {
         if let Call::Unwrap { id, .. }
         | Call::Wrap { id, .. }
@@ -178,7 +177,7 @@ impl Service {
         }
     }
 
-    /// No rung is left but the last. What is not found may be proven missing; then a list without it is right.
+    /// No rung is left but the last. A missing object may be proven gone; then a list without it is right.
     fn give_up(&self, call: &Call, error: TokenError) -> Result<(), Failure> {
         let missing = match &error {
             TokenError::NotFound(id) => vec![Some(id.clone())],
@@ -213,7 +212,7 @@ impl Service {
     }
 }
 
-/// The last word on a failure.
+/// The final error of a failed call.
 fn explain(call: &Call, error: TokenError, ends_worker: bool) -> Failure {
     let kind = match &error {
         TokenError::Misbehaved(_) => Kind::Corruption,
@@ -222,7 +221,8 @@ fn explain(call: &Call, error: TokenError, ends_worker: bool) -> Failure {
         _ => Kind::Outage,
     };
     Failure {
-        // A library that was missing may be installed by now; the dynamic linker of this process has made up its mind.
+        // A missing library may have been installed meanwhile, but the dynamic linker of this process does not look
+        // again.
         ends_worker: ends_worker || matches!(error, TokenError::Load { .. }),
         pin_rejected: error.cure() == Remedy::Pin,
         error: Error::new(kind, call.doing()).because(error),
@@ -231,9 +231,9 @@ fn explain(call: &Call, error: TokenError, ends_worker: bool) -> Failure {
 
 fn describe(rung: Rung) -> &'static str {
     match rung {
-        Rung::Session => "takes a new session",
+        Rung::Session => "opens a new session",
         Rung::Login => "logs in again",
-        Rung::Module => "initialises the module anew",
+        Rung::Module => "initialises the module again",
         Rung::Worker => "ends",
     }
 }

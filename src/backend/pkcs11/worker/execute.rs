@@ -32,14 +32,14 @@ use crate::token::session::OpenToken;
 use crate::token::wrap;
 use crate::token::wrap::select;
 
-/// A choice that a token in trouble may have forced is made again after so long, then after twice as long, and so on:
-/// some tokens refuse what they don't know with the values of a device in trouble.
+/// The first delay before a choice that a failing token may have forced is repeated; the delay doubles each time. Some
+/// tokens report an unsupported mechanism with the return values of a failing device.
 const UNTIL_ANOTHER_TRIAL: Duration = Duration::from_secs(3600);
 
-/// How far an attempt has come.
+/// The progress of an attempt.
 pub(super) enum Progress {
     Done(Outcome),
-    /// A discovery has had its stretch; so many keys are left to look at.
+    /// A discovery has used up its stretch; `left` keys are still to be read.
     Underway {
         left: usize,
     },
@@ -51,7 +51,7 @@ impl Service {
         self.check_role(&job.call)?;
         let number = job.number;
         let outcome = match &job.call {
-            // What a command shows of a module needs no login, and must not try one.
+            // Reports on a module need no login, and must not try one.
             Call::Open if self.assignment.role == Role::Look => self.load().map(|()| Outcome::Done),
             Call::Open => self.open(number).map(|()| Outcome::Done),
             Call::Tokens => self.with_module(|connection| report(&describe::tokens(connection.module())?)),
@@ -131,7 +131,8 @@ impl Service {
         })
     }
 
-    /// Wraps under a version whose key is the one that this node has used before. The first time here that is written down.
+    /// Wraps under a version whose key is the one that this node has used before. The first wrap on this node is
+    /// recorded.
     pub(super) fn wrap(
         &self,
         job: u64,
@@ -140,20 +141,25 @@ impl Service {
         session: &Session,
         (id, data_key): (&KeyId, &Key),
     ) -> Result<Wrapped, CallError> {
-        token.finder().doubt_public(id);
         let Usable { key, unrecorded } = self.usable_key(job, connection, token, session, id)?;
         self.saw(Some(id.clone()));
         let wrapped = self.wrap_as_tried(connection, token, session, (id, key), data_key)?;
-        if unrecorded || self.lacks_a_record(id) {
+        // A public key may have been exchanged under its handle since. Nothing that it has wrapped is used before it is shown
+        // to be the key of before.
+        let is_unrecorded = || -> Result<bool, CallError> {
+            let is_public = token.finder().is_public(id);
+            Ok(is_public && self.check(job, connection, token, session, (id, &key))?)
+        };
+        if unrecorded || self.lacks_a_record(id) || is_unrecorded()? {
             self.record_first_wrap(job, connection, token, id, &key)?;
-        } else if self.lacks_proofs(id, wrapped.mechanism) {
+        } else if self.lacks_proofs(id, &key, wrapped.mechanism) {
             self.want_other_mechanisms(id, &key);
         }
         Ok(wrapped)
     }
 
-    /// Wraps as the trial has shown to be right; the trial comes with the first wrap under a version, and again when
-    /// what it has shown is true no more: a token may change.
+    /// Wraps by the method that the trial has chosen. The trial runs with the first wrap under a version, and again
+    /// when the method fails: a token may change.
     fn wrap_as_tried(
         &self,
         connection: &Connection,
@@ -183,7 +189,7 @@ impl Service {
         });
         let chosen = match (tried, before) {
             (Ok(chosen), _) => chosen,
-            // It was only to look whether there is a better one by now.
+            // The trial was only to find a better method.
             (Err(_), Some((method, _))) => {
                 lock(&self.methods).insert(id.clone(), Settled { method, again });
                 let session = token.session(module)?;
@@ -203,7 +209,7 @@ impl Service {
             None => self.outlet.say(Level::Info, told),
             Some((better, error)) => {
                 let told = format!(
-                    "{told} for {} h: {better} failed in a way that may pass ({error})",
+                    "{told} for {} h: {better} failed with an error that may be temporary ({error})",
                     pause.as_secs() / 3600
                 );
                 self.outlet.say(Level::Warn, told);
@@ -227,7 +233,7 @@ impl Service {
             Call::Generate { .. } | Call::Import { .. } | Call::Relabel { .. } | Call::Destroy { .. }
         );
         if changes && self.assignment.role != Role::Admin {
-            return Err(Error::new(Kind::Refusal, "this worker changes nothing in a token").into());
+            return Err(Error::new(Kind::Refusal, "this token worker may not change the token").into());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A call on its way through the worker, and what has become of it so far.
+//! A call on its way through the worker, and its state.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use crate::backend::pkcs11::worker::recovery::Ladder;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 
-/// So long an unwrap may be in doubt: a token that can't tell within that has too much to do.
+/// The longest time in doubt for an unwrap: a token that cannot decide within this time is overloaded.
 pub(super) const LONGEST_DOUBT: Duration = Duration::from_secs(50);
 
 /// A call with its number.
@@ -20,17 +20,17 @@ pub(super) struct Job {
     pub(super) doubted: Option<Instant>,
     /// Only a canary of another version could be opened for it.
     pub(super) elsewhere: bool,
-    /// Of a discovery that was put back.
+    /// The state of a discovery that was put back.
     pub(super) stretches: Option<Box<Stretches>>,
 }
 
-/// What a discovery has behind it.
+/// The state of a discovery between stretches.
 #[derive(Debug)]
 pub(super) struct Stretches {
     pub(super) since: Instant,
-    /// What was tried against its failures.
+    /// The rungs that were tried after its failures.
     pub(super) ladder: Ladder,
-    /// Whether the daemon was told that it takes long.
+    /// Whether its duration was reported to the daemon.
     pub(super) told: bool,
 }
 
@@ -61,7 +61,7 @@ impl Job {
     }
 }
 
-/// Why unwraps are in doubt: something under this version, wrapped so, does not open.
+/// The reason for doubt: a wrapped key of this version and mechanism does not open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Doubt {
     pub(super) id: KeyId,

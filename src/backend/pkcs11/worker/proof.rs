@@ -1,7 +1,8 @@
-//! Shows by the proof record that the key under an id is the one that this node has used before, and makes the record.
+//! Confirms by the proof record that the key under an id is the one that this node has used before, and makes the
+//! record.
 //!
-//! A version's objects are shown to be the right ones whenever they were looked for anew: in a new worker, and where their
-//! handles have changed. As long as they stay what they are that costs nothing.
+//! A version's objects are confirmed after each search for them: in a new worker, and after a change of their handles.
+//! While the handles stay valid, the check costs nothing.
 
 mod examination;
 mod making;
@@ -28,26 +29,26 @@ use crate::token::proof_record::ProofRecordError;
 use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 
-/// So long the daemon is told that a call may wait for the disk.
+/// The longest wait for the disk that is announced to the daemon.
 const LONGEST_AT_THE_DISK: Duration = Duration::from_secs(30);
 
-/// What the proof record shows of a version's objects.
+/// The result of a check by the proof record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
-    /// They are the key of before.
+    /// The objects are the same key as before.
     Proven,
     /// This node has not used the version yet.
     Unrecorded,
-    /// They are another key: the token works with them, and does not open what the key of before has wrapped.
+    /// They are another key: the token works with them, but does not open what the previous key has wrapped.
     Another,
-    /// The token does none of the mechanisms any more by which the record was made, or not with this key.
+    /// The token no longer supports any mechanism of the record, or not with this key.
     NotDone,
 }
 
 /// The objects of a version that may be used.
 pub(super) struct Usable {
     pub(super) key: KeyObject,
-    /// Whether a record of them is to be made.
+    /// Whether they are still to be recorded.
     pub(super) unrecorded: bool,
 }
 
@@ -70,8 +71,8 @@ impl Service {
         Ok(Usable { key, unrecorded })
     }
 
-    /// Looks into the proof record whether a version's objects may be used. `true`: a record of them is to be made.
-    fn check(
+    /// Checks by the proof record whether a version's objects may be used. `true`: they are still to be recorded.
+    pub(super) fn check(
         &self,
         job: u64,
         connection: &Connection,
@@ -86,7 +87,7 @@ impl Service {
                 CallError::Final(_) => problem,
             });
         match shown? {
-            // A command uses what is there: the daemon is the one to say what it has used first.
+            // A command uses the key without recording it: the daemon records its own first use.
             Shown::Unrecorded if self.recorder().is_some() => Ok(true),
             Shown::Proven | Shown::Unrecorded => {
                 token.finder().note_proven(id, key);
@@ -98,16 +99,16 @@ impl Service {
             }
             Shown::NotDone => {
                 let message = format!(
-                    "the token does none of the mechanisms any more by which this node could tell that the key under \
-                     the id {id} is the one that it has used: permit them again; only if nobody can have exchanged the \
-                     key: `dekhand keys accept-loss {id}`"
+                    "the token no longer supports any mechanism that could verify that the key under the id {id} is \
+                     the one that this node has used: permit such a mechanism again; only if nobody can have exchanged \
+                     the key: `dekhand keys accept-loss {id}`"
                 );
                 Err(Error::new(Kind::Refusal, message).into())
             }
         }
     }
 
-    /// What the proof record shows of a version's objects.
+    /// Checks a version's objects by the proof record.
     pub(super) fn show(
         &self,
         job: u64,
@@ -132,7 +133,7 @@ impl Service {
         .examine(session, &proofs)
     }
 
-    /// Whether a version's objects were found to be another key a moment ago. After that they are looked for anew.
+    /// Whether a version's objects were found to be another key a moment ago. After that they are searched again.
     fn is_known_as_another(&self, token: &OpenToken, id: &KeyId) -> bool {
         let mut known = lock(&self.other_keys);
         let now = self.clock.boottime();
@@ -158,8 +159,8 @@ impl Service {
         Ok(proofs)
     }
 
-    /// Works on a file of the state directory. Who killed this process while its disk is slow, as one whose token hangs,
-    /// would do so each time.
+    /// Works on a file of the state directory. The daemon must not take a slow disk for a hanging token: it would kill
+    /// the worker each time.
     pub(super) fn at_the_disk<T>(&self, job: u64, work: impl FnOnce() -> T) -> T {
         self.outlet.waiting(job, LONGEST_AT_THE_DISK);
         let done = work();
@@ -167,17 +168,17 @@ impl Service {
         done
     }
 
-    /// Tells the daemon between two steps of a call that it goes on. A step that hangs says nothing, and is noticed.
+    /// Tells the daemon between two steps of a call that it continues. A step that hangs sends nothing, and is noticed.
     pub(super) fn goes_on(&self, job: u64) {
         self.outlet.waiting(job, Duration::ZERO);
     }
 
-    /// The same for all calls; not while somebody logs in, whose wait that would end.
+    /// The same for all calls; not during a login, whose announced pause it would end.
     fn everybody_goes_on(&self) {
         self.outlet.everybody_waits(0, Duration::ZERO);
     }
 
-    /// The proof record, if it is this process that makes it.
+    /// The proof record, if this process makes it.
     pub(super) fn recorder(&self) -> Option<&ProofRecord> {
         let record = self.proof_record.as_ref();
         record.filter(|_| self.assignment.role == Role::Daemon)
@@ -186,19 +187,19 @@ impl Service {
 
 fn another(id: &KeyId) -> CallError {
     let message = format!(
-        "the token holds another key under the id {id} than the one that this node has used: somebody has exchanged it; \
-         bring the right one back; only if that is lost for good: `dekhand keys accept-loss {id}`"
+        "the token holds another key under the id {id} than the one that this node has used: somebody has exchanged \
+         it; bring the right key back; only if it is lost for good: `dekhand keys accept-loss {id}`"
     );
     Error::new(Kind::Corruption, message).into()
 }
 
 pub(super) fn unreadable(error: ProofRecordError) -> CallError {
-    let message = "it cannot be read which key each version is";
+    let message = "the proof record cannot be read";
     Error::new(Kind::Outage, message).because(error).into()
 }
 
 fn unwritable(error: ProofRecordError) -> CallError {
-    // A refusal, as where the mark of the primary cannot be written: the token answers, and versions with a record go on.
+    // A refusal, as for a primary that cannot be recorded: the token works, and versions with a record stay usable.
     let message = "the proof record cannot be written, so nothing is wrapped under this version";
     Error::new(Kind::Refusal, message).because(error).into()
 }

@@ -11,20 +11,20 @@ use std::time::Instant;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
 
-/// A storm of bad ciphertexts costs one canary in so long.
+/// The interval of canaries in a storm of bad ciphertexts.
 pub(super) const CANARY_GAP: Duration = Duration::from_secs(1);
 
-/// So many unwraps may be in doubt at once: each costs the token another call.
+/// The most unwraps in doubt: each costs the token another call.
 const MOST_DOUBTS: usize = 256;
 
-/// What a session does next.
+/// The next work of a session.
 #[derive(Debug)]
 pub(super) enum Work {
     /// A call.
     Call(Job),
-    /// A canary, on behalf of unwraps that failed as bad ciphertexts do.
+    /// A canary, for unwraps that failed with an error that bad ciphertexts can cause.
     Canary(Doubt, Vec<Job>),
-    /// One of those unwraps once more: the canary has opened since.
+    /// A repetition of such an unwrap, after the canary has opened.
     Again(Job),
     /// Unwraps that have been in doubt for too long.
     Overdue(Vec<Job>),
@@ -41,23 +41,23 @@ struct Inner {
     calls: VecDeque<Job>,
     doubtful: Vec<(Doubt, Job)>,
     again: VecDeque<Job>,
-    /// Whether the last thing done was one of `again`: calls and those take turns, so that neither waits for long.
+    /// Whether the last work was one of `again`: calls and repetitions alternate, so that neither waits for long.
     again_was_last: bool,
     last_canary: Option<Instant>,
     closed: bool,
 }
 
 impl Queue {
-    /// A call came in.
+    /// Adds a call.
     pub(super) fn push(&self, job: Job) {
         self.lock().calls.push_back(job);
         self.changed.notify_one();
     }
 
-    /// An unwrap failed as one of a bad ciphertext does: it waits for a canary.
+    /// An unwrap failed with an error that a bad ciphertext can cause: it waits for a canary.
     ///
     /// # Errors
-    /// Too many do, or this one has for too long.
+    /// Too many unwraps wait, or this one has waited for too long.
     pub(super) fn doubt(&self, doubt: Doubt, mut job: Job) -> Result<(), Job> {
         let mut inner = self.lock();
         if job.is_overdue() || inner.doubtful.len() + inner.again.len() >= MOST_DOUBTS {
@@ -76,13 +76,13 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Nothing comes any more: the daemon is gone.
+    /// No more calls arrive: the daemon is gone.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// The next thing to do; `None` when there will be none. Canaries go first: callers wait for them longest.
+    /// The next work; `None` after the close. Canaries come first, because their callers have waited longest.
     pub(super) fn next(&self) -> Option<Work> {
         let mut inner = self.lock();
         loop {

@@ -1,30 +1,30 @@
-//! The recovery ladder: what is tried after a failed call, from the cheapest rung up, each rung once for a call.
+//! The recovery ladder: the steps after a failed call, from the cheapest up, each once for a call.
 
 use crate::backoff::Backoff;
 use crate::token::return_value::Remedy;
 
-/// What can be done about a failed call. Whatever failed, its session is dropped first: the next one is new.
+/// A step against a failed call. The session of the failed call is dropped first in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rung {
-    /// A new session, and the key's handles looked for again.
+    /// A new session, and a new search for the key's handles.
     Session,
     /// `C_Login`.
     Login,
-    /// Every session closed, `C_Finalize`, `C_Initialize`.
+    /// Close every session, `C_Finalize`, `C_Initialize`.
     Module,
     /// This process ends; the daemon starts another one.
     Worker,
 }
 
-/// How far up the ladder one call has come.
+/// The rungs that one call has used.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ladder {
     climbed: Option<Rung>,
-    /// Those before the first rung, for a token that may only have too much to do.
+    /// The pauses before the first rung, for a token that may only be overloaded.
     pub(super) pauses: Pauses,
 }
 
-/// The pauses that one call has made.
+/// The pauses of one call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pauses {
     pub(super) made: u32,
@@ -32,7 +32,7 @@ pub(super) struct Pauses {
 }
 
 impl Ladder {
-    /// The rung for a failure that `cure` helps against, never one that was tried; `None` where nothing helps.
+    /// The rung for a failure with this remedy, never one that was tried; `None` if no rung helps.
     pub(super) fn climb(&mut self, cure: Remedy) -> Option<Rung> {
         let wanted = match cure {
             Remedy::Session => Rung::Session,

@@ -1,4 +1,4 @@
-//! What all threads of the worker share.
+//! The state that all threads of the worker share.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -25,54 +25,56 @@ use crate::token::proof_record::ProofRecord;
 use crate::token::session::Connection;
 use crate::token::wrap::WrapMethod;
 
-/// What all threads of this process share.
+/// The state that all threads of the worker share.
 pub(super) struct Service {
     pub(super) assignment: Assignment,
     pub(super) outlet: Outlet,
     pub(super) queue: Queue,
-    /// For a thread of their own.
+    /// The work of a thread of its own.
     pub(super) pending: Pending,
     pub(super) records: Option<PinRecord>,
     pub(super) proof_record: Option<ProofRecord>,
-    /// Calls hold it for reading; whoever changes it waits for the last of them: `C_Finalize` around a call in flight
-    /// kills or hangs the process.
+    /// Calls hold it for reading; a change waits for the last of them, because `C_Finalize` during a call crashes or
+    /// hangs the process.
     pub(super) connection: RwLock<Option<Connection>>,
-    /// Counts connections, so that of several threads that saw one fail only the first replaces it.
+    /// Counts connections: if several threads notice the failure of one, only the first replaces it.
     pub(super) generation: Mutex<u64>,
-    /// The vendor's code stays where it is when the module is finalised.
+    /// Keeps the vendor's code in memory when the module is finalised.
     pub(super) library: OnceLock<Pkcs11>,
-    /// How to wrap under a version, as its trial showed.
+    /// The wrap method of each version, from its trial.
     pub(super) methods: Mutex<HashMap<KeyId, Settled>>,
     pub(super) canaries: Canaries,
-    /// By which mechanisms the versions are recorded, as far as this process has looked.
+    /// The mechanisms of each version's record, as far as this process has read it.
     pub(super) recorded: Mutex<HashMap<KeyId, HashSet<Mechanism>>>,
+    /// When this process has last begun a proof that no call needs ([`Clock::boottime`]).
+    pub(super) tried: Mutex<HashMap<(KeyId, Mechanism), Duration>>,
     /// Versions whose objects were found to be another key than before, and when.
     pub(super) other_keys: Mutex<HashMap<KeyId, Duration>>,
-    /// What was told once and is not told again.
+    /// Messages that are logged only once.
     pub(super) told: Mutex<HashSet<String>>,
     pub(super) sightings: Mutex<AbsenceProof>,
-    /// When an unwrap has last opened that had failed as one of a bad ciphertext does.
+    /// The last time that an unwrap in doubt opened at its repetition.
     pub(super) opened_again: Mutex<Option<Duration>>,
-    /// When any unwrap has.
+    /// The last time that any unwrap succeeded.
     pub(super) opened: Mutex<Option<Duration>>,
-    /// When any wrap or unwrap has last succeeded.
+    /// The last time that any wrap or unwrap succeeded.
     pub(super) worked: Mutex<Option<Duration>>,
     pub(super) clock: Clock,
 }
 
-/// How to wrap under a version.
+/// The wrap method of a version.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settled {
     pub(super) method: WrapMethod,
     pub(super) again: Option<AnotherTrial>,
 }
 
-/// A trial that may choose better.
+/// A trial that may find a better method.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AnotherTrial {
     /// When it is due ([`Clock::boottime`]).
     pub(super) at: Duration,
-    /// How long after the one before.
+    /// The delay since the previous trial.
     pub(super) pause: Duration,
 }
 
@@ -93,6 +95,7 @@ impl Service {
             methods: Mutex::default(),
             canaries: Canaries::default(),
             recorded: Mutex::default(),
+            tried: Mutex::default(),
             other_keys: Mutex::default(),
             told: Mutex::default(),
             sightings: Mutex::default(),
@@ -103,7 +106,7 @@ impl Service {
         }
     }
 
-    /// Something was found.
+    /// An object was found.
     pub(super) fn saw(&self, what: Option<KeyId>) {
         lock(&self.sightings).saw(what);
     }

@@ -1,4 +1,4 @@
-//! How calls get at the connection: many at once, and nobody while it is opened, logged in again or closed.
+//! Access to the connection: concurrent for calls, exclusive for opening, logging in again and closing.
 
 use std::sync::PoisonError;
 use std::sync::RwLockReadGuard;
@@ -16,20 +16,20 @@ use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 
 impl Service {
-    /// Looks at the token, if it is open.
+    /// Calls `look` with the token, if it is open.
     pub(super) fn with_token<T>(&self, look: impl FnOnce(&OpenToken) -> T) -> Option<T> {
         let connection = self.read();
         connection.as_ref().and_then(Connection::token).map(look)
     }
 
-    /// The same, with the connection. Nobody logs in meanwhile.
+    /// The same, with the connection. No login happens meanwhile.
     pub(super) fn with_open_token<T>(&self, work: impl FnOnce(&Connection, &OpenToken) -> Option<T>) -> Option<T> {
         let connection = self.read();
         let connection = connection.as_ref()?;
         work(connection, connection.token()?)
     }
 
-    /// Runs `work` on this thread's session, opening what is not open.
+    /// Runs `work` on this thread's session, and opens what is not open yet.
     pub(super) fn with_session<T>(
         &self,
         seat: usize,
@@ -80,7 +80,7 @@ impl Service {
         Ok(())
     }
 
-    /// Logs in if nobody has.
+    /// Logs in if no thread has.
     pub(super) fn open(&self, number: u64) -> Result<(), CallError> {
         self.load()?;
         if self.with_token(|_| ()).is_some() {
@@ -118,7 +118,7 @@ impl Service {
         .log_in(session)
     }
 
-    /// Logs in again, unless somebody was quicker since `generation`.
+    /// Logs in again, unless another thread has done so since `generation`.
     pub(super) fn log_in_again(&self, number: u64, generation: u64) -> Result<(), CallError> {
         let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
         if !self.is_first_since(generation) {
@@ -132,7 +132,7 @@ impl Service {
         }
     }
 
-    /// Finalises the module once nobody is in it; the next call loads it anew.
+    /// Finalises the module after the last call; the next call loads it again.
     pub(super) fn reconnect(&self, generation: u64) {
         let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
         if !self.is_first_since(generation) {
@@ -143,7 +143,7 @@ impl Service {
         }
     }
 
-    /// Of several that saw the connection of this generation fail, one replaces it.
+    /// Whether this thread is the first to replace the connection of this generation.
     fn is_first_since(&self, generation: u64) -> bool {
         let mut current = lock(&self.generation);
         let first = *current == generation;
@@ -167,7 +167,7 @@ impl Service {
     }
 }
 
-/// Another thread was quicker, and has found it broken.
+/// Another thread has closed the connection, because it was broken.
 fn closed() -> TokenError {
-    TokenError::Module("was closed in the middle of a call".to_owned())
+    TokenError::Module("was closed during a call".to_owned())
 }

@@ -1,4 +1,5 @@
-//! Unwraps in doubt: they failed as those of bad ciphertexts do, and a canary tells whether the token is to blame.
+//! Unwraps in doubt: they failed with an error that a bad ciphertext can cause, and a canary shows whether the token is
+//! at fault.
 
 use std::time::Duration;
 
@@ -25,24 +26,25 @@ use crate::token::session::Connection;
 use crate::token::session::OpenToken;
 use crate::token::wrap::select;
 
-/// So long the daemon is told that an unwrap in doubt may wait. The queue gives it up before that.
+/// The longest pause of an unwrap in doubt that is announced to the daemon. The queue gives it up earlier.
 const WAIT_AS_TOLD: Duration = Duration::from_secs(60);
 
-/// What came of a canary.
+/// The result of a canary.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Shown(Shown),
-    /// The token has too much to do; another canary tells.
+    /// The token is overloaded; another canary must decide.
     Throttled,
 }
 
 impl Service {
-    /// Lets an unwrap wait for a canary. Its time begins anew when it is tried again; until then hands are free for others.
+    /// Lets an unwrap wait for a canary, and frees the session for others. Its time limit restarts when it is tried
+    /// again.
     pub(super) fn doubt(&self, mut doubt: Doubt, job: Job) {
         if let Some(mechanism) = self.chosen(&doubt.id)
             && mechanism.is_asymmetric() != doubt.mechanism.is_asymmetric()
         {
-            // The key can't do that, so any canary tells.
+            // The key cannot do that, so any canary is good.
             doubt.mechanism = mechanism;
         }
         if self.canaries.is_unprovable(&doubt.id, doubt.mechanism) {
@@ -65,9 +67,9 @@ impl Service {
         }
     }
 
-    /// Unwraps a canary for those that failed. If it opens the token is well, and each gets another try.
+    /// Unwraps a canary for those that failed. If it opens, the token works, and each is tried again.
     pub(super) fn settle(&self, seat: usize, doubt: &Doubt, mut doubtful: Vec<Job>) {
-        // In the name of the first of them: what fails is told as its failure.
+        // On behalf of the first of them: the canary's failure is reported as its failure.
         let Some(Job {
             number,
             call: Call::Unwrap { id, wrapped },
@@ -115,8 +117,8 @@ impl Service {
         }
     }
 
-    /// Tries an unwrap again whose canary has opened. What fails once more is bad, unless another has opened meanwhile
-    /// that had failed alike: a token that is throttled refuses good ones too, and they wait for the next canary.
+    /// Repeats an unwrap whose canary has opened. One that fails again is bad, unless another one that failed alike has
+    /// opened meanwhile: a throttled token refuses good ones too, and they wait for the next canary.
     pub(super) fn judge(&self, seat: usize, job: Job) {
         self.outlet.waiting(job.number, Duration::ZERO);
         let result = match self.climb(seat, &job, false) {
@@ -137,8 +139,8 @@ impl Service {
         self.answer(job.number, result);
     }
 
-    /// Shows whether the token unwraps what is in doubt. Where the canary fails as well, one of the mechanism that is in use
-    /// tells a token in trouble from one that does not do this mechanism: who writes to etcd can name any.
+    /// Checks whether the token unwraps by the mechanism in doubt. If its canary fails as well, one of the mechanism in
+    /// use distinguishes a failing token from an unsupported mechanism: a writer to etcd can name any mechanism.
     fn prove(
         &self,
         job: u64,
@@ -148,6 +150,11 @@ impl Service {
         Doubt { id, mechanism }: &Doubt,
     ) -> Result<Shown, CallError> {
         let key = token.finder().key(session, id, &self.signs(job, Duration::MAX))?;
+        if token.finder().is_public(id) {
+            // Good values do not open under a key that was exchanged, and are not to blame for it.
+            let session = token.session(connection.module())?;
+            self.check(job, connection, token, &session, (id, &key))?;
+        }
         if !select::is_of_kind(*mechanism, key.kind) {
             let chosen = self.choose(job, connection, token, session, id)?;
             return self.prove_one(job, connection, token, session, id, chosen);
@@ -156,7 +163,7 @@ impl Service {
             Err(CallError::Token(error)) if error.may_be_the_ciphertext() && !self.is_throttled(&error) => error,
             shown => return shown,
         };
-        // One in which something has just failed may be unusable.
+        // A session with a failed call may be unusable.
         let session = token.session(connection.module())?;
         match self.choose(job, connection, token, &session, id) {
             Ok(chosen) if chosen != *mechanism => match self.prove_one(job, connection, token, &session, id, chosen)? {
@@ -166,6 +173,9 @@ impl Service {
                 }
                 Shown::Unprovable => Err(error.into()),
             },
+            Err(CallError::Final(failure)) if failure.error.kind() == Kind::Corruption => {
+                Err(CallError::Final(failure))
+            }
             _ => Err(error.into()),
         }
     }
@@ -197,7 +207,7 @@ impl Service {
             .prove(connection, token, session, (id, mechanism), &make, &goes_on)
     }
 
-    /// By which mechanism data keys are wrapped under a version, if that was chosen.
+    /// The mechanism that wraps data keys under a version, if it was chosen.
     fn chosen(&self, id: &KeyId) -> Option<Mechanism> {
         lock(&self.methods).get(id).map(|settled| settled.method.mechanism())
     }
@@ -226,17 +236,17 @@ fn random_key() -> Result<Key, CallError> {
     })
 }
 
-/// There are more bad ciphertexts than the token can tell from good ones.
+/// There are more bad ciphertexts than the token can check.
 fn cannot_tell() -> Failure {
-    let message = "more wrapped data keys fail to open than the token can be asked about";
+    let message = "more wrapped data keys fail to open than the token can check in time";
     Error::new(Kind::Busy, message).into()
 }
 
-/// Nothing of this mechanism opens under the version, and none could be made that does.
+/// No wrapped key of this mechanism opens under the version, and no canary could be made.
 fn not_done(Doubt { id, mechanism }: &Doubt) -> Failure {
     let message = format!(
-        "the token unwraps nothing by {mechanism} under version {id}: it does not do that, or no longer, or not with \
-         this key"
+        "the token unwraps nothing by {mechanism} under version {id}: it does not support the mechanism, or no \
+         longer, or not with this key"
     );
     Error::new(Kind::Refusal, message).into()
 }

@@ -1,4 +1,4 @@
-//! Backs off from a token that is asked too much: some answer then as a broken one does (AWS CloudHSM).
+//! Backs off from an overloaded token: some tokens then answer like broken ones (AWS CloudHSM).
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,36 +13,37 @@ use crate::backoff::Backoff;
 use crate::token::error::TokenError;
 use crate::token::return_value::ReturnValue;
 
-/// So often a call is repeated.
+/// The most repetitions of a call.
 const REPEATS: u32 = 4;
-/// The first pause; they double. Tokens count their calls by the second.
+/// The first pause; each doubles. Tokens count calls per second.
 const FIRST: Duration = Duration::from_millis(250);
-/// All pauses of a call take half of `call_timeout` at most: one that the worker was handed behind it has the rest.
+/// All pauses of a call take at most half of `call_timeout`: the rest is for the next call that the worker has been
+/// given.
 const SHARE: u32 = 2 * REPEATS;
 
-/// What a failure of the device says of a token that may be throttled.
+/// The judgement of a device's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Throttled {
-    /// It is none, or one of a token that may be broken.
+    /// Not a sign of throttling, or the token may be broken.
     No,
-    /// It had too much to do; a pause was made, and the call may be repeated.
+    /// The token was overloaded; a pause was made, and the call may be repeated.
     Paused,
-    /// It still has too much to do after all pauses.
+    /// The token is still overloaded after all pauses.
     Still,
 }
 
 impl Service {
-    /// Whether an unwrap, as a canary is one, failed for too many calls. A token that has just opened something is given
-    /// a second: to initialise it anew would cost all others their sessions, and help nobody.
+    /// Whether an unwrap, such as a canary, failed because of throttling. A token that has just opened something gets a
+    /// second: a new initialisation would cost all others their sessions, and would not help.
     pub(super) fn is_throttled(&self, error: &TokenError) -> bool {
         is_of_device(error) && self.is_recent(&self.opened)
     }
 
-    /// Makes a pause if a call failed for too many calls. The session's thread makes it, so that the token is left alone;
-    /// the call's time begins anew, before and behind it.
+    /// Pauses if a call failed because of throttling. The session's thread pauses, so that the token gets fewer calls;
+    /// the call's time limit restarts before and after the pause.
     pub(super) fn back_off(&self, job: &Job, error: &TokenError, pauses: &mut Pauses) -> Throttled {
         let throttled = is_of_device(error) && self.is_recent(&self.worked);
-        // During the pauses nothing else may have been asked for: what they began with counts.
+        // Possibly no other call has run during the pauses, so the judgement before the first one counts.
         if !throttled && (pauses.made == 0 || !is_of_device(error)) {
             return Throttled::No;
         }

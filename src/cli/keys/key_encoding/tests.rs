@@ -90,7 +90,7 @@ fn another_form_that_fits_is_proposed() {
     assert!(said(Form::Hex, BYTES).ends_with("; --raw reads it as 32 bytes"));
     assert_eq!(
         said(Form::Raw, format!("{ASCII}\n")),
-        "32 bytes are needed, this is 33; without the line end it would be 32: --ascii takes them so"
+        "32 bytes are needed, this is 33; without the line break it would be 32: --ascii accepts that"
     );
 }
 

@@ -12,7 +12,7 @@ use crate::root_key::version::Version;
 use crate::token::options::ListedVersion;
 use crate::token::options::ObjectName;
 
-/// What is to be written down of a version.
+/// The entry of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Of a version that is not listed yet.
+    /// The entry of a version that is not listed yet.
     pub(super) fn new(version: &Version) -> Self {
         let (activates, retired) = match version.state {
             State::Pending => (None, None),
@@ -43,7 +43,7 @@ impl Entry {
         }
     }
 
-    /// Of a version in its new state, named as it is listed now, if it is.
+    /// The entry of a version in its new state, by the id or label under which it is listed now, if it is.
     pub(super) fn changed(listed: &[ListedVersion], version: &Version) -> Self {
         let named = |entry: &&ListedVersion| match &entry.object {
             ObjectName::Id(id) => *id == version.id,
@@ -60,7 +60,7 @@ impl Entry {
         Self {
             id,
             label,
-            // What is retired has been active, and may be again.
+            // A retired version was active, and may become active again.
             activates: match version.state {
                 State::RetiredSince(_) => entry.activates,
                 State::Pending | State::ActiveFrom(_) => new.activates,
@@ -71,7 +71,7 @@ impl Entry {
 }
 
 impl fmt::Display for Entry {
-    /// As a line of YAML. Ids and labels in quotes: either may look like a number.
+    /// A line of YAML. Ids and labels are quoted: either may look like a number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             id,

@@ -1,4 +1,4 @@
-//! The sheet of paper that a key ceremony works from.
+//! The sheet of steps for a key ceremony.
 
 use serde::Serialize;
 
@@ -7,28 +7,28 @@ use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
 
-/// What is to be done by hand.
+/// The steps to do by hand.
 #[derive(Debug, Serialize)]
 pub(super) struct Sheet {
     pub(super) root_key: RootKeyName,
-    /// The command that it stands for.
+    /// The command that the steps replace.
     pub(super) action: &'static str,
     pub(super) version: String,
     pub(super) number: Number,
     pub(super) id: KeyId,
-    /// What the label is to be, where that says what the version is.
+    /// The new label, unless `versions:` lists the versions.
     pub(super) label: Option<String>,
-    /// How `versions:` in the configuration is to list it, if it lists any.
+    /// The entry for `versions:` in the configuration, if it lists any.
     pub(super) entry: Option<Entry>,
-    /// What to do, in order.
+    /// The steps, in order.
     pub(super) steps: Vec<Step>,
 }
 
-/// One thing to do.
+/// One step.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Step {
     pub(super) what: String,
-    /// With these words, exactly.
+    /// The exact attributes, commands or lines of the step.
     pub(super) lines: Vec<String>,
 }
 

@@ -70,7 +70,7 @@ fn a_ceremony_names_the_labels_to_set_and_the_objects_to_delete() {
     let answer = node.text("destroy v1 --unaudited --print").good();
     let object = format!("CKA_ID     {}\n     CKA_LABEL  kube-root.v1\n", id(1));
     assert!(answer.data.contains(&object), "{}", answer.data);
-    assert!(answer.talk.contains("for ever"), "{}", answer.talk);
+    assert!(answer.talk.contains("cannot be undone"), "{}", answer.talk);
 }
 
 #[test]

@@ -171,7 +171,7 @@ async fn a_refused_call_shows_code_and_sentence() {
     assert_eq!(error.code(), Some("UNAVAILABLE"));
     assert_eq!(
         error.to_string(),
-        "Status answered UNAVAILABLE: the root key cannot be reached"
+        "Status failed with UNAVAILABLE: the root key cannot be reached"
     );
 }
 

@@ -66,7 +66,7 @@ fn only_the_pending_version_is_activated() {
     ]);
     assert_eq!(refusal(activate(&store, None, TEN_MINUTES)), Refusal::NothingPending);
     let said = refusal(activate(&store, Some("v1"), TEN_MINUTES)).to_string();
-    assert!(said.contains("v1 is active since"), "{said}");
+    assert!(said.contains("v1 has been active since"), "{said}");
     let said = refusal(activate(&store, Some("v2"), TEN_MINUTES)).to_string();
     assert!(said.contains("dekhand keys restore v2"), "{said}");
     assert!(matches!(
@@ -139,7 +139,7 @@ fn a_clock_far_behind_does_not_activate_at_once_on_every_other_node() {
     let a_day_late = activate_at(&store, None, TEN_MINUTES, NOW - 86_400);
     assert!(matches!(refusal(a_day_late), Refusal::ClockBehind { .. }));
     activate_at(&store, None, When::At(at(NOW)), NOW - 86_400).unwrap();
-    // v2 is to come for this node alone.
+    // v2 is in the future by this node's clock alone.
     let store = FakeAdmin::with([version(1, 1, retired_since(NOW)), version(2, 2, active_from(NOW - 60))]);
     let moved = activate_at(&store, Some("2"), When::At(at(NOW)), NOW - 120);
     assert!(matches!(refusal(moved), Refusal::ClockBehind { .. }));

@@ -41,7 +41,7 @@ fn destroy(
     })
 }
 
-/// v1 was followed by v2 `ago` seconds ago.
+/// v2 replaced v1 `ago` seconds ago.
 fn rotated(ago: u64) -> FakeAdmin {
     FakeAdmin::with([
         version(1, 1, active_from(NOW - 100 * DAY)),
@@ -161,7 +161,7 @@ fn destroy_demands_the_retention_which_is_90_days_unless_the_operator_says_other
         version(2, 2, active_from(5)),
     ]);
     let said = refusal(destroy(&young, "1", RETENTION, Some("kube-root.v1"))).to_string();
-    assert!(said.contains("must be for 90d:"), "{said}");
+    assert!(said.contains("must stay so for 90d:"), "{said}");
     assert!(said.contains("2026-03-01T12:00:01Z"), "{said}");
     destroy(&young, "1", Duration::from_secs(DAY), Some("kube-root.v1")).unwrap();
     let old = FakeAdmin::with([version(1, 1, retired_since(NOW - 90 * DAY))]);

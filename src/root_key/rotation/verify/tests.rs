@@ -43,7 +43,7 @@ fn a_record_opens_on_every_node_that_holds_the_same_key_and_on_no_other() {
     );
 }
 
-/// As CBC and RSA-OAEP do: the wrap opens to something.
+/// Simulates CBC and RSA-OAEP: every wrap opens to some key.
 #[test]
 fn a_wrong_key_is_found_where_the_wrap_has_no_integrity_of_its_own() {
     let one = node();
@@ -139,7 +139,7 @@ fn a_record_is_about_one_version_of_one_root_key() {
         Err(VerifyError::OtherRootKey { .. })
     ));
     let error = now(against(&*other, &name(), &record)).unwrap_err();
-    assert!(error.to_string().contains("this node lacks v2"), "{error}");
+    assert!(error.to_string().contains("this node does not have v2"), "{error}");
     other.set_with_number(2, 5, State::Pending);
     assert!(matches!(
         now(against(&*other, &name(), &record)),

@@ -1,4 +1,4 @@
-//! What is promised to who has a token that refuses a template.
+//! The promises for a token that refuses a template.
 
 use std::cell::Cell;
 
@@ -20,7 +20,7 @@ fn inconsistent() -> TokenError {
     TokenError::call("C_GenerateKey", ReturnValue::TEMPLATE_INCONSISTENT)
 }
 
-/// What is found out about a token that refuses what `refuses` says.
+/// The refused attributes that are found, for a token that refuses those that `refuses` matches.
 fn found(refuses: impl Fn(&[Attribute]) -> bool) -> Refused {
     find_out(&attributes(), &|| false, &mut |attributes| {
         assert!(!attributes.contains(&Attribute::Token(true)), "a trial was to stay");

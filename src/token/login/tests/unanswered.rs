@@ -1,9 +1,9 @@
-//! Logins of which the token never says a word: how often a PIN is tried, and what outlasts them.
+//! Logins without a verdict: how often a PIN is tried, and which changes keep that count.
 
 use super::*;
 
 impl Node {
-    /// A login that fails without a word about the PIN.
+    /// A login that fails with an error that is not about the PIN.
     fn fails(&self) {
         match self.log_in_once(&|| {}).unwrap_err() {
             CallError::Final(failure) => assert!(!failure.pin_rejected, "{failure:?}"),
@@ -26,7 +26,10 @@ fn a_pin_of_which_the_token_never_says_a_word_is_tried_twice_and_then_when_its_s
             }
             assert_eq!(token.wrong_pins(), 2, "{answer}");
             let told = node.log_in().unwrap_err().error.chain();
-            assert!(told.contains("was tried twice") && told.contains("`touch /"), "{told}");
+            assert!(
+                told.contains("ended without a verdict") && told.contains("`touch /"),
+                "{told}"
+            );
             node.set_pin(PIN);
             assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
         }
@@ -62,7 +65,7 @@ fn a_pin_that_has_worked_outlasts_any_number_of_failed_logins() {
                 node.fails();
             }
         }
-        // Its source is written anew meanwhile.
+        // Its source is rewritten meanwhile.
         node.set_pin(PIN);
         node.fails();
         node.fails();

@@ -1,4 +1,4 @@
-//! What discovery promises about what it reads.
+//! The promises of discovery about the objects that it reads.
 
 use cryptoki::object::KeyType;
 use proptest::prelude::*;
@@ -112,13 +112,13 @@ fn what_can_be_no_root_key_is_left_out_with_its_label_and_the_reason() {
         length: None,
     };
     for (candidate, reason) in [
-        (generic, "`kube.v1` is left out: it is no AES key"),
+        (generic, "`kube.v1` is left out: it is not an AES key"),
         (short, "`kube.v2` is left out: it has 128 bits"),
         (aes("kube.v3", &[3; 7]), "`kube.v3` is left out: its CKA_ID has 7 bytes"),
         (aes("kube.v4", &[]), "`kube.v4` is left out: its CKA_ID has 0 bytes"),
         (without_id, "`kube.v5` is left out: its CKA_ID has 0 bytes"),
         (long_id, "`kube.v6` is left out: its CKA_ID has 40 bytes"),
-        (elliptic, "`kube.v7` is left out: it is no RSA key"),
+        (elliptic, "`kube.v7` is left out: it is not an RSA key"),
         (
             aes("kube.v01", &[8; 16]),
             "`kube.v01` is left out: a version's label is",

@@ -1,4 +1,4 @@
-//! Public objects among the token's keys: none counts, hides another one, or is looked at again and again.
+//! Public objects among the token's keys: none counts, hides another object, or is read in every discovery.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectClass;
@@ -10,7 +10,7 @@ use crate::token::test_token::plant_public;
 
 const LABEL: &str = "kube.v1@20260301T1200Z";
 
-/// What a token does with `CKA_PRIVATE` in the template of a search.
+/// A token's treatment of `CKA_PRIVATE` in the template of a search.
 const SEARCHES: [&str; 4] = [
     "",
     "search-ignores CKA_PRIVATE",
@@ -92,7 +92,7 @@ fn what_does_not_show_whether_it_is_private_counts_as_public() {
         let finder = finder();
         finder.admit(Admission::Only([id(&[1; 16])].into()));
         assert_eq!(numbers(&finder.all(&session).unwrap()), [1]);
-        // A token in trouble is no public object.
+        // A failing token is no sign of a public object.
         token.set("C_GetAttributeValue fail 0x30 after 1");
         let fresh = super::finder();
         assert_eq!(
@@ -218,7 +218,7 @@ fn an_rsa_pair_is_its_own_whatever_public_keys_lie_beside_it() {
             let key = finder().key_at_once(&session, &id(&[1; 16])).unwrap();
             assert_eq!((key.wraps, key.unwraps), (half, secret), "{control}");
         }
-        // A whole pair of somebody else's, whose private half is public.
+        // An attacker's complete pair, whose private half is public.
         make(&[named(false), vec![Attribute::Decrypt(true)]].concat());
         for control in SEARCHES {
             token.set(control);
@@ -258,7 +258,7 @@ fn thousands_of_public_keys_under_the_id_cost_no_more_than_a_few() {
         let (key, among_others) = reads(&finder());
         assert_eq!((key.wraps, key.unwraps), (half, secret));
         assert_eq!(among_others, alone);
-        // Where there is none to be found, so many are looked at and no more.
+        // If there is none to be found, this many objects are read and no more.
         session.destroy_object(half).unwrap();
         let (key, bounded) = reads(&finder());
         assert!(key.only_unwraps() && bounded < 500, "{bounded}");
@@ -271,7 +271,7 @@ fn a_public_key_that_vanishes_while_a_pair_is_put_together_is_no_error() {
         let session = session();
         let (half, _) = rsa(&session, LABEL, &[1; 16], 2048);
         session.destroy_object(half).unwrap();
-        // How many reads there are, and how many of them may not fail.
+        // The number of reads, and the number of those that may not fail.
         let reads = || {
             token.set("");
             token.forget_calls();
@@ -301,6 +301,33 @@ fn a_public_key_that_vanishes_while_a_pair_is_put_together_is_no_error() {
 }
 
 #[test]
+fn a_list_costs_a_pair_another_look_for_its_public_half_and_no_other() {
+    alone::run(|token| {
+        let session = session();
+        let (half, secret) = rsa(&session, LABEL, &[1; 16], 2048);
+        let finder = finder();
+        let id = id(&[1; 16]);
+        assert_eq!(finder.key_at_once(&session, &id).unwrap().wraps, half);
+        // Another object of the same public key, under another handle.
+        let copy = session.copy_object(half, &[]).unwrap();
+        session.destroy_object(half).unwrap();
+        for _ in 0..30 {
+            plant_public(&session, LABEL, &[1; 16]);
+        }
+        token.set("search-ignores CKA_PRIVATE");
+        finder.all(&session).unwrap();
+        token.forget_calls();
+        let key = finder.key_at_once(&session, &id).unwrap();
+        assert_eq!((key.wraps, key.unwraps), (copy, secret));
+        let reads = token.calls("C_GetAttributeValue");
+        assert!(reads < 30, "{reads}");
+        token.forget_calls();
+        finder.key_at_once(&session, &id).unwrap();
+        assert_eq!(token.calls("C_GetAttributeValue"), 0);
+    });
+}
+
+#[test]
 fn an_object_that_vanishes_between_search_and_read_is_no_error() {
     alone::run(|token| {
         let session = session();
@@ -315,7 +342,8 @@ fn an_object_that_vanishes_between_search_and_read_is_no_error() {
         finder.all(&session).unwrap();
         let of_genuine = token.calls("C_GetAttributeValue");
         assert!(reads > of_genuine);
-        // A handle of nothing answers the same as one whose object has just gone; one that is still listed is trouble.
+        // An invalid handle gives the same error as one whose object has just been destroyed; if the object is still
+        // listed, the token fails.
         plant_public(&session, LABEL, &[1; 16]);
         token.set(&format!("C_GetAttributeValue fail 0x82 after {of_genuine} times 1"));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Logins without an outcome: how many there may be, whoever begins them, and what takes them back.
+//! Logins without a verdict: how many are allowed, in all processes together, and what removes the count.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn two_logins_without_an_outcome_are_all_until_the_source_is_touched() {
         unanswered
     );
     assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::New);
-    // A credential is written anew at each start, and still the same.
+    // A credential is rewritten at each start with the same content.
     assert_eq!(record.standing("kube", &credential("1234", 3)).unwrap(), unanswered);
     assert_eq!(record.standing("kube", &credential("4321", 4)).unwrap(), PinStatus::New);
     // It was the right one.
@@ -68,7 +68,7 @@ fn of_eight_who_begin_at_one_time_two_try_the_pin() {
     let (_state, record) = record();
     let barrier = std::sync::Barrier::new(8);
     let begin = || {
-        // As processes do: each has asked before any of them begins.
+        // As concurrent processes do: each has asked before any of them begins.
         assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::New);
         barrier.wait();
         record.begin("kube", &pin("9999", 1)).unwrap()

@@ -1,4 +1,4 @@
-//! What is chosen with tokens of every make, and with tokens that lie or fail.
+//! The choice of the wrap method with tokens of every kind, including tokens that violate the standard or fail.
 
 use std::rc::Rc;
 

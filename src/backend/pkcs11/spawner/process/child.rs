@@ -1,4 +1,4 @@
-//! A worker as its parent sees it: a process and its group.
+//! A worker from its parent's view: a process and its group.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,11 +16,11 @@ use rustix::process::Signal;
 use crate::backend::pkcs11::handover;
 use crate::token::assignment::Assignment;
 
-/// A worker that has not been waited for: its process id, and so that of its group, is nobody else's.
+/// A worker that has not been reaped, so the ids of its process and group are not reused.
 pub(super) struct Worker {
-    /// As the daemon counts.
+    /// The daemon's number for it.
     pub(super) number: u64,
-    /// Which assignment it has.
+    /// The index of its assignment.
     pub(super) index: u32,
     pub(super) process: Child,
     /// Readable when the process has ended.
@@ -32,12 +32,12 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn kill(&mut self) {
         self.killed.get_or_insert_with(Instant::now);
-        // There may be nobody left.
+        // The group may be empty.
         rustix::process::kill_process_group(Pid::from_child(&self.process), Signal::KILL).ok();
     }
 }
 
-/// Starts a worker. All that it is told comes from here: its assignment, and its environment out of that.
+/// Starts a worker. This function passes everything that the worker gets: its assignment, and the environment from it.
 pub(super) fn start(number: u64, index: u32, assignment: &Assignment, channel: OwnedFd) -> io::Result<Worker> {
     let mut command = Command::new("/proc/self/exe");
     for (name, _) in env::vars_os().filter(|(name, _)| is_for_the_daemon(name)) {
@@ -65,14 +65,14 @@ pub(super) fn start(number: u64, index: u32, assignment: &Assignment, channel: O
             killed: None,
         }),
         Err(error) => {
-            // It has just begun: this does not take long.
+            // It has just started, so this does not take long.
             process.kill().and_then(|()| process.wait()).ok();
             Err(error)
         }
     }
 }
 
-/// What a service manager tells the daemon is not for the vendor's module.
+/// The service manager's variables for the daemon are not for the vendor's module.
 fn is_for_the_daemon(variable: &OsStr) -> bool {
     let name = variable.as_encoded_bytes();
     name == b"NOTIFY_SOCKET" || name.starts_with(b"LISTEN_") || name.starts_with(b"WATCHDOG_")

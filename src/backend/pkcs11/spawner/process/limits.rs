@@ -1,4 +1,4 @@
-//! How many workers there may be, and how often one is started, whatever the daemon asks for.
+//! Limits on the number of workers and on the rate of their starts, whatever the daemon asks for.
 
 use std::io;
 use std::time::Duration;
@@ -7,20 +7,22 @@ use std::time::Instant;
 use crate::backend::pkcs11::spawner::process::GRACE;
 use crate::backend::pkcs11::spawner::process::child::Worker;
 
-/// So many that were killed may hang in the kernel. Each keeps its memory, and the next one hangs in the same place.
+/// The most killed workers that may hang in the kernel. Each keeps its memory, and the next one would hang in the same
+/// place.
 const MOST_UNDEAD: usize = 4;
 /// One that serves, and one that replaces it.
 const MOST_OF_AN_ASSIGNMENT: usize = 2;
-/// As often as the supervisor tries at most for a token that callers wait for, see its `Attempts`; in the long run no
-/// worker is started more often.
+/// The supervisor's shortest interval between attempts while callers wait, see its `Attempts`. In the long run workers
+/// are not started more often.
 const GAP: Duration = Duration::from_millis(250);
-/// So many may be started at once after a while without: a worker that dies has a successor in 100 ms, and so has that.
+/// The most starts at once after a quiet time: the supervisor replaces a worker that died after 100 ms, and its
+/// successor too.
 const AT_ONCE: u32 = 8;
 
-/// Whether another worker of this assignment may live.
+/// Whether another worker of this assignment may be started.
 ///
 /// # Errors
-/// There are too many; says of which kind.
+/// There are too many workers; the error has the kind.
 pub(super) fn may_live(workers: &[Worker], index: u32) -> io::Result<()> {
     undead(workers)?;
     let of_this = workers
@@ -35,8 +37,8 @@ pub(super) fn may_live(workers: &[Worker], index: u32) -> io::Result<()> {
     )))
 }
 
-/// A process in an uninterruptible call of the kernel outlives SIGKILL: a device, or a directory on a network, that does
-/// not answer.
+/// A process in an uninterruptible system call outlives SIGKILL, because a device or a network file system does not
+/// answer.
 fn undead(workers: &[Worker]) -> io::Result<()> {
     let is_undead = |worker: &&Worker| worker.killed.is_some_and(|killed| killed.elapsed() > GRACE);
     let undead = workers
@@ -55,18 +57,18 @@ fn undead(workers: &[Worker]) -> io::Result<()> {
     )))
 }
 
-/// How often workers of one assignment are started: a few at once, then one for each [`GAP`].
+/// The rate of starts of one assignment: a few at once, then one for each [`GAP`].
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// When all starts so far are made up for.
+    /// The time when all starts so far are paid for.
     even: Option<Instant>,
 }
 
 impl Pace {
-    /// Takes a start, if there is one left.
+    /// Takes a start, if one is available.
     ///
     /// # Errors
-    /// There were too many.
+    /// There were too many starts.
     pub(super) fn take(&mut self, now: Instant) -> io::Result<()> {
         let even = self.even.map_or(now, |even| even.max(now));
         if even.duration_since(now) > GAP * (AT_ONCE - 1) {
@@ -92,14 +94,15 @@ mod tests {
             taken += usize::from(pace.take(begin + Duration::from_millis(millisecond)).is_ok());
         }
         assert_eq!(taken, 39, "one for each 250 ms of 10 s");
-        // What was not taken is there again.
+        // Unused starts are available again.
         let later = begin + Duration::from_secs(60);
         assert_eq!((0..100).filter(|_| pace.take(later).is_ok()).count(), AT_ONCE as usize);
     }
 
     #[test]
     fn what_the_supervisor_asks_for_is_never_refused() {
-        // Its shortest waits, over and over: 100 ms and twice as long each time up to 250 ms, from a good call on.
+        // The supervisor's shortest waits, repeated: 100 ms, doubled up to 250 ms, and again from 100 ms after a good
+        // call.
         let mut now = Instant::now();
         let mut pace = Pace::default();
         for wait in [50, 100, 200].into_iter().chain(std::iter::repeat_n(250, 1000)) {

@@ -1,4 +1,4 @@
-//! What the spawner does with processes.
+//! How the spawner handles processes.
 
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
@@ -41,7 +41,7 @@ fn list() -> Vec<Entry> {
     }]
 }
 
-/// Why no worker is started beside others.
+/// The reason for refusing to start a worker beside others.
 fn refusal(index: u32, others: &[Worker]) -> String {
     let (ours, theirs) = UnixStream::pair().unwrap();
     assert!(start_worker(4, index, &theirs.into(), &mut list(), others).is_none());
@@ -65,11 +65,11 @@ fn what_a_worker_has_started_ends_with_it() {
     while !workers.is_empty() {
         wait(None, &mut workers, None).unwrap();
     }
-    // Whoever lived would hold the pipe.
+    // A surviving process would keep the pipe open.
     assert_eq!(output.read(&mut [0]).unwrap(), 0);
 }
 
-/// It ends when its stdin is closed, with this test at the latest.
+/// A process that ends when its stdin is closed, at the latest with this test.
 fn running(number: u64) -> Worker {
     let mut command = Command::new("cat");
     worker(
@@ -78,7 +78,7 @@ fn running(number: u64) -> Worker {
     )
 }
 
-/// No group of processes is its own, so it survives what kills workers, as one does that hangs in the kernel.
+/// A process that leads no group of its own, so it survives the kill of a worker, as one that hangs in the kernel does.
 fn undead(number: u64) -> Worker {
     let mut worker = running(number);
     worker.kill();

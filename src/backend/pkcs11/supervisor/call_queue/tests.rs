@@ -1,4 +1,4 @@
-//! In which order calls begin, whoever makes many.
+//! The order in which calls begin, whichever callers make many.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::proto::asker::Asker;
 use crate::root_key::patience::Caller;
 
-/// What a caller keeps of its call while it waits.
+/// The caller's end of a waiting call.
 type Waiting = (Patience, Caller, oneshot::Receiver<Result<Outcome, Error>>);
 
 fn asker(origin: u64) -> Asker {
@@ -32,7 +32,7 @@ fn storm(queue: &mut Queue, origin: u64, calls: usize) -> Vec<Waiting> {
     (0..calls).map(|_| push(queue, origin)).collect()
 }
 
-/// Whose calls begin next.
+/// The origins of the next calls.
 fn begin(queue: &mut Queue, calls: usize) -> Vec<Vec<Option<Origin>>> {
     (0..calls)
         .map_while(|_| queue.next())
@@ -81,7 +81,7 @@ async fn connections_that_come_and_go_do_not_go_before_who_waits() {
     let mut kept = storm(&mut queue, 1, 2);
     assert_eq!(begin(&mut queue, 1), of(&[1]));
     kept.push(push(&mut queue, 2));
-    // While the second call of 1 waits for its turn a newcomer calls before each that begins.
+    // While the second call of 1 waits for its turn, a new origin calls before each call that begins.
     let mut order = Vec::new();
     for newcomer in 10..15 {
         kept.push(push(&mut queue, newcomer));
@@ -100,7 +100,7 @@ async fn a_caller_who_joins_a_call_in_a_storm_lends_it_its_turn() {
     let both = vec![Some(Origin(1)), Some(Origin(2))];
     assert!(begin(&mut queue, 2).contains(&both));
     drop(joined);
-    // One turn is all that it got: the rest of the storm is as slow as before.
+    // It got one turn only: the rest of the storm is as slow as before.
     let _others: Vec<_> = (0..2).map(|_| push(&mut queue, 3)).collect();
     assert_eq!(begin(&mut queue, 4), of(&[1, 3, 1, 3]));
 }

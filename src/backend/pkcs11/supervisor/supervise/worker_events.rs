@@ -1,4 +1,4 @@
-//! What becomes of workers, and of the calls that they have begun.
+//! The end of workers, and of the calls that they have begun.
 
 use std::io::ErrorKind;
 
@@ -33,7 +33,7 @@ impl Supervision {
                     ProtocolError::Channel(error) if error.kind() == ErrorKind::UnexpectedEof => {
                         Error::new(Kind::Outage, "the token worker has died")
                     }
-                    _ => Error::new(Kind::Outage, "the token worker can't be understood").because(error),
+                    _ => Error::new(Kind::Outage, "a message of the token worker cannot be read").because(error),
                 };
                 self.lost(worker, Reason::Died, &message, Instant::now());
             }
@@ -45,11 +45,11 @@ impl Supervision {
         let Answer { number, memory, result } = answer;
         let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
         let Some(post) = self.post(worker) else {
-            // It was lost before this was heard.
+            // The worker was lost before its message was processed.
             return;
         };
         let Some(request) = post.done(number) else {
-            let error = Error::new(Kind::Outage, "the token worker answered what it was not asked");
+            let error = Error::new(Kind::Outage, "unexpected reply from the token worker");
             self.lost(worker, Reason::Died, &error, now);
             return;
         };
@@ -57,11 +57,11 @@ impl Supervision {
         let failure = result.as_ref().err().cloned();
         let error = failure.as_ref().map(|failure| &failure.error);
         self.journal.called(&request.call, error.map_or(Ok(()), Err));
-        // A wrapped key that is bad is proof that the root key works.
+        // The refusal of a bad wrapped key proves that the root key works.
         let good = error.is_none_or(|error| error.kind() == Kind::BadInput);
         let fresh = |failure: &Failure| failure.ends_worker && !failure.pin_rejected;
         match &failure {
-            // What this worker can't, a fresh one may.
+            // A fresh worker may succeed where this one cannot.
             Some(failure) if fresh(failure) && request.may_be_repeated() => {
                 self.queue
                     .put_back(request.survive(&failure.error).into_iter().collect());
@@ -98,7 +98,7 @@ impl Supervision {
         }
     }
 
-    /// A call has taken too long: only this worker's end helps.
+    /// A call has exceeded its time limit: only the end of the worker helps.
     pub(super) fn hung(&mut self, worker: WorkerNumber, now: Instant) {
         let overdue = self.post(worker).map(|post| post.take_overdue(now)).unwrap_or_default();
         let mut first = None;
@@ -109,13 +109,13 @@ impl Supervision {
             request.answer(Err(error.clone()));
             first.get_or_insert(error);
         }
-        // It names the call that the others were lost with.
+        // Its error names the call that has cost the others their worker.
         if let Some(error) = first {
             self.lost(worker, Reason::Hung, &error, now);
         }
     }
 
-    /// A worker is no use any more. What it had begun is repeated if it can be.
+    /// A worker is unusable. Its calls are repeated if that does no harm.
     fn lost(&mut self, worker: WorkerNumber, reason: Reason, cause: &Error, now: Instant) {
         let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
         let post = if is_current {
@@ -133,14 +133,14 @@ impl Supervision {
         }
         self.queue
             .put_back(begun.into_iter().filter_map(|request| request.survive(cause)).collect());
-        // One that asked ends by itself, and its token is better left than lost.
+        // A worker that requested its replacement ends by itself, and should be able to log out of its token.
         match reason {
             Reason::Asked => self.leaving.push((now + GRACE, worker)),
             _ => self.kill(worker, now),
         }
         if is_current {
             self.journal.lost(reason, cause);
-            // One that comes already comes in its place.
+            // A worker that is starting already takes its place.
             if !matches!(self.next, Next::Coming(..)) {
                 self.attempts.failed(now);
                 self.next = Next::Wanted(reason);
@@ -148,7 +148,7 @@ impl Supervision {
         }
     }
 
-    /// Lets those go that have finished what they had begun.
+    /// Ends replaced workers that have finished their calls.
     pub(super) fn dismiss_idle(&mut self, now: Instant) {
         let until = now + self.limits.call_timeout;
         for post in self.retiring.extract_if(.., |post| post.is_idle()) {
@@ -157,7 +157,7 @@ impl Supervision {
     }
 
     pub(super) fn kill(&mut self, worker: WorkerNumber, now: Instant) {
-        // A spawner that does not read now may do so later; one that is gone has taken its workers along.
+        // A spawner that does not read now may do so later; the end of the spawner ends its workers.
         if self
             .workers
             .kill(worker)

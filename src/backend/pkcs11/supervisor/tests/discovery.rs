@@ -1,4 +1,4 @@
-//! Calls that take long, as a discovery among thousands of keys does.
+//! Calls that take long, such as a discovery among thousands of keys.
 
 use tokio::time::timeout;
 

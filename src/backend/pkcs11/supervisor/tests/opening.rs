@@ -1,4 +1,4 @@
-//! What becomes of calls while no worker has its token open.
+//! The fate of calls while no worker has an open token.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn a_returning_token_is_used_within_a_second_if_anybody_calls() {
         attempts < 120,
         "without calls it is tried every 15 s at most: {attempts}"
     );
-    // Who calls during an outage gets its answers at a bounded pace.
+    // Calls during an outage are answered at a limited rate.
     let begin = Instant::now();
     for _ in 0..20 {
         bench.call().await.unwrap_err();
@@ -75,7 +75,7 @@ async fn while_one_serves_and_one_finishes_there_is_no_third() {
     bench.workers.script([Conduct::Slow(seconds(9))]);
     let slow = bench.spawn();
     sleep(seconds(1)).await;
-    // More than half of their memory, of two workers one after the other.
+    // More than half of their memory limit, in two workers one after the other.
     for _ in 0..40 {
         bench.call().await.unwrap();
         sleep(Duration::from_millis(100)).await;
@@ -144,7 +144,7 @@ async fn a_token_may_take_longer_to_open_if_the_worker_lets_it_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_does_not_start_is_no_worker() {
     for (manners, said) in [
-        (Manners::OtherBuild, "is another build"),
+        (Manners::OtherBuild, "is not build"),
         (Manners::Silent, "did not start within 5s"),
         (Manners::NotStarted, "cannot be started: out of memory"),
     ] {

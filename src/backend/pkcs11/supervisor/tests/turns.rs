@@ -1,11 +1,11 @@
-//! Storms before the token, and what others see of them.
+//! Storms of calls to the token, and their effect on other callers.
 
 use super::*;
 use crate::proto::asker::Asker;
 use crate::proto::asker::Origin;
 
 impl Bench {
-    /// A call from a connection of this number, by somebody who waits so long.
+    /// A call from the connection of this number, with this patience.
     fn spawn_from(&self, origin: u64, time: u64) -> JoinHandle<Result<Outcome, Error>> {
         let supervisor = self.supervisor.clone();
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! What a worker promises about a token in trouble: calls made and answers read as the daemon does, at SoftHSM.
+//! A worker's promises about a failing token: calls and answers as the daemon sees them, with SoftHSM.
 
 mod ciphertexts;
 mod ladder;
@@ -42,7 +42,7 @@ use crate::token::pin_history::PinRecord;
 use crate::token::session::find_token;
 use crate::token::test_token;
 
-/// What a worker does not answer within that it never does.
+/// An answer that takes longer never comes.
 const LONGEST: Duration = Duration::from_secs(60);
 
 fn v1() -> KeyId {
@@ -63,7 +63,7 @@ fn plant(token: &Token) {
     token.forget_calls();
 }
 
-/// What a worker is told that knows its PIN to be right.
+/// An assignment; the PIN is recorded as one that has worked.
 fn assignment(token: &Token) -> Assignment {
     let state = token.path("state");
     files::private_directory(&state).unwrap();
@@ -92,7 +92,7 @@ fn know_the_pin(assignment: &Assignment) -> PinRecord {
     record
 }
 
-/// Runs with a clock that the test turns.
+/// Runs with a clock that the test controls.
 fn with_turned_clock<F: Future<Output = ()>>(test: impl FnOnce(Clock) -> F) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
@@ -109,15 +109,15 @@ struct Worker {
     threads: Vec<JoinHandle<()>>,
     heard: mpsc::Receiver<What>,
     answers: HashMap<u64, Result<Outcome, Failure>>,
-    /// What it wrote for the daemon's log.
+    /// Its lines for the daemon's log.
     told: Vec<String>,
-    /// The calls of which it said that they wait.
+    /// The calls that it has announced as paused.
     waited: Vec<u64>,
     number: u64,
 }
 
 impl Worker {
-    /// At a token where [`plant`] was.
+    /// At a token that [`plant`] has prepared.
     fn start(token: &Token) -> Self {
         Self::with(token, |_| {}, Clock::system())
     }
@@ -178,7 +178,7 @@ impl Worker {
                     self.answers.insert(answer.number, answer.result);
                 }
                 What::Event(event) => self.told.push(event.message),
-                // Behind a proof that no call waits for.
+                // After a proof for which no call waits.
                 What::Waiting(waiting) if waiting.number == 0 => {}
                 What::Waiting(waiting) => self.waited.push(waiting.number),
                 _ => {}
@@ -191,7 +191,7 @@ impl Worker {
         self.answer(number)
     }
 
-    /// Also waits for the proofs that are made behind the answer.
+    /// Also waits for the proofs that are made after the answer.
     fn wrap(&mut self, byte: u8) -> Result<Wrapped, Failure> {
         let (id, data_key) = (v1(), key(byte));
         let done = self.call(Call::Wrap { id, data_key });
@@ -214,13 +214,13 @@ impl Worker {
         })
     }
 
-    /// It is long ago that the token has done anything: a failure may be that of a broken one.
+    /// Pretends that the token last worked long ago: a failure may be that of a broken one.
     fn forget_work(&self) {
         *lock(&self.service.worked) = None;
         *lock(&self.service.opened) = None;
     }
 
-    /// Does a call in this thread, and gives what would be answered; a worker that would end does not.
+    /// Makes a call in this thread, and returns the answer; a worker that would end does not.
     fn climb(&self, call: Call) -> Result<Outcome, Failure> {
         let step = self.service.climb(0, &Job::new(0, call), true);
         self.service.pending.until_made();
@@ -231,7 +231,7 @@ impl Worker {
         }
     }
 
-    /// Which rungs it took since last asked.
+    /// The rungs since the last question.
     fn rungs(&mut self) -> Vec<&'static str> {
         let rungs = [Rung::Session, Rung::Login, Rung::Module, Rung::Worker].map(describe);
         let of = |told: &String| rungs.into_iter().find(|rung| told.ends_with(rung));
@@ -245,7 +245,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.service.queue.close();
         self.service.pending.close();
-        // What has failed to answer may never end.
+        // A call without an answer may never end.
         if std::thread::panicking() {
             return;
         }
@@ -270,7 +270,7 @@ fn first_byte(outcome: &Outcome) -> u8 {
     }
 }
 
-/// Another wrapped key that opens under nothing.
+/// Another wrapped key, which opens under no version.
 fn forged(wrapped: &Wrapped, at: usize) -> Wrapped {
     let mut forged = wrapped.clone();
     let (byte, bit) = (at / 8 % forged.bytes.len(), at % 8);

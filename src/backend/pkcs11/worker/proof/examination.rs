@@ -1,4 +1,4 @@
-//! One look at a version's objects by its proofs.
+//! One check of a version's objects by its proofs.
 
 use cryptoki::session::Session;
 
@@ -16,10 +16,10 @@ use crate::token::session::OpenToken;
 use crate::token::wrap;
 use crate::token::wrap::select;
 
-/// One look at a version's objects.
+/// One check of a version's objects.
 pub(super) struct Examination<'a> {
     pub(super) service: &'a Service,
-    /// The number of the call that it is for.
+    /// The number of its call.
     pub(super) job: u64,
     pub(super) connection: &'a Connection,
     pub(super) token: &'a OpenToken,
@@ -27,11 +27,11 @@ pub(super) struct Examination<'a> {
     pub(super) key: &'a KeyObject,
 }
 
-/// How a proof opened that did not show the key of before.
+/// The result of a proof that did not confirm the key.
 enum Doubt {
-    /// As another key.
+    /// It opened to another key.
     Differs,
-    /// Not at all; a token in trouble may be the reason.
+    /// It did not open; a failing token may be the reason.
     Fails(TokenError),
 }
 
@@ -40,13 +40,13 @@ impl Examination<'_> {
         let of_kind = |proof: &&Proof| select::is_of_kind(proof.mechanism(), self.key.kind);
         let proofs: Vec<&Proof> = proofs.iter().filter(of_kind).collect();
         if proofs.is_empty() {
-            // An RSA key where an AES key was, or the other way round.
+            // An RSA key in the place of an AES key, or the reverse.
             return Ok(Shown::Another);
         }
         let mut doubts = Vec::new();
         for proof in &proofs {
             self.service.goes_on(self.job);
-            // One in which something has just failed may be unusable.
+            // A session with a failed call may be unusable.
             let fresh = if doubts.is_empty() {
                 None
             } else {
@@ -60,7 +60,7 @@ impl Examination<'_> {
         self.settle(&proofs, doubts)
     }
 
-    /// `None`: it shows the key of before.
+    /// `None`: the proof confirms the key.
     fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, CallError> {
         let opened = wrap::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
         match opened {
@@ -73,8 +73,8 @@ impl Examination<'_> {
         }
     }
 
-    /// No proof has opened. If the token wraps and unwraps with these objects, before and after another try, they are
-    /// another key; if it does not, it is in trouble.
+    /// No proof has confirmed the key. If the token wraps and unwraps with these objects before and after another
+    /// attempt, they are another key; otherwise the token fails.
     fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, CallError> {
         let module = self.connection.module();
         let mut trouble = None;
@@ -108,9 +108,9 @@ impl Examination<'_> {
         if not_done {
             return Ok(Shown::NotDone);
         }
-        // The key only unwraps, so nothing tells another key from a device in trouble; other calls look after the device.
+        // The key can only unwrap, so another key and a failing device look the same; other calls check the device.
         Err(CallError::outage(format!(
-            "the token does not open the proof record of version {}, and wraps nothing under it that would show why",
+            "the token does not open the proof record of version {}, and cannot wrap under it, so the cause is unknown",
             self.id
         )))
     }

@@ -1,6 +1,8 @@
-//! Makes the proof record: what a first wrap needs at once, and the rest on a thread of its own, for which no call waits.
+//! Makes the proof record: the first wrap waits for its part, and a thread of its own makes the rest, for which no call
+//! waits.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::proof::pending::Entry;
@@ -25,9 +27,11 @@ use crate::token::wrap;
 use crate::token::wrap::WrapMethod;
 use crate::token::wrap::select;
 
+/// A mechanism that has given no proof is tried again after this time.
+const UNTIL_TRIED_AGAIN: Duration = Duration::from_secs(24 * 3600);
+
 impl Service {
-    /// Records a version by a wrap of a random key, as it has just wrapped for the first time. What it wrapped is not used
-    /// if that fails.
+    /// Records a version by a wrap of a random key, after its first wrap. If that fails, the first wrap is not used.
     pub(in crate::backend::pkcs11::worker) fn record_first_wrap(
         &self,
         job: u64,
@@ -41,9 +45,9 @@ impl Service {
         };
         self.goes_on(job);
         let proof = make(connection, token, id, key, method)?;
-        let is_first = self.at_the_disk(job, || self.add(record, id, &proof, Entry::First));
+        let is_first = self.at_the_disk(job, || self.is_added(record, id, &proof, None));
         if !is_first.map_err(unwritable)? {
-            // Another worker of this node has recorded the version meanwhile, and may have met another key.
+            // Another worker of this node has recorded the version meanwhile, and may have found another key.
             let session = token.session(connection.module())?;
             if self.check(job, connection, token, &session, (id, key))? {
                 return Err(CallError::outage(format!(
@@ -57,36 +61,48 @@ impl Service {
         Ok(())
     }
 
-    /// Whether nothing is written down of a version yet, although it may be used: what it has opened shows what it is.
+    /// Whether a usable version has no record yet. A wrapped key that it has opened will identify it.
     pub(in crate::backend::pkcs11::worker) fn lacks_a_record(&self, id: &KeyId) -> bool {
         self.recorder().is_some() && lock(&self.recorded).get(id).is_some_and(HashSet::is_empty)
     }
 
-    /// Whether a version that is recorded has proofs by too few mechanisms: a token may cease to permit one.
-    pub(in crate::backend::pkcs11::worker) fn lacks_proofs(&self, id: &KeyId, mechanism: Mechanism) -> bool {
-        let recorded = lock(&self.recorded);
-        let lacks = |of: &HashSet<Mechanism>| !of.is_empty() && (of.len() == 1 || !of.contains(&mechanism));
-        self.recorder().is_some() && recorded.get(id).is_some_and(lacks)
+    /// Whether a recorded version lacks proofs by some mechanisms that are untried: a token may stop permitting one.
+    pub(in crate::backend::pkcs11::worker) fn lacks_proofs(
+        &self,
+        id: &KeyId,
+        key: &KeyObject,
+        mechanism: Mechanism,
+    ) -> bool {
+        let recorded = lock(&self.recorded).get(id).cloned().unwrap_or_default();
+        let has_few = !recorded.is_empty() && (recorded.len() == 1 || !recorded.contains(&mechanism));
+        self.recorder().is_some() && has_few && !self.untried(id, key).is_empty()
     }
 
-    /// Has proofs made by every mechanism that the token does with this key. One that fails is missing later, and no more.
+    /// Orders proofs by every mechanism that the token supports with this key. A proof that fails is only missing
+    /// later.
     pub(in crate::backend::pkcs11::worker) fn want_other_mechanisms(&self, id: &KeyId, key: &KeyObject) {
         if self.recorder().is_none() {
             return;
         }
-        let known = lock(&self.recorded)
-            .insert(id.clone(), Mechanism::ALL.into())
-            .unwrap_or_default();
-        let wanted = Mechanism::ALL
-            .into_iter()
-            .filter(|mechanism| select::is_of_kind(*mechanism, key.kind) && !known.contains(mechanism));
-        for mechanism in wanted {
+        for mechanism in self.untried(id, key) {
+            lock(&self.tried).insert((id.clone(), mechanism), self.clock.boottime());
             self.want(id, key, Source::Token(mechanism), Entry::Beside);
         }
     }
 
-    /// Has a version recorded of which something has opened before anything was wrapped. By a mechanism with integrity that
-    /// itself is the proof; the others open whatever they are given, so a wrap is made, if the key may wrap.
+    /// The mechanisms for such a key by which a version is not recorded, and which were not tried lately.
+    fn untried(&self, id: &KeyId, key: &KeyObject) -> Vec<Mechanism> {
+        let recorded = lock(&self.recorded).get(id).cloned().unwrap_or_default();
+        let (tried, now) = (lock(&self.tried), self.clock.boottime());
+        let is_recent = |since: &Duration| now.saturating_sub(*since) < UNTIL_TRIED_AGAIN;
+        let mechanisms = of_kind(key).filter(|mechanism| !recorded.contains(mechanism));
+        mechanisms
+            .filter(|mechanism| !tried.get(&(id.clone(), *mechanism)).is_some_and(is_recent))
+            .collect()
+    }
+
+    /// Orders the record of a version that has unwrapped before it has wrapped. With integrity protection the opened
+    /// wrap itself is the proof. By the other mechanisms any bytes open, so a wrap is made, if the key can wrap.
     pub(in crate::backend::pkcs11::worker) fn record_first_unwrap(
         &self,
         token: &OpenToken,
@@ -111,7 +127,7 @@ impl Service {
         while let (Some(wanted), Some(record)) = (self.pending.next(), self.recorder()) {
             let id = wanted.id.clone();
             if let Err(error) = self.make_proof(record, wanted) {
-                let told = format!("a proof of version {id} is not written down: {error}");
+                let told = format!("a proof of version {id} was not recorded: {error}");
                 self.outlet.say(Level::Warn, told);
             }
         }
@@ -124,40 +140,54 @@ impl Service {
 
     fn make_proof(&self, record: &ProofRecord, wanted: Wanted) -> Result<(), ProofRecordError> {
         let Wanted { id, key, source, entry } = wanted;
-        let proof = match source {
-            Source::Opened(proof) => proof,
-            Source::Token(mechanism) => match self.try_proof(record, &id, &key, mechanism)? {
-                Some(proof) => proof,
-                None => return Ok(()),
-            },
-        };
-        if !self.add(record, &id, &proof, entry)? {
-            // By what is recorded now it is to be shown what this key is.
-            self.with_token(|token| token.finder().forget_key(&id));
+        match (source, entry) {
+            (Source::Opened(proof), _) => self.add(record, &id, &proof, None),
+            (Source::Token(mechanism), Entry::Beside) => self.try_proof(record, &id, &key, mechanism, entry).map(drop),
+            (Source::Token(mechanism), Entry::First) => {
+                let others = of_kind(&key).filter(|other| *other != mechanism);
+                for mechanism in std::iter::once(mechanism).chain(others) {
+                    if self.try_proof(record, &id, &key, mechanism, entry)? {
+                        return Ok(());
+                    }
+                }
+                let told = format!(
+                    "version {id} has no proof record, since the token wraps nothing under it: another key under its id \
+                     would not be noticed"
+                );
+                self.outlet.say(Level::Info, told);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    /// `None`: the token does not do this mechanism with the key, or what it did is worth nothing.
+    /// `false`: the token does not support this mechanism with the key, or its result is useless.
     fn try_proof(
         &self,
         record: &ProofRecord,
         id: &KeyId,
         key: &KeyObject,
         mechanism: Mechanism,
-    ) -> Result<Option<Proof>, ProofRecordError> {
+        entry: Entry,
+    ) -> Result<bool, ProofRecordError> {
         let name = &self.assignment.root_key;
+        let known = match entry {
+            Entry::First => Vec::new(),
+            Entry::Beside => record
+                .read(name)?
+                .map(|line| line.proofs(id).to_vec())
+                .unwrap_or_default(),
+        };
         let begin = || record.begin_proof(name, id, mechanism, self.clock.now());
         if let Some(since) = self.in_begun_records(record, begin)? {
             let told = format!(
-                "the token has not ended a wrap by {mechanism} under version {id} that was begun at {since}: it is tried \
-                 again a day later"
+                "the token has not ended a wrap by {mechanism} under version {id} that began at {since}, unless the worker \
+                 was stopped meanwhile: dekhand tries it again a day later"
             );
             self.outlet.say(Level::Warn, told);
-            return Ok(None);
+            return Ok(false);
         }
-        let proof = self.with_open_token(|connection, token| {
-            // What was looked for anew is another object, maybe under the same handle.
+        let made = self.with_open_token(|connection, token| {
+            // A new search may have found another object, possibly under the same handle.
             if !token.finder().is_proven(id, key) {
                 return None;
             }
@@ -168,39 +198,64 @@ impl Service {
                 tried.ok().flatten()
             });
             let made = method.and_then(|method| make(connection, token, id, key, method).ok());
-            // A token that does one thing at a time has kept calls waiting.
+            let made = made.and_then(|made| match entry {
+                Entry::First => token.finder().is_proven(id, key).then_some((made, None)),
+                // By the key that has made it: it may have been exchanged meanwhile, under the same handle.
+                Entry::Beside => Some((made, Some(opens(connection, token, id, key, &known)?))),
+            });
+            // A token that makes one call at a time has delayed other calls.
             self.everybody_goes_on();
             Some(made)
         });
-        match proof {
-            Some(Some(proof)) => return Ok(Some(proof)),
+        match made {
+            Some(Some((proof, shown_by))) => {
+                self.add(record, id, &proof, shown_by)?;
+                return Ok(true);
+            }
             Some(None) => {}
-            // It is wanted again when the objects are used again.
-            None => drop(
-                lock(&self.recorded)
-                    .get_mut(id)
-                    .map(|recorded| recorded.remove(&mechanism)),
-            ),
+            // It is ordered again when the objects are used again.
+            None => drop(lock(&self.tried).remove(&(id.clone(), mechanism))),
         }
         record.end_proof(name, id, mechanism)?;
-        Ok(None)
+        Ok(false)
     }
 
-    /// `false`: what is recorded now speaks against it.
-    fn add(&self, record: &ProofRecord, id: &KeyId, proof: &Proof, entry: Entry) -> Result<bool, ProofRecordError> {
+    /// Adds the first proof of a version, or one of a key that has opened a recorded proof.
+    fn add(
+        &self,
+        record: &ProofRecord,
+        id: &KeyId,
+        proof: &Proof,
+        shown_by: Option<&Proof>,
+    ) -> Result<(), ProofRecordError> {
+        if !self.is_added(record, id, proof, shown_by)? {
+            // The key must be checked by the current record.
+            self.with_token(|token| token.finder().forget_key(id));
+            record.end_proof(&self.assignment.root_key, id, proof.mechanism())?;
+        }
+        Ok(())
+    }
+
+    fn is_added(
+        &self,
+        record: &ProofRecord,
+        id: &KeyId,
+        proof: &Proof,
+        shown_by: Option<&Proof>,
+    ) -> Result<bool, ProofRecordError> {
         let name = &self.assignment.root_key;
-        let mechanism = proof.mechanism();
-        let added = self.in_begun_records(record, || match entry {
-            Entry::First => record.add_first(name, id, proof.clone()),
-            Entry::Beside => record.add_beside(name, id, proof.clone()),
+        let added = self.in_begun_records(record, || match shown_by {
+            None => record.add_first(name, id, proof.clone()),
+            Some(shown_by) => record.add_beside(name, id, proof.clone(), shown_by),
         })?;
         if added {
+            let mechanism = proof.mechanism();
             lock(&self.recorded).entry(id.clone()).or_default().insert(mechanism);
         }
         Ok(added)
     }
 
-    /// Begins the records before the first list, if there is nothing that those of an older release would begin with.
+    /// Begins the records before the first list, if there is nothing to take over from an older release.
     fn in_begun_records<T>(
         &self,
         record: &ProofRecord,
@@ -220,7 +275,30 @@ impl Service {
     }
 }
 
-/// A wrap of a random key that has opened.
+/// The mechanisms that there are for a key of this kind.
+fn of_kind(key: &KeyObject) -> impl Iterator<Item = Mechanism> {
+    let kind = key.kind;
+    Mechanism::ALL
+        .into_iter()
+        .filter(move |mechanism| select::is_of_kind(*mechanism, kind))
+}
+
+/// The first of these proofs that opens with a key.
+fn opens<'a>(
+    connection: &Connection,
+    token: &OpenToken,
+    id: &KeyId,
+    key: &KeyObject,
+    proofs: &'a [Proof],
+) -> Option<&'a Proof> {
+    proofs.iter().find(|proof| {
+        let session = token.session(connection.module());
+        let opened = session.and_then(|session| wrap::unwrap(connection.module(), &session, key, id, proof.wrapped()));
+        opened.is_ok_and(|opened| proof.is_of(&opened))
+    })
+}
+
+/// A wrap of a random key that has been unwrapped again.
 pub(super) fn make(
     connection: &Connection,
     token: &OpenToken,

@@ -1,4 +1,4 @@
-//! The proofs that are made once their call has been answered.
+//! The proofs that are made after their call has been answered.
 
 use std::collections::VecDeque;
 use std::sync::Condvar;
@@ -10,7 +10,7 @@ use crate::root_key::mechanism::Mechanism;
 use crate::token::key_object::KeyObject;
 use crate::token::proof_record::Proof;
 
-/// A proof to make and to write down.
+/// A proof to make and to record.
 pub(super) struct Wanted {
     pub(super) id: KeyId,
     pub(super) key: KeyObject,
@@ -21,17 +21,17 @@ pub(super) struct Wanted {
 /// Which proof of its version it is.
 #[derive(Clone, Copy)]
 pub(super) enum Entry {
-    /// The one that says which key the version is.
+    /// The first, which identifies the version's key.
     First,
-    /// One by another mechanism, of a key that was shown to be the version's.
+    /// One by another mechanism, of a confirmed key.
     Beside,
 }
 
-/// Where a proof comes from.
+/// The source of a proof.
 pub(super) enum Source {
     /// The token makes it by this mechanism.
     Token(Mechanism),
-    /// It is there, and only to be written down.
+    /// It exists, and is only to be recorded.
     Opened(Proof),
 }
 
@@ -55,22 +55,26 @@ pub(in crate::backend::pkcs11::worker) struct Pending {
 #[derive(Default)]
 struct Inner {
     wanted: VecDeque<Wanted>,
-    /// Whether one is being made.
+    /// Whether one is in progress.
     busy: bool,
     closed: bool,
 }
 
 impl Pending {
-    /// One more, unless there is one like it: while a disk hangs they do not become more and more.
+    /// Adds one, unless there is one like it, so that they do not accumulate while a disk hangs.
     pub(super) fn push(&self, wanted: Wanted) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if !inner.wanted.iter().any(|other| other.is_like(&wanted)) {
-            inner.wanted.push_back(wanted);
+            match wanted.entry {
+                // Until it is made, another key under the id would not be noticed.
+                Entry::First => inner.wanted.push_front(wanted),
+                Entry::Beside => inner.wanted.push_back(wanted),
+            }
             self.changed.notify_all();
         }
     }
 
-    /// The next one; `None` when there will be none.
+    /// The next one; `None` after the close.
     pub(super) fn next(&self) -> Option<Wanted> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.busy = false;
@@ -96,7 +100,7 @@ impl Pending {
         }
     }
 
-    /// Nothing is made any more: the daemon is gone.
+    /// No more proofs are made: the daemon is gone.
     pub(in crate::backend::pkcs11::worker) fn close(&self) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.changed.notify_all();

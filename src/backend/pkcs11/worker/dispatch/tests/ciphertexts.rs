@@ -1,4 +1,4 @@
-//! Before any verdict about a ciphertext a canary tells a bad one from a bad device.
+//! Before any verdict about a ciphertext, a canary distinguishes a bad ciphertext from a bad device.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use token_shim::alone;
 use super::*;
 use crate::root_key::mechanism::Mechanism;
 
-/// What tokens say of a ciphertext that they can't open.
+/// Return values of tokens for a ciphertext that does not open.
 const VALUES: [&str; 5] = ["0x5", "0x6", "0x30", "0x40", "0x110"];
 
 fn kind(result: Result<u8, Failure>) -> Kind {
@@ -50,7 +50,7 @@ fn a_value_that_names_another_mechanism_is_bad_input_if_the_token_does_it_or_the
     alone::run(|token| {
         plant(token);
         let good = Worker::start(token).wrap(7).unwrap();
-        // The shim makes KWP of what SoftHSM has; without that the token has none.
+        // The shim makes KWP from SoftHSM's functions; without that line the token has none.
         for (control, mechanism, length, answer) in [
             ("", Mechanism::RsaOaepSha1, 256, Kind::BadInput),
             ("", Mechanism::AesKwp, 40, Kind::Refusal),
@@ -74,7 +74,7 @@ fn a_mechanism_that_the_token_ceases_to_permit_is_a_refusal_and_not_bad_input() 
         let good = Worker::start(token).wrap(7).unwrap();
         assert_eq!(good.mechanism, Mechanism::AesGcm);
         token.set("kwp\nno gcm");
-        // A fresh worker, that has never seen AES-GCM work, and has a canary of KWP.
+        // A fresh worker that has never unwrapped by AES-GCM, and has a canary of KWP.
         let mut worker = Worker::start(token);
         assert_eq!(worker.wrap(8).unwrap().mechanism, Mechanism::AesKwp);
         token.forget_calls();
@@ -89,7 +89,7 @@ fn a_mechanism_that_the_token_ceases_to_permit_is_a_refusal_and_not_bad_input() 
         }
         assert_eq!(token.calls("C_Finalize"), 0);
         drop(worker);
-        // One that has seen it work.
+        // A worker that has.
         token.set("kwp");
         let mut worker = Worker::start(token);
         assert_eq!(worker.unwrap(&good).unwrap(), 7);
@@ -105,7 +105,7 @@ fn a_mechanism_refused_as_by_a_broken_device_costs_no_worker_and_no_module() {
     alone::run(|token| {
         plant(token);
         let good = Worker::start(token).wrap(7).unwrap();
-        // What p11-kit says of what it does not pass on, and what devices in trouble say.
+        // p11-kit's value for a call that it does not pass on, and the values of failing devices.
         for value in ["0x2", "0x6", "0x80000001"] {
             token.set(&format!("kwp\nrefuse kwp {value}"));
             let mut worker = Worker::start(token);
@@ -120,7 +120,7 @@ fn a_mechanism_refused_as_by_a_broken_device_costs_no_worker_and_no_module() {
             assert_eq!(worker.unwrap(&good).unwrap(), 7);
             assert_eq!(token.calls("C_Finalize"), 0, "{value}");
             drop(worker);
-            // The mechanism of old payloads, which a worker has seen work.
+            // The mechanism of old payloads, by which a worker has unwrapped.
             token.set("kwp");
             let mut worker = Worker::start(token);
             assert_eq!(worker.unwrap(&good).unwrap(), 7);
@@ -140,7 +140,7 @@ fn more_doubts_than_can_be_settled_are_too_much_at_once_and_no_outage() {
         let mut worker = Worker::start(token);
         let wrapped = worker.wrap(7).unwrap();
         assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
-        // While the second of the canary passes all of them come into doubt.
+        // All of them are in doubt before the second of the canary has passed.
         kind(worker.unwrap(&forged(&wrapped, 0)));
         let all: Vec<_> = (1..400).map(|at| worker.begin(unwrap(&forged(&wrapped, at)))).collect();
         let kinds: Vec<_> = all
@@ -187,7 +187,7 @@ fn a_broken_device_that_answers_the_same_is_an_outage_and_recovers() {
             let wrapped = worker.wrap(7).unwrap();
             worker.rungs();
             worker.forget_work();
-            // The unwrap, then the canary, until the module is initialised anew.
+            // The unwrap, then the canary, until the module is initialised again.
             token.set(&format!("C_Decrypt fail {value} times 2"));
             assert_eq!(worker.unwrap(&wrapped).unwrap(), 7, "{value}");
             assert_eq!(worker.rungs(), [describe(Rung::Module)], "{value}");

@@ -1,14 +1,14 @@
-//! Each rung of the recovery ladder: what is climbed after which failure, and nothing above it.
+//! Each rung of the recovery ladder: the failures that it is for, and that no higher rung is taken.
 
 use token_shim::alone;
 
 use super::*;
 
-const SESSION: &str = "takes a new session";
+const SESSION: &str = "opens a new session";
 const LOGIN: &str = "logs in again";
-const MODULE: &str = "initialises the module anew";
+const MODULE: &str = "initialises the module again";
 
-/// Runs calls at a token on which this befalls them, and gives the rungs that were climbed.
+/// Makes calls at a token with this fault, and returns the rungs that were taken.
 fn after(token: &Token, worker: &mut Worker, wrapped: &Wrapped, control: &str) -> Vec<&'static str> {
     worker.rungs();
     token.forget_calls();
@@ -53,7 +53,7 @@ fn all_sessions_lost_with_the_login_cost_a_login_and_no_initialisation() {
             assert_eq!(rungs, [SESSION, LOGIN], "{value}");
             assert_eq!((token.calls("C_Login"), token.calls("C_Initialize")), (1, 0));
         }
-        // The login is held again: what comes now meets no trouble.
+        // The process is logged in again: later calls meet no fault.
         assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
         assert_eq!(worker.rungs(), [""; 0]);
     });
@@ -65,10 +65,10 @@ fn an_operation_that_was_left_active_is_left_behind_with_its_session() {
         let (mut worker, wrapped) = ready(token);
         let rungs = after(token, &mut worker, &wrapped, "C_DecryptInit fail 0x90 times 1");
         assert_eq!(rungs, [SESSION]);
-        // C_DecryptInit succeeded, C_Decrypt did nothing: that session would say 0x90 for ever.
+        // C_DecryptInit succeeded, C_Decrypt did not run: this session would return 0x90 for ever.
         let rungs = after(token, &mut worker, &wrapped, "C_Decrypt fail 0xb3 times 1");
         assert_eq!(rungs, [SESSION]);
-        // One more than the call: a key that was looked for anew is shown to be the one of before.
+        // One more than the call: a key that was searched again is checked by its proof record.
         assert_eq!(token.calls("C_DecryptInit"), 3);
     });
 }
@@ -159,7 +159,7 @@ fn a_module_is_never_finalised_around_a_call() {
         }
         let failing = worker.begin(Call::Find { expected: Vec::new() });
         assert!(worker.answer(failing).is_ok());
-        // Answered before: the module waited for it. Around it, SoftHSM would have crashed this process.
+        // Answered before: the initialisation waited for it. Otherwise SoftHSM would have crashed this process.
         assert!(worker.answers.remove(&slow).unwrap().is_ok());
         let calls = token.record();
         let place = |name: &str| calls.iter().position(|(_, function)| function == name).unwrap();
@@ -186,7 +186,7 @@ fn no_session_of_before_is_closed_after_an_initialisation() {
         token.set("C_FindObjectsInit fail 0x32 times 1");
         worker.find(&[]).unwrap();
         token.set("");
-        // Handles begin anew: a stale one that is closed now would close one of these.
+        // Handles are reused: a stale one that is closed now would close one of these.
         at_once(&mut worker);
         let calls: Vec<_> = token.record().into_iter().map(|(_, function)| function).collect();
         let end = calls.iter().position(|function| function == "C_Finalize").unwrap();

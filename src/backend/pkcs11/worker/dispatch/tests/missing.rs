@@ -54,7 +54,7 @@ fn a_fresh_worker_proves_by_two_looks_15_s_apart_that_a_version_is_gone() {
             after(1).await;
             assert!(matches!(worker.climb(find()), Ok(Outcome::Listed(none, _)) if none.is_empty()));
             assert_eq!(failure(worker.climb(open())), (Kind::Refusal, false));
-            // And if it is found all the same, it was there.
+            // If it is found all the same, it exists.
             token.set("");
             assert!(matches!(worker.climb(find()), Ok(Outcome::Listed(one, _)) if one.len() == 1));
         });

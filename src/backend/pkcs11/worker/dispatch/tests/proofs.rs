@@ -12,7 +12,7 @@ use crate::token::proof_record::ProofRecord;
 const LABEL: &str = "kube.v1@20260301T1200Z";
 const ID: &str = "01010101010101010101010101010101";
 
-/// A worker for which public objects count.
+/// A worker that counts public objects.
 fn worker(token: &Token) -> Worker {
     let public = |assignment: &mut Assignment| assignment.options.private = false;
     Worker::with(token, public, Clock::system())
@@ -32,7 +32,7 @@ fn mechanisms(token: &Token) -> Vec<Mechanism> {
     proofs.unwrap_or_default()
 }
 
-/// Waits until these proofs stand in the record: no call waits for most of them.
+/// Waits until the record has these proofs: no call waits for most of them.
 fn until_recorded(token: &Token, wanted: &[Mechanism]) {
     let since = std::time::Instant::now();
     while mechanisms(token) != wanted {
@@ -51,7 +51,7 @@ fn another_key_under_the_id_wraps_and_unwraps_nothing_until_the_right_one_is_bac
             let mut first = worker(token);
             let wrapped = first.wrap(7).unwrap();
             token.exchange(LABEL, ID, 100);
-            // Under the worker that has used it, and for one that has not.
+            // In the worker that has used it, and in a new one.
             for fresh in [false, true] {
                 if fresh {
                     drop(first);
@@ -64,7 +64,7 @@ fn another_key_under_the_id_wraps_and_unwraps_nothing_until_the_right_one_is_bac
                 assert_eq!(kind(first.wrap(8)), Kind::Corruption, "{control}");
             }
             token.exchange(LABEL, ID, key);
-            // It is looked at again, at most once a second.
+            // It is checked again, at most once a second.
             let opened = loop {
                 match first.unwrap(&wrapped) {
                     Err(failure) if failure.error.kind() == Kind::Corruption => {
@@ -116,7 +116,7 @@ fn a_first_wrap_that_another_worker_has_recorded_meanwhile_is_judged_by_that_rec
             token.exchange(LABEL, ID, byte);
             let mut slow = worker(token);
             slow.wrap(8).unwrap();
-            // As if another worker had been quicker.
+            // As if another worker had been faster.
             assert!(record(token).forget(&name, &v1()).unwrap());
             assert!(record(token).add_first(&name, &v1(), of_key_1.clone()).unwrap());
             let first = slow.service.with_session(0, 1, |connection, opened, session| {
@@ -201,8 +201,12 @@ fn a_token_that_ceases_to_permit_the_mechanism_is_proven_by_another_or_refused()
         token.set("no cbc");
         let refused = worker(token).unwrap(&wrapped).unwrap_err().error;
         assert_eq!(refused.kind(), Kind::Refusal);
-        assert!(refused.chain().contains("permit them again"), "{}", refused.chain());
-        // What it does besides is recorded as soon as it can be.
+        assert!(
+            refused.chain().contains("permit such a mechanism again"),
+            "{}",
+            refused.chain()
+        );
+        // Its other mechanisms are recorded as soon as possible.
         token.set("");
         let mut able = worker(token);
         able.wrap(7).unwrap();
@@ -222,7 +226,7 @@ fn a_version_that_only_unwraps_here_is_recorded_by_what_it_opens() {
             let wrapped = worker(token).wrap(7).unwrap();
             drop(std::fs::remove_file(token.path("state/proofs.json")));
             let mut worker = worker(token);
-            // What does not open records nothing.
+            // A wrapped key that does not open records nothing.
             worker.unwrap(&forged(&wrapped, 200)).ok();
             worker.unwrap(&wrapped).unwrap();
             until_recorded(token, &[recorded]);
@@ -241,7 +245,7 @@ fn nothing_is_wrapped_and_nothing_new_unwrapped_when_the_record_cannot_be_read_o
         let wrapped = before.wrap(7).unwrap();
         let good = std::fs::read(&file).unwrap();
         std::fs::write(&file, "{").unwrap();
-        // What was shown before goes on.
+        // Keys that were confirmed before stay usable.
         assert_eq!(before.unwrap(&wrapped).unwrap(), 7);
         drop(before);
         let mut after = worker(token);
@@ -257,7 +261,7 @@ fn nothing_is_wrapped_and_nothing_new_unwrapped_when_the_record_cannot_be_read_o
         assert_eq!(after.unwrap(&wrapped).unwrap(), 7);
         drop(after);
 
-        // A directory in the place of the file beside which it is written.
+        // A directory takes the name of the temporary file.
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir_all(token.path("state/proofs.json.new/full")).unwrap();
         let mut full = worker(token);
@@ -284,7 +288,7 @@ fn the_records_of_a_node_that_has_reported_begin_with_what_it_lists_first_and_ne
             let mut worker = Worker::start(token);
             worker.begin(Call::Find { expected: Vec::new() })
         };
-        // Nothing was reported, so nothing public counts.
+        // Nothing was reported, so no public object counts.
         assert_eq!(listed(Role::Look), 0);
         assert_eq!(fresh(), 1);
         drop(std::fs::remove_file(state.join("proofs.json")));
@@ -292,7 +296,7 @@ fn the_records_of_a_node_that_has_reported_begin_with_what_it_lists_first_and_ne
         HighWaterFile::of(&state)
             .write(&name, HighWater { number, id })
             .unwrap();
-        // A command shows what the daemon will do, and begins nothing.
+        // A command shows the daemon's later decision, and does not begin the records.
         assert_eq!(listed(Role::Look), 1);
         assert_eq!(record(token).read(&name).unwrap(), None);
         assert_eq!(listed(Role::Daemon), 1);

@@ -1,4 +1,4 @@
-//! What of the proof record no call waits for, and how a worker tells that it is the disk that it waits for.
+//! The parts of the proof record for which no call waits, and how a worker announces a wait for the disk.
 
 use super::*;
 use crate::root_key::mechanism::Mechanism;
@@ -8,7 +8,7 @@ use crate::token::proof_record::ProofRecord;
 const LABEL: &str = "kube.v1@20260301T1200Z";
 const ID: &str = "01010101010101010101010101010101";
 
-/// A worker for which public objects count.
+/// A worker that counts public objects.
 fn worker(token: &Token) -> Worker {
     let public = |assignment: &mut Assignment| assignment.options.private = false;
     Worker::with(token, public, Clock::system())
@@ -25,7 +25,7 @@ fn forget_proofs(token: &Token) {
     drop(std::fs::remove_file(token.path("state/proofs.json")));
 }
 
-/// Waits until proofs by these mechanisms stand in the record, in any order.
+/// Waits until the record has proofs by these mechanisms, in any order.
 fn until_recorded(token: &Token, wanted: &[Mechanism]) {
     let since = std::time::Instant::now();
     loop {
@@ -47,12 +47,12 @@ fn a_first_wrap_is_answered_before_other_mechanisms_are_tried() {
         let of_gcm = token.calls("C_Encrypt");
         forget_proofs(token);
         token.set(&format!("C_Encrypt hang after {of_gcm}"));
-        // A thread of it hangs for ever.
+        // One of its threads hangs for ever.
         let mut worker = std::mem::ManuallyDrop::new(worker(token));
         let (id, data_key) = (v1(), key(7));
         worker.call(Call::Wrap { id, data_key }).unwrap();
         assert_eq!(mechanisms(token), [Mechanism::AesGcm]);
-        // Not before it hangs may this process end: SoftHSM does not survive that in the middle of a call.
+        // This process may end only after the hang has begun: SoftHSM does not survive its end during a call.
         let since = std::time::Instant::now();
         while token.calls("C_Encrypt") <= of_gcm {
             assert!(since.elapsed() < LONGEST, "no other mechanism is tried");
@@ -86,7 +86,7 @@ fn a_disk_that_hangs_holds_up_no_first_unwrap() {
 #[test]
 fn a_call_says_when_it_waits_for_the_disk_and_between_the_steps_of_a_proof() {
     alone::run(|token| {
-        // A private key: a public one is shown by its record before each wrap.
+        // A private key: a public one is checked by its record before each wrap.
         plant(token);
         let signs = |worker: &mut Worker, call: Call| {
             let number = worker.begin(call);
@@ -126,7 +126,7 @@ fn a_search_among_many_public_objects_of_the_id_tells_that_it_goes_on() {
         let number = worker.begin(Call::Wrap { id, data_key });
         worker.answer(number).unwrap();
         let signs = worker.waited.iter().filter(|waiting| **waiting == number).count();
-        // At least 1.2 s, and a sign each tenth of a second but for what a step takes.
+        // At least 1.2 s, with a progress report each tenth of a second, apart from the duration of a step.
         assert!(signs >= 14, "{signs}");
     });
 }
@@ -138,6 +138,7 @@ fn proofs_of_objects_that_are_looked_for_anew_are_wanted_again() {
         let mut worker = worker(token);
         worker.wrap(7).unwrap();
         lock(&worker.service.recorded).clear();
+        lock(&worker.service.tried).clear();
         let found = worker.service.with_session(0, 1, |_, opened, session| {
             let object = opened.finder().key_at_once(session, &v1())?;
             opened.finder().forget_key(&v1());
@@ -146,7 +147,75 @@ fn proofs_of_objects_that_are_looked_for_anew_are_wanted_again() {
         });
         assert!(found.is_ok());
         worker.service.pending.until_made();
-        let recorded = lock(&worker.service.recorded)[&v1()].clone();
-        assert!(!recorded.contains(&Mechanism::AesCbc), "{recorded:?}");
+        let tried = lock(&worker.service.tried);
+        assert!(!tried.contains_key(&(v1(), Mechanism::AesCbc)), "{tried:?}");
+    });
+}
+
+#[test]
+fn a_token_that_does_one_mechanism_is_asked_for_others_once_however_often_a_public_key_wraps() {
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        token.set("no cbc");
+        let mut worker = worker(token);
+        worker.wrap(7).unwrap();
+        let written = || {
+            std::fs::metadata(token.path("state/proofs.json"))
+                .unwrap()
+                .modified()
+                .unwrap()
+        };
+        let before = written();
+        token.forget_calls();
+        for _ in 0..3 {
+            worker.wrap(7).unwrap();
+        }
+        // The wrap, and the proof that shows the key.
+        assert_eq!((token.calls("C_Encrypt"), token.calls("C_Decrypt")), (3, 3));
+        assert_eq!(written(), before);
+    });
+}
+
+#[test]
+fn a_proof_is_added_only_by_a_key_that_opens_another_one_of_the_version() {
+    const OTHER: &str = "02020202020202020202020202020202";
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        token.plant("another one", OTHER, 2);
+        token.set("no cbc");
+        let mut worker = worker(token);
+        let wrapped = worker.wrap(7).unwrap();
+        lock(&worker.service.tried).clear();
+        // Under the handle that has shown itself to be the key of before.
+        token.set(&format!("exchanged {ID} {OTHER}"));
+        let found = worker.service.with_session(0, 1, |_, opened, session| {
+            let object = opened.finder().key_at_once(session, &v1())?;
+            worker.service.want_other_mechanisms(&v1(), &object);
+            Ok(())
+        });
+        assert!(found.is_ok());
+        worker.service.pending.until_made();
+        assert_eq!(mechanisms(token), [Mechanism::AesGcm]);
+        token.set("");
+        assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_first_proof_that_was_cut_short_is_made_by_another_mechanism() {
+    alone::run(|token| {
+        token.plant(LABEL, ID, 1);
+        token.set("no gcm");
+        let wrapped = worker(token).wrap(7).unwrap();
+        forget_proofs(token);
+        token.set("");
+        let record = ProofRecord::of(&token.path("state"));
+        let name = "kube".parse().unwrap();
+        record.begin(&name, Vec::new()).unwrap();
+        let now = Clock::system().now();
+        assert_eq!(record.begin_proof(&name, &v1(), Mechanism::AesCbc, now).unwrap(), None);
+        let mut worker = worker(token);
+        worker.unwrap(&wrapped).unwrap();
+        until_recorded(token, &[Mechanism::AesGcm]);
     });
 }

@@ -1,4 +1,4 @@
-//! Discovery on a token with many keys of others.
+//! Discovery on a token with many keys of other applications.
 
 use token_shim::alone;
 
@@ -20,7 +20,7 @@ fn plant_among_strangers(token: &Token) {
 }
 
 impl Worker {
-    /// Begins a discovery, and returns when it lets others have their turn.
+    /// Begins a discovery, and returns when it lets other calls run.
     fn begin_find(&mut self) -> u64 {
         let find = self.begin(Call::Find { expected: Vec::new() });
         loop {
@@ -52,7 +52,7 @@ fn a_discovery_among_strangers_looks_once_at_each_and_lets_others_have_their_tur
         assert_eq!(worker.found(find), 1);
         let reads = token.calls("C_GetAttributeValue");
         assert!((STRANGERS..STRANGERS + 50).contains(&reads), "{reads}");
-        // Of those a sixtieth is looked at again each time.
+        // One sixtieth of them is read again each time.
         token.forget_calls();
         assert_eq!(worker.find(&[v1()]).unwrap().len(), 1);
         let reads = token.calls("C_GetAttributeValue");
@@ -68,7 +68,7 @@ fn a_discovery_on_one_session_keeps_no_other_session_waiting() {
         token.set("C_GetAttributeValue delay 10ms");
         worker.wrap(6).unwrap();
         let find = worker.begin_find();
-        // Not even one that must initialise the module anew. That costs the discovery what it has, and no more.
+        // Not even a call that must initialise the module again. The discovery then begins anew, and that is all.
         token.set("C_GetAttributeValue delay 10ms\nC_EncryptInit fail 0x5 times 1");
         worker.wrap(7).unwrap();
         assert!(!worker.answers.contains_key(&find));
@@ -93,7 +93,7 @@ fn what_cannot_be_interrupted_says_that_it_goes_on() {
                 _ => {}
             }
         }
-        // 200 keys in tens of 100 ms are 2 s.
+        // 200 keys in groups of ten at 100 ms each take 2 s.
         assert!(signs > 10, "{signs}");
     });
 }

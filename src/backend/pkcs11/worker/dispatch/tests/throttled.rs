@@ -1,12 +1,12 @@
-//! A token that is asked too much says what a broken one says: it is left alone for a while, and never initialised anew.
+//! An overloaded token answers like a broken one: it is left alone for a while, and never initialised again.
 
 use token_shim::alone;
 
 use super::*;
 
-const MODULE: &str = "initialises the module anew";
+const MODULE: &str = "initialises the module again";
 
-/// The same second all the time: what has worked has just worked.
+/// The clock stands still: a call that has worked has just worked.
 fn frozen(test: impl FnOnce(Clock)) {
     with_turned_clock(async |clock| test(clock));
 }
@@ -61,8 +61,8 @@ fn whatever_was_asked_of_a_throttled_token_is_asked_again() {
                 (0, 0),
                 "{function}"
             );
-            // Its time begins anew before the pause and behind it: it is not taken for one that hangs. On a busy machine
-            // a discovery takes several stretches, and its time begins anew around each.
+            // Its time limit restarts before and after the pause, so it is not taken for one that hangs. On a busy
+            // machine a discovery takes several stretches, and its time limit restarts around each.
             let waited = &worker.waited;
             assert!(
                 waited.len() >= 2 && waited.iter().all(|waited| *waited == number),
