@@ -1,4 +1,4 @@
-//! Decides which version encrypts, and records it on disk before Status reports it.
+//! Carries out what the rules of `primary` decide: records the new primary on disk before Status reports it.
 
 use std::time::Duration;
 
