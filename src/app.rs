@@ -13,7 +13,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::task::JoinSet;
 
-use crate::app::parts::Parts;
+use crate::app::parts::DaemonParts;
 use crate::app::reload::Reload;
 use crate::app::signals::Signals;
 use crate::backend::pkcs11::spawner::Prints;
@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Overrides;
 use crate::config::RootKeyEntry;
-use crate::config::Store;
+use crate::config::RootKeyStore;
 use crate::files;
 use crate::files::FileError;
 use crate::files::instance_lock;
@@ -147,8 +147,8 @@ pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
 /// The spawner of token workers, if any root key is in a token.
 fn spawner(config: &Config) -> io::Result<Option<Spawner>> {
     let of_entry = |entry: &RootKeyEntry| match &entry.store {
-        Store::Keyring(_) => None,
-        Store::Pkcs11(options) => Some(Assignment {
+        RootKeyStore::Keyring(_) => None,
+        RootKeyStore::Pkcs11(options) => Some(Assignment {
             role: Role::Daemon,
             root_key: entry.name.clone(),
             options: options.as_ref().clone(),
@@ -184,7 +184,7 @@ async fn run(
 ) -> Result<(), AppError> {
     let mut signals = Signals::listen().map_err(AppError::system("listen for signals"))?;
     let hangups = signals::hangups().map_err(AppError::system("listen for signals"))?;
-    let parts = Parts::build(&config, log, adopted, spawner.as_ref())?;
+    let parts = DaemonParts::build(&config, log, adopted, spawner.as_ref())?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %parts.listener.address(),
@@ -192,7 +192,7 @@ async fn run(
         "dekhand serves"
     );
     listening();
-    let Parts {
+    let DaemonParts {
         listener,
         service,
         envelope,

@@ -18,8 +18,8 @@ use clap::Subcommand;
 use crate::cli::config::ConfigCommand;
 use crate::cli::exit::Exit;
 use crate::cli::keys::arguments::KeysCommand;
-use crate::cli::output::Format;
 use crate::cli::output::Output;
+use crate::cli::output::OutputFormat;
 use crate::cli::serve::ServeArgs;
 use crate::cli::status::StatusArgs;
 use crate::cli::token::TokenCommand;
@@ -27,10 +27,10 @@ use crate::cli::token::TokenCommand;
 /// A Kubernetes KMS provider plugin whose root key stays where it is.
 #[derive(Debug, Parser)]
 #[command(name = "dekhand", version, arg_required_else_help = true, after_help = exit::TABLE)]
-struct Line {
+struct CommandLine {
     /// Format of the data on stdout
-    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
-    output: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, global = true)]
+    output: OutputFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -64,7 +64,7 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let line = match Line::try_parse() {
+    let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Good };

@@ -40,14 +40,14 @@ use crate::telemetry::log::LogOptions;
 
 pub use crate::config::effective::Effective;
 pub use crate::config::effective::Setting;
-pub use crate::config::effective::Source;
+pub use crate::config::effective::ValueSource;
 pub use crate::config::error::ConfigError;
-pub use crate::config::good_copy::Origin;
+pub use crate::config::good_copy::ConfigOrigin;
 pub use crate::config::good_copy::keep_good_copy;
 pub use crate::config::good_copy::load_or_good_copy;
 pub use crate::config::http::HttpChoice;
 pub use crate::config::http::NotAnHttpChoice;
-pub use crate::config::location::Place;
+pub use crate::config::location::Location;
 pub use crate::config::name::DaemonName;
 pub use crate::config::name::NotADaemonName;
 pub use crate::config::overrides::Overrides;
@@ -55,8 +55,8 @@ pub use crate::config::preflight::LIMIT;
 pub use crate::config::reload::Changes;
 pub use crate::config::reload::changes;
 pub use crate::config::root_keys::RootKeyEntry;
+pub use crate::config::root_keys::RootKeyStore;
 pub use crate::config::root_keys::RootKeys;
-pub use crate::config::root_keys::Store;
 pub use crate::config::settings::known_settings;
 
 /// The file that is read when none is named.

@@ -1,7 +1,7 @@
 //! The gRPC services that kube-apiserver calls.
 
+mod error;
 pub mod options;
-mod refusal;
 mod request_log;
 #[cfg(test)]
 mod test_plugin;
@@ -16,7 +16,7 @@ use tonic::service::Routes;
 use crate::envelope::Envelope;
 use crate::kms::options::KmsOptions;
 use crate::kms::options::V1beta1;
-use crate::kms::request_log::Journal;
+use crate::kms::request_log::RequestLog;
 use crate::kms::v1beta1::KmsV1beta1;
 use crate::kms::v2::KmsV2;
 use crate::proto::v1beta1::key_management_service_server::KeyManagementServiceServer as V1beta1Server;
@@ -34,13 +34,13 @@ pub fn routes(envelope: Envelope, options: &KmsOptions, log_requests: Arc<Atomic
         // Only the initial value; the flag `log_requests` above has the current one.
         log_requests: _,
     } = options;
-    let journal = Journal::new(log_requests);
-    let v2 = KmsV2::new(envelope.clone(), *status_version, journal.clone());
+    let log = RequestLog::new(log_requests);
+    let v2 = KmsV2::new(envelope.clone(), *status_version, log.clone());
     let v2 = KeyManagementServiceServer::new(v2).max_decoding_message_size(LONGEST_MESSAGE);
     let routes = Routes::new(v2);
     let routes = match v1beta1 {
         V1beta1::Auto => {
-            let v1 = V1beta1Server::new(KmsV1beta1::new(envelope, journal));
+            let v1 = V1beta1Server::new(KmsV1beta1::new(envelope, log));
             routes.add_service(v1.max_decoding_message_size(LONGEST_MESSAGE))
         }
         V1beta1::Off => routes,

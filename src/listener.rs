@@ -26,7 +26,7 @@ use crate::listener::socket::Socket;
 use crate::listener::socket::SocketError;
 use crate::telemetry::metrics::Metrics;
 
-pub use request::Service;
+pub use request::GrpcService;
 
 /// An open KMS socket. Callers can already connect; they are served once [`Self::serve`] runs.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Listener {
 
     /// The address on which it actually listens.
     pub fn address(&self) -> &SocketAddress {
-        &self.socket.place.address
+        &self.socket.name.address
     }
 
     /// Changes the allowed callers while it runs.
@@ -67,7 +67,7 @@ impl Listener {
 
     /// Checks, while it runs, whether callers still reach this socket.
     pub fn claim(&self) -> Claim {
-        self.socket.place.claim.clone()
+        self.socket.name.claim.clone()
     }
 
     /// Serves until `shutdown` completes; then refuses new connections, gives requests in flight 3 s, and removes the
@@ -78,7 +78,7 @@ impl Listener {
     ///
     /// # Errors
     /// The runtime cannot poll the socket.
-    pub async fn serve(self, service: impl Service, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn serve(self, service: impl GrpcService, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         Acceptor::new(service, self.peers, self.metrics)
             .run(self.socket, shutdown)
             .await

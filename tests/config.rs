@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use dekhand::config::Config;
 use dekhand::config::ConfigError;
-use dekhand::config::Origin;
+use dekhand::config::ConfigOrigin;
 use dekhand::config::Overrides;
 use dekhand::config::keep_good_copy;
 use dekhand::config::load_or_good_copy;
@@ -144,7 +144,7 @@ impl Home {
         keep_good_copy(self.directory.path(), &self.file, self.text.as_bytes()).unwrap();
     }
 
-    fn load(&self) -> Result<(Config, Origin), ConfigError> {
+    fn load(&self) -> Result<(Config, ConfigOrigin), ConfigError> {
         load_or_good_copy(&self.file, &Overrides::default())
     }
 }

@@ -4,6 +4,8 @@
 mod circles;
 #[path = "floors/form.rs"]
 mod form;
+#[path = "floors/names.rs"]
+mod names;
 #[path = "floors/paths.rs"]
 mod paths;
 #[path = "floors/quotes.rs"]

@@ -23,11 +23,11 @@ use dekhand::cli::keys::execute;
 use dekhand::cli::keys::input::Input;
 use dekhand::cli::keys::target::Target;
 use dekhand::cli::keys::tokens::Workers;
-use dekhand::cli::output::Format;
 use dekhand::cli::output::Output;
+use dekhand::cli::output::OutputFormat;
 use dekhand::clock::Clock;
 use dekhand::clock::Timestamp;
-use dekhand::config::Store;
+use dekhand::config::RootKeyStore;
 use dekhand::root_key::high_water::HighWater;
 use dekhand::root_key::high_water::HighWaterFile;
 use serde_json::Value;
@@ -117,14 +117,14 @@ impl Node {
     }
 
     fn text(&self, line: &str) -> Answer {
-        self.run(line, Format::Text)
+        self.run(line, OutputFormat::Text)
     }
 
     fn json(&self, line: &str) -> Value {
-        self.run(line, Format::Json).json()
+        self.run(line, OutputFormat::Json).json()
     }
 
-    fn run(&self, line: &str, format: Format) -> Answer {
+    fn run(&self, line: &str, format: OutputFormat) -> Answer {
         let line = Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split_whitespace())).unwrap();
         let (data, talk) = (Paper::default(), Paper::default());
         let mut out = Output::new(format, data.clone(), talk.clone());
@@ -132,7 +132,7 @@ impl Node {
         let targets = [Target {
             name: "kube-root".parse().unwrap(),
             shared: self.shared,
-            store: Store::Keyring(KeyringOptions { file: self.keyring() }),
+            store: RootKeyStore::Keyring(KeyringOptions { file: self.keyring() }),
             state: self.file("state"),
         }];
         let mut console = Console {
@@ -344,7 +344,7 @@ fn a_version_is_retired_restored_and_destroyed_in_good_time() {
     );
     node.now += 3600;
     assert!(node.text("retire v1").refused().contains("--unaudited"));
-    let retired = node.run("retire v1 --unaudited", Format::Json);
+    let retired = node.run("retire v1 --unaudited", OutputFormat::Json);
     assert!(retired.talk.contains("dekhand keys restore v1"), "{}", retired.talk);
     assert_eq!(retired.json()["version"]["state"], "retired");
     assert_eq!(node.json("restore v1")["version"]["state"], "active");
@@ -405,7 +405,7 @@ fn keys_of_other_systems_are_imported_and_never_shown() {
     let hex = "00112233445566778899aabbccddeeff00112233445566778899aabbccddee12";
     let ascii = "0123456789abcdef0123456789abcdef";
     let mut node = Node::new(true);
-    let first = node.run(&format!("import --hex {}", node.key_file(hex)), Format::Json);
+    let first = node.run(&format!("import --hex {}", node.key_file(hex)), OutputFormat::Json);
     assert!(!first.data.contains(hex) && !first.talk.contains(hex));
     assert_eq!(first.json()["version"]["state"], "active");
     let again = node.text(&format!("import --hex {}", node.key_file(hex))).refused();

@@ -7,7 +7,7 @@ use crate::backend::keyring::error::KeyringError;
 use crate::backend::keyring::file::KeyringFile;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::Store;
+use crate::config::RootKeyStore;
 use crate::files;
 use crate::files::FileError;
 
@@ -46,7 +46,7 @@ pub fn prepare(directory: &Path, config: &Config) -> Result<bool, DevError> {
     files::private_directory(directory)?;
     let mut new = false;
     for entry in config.root_keys.iter() {
-        let Store::Keyring(options) = &entry.store else {
+        let RootKeyStore::Keyring(options) = &entry.store else {
             continue;
         };
         let file = KeyringFile::new(options, entry.name.clone());

@@ -14,7 +14,7 @@ use crate::backend::pkcs11::spawner::Spawner;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::RootKeyEntry;
-use crate::config::Store;
+use crate::config::RootKeyStore;
 use crate::envelope;
 use crate::envelope::Envelope;
 use crate::files::io_thread::FileThread;
@@ -32,7 +32,7 @@ use crate::token::assignment::Role;
 use crate::token::proof_record::ProofRecord;
 
 /// The parts of a running daemon.
-pub(super) struct Parts {
+pub(super) struct DaemonParts {
     pub(super) listener: Listener,
     pub(super) service: tonic::service::Routes,
     pub(super) envelope: Envelope,
@@ -46,7 +46,7 @@ pub(super) struct Parts {
 
 pub(super) type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl Parts {
+impl DaemonParts {
     /// Builds all parts. When this returns, the KMS socket is open but not yet served.
     pub(super) fn build(
         config: &Config,
@@ -131,7 +131,7 @@ fn show_notices(health: &Health, notices: Vec<(RootKeyName, Notices)>) {
 /// Records, before any worker lists versions, which root keys in tokens an earlier release may have decrypted with on
 /// this node. The first root key needs no such record: its high-water mark has the versions that the node has reported.
 fn note_upgrade(config: &Config) {
-    let is_in_token = |entry: &&RootKeyEntry| matches!(entry.store, Store::Pkcs11(_));
+    let is_in_token = |entry: &&RootKeyEntry| matches!(entry.store, RootKeyStore::Pkcs11(_));
     let only_decrypt = config.root_keys.iter().skip(1).filter(is_in_token);
     let names = |is_used: bool| {
         only_decrypt
@@ -165,8 +165,8 @@ impl Stores<'_> {
     fn store(&mut self, entry: &RootKeyEntry) -> Result<envelope::Store, AppError> {
         let name = entry.name.clone();
         let root_key: Arc<dyn RootKey> = match &entry.store {
-            Store::Keyring(options) => Arc::new(Keyring::new(options, name.clone(), self.files.clone())),
-            Store::Pkcs11(_) => {
+            RootKeyStore::Keyring(options) => Arc::new(Keyring::new(options, name.clone(), self.files.clone())),
+            RootKeyStore::Pkcs11(_) => {
                 // The spawner has an assignment for every root key in a token.
                 let workers = self.spawner.and_then(|spawner| spawner.workers(&name, Role::Daemon));
                 let token = Pkcs11::start(workers.ok_or(AppError::SpawnerDied)?, self.metrics.clone());

@@ -138,21 +138,26 @@ impl Reload {
     }
 
     /// The file's current stamp, which differs after a change.
-    async fn stamp(&self) -> Option<Stamp> {
+    async fn stamp(&self) -> Option<ConfigStamp> {
         let path = self.source.as_ref()?.file.clone();
-        self.parts.files.run(move || Stamp::of(&path)).await.ok().flatten()
+        self.parts
+            .files
+            .run(move || ConfigStamp::of(&path))
+            .await
+            .ok()
+            .flatten()
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
+struct ConfigStamp {
     target: PathBuf,
     inode: u64,
     length: u64,
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl ConfigStamp {
     /// Follows symbolic links: Kubernetes updates mounted files by replacing a link.
     fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;

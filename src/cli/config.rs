@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::cli::output::Format;
 use crate::cli::output::Output;
+use crate::cli::output::OutputFormat;
 use crate::cli::overrides::OverrideArgs;
 use crate::config::Config;
 use crate::config::DEFAULT_FILE;
@@ -42,8 +42,8 @@ pub fn run(command: &ConfigCommand, out: &mut Output) -> anyhow::Result<()> {
         ConfigCommand::Check { file } => {
             Config::load(file, &Overrides::default())?;
             match out.format() {
-                Format::Text => out.data(&format!("{}: good", file.display())),
-                Format::Json => out.json(&json!({ "ok": true, "file": file.to_string_lossy() })),
+                OutputFormat::Text => out.data(&format!("{}: good", file.display())),
+                OutputFormat::Json => out.json(&json!({ "ok": true, "file": file.to_string_lossy() })),
             }
         }
         ConfigCommand::Show { file, overrides } => {
@@ -52,8 +52,8 @@ pub fn run(command: &ConfigCommand, out: &mut Output) -> anyhow::Result<()> {
             let config = Config::parse(file, &text, &overrides)?;
             let effective = Effective::new(&config, file, &text, &overrides);
             match out.format() {
-                Format::Text => out.data(effective.to_yaml().trim_end()),
-                Format::Json => out.json(&effective),
+                OutputFormat::Text => out.data(effective.to_yaml().trim_end()),
+                OutputFormat::Json => out.json(&effective),
             }
         }
     }

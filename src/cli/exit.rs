@@ -7,7 +7,7 @@ use crate::cli::keys::error::FailureKind;
 use crate::cli::keys::error::KeysError;
 use crate::cli::output::Output;
 use crate::cli::status::StatusError;
-use crate::cli::token::error::TokenError;
+use crate::cli::token::error::TokenCommandError;
 use crate::config::ConfigError;
 
 /// The table under `--help`.
@@ -47,7 +47,7 @@ impl Exit {
             return Some(Self::Configuration);
         }
         let of_keys = cause.downcast_ref::<KeysError>().map(KeysError::kind);
-        if let Some(kind) = of_keys.or_else(|| Some(cause.downcast_ref::<TokenError>()?.kind())) {
+        if let Some(kind) = of_keys.or_else(|| Some(cause.downcast_ref::<TokenCommandError>()?.kind())) {
             return Some(match kind {
                 FailureKind::Usage => Self::Usage,
                 FailureKind::Refused => Self::Refused,
@@ -89,5 +89,5 @@ fn hint<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
     of_config
         .or_else(|| cause.downcast_ref::<StatusError>()?.hint())
         .or_else(|| cause.downcast_ref::<KeysError>()?.hint())
-        .or_else(|| cause.downcast_ref::<TokenError>()?.hint())
+        .or_else(|| cause.downcast_ref::<TokenCommandError>()?.hint())
 }

@@ -18,7 +18,7 @@ mod verify;
 
 use crate::app;
 use crate::cli::keys::arguments::KeysCommand;
-use crate::cli::keys::arguments::WhichArgs;
+use crate::cli::keys::arguments::WhichRootKeyArgs;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::input::Input;
 use crate::cli::keys::target::Target;
@@ -64,7 +64,7 @@ pub fn run(command: &KeysCommand, out: &mut Output) -> anyhow::Result<()> {
 }
 
 fn load(command: &KeysCommand) -> anyhow::Result<Config> {
-    let WhichArgs {
+    let WhichRootKeyArgs {
         config,
         dev,
         dir,

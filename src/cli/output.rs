@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// For people.
     #[default]
     Text,
@@ -18,7 +18,7 @@ pub enum Format {
 
 /// Where a command prints.
 pub struct Output {
-    format: Format,
+    format: OutputFormat,
     data: Box<dyn Write + Send>,
     talk: Box<dyn Write + Send>,
     failure: Option<io::Error>,
@@ -26,12 +26,12 @@ pub struct Output {
 
 impl Output {
     /// Prints to the process's stdout and stderr.
-    pub fn of_process(format: Format) -> Self {
+    pub fn of_process(format: OutputFormat) -> Self {
         Self::new(format, io::stdout(), io::stderr())
     }
 
     /// Prints data and messages to these writers.
-    pub fn new(format: Format, data: impl Write + Send + 'static, talk: impl Write + Send + 'static) -> Self {
+    pub fn new(format: OutputFormat, data: impl Write + Send + 'static, talk: impl Write + Send + 'static) -> Self {
         Self {
             format,
             data: Box::new(data),
@@ -41,7 +41,7 @@ impl Output {
     }
 
     /// The requested format. The caller prints with [`Output::data`] or [`Output::json`] accordingly.
-    pub fn format(&self) -> Format {
+    pub fn format(&self) -> OutputFormat {
         self.format
     }
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn data_and_talk_go_separate_ways_in_whole_lines() {
         let (data, talk) = (Paper::default(), Paper::default());
-        let mut output = Output::new(Format::Text, data.clone(), talk.clone());
+        let mut output = Output::new(OutputFormat::Text, data.clone(), talk.clone());
         output.data("one");
         output.data("two\n");
         output.json(&[1]);
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn lost_data_is_a_failure_but_a_reader_that_left_is_none() {
         for (kind, good) in [(io::ErrorKind::StorageFull, false), (io::ErrorKind::BrokenPipe, true)] {
-            let mut output = Output::new(Format::Text, Fails(kind), Fails(io::ErrorKind::Other));
+            let mut output = Output::new(OutputFormat::Text, Fails(kind), Fails(io::ErrorKind::Other));
             output.data("one");
             output.talk("two");
             assert_eq!(output.finish().is_ok(), good);

@@ -5,8 +5,8 @@ use clap::Args;
 use crate::config::HttpChoice;
 use crate::config::Overrides;
 use crate::listener::options::SocketAddress;
-use crate::telemetry::log::Format;
-use crate::telemetry::log::Level;
+use crate::telemetry::log::LogFormat;
+use crate::telemetry::log::LogLevel;
 
 /// Options that override the configuration file.
 #[derive(Clone, Debug, Default, Args)]
@@ -19,10 +19,10 @@ pub struct OverrideArgs {
     pub http: Option<HttpChoice>,
     /// Log level: error, warn, info or debug
     #[arg(long, value_name = "LEVEL")]
-    pub log_level: Option<Level>,
+    pub log_level: Option<LogLevel>,
     /// Log format: auto, json or text
     #[arg(long, value_name = "FORMAT")]
-    pub log_format: Option<Format>,
+    pub log_format: Option<LogFormat>,
 }
 
 impl From<&OverrideArgs> for Overrides {

@@ -11,8 +11,8 @@ use crate::app::Start;
 use crate::cli::output::Output;
 use crate::cli::overrides::OverrideArgs;
 use crate::config::Config;
+use crate::config::ConfigOrigin;
 use crate::config::DEFAULT_FILE;
-use crate::config::Origin;
 use crate::config::Overrides;
 use crate::config::load_or_good_copy;
 use crate::listener::options::SocketAddress;
@@ -49,8 +49,8 @@ pub fn run(args: &ServeArgs, out: &mut Output) -> anyhow::Result<()> {
 fn from_file(file: &Path, overrides: Overrides, out: &mut Output) -> anyhow::Result<Start> {
     let (config, origin) = load_or_good_copy(file, &overrides)?;
     let broken = match origin {
-        Origin::File => None,
-        Origin::GoodCopy { copy, error } => {
+        ConfigOrigin::File => None,
+        ConfigOrigin::GoodCopy { copy, error } => {
             out.talk(&format!("warning: {error}"));
             out.talk(&format!(
                 "warning: starting with the last good copy, {}",

@@ -11,8 +11,8 @@ use clap::Args;
 use serde_json::json;
 
 use crate::app;
-use crate::cli::output::Format;
 use crate::cli::output::Output;
+use crate::cli::output::OutputFormat;
 use crate::cli::status::round::Round;
 use crate::config::Config;
 use crate::config::DEFAULT_FILE;
@@ -87,15 +87,15 @@ fn socket(args: &StatusArgs) -> anyhow::Result<SocketAddress> {
 
 fn print(socket: &SocketAddress, outcome: &Result<Round, StatusError>, out: &mut Output) {
     match (out.format(), outcome) {
-        (Format::Json, Ok(round)) => out.json(round),
-        (Format::Json, Err(error)) => out.json(&json!({
+        (OutputFormat::Json, Ok(round)) => out.json(round),
+        (OutputFormat::Json, Err(error)) => out.json(&json!({
             "ok": false,
             "socket": socket.to_string(),
             "error": error.to_string(),
             "code": error.code(),
         })),
-        (Format::Text, Ok(round)) => out.data(&round.to_text()),
+        (OutputFormat::Text, Ok(round)) => out.data(&round.to_text()),
         // The caller prints the error, as for all commands.
-        (Format::Text, Err(_)) => {}
+        (OutputFormat::Text, Err(_)) => {}
     }
 }

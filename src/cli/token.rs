@@ -15,9 +15,9 @@ use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::cli::keys::tokens;
 use crate::cli::output::Output;
-use crate::cli::token::error::TokenError;
-use crate::cli::token::which::Place;
-use crate::cli::token::which::WhichArgs;
+use crate::cli::token::error::TokenCommandError;
+use crate::cli::token::which::TokenTarget;
+use crate::cli::token::which::WhichTokenArgs;
 
 /// The subcommands of `dekhand token`.
 #[derive(Clone, Debug, Subcommand)]
@@ -34,13 +34,13 @@ pub enum TokenCommand {
 #[derive(Clone, Debug, Args)]
 pub struct TokenArgs {
     #[command(flatten)]
-    which: WhichArgs,
+    which: WhichTokenArgs,
 }
 
 /// Runs `dekhand token`.
 ///
 /// # Errors
-/// A [`TokenError`], or a [`ConfigError`](crate::config::ConfigError).
+/// A [`TokenCommandError`], or a [`ConfigError`](crate::config::ConfigError).
 pub fn run(command: &TokenCommand, out: &mut Output) -> anyhow::Result<()> {
     let (TokenCommand::List(args) | TokenCommand::Info(args) | TokenCommand::Probe(args)) = command;
     let places = args.which.places()?;
@@ -68,13 +68,13 @@ pub fn run(command: &TokenCommand, out: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn first(places: &[Place]) -> Result<&Place, TokenError> {
-    places.first().ok_or(TokenError::NoneInAToken)
+fn first(places: &[TokenTarget]) -> Result<&TokenTarget, TokenCommandError> {
+    places.first().ok_or(TokenCommandError::NoneInAToken)
 }
 
 /// A place with its token named: if none was named, the only token of the module. A spawner receives its assignments
 /// once, so this lookup has a spawner of its own.
-fn named(place: &Place) -> Result<Place, TokenError> {
+fn named(place: &TokenTarget) -> Result<TokenTarget, TokenCommandError> {
     if place.token_is_known() {
         return Ok(place.clone());
     }
@@ -86,16 +86,16 @@ fn named(place: &Place) -> Result<Place, TokenError> {
 
 /// Runs a task with workers for these places; returns when the workers have ended.
 fn with_spawner<T>(
-    places: &[Place],
-    act: impl AsyncFnOnce(&Spawner) -> Result<T, TokenError>,
-) -> Result<T, TokenError> {
+    places: &[TokenTarget],
+    act: impl AsyncFnOnce(&Spawner) -> Result<T, TokenCommandError>,
+) -> Result<T, TokenCommandError> {
     let assignments = places.iter().map(|place| place.assignment.clone()).collect();
     // No hardening: PIN and keys are in the worker, never in this process.
-    let spawner = Spawner::start(Prints::ToStderr, assignments).map_err(TokenError::System)?;
+    let spawner = Spawner::start(Prints::ToStderr, assignments).map_err(TokenCommandError::System)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(TokenError::System)?;
+        .map_err(TokenCommandError::System)?;
     let outcome = runtime.block_on(act(&spawner));
     // Closes the workers' channels.
     drop(runtime);

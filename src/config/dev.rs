@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::backend::keyring::KeyringOptions;
 use crate::config::Config;
 use crate::config::error::ConfigError;
-use crate::config::error::Refusal;
+use crate::config::error::Fault;
 use crate::config::name::DaemonName;
 use crate::config::overrides::Overrides;
 use crate::config::root_keys::RootKeyEntry;
+use crate::config::root_keys::RootKeyStore;
 use crate::config::root_keys::RootKeys;
-use crate::config::root_keys::Store;
 use crate::root_key::name::RootKeyName;
 
 impl Config {
@@ -19,13 +19,13 @@ impl Config {
     /// # Errors
     /// The path of a socket in the directory would be invalid, and the command line names no other socket.
     pub fn dev(directory: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let wrong = |problem: &str, hint: &str| ConfigError::new(directory, Refusal::new(problem).hint(hint));
+        let wrong = |problem: &str, hint: &str| ConfigError::new(directory, Fault::new(problem).hint(hint));
         let directory = std::path::absolute(directory)
             .map_err(|_| wrong("this is not the path of a directory", "name another one with --dir"))?;
         let root_key = RootKeyEntry {
             name: RootKeyName::dev(),
             shared: true,
-            store: Store::Keyring(KeyringOptions {
+            store: RootKeyStore::Keyring(KeyringOptions {
                 file: directory.join("keyring.json"),
             }),
         };

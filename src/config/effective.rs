@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::config::location;
-use crate::config::location::Step;
+use crate::config::location::PathStep;
 use crate::config::location::path_of;
 use crate::config::overrides::Overrides;
-use crate::config::settings::Entry;
+use crate::config::settings::SettingEntry;
 use crate::config::settings::entries;
 
 /// Column of the comments; a longer line has its comment directly behind the value.
@@ -20,7 +20,7 @@ const WIDEST: usize = 48;
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "source", rename_all = "lowercase")]
-pub enum Source {
+pub enum ValueSource {
     /// The default.
     Default,
     /// The file.
@@ -46,9 +46,9 @@ pub struct Setting {
     pub reloadable: bool,
     /// The source of the value.
     #[serde(flatten)]
-    pub source: Source,
+    pub source: ValueSource,
     #[serde(skip)]
-    steps: Vec<Step>,
+    steps: Vec<PathStep>,
 }
 
 /// A whole effective configuration.
@@ -64,12 +64,12 @@ impl Effective {
     /// The settings of `config`, which was made of this text and these overrides.
     pub fn new(config: &Config, file: &Path, text: &[u8], overrides: &Overrides) -> Self {
         let text = std::str::from_utf8(text).unwrap_or_default();
-        let setting = |entry: Entry| {
+        let setting = |entry: SettingEntry| {
             let source = match overrides.option_for(entry.setting) {
-                Some(option) => Source::Option { option },
+                Some(option) => ValueSource::Option { option },
                 None => match location::of_value(text, &entry.steps) {
-                    Some(place) => Source::File { line: place.line },
-                    None => Source::Default,
+                    Some(place) => ValueSource::File { line: place.line },
+                    None => ValueSource::Default,
                 },
             };
             Setting {
@@ -90,14 +90,14 @@ impl Effective {
     /// its source.
     pub fn to_yaml(&self) -> String {
         let mut yaml = String::new();
-        let mut previous: &[Step] = &[];
+        let mut previous: &[PathStep] = &[];
         for setting in &self.settings {
             let line = opened(previous, &setting.steps, &mut yaml) + &scalar_text(&setting.value);
             let source = match &setting.source {
-                Source::Default => "default".to_owned(),
+                ValueSource::Default => "default".to_owned(),
                 // A file name may contain line breaks.
-                Source::File { line } => format!("{}:{line}", self.file.escape_debug()),
-                Source::Option { option } => (*option).to_owned(),
+                ValueSource::File { line } => format!("{}:{line}", self.file.escape_debug()),
+                ValueSource::Option { option } => (*option).to_owned(),
             };
             // Writing into a string cannot fail.
             writeln!(yaml, "{line:WIDEST$}  # {source}").ok();
@@ -108,7 +108,7 @@ impl Effective {
 }
 
 /// Opens the sections between one value and the next, and returns the beginning of the next value's line.
-fn opened(previous: &[Step], steps: &[Step], yaml: &mut String) -> String {
+fn opened(previous: &[PathStep], steps: &[PathStep], yaml: &mut String) -> String {
     let common = previous
         .iter()
         .zip(steps)
@@ -118,8 +118,8 @@ fn opened(previous: &[Step], steps: &[Step], yaml: &mut String) -> String {
     let mut line = String::new();
     for (depth, step) in steps.iter().enumerate().skip(common) {
         match step {
-            Step::Index(_) => dash = true,
-            Step::Key(key) => {
+            PathStep::Index(_) => dash = true,
+            PathStep::Key(key) => {
                 if !line.is_empty() {
                     yaml.push_str(line.trim_end());
                     yaml.push('\n');

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::config::DEFAULT_FILE;
-use crate::config::location::Place;
-use crate::config::location::Step;
+use crate::config::location::Location;
+use crate::config::location::PathStep;
 use crate::config::location::path_of;
 use crate::files::FileError;
 
@@ -17,7 +17,7 @@ pub struct ConfigError {
     /// The file as it was named, or a name in its place.
     pub file: PathBuf,
     /// The place in the file, unless the file as a whole is wrong.
-    pub place: Option<Place>,
+    pub place: Option<Location>,
     /// The path of the key, such as `root_keys[0].keyring.file`; `None` if the file as a whole is wrong.
     pub key: Option<String>,
     /// What is wrong and what was expected.
@@ -30,8 +30,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn new(file: &Path, refusal: Refusal) -> Self {
-        let Refusal { problem, hint } = refusal;
+    pub(super) fn new(file: &Path, refusal: Fault) -> Self {
+        let Fault { problem, hint } = refusal;
         Self {
             file: file.to_owned(),
             place: None,
@@ -43,7 +43,7 @@ impl ConfigError {
     }
 
     pub(super) fn unreadable(file: &Path, source: FileError) -> Self {
-        let refusal = Refusal::new("the configuration cannot be read");
+        let refusal = Fault::new("the configuration cannot be read");
         // The default path: the operator named no file.
         let refusal = if file == Path::new(DEFAULT_FILE) && source.is_not_found() {
             refusal.hint("name one with --config FILE (`dekhand config check FILE`), or try `dekhand serve --dev`")
@@ -56,18 +56,18 @@ impl ConfigError {
         }
     }
 
-    pub(super) fn at(self, place: Option<Place>) -> Self {
+    pub(super) fn at(self, place: Option<Location>) -> Self {
         Self { place, ..self }
     }
 
-    pub(super) fn under(self, key: &[Step]) -> Self {
+    pub(super) fn under(self, key: &[PathStep]) -> Self {
         let key = (!key.is_empty()).then(|| path_of(key));
         Self { key, ..self }
     }
 
     fn describe(&self) -> String {
         let file = self.file.display();
-        let place = self.place.map(|Place { line, column }| format!(":{line}:{column}"));
+        let place = self.place.map(|Location { line, column }| format!(":{line}:{column}"));
         let key = self.key.as_ref().map(|key| format!(": `{key}`"));
         let [place, key] = [place, key].map(Option::unwrap_or_default);
         format!("{file}{place}{key}: {}", self.problem)
@@ -76,18 +76,18 @@ impl ConfigError {
 
 /// Why a part of a file is refused; its place is added later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct Fault {
     pub(super) problem: String,
     pub(super) hint: Option<String>,
 }
 
 /// A refusal, and the path of the value that it is about.
-pub(super) type Refused = (Vec<Step>, Refusal);
+pub(super) type FaultAt = (Vec<PathStep>, Fault);
 
-/// Delimit the parts of a [`Refusal`] in a serde error, which is only a text. No message contains these characters.
+/// Delimit the parts of a [`Fault`] in a serde error, which is only a text. No message contains these characters.
 const MARKS: [char; 3] = ['\u{1}', '\u{2}', '\u{3}'];
 
-impl Refusal {
+impl Fault {
     pub(super) fn new(problem: impl Into<String>) -> Self {
         Self {
             problem: problem.into(),
@@ -115,7 +115,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [start, middle, end] = MARKS;
         let Self { problem, hint } = self;

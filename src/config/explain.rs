@@ -5,10 +5,10 @@ use std::path::Path;
 use serde_path_to_error::Segment;
 
 use crate::config::error::ConfigError;
-use crate::config::error::Refusal;
+use crate::config::error::Fault;
 use crate::config::location;
-use crate::config::location::Place;
-use crate::config::location::Step;
+use crate::config::location::Location;
+use crate::config::location::PathStep;
 use crate::config::preflight::second_document;
 use crate::config::spelling::harmless;
 use crate::config::spelling::nearest;
@@ -26,38 +26,38 @@ pub(super) fn explain(
     let mut steps = steps(error.path());
     let error = error.into_inner();
     let message = error.to_string();
-    let mut place = Place::of_error(&error);
+    let mut place = Location::of_error(&error);
     let refusal = if message.contains("unknown field `") {
         let (key, expected) = quoted_words(&message, "unknown field");
         // The path does not always include the key itself.
-        if steps.last() == Some(&Step::Key(key.clone())) {
+        if steps.last() == Some(&PathStep::Key(key.clone())) {
             steps.pop();
         }
         if !is_beside_a_pin(&steps) {
-            steps.push(Step::Key(key.clone()));
+            steps.push(PathStep::Key(key.clone()));
         }
         unknown_key(&key, &expected, known)
-    } else if let Some(refusal) = Refusal::within(&message) {
+    } else if let Some(refusal) = Fault::within(&message) {
         refusal
     } else if message.contains("missing field `") {
         let (key, _) = quoted_words(&message, "missing field");
-        steps.push(Step::Key(key));
-        Refusal::new("this key is missing and has no default")
+        steps.push(PathStep::Key(key));
+        Fault::new("this key is missing and has no default")
     } else if message.contains("duplicate field `") {
         let (key, _) = quoted_words(&message, "duplicate field");
-        if steps.last() == Some(&Step::Key(key.clone())) {
+        if steps.last() == Some(&PathStep::Key(key.clone())) {
             steps.pop();
         }
         place = location::of_key(text, &steps, &key, 1).or(place);
-        steps.push(Step::Key(key));
-        Refusal::new("this key is given twice")
+        steps.push(PathStep::Key(key));
+        Fault::new("this key is given twice")
     } else if message.contains("more than one document") {
         place = second_document(text);
-        Refusal::new("expected one YAML document, found a second one")
+        Fault::new("expected one YAML document, found a second one")
     } else if message.contains("invalid type") || message.contains("invalid value") {
-        Refusal::new("expected a key that is a plain word")
+        Fault::new("expected a key that is a plain word")
     } else {
-        let refusal = Refusal::new(format!("this is not YAML: {}", without_place(&message)));
+        let refusal = Fault::new(format!("this is not YAML: {}", without_place(&message)));
         if message.contains("cannot start any token") {
             refusal.hint("put a text that begins with `@` or a backtick in quotes")
         } else {
@@ -67,25 +67,25 @@ pub(super) fn explain(
     ConfigError::new(file, bounded(refusal)).at(place).under(&steps)
 }
 
-fn steps(path: &serde_path_to_error::Path) -> Vec<Step> {
+fn steps(path: &serde_path_to_error::Path) -> Vec<PathStep> {
     path.iter()
         .filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(Step::Index(*index)),
-            Segment::Map { key } => Some(Step::Key(printable(key))),
+            Segment::Seq { index } => Some(PathStep::Index(*index)),
+            Segment::Map { key } => Some(PathStep::Key(printable(key))),
             Segment::Enum { .. } | Segment::Unknown => None,
         })
         .collect()
 }
 
 /// Whether a key of this section may be a PIN, written in place of its source, as in `pin: {1234}`.
-fn is_beside_a_pin(section: &[Step]) -> bool {
-    let is = |step: &Step| matches!(step, Step::Key(key) if key == "pin" || key == "admin");
+fn is_beside_a_pin(section: &[PathStep]) -> bool {
+    let is = |step: &PathStep| matches!(step, PathStep::Key(key) if key == "pin" || key == "admin");
     section.last().is_some_and(is)
 }
 
-fn unknown_key(key: &str, expected: &[String], known: &[&str]) -> Refusal {
+fn unknown_key(key: &str, expected: &[String], known: &[&str]) -> Fault {
     let list: Vec<_> = expected.iter().map(|key| format!("`{key}`")).collect();
-    let refusal = Refusal::new(format!("there is no such key; expected {}", list.join(", ")));
+    let refusal = Fault::new(format!("there is no such key; expected {}", list.join(", ")));
     if let Some(near) = nearest(key, expected.iter().map(String::as_str)) {
         return refusal.hint(format!("did you mean `{near}`?"));
     }
@@ -113,8 +113,8 @@ fn without_place(message: &str) -> String {
     words.chars().flat_map(harmless).collect()
 }
 
-fn bounded(refusal: Refusal) -> Refusal {
-    let Refusal { problem, hint } = refusal;
+fn bounded(refusal: Fault) -> Fault {
+    let Fault { problem, hint } = refusal;
     let problem = problem.chars().take(1000).collect();
-    Refusal { problem, hint }
+    Fault { problem, hint }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::config::error::ConfigError;
-use crate::config::error::Refusal;
+use crate::config::error::Fault;
 use crate::config::name::DaemonName;
 use crate::config::overrides::Overrides;
 use crate::config::preflight;
@@ -21,7 +21,7 @@ const LIMIT: u64 = preflight::LIMIT as u64 + 32 * 1024;
 
 /// The origin of a configuration.
 #[derive(Debug)]
-pub enum Origin {
+pub enum ConfigOrigin {
     /// The file.
     File,
     /// The copy, because the file is broken.
@@ -53,13 +53,13 @@ fn head(file: &Path) -> String {
 ///
 /// # Errors
 /// The error in the file, if it has no usable copy.
-pub fn load_or_good_copy(file: &Path, overrides: &Overrides) -> Result<(Config, Origin), ConfigError> {
+pub fn load_or_good_copy(file: &Path, overrides: &Overrides) -> Result<(Config, ConfigOrigin), ConfigError> {
     let content = match Config::read(file) {
         Ok(content) => content,
         Err(error) => return good_copy(file, b"", error, overrides),
     };
     match Config::parse(file, &content, overrides) {
-        Ok(config) => Ok((config, Origin::File)),
+        Ok(config) => Ok((config, ConfigOrigin::File)),
         Err(error) => good_copy(file, &content, error, overrides),
     }
 }
@@ -69,12 +69,12 @@ fn good_copy(
     broken: &[u8],
     error: ConfigError,
     overrides: &Overrides,
-) -> Result<(Config, Origin), ConfigError> {
+) -> Result<(Config, ConfigOrigin), ConfigError> {
     let copy = state_of_broken(broken).join(NAME);
     match read_copy(file, &copy, overrides) {
         Ok(Some(config)) => {
             let error = Box::new(error);
-            Ok((config, Origin::GoodCopy { copy, error }))
+            Ok((config, ConfigOrigin::GoodCopy { copy, error }))
         }
         Ok(None) => Err(error),
         Err(reason) => {
@@ -92,7 +92,7 @@ fn read_copy(file: &Path, copy: &Path, overrides: &Overrides) -> Result<Option<C
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => {
             let reason = error.to_string();
-            let refusal = Refusal::new(reason);
+            let refusal = Fault::new(reason);
             return Err(ConfigError {
                 source: Some(Box::new(error)),
                 ..ConfigError::new(copy, refusal)
@@ -100,7 +100,7 @@ fn read_copy(file: &Path, copy: &Path, overrides: &Overrides) -> Result<Option<C
         }
     };
     let Some(text) = content.strip_prefix(head(file).as_bytes()) else {
-        return Err(ConfigError::new(copy, Refusal::new("this is the copy of another file")));
+        return Err(ConfigError::new(copy, Fault::new("this is the copy of another file")));
     };
     Config::parse(copy, text, overrides).map(Some)
 }

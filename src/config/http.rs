@@ -7,11 +7,11 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::MapAccess;
 
-use crate::config::yaml::Found;
 use crate::config::yaml::FromYaml;
 use crate::config::yaml::Optional;
 use crate::config::yaml::Section;
 use crate::config::yaml::Wrong;
+use crate::config::yaml::YamlNode;
 
 /// The default port of the operators' HTTP server; liveness probes name it.
 const PORT: u16 = 20358;
@@ -63,13 +63,13 @@ impl FromYaml for HttpChoice {
         "`off` or `{address: IP:PORT}`".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text("off") => Ok(Self::Off),
-            Found::Text(text) if text.parse::<Self>().is_ok() => {
+            YamlNode::Text("off") => Ok(Self::Off),
+            YamlNode::Text(text) if text.parse::<Self>().is_ok() => {
                 Err(Wrong::hint("write the address as `http: {address: IP:PORT}`"))
             }
-            Found::Flag(false) => Err(Wrong::hint("write `http: off`")),
+            YamlNode::Flag(false) => Err(Wrong::hint("write `http: off`")),
             _ => Err(Wrong::default()),
         }
     }
@@ -98,9 +98,9 @@ impl FromYaml for Address {
         "an IP address and a port, such as 127.0.0.1:20358 or \"[::1]:20358\"".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(text) => match text.parse::<SocketAddr>() {
+            YamlNode::Text(text) => match text.parse::<SocketAddr>() {
                 Ok(address) if address.port() == 0 => {
                     Err(Wrong::hint("port 0 means any port, which no probe could find"))
                 }

@@ -12,14 +12,14 @@ use serde::de::Visitor;
 
 /// A place in a text, counted from 1, as editors do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The line.
     pub line: u32,
     /// The character in the line.
     pub column: u32,
 }
 
-impl Place {
+impl Location {
     pub(super) fn of_error(error: &serde_yaml::Error) -> Option<Self> {
         let location = error.location()?;
         Some(Self::new(location.line(), location.column()))
@@ -46,19 +46,19 @@ impl Place {
 
 /// One step of a value's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     Key(String),
     Index(usize),
 }
 
 /// The steps as they are written in messages: `root_keys[0].name`.
-pub(super) fn path_of(steps: &[Step]) -> String {
+pub(super) fn path_of(steps: &[PathStep]) -> String {
     steps.iter().fold(String::new(), |mut path, step| {
         // Writing into a string cannot fail.
         match step {
-            Step::Key(key) if path.is_empty() => write!(path, "{key}"),
-            Step::Key(key) => write!(path, ".{key}"),
-            Step::Index(index) => write!(path, "[{index}]"),
+            PathStep::Key(key) if path.is_empty() => write!(path, "{key}"),
+            PathStep::Key(key) => write!(path, ".{key}"),
+            PathStep::Index(index) => write!(path, "[{index}]"),
         }
         .ok();
         path
@@ -66,55 +66,55 @@ pub(super) fn path_of(steps: &[Step]) -> String {
 }
 
 /// The steps of a path as [`path_of`] writes it.
-pub(super) fn steps_of(path: &str) -> Vec<Step> {
+pub(super) fn steps_of(path: &str) -> Vec<PathStep> {
     path.split(['.', '['])
         .map(
             |step| match step.strip_suffix(']').and_then(|index| index.parse().ok()) {
-                Some(index) => Step::Index(index),
-                None => Step::Key(step.to_owned()),
+                Some(index) => PathStep::Index(index),
+                None => PathStep::Key(step.to_owned()),
             },
         )
         .collect()
 }
 
 /// The place of the value at `steps`; `None` if the text does not have it.
-pub(super) fn of_value(text: &str, steps: &[Step]) -> Option<Place> {
-    find(text, &Target { steps, key: None })
+pub(super) fn of_value(text: &str, steps: &[PathStep]) -> Option<Location> {
+    find(text, &Search { steps, key: None })
 }
 
 /// The `nth` place (from 0) of `key` in the section at `steps`.
-pub(super) fn of_key(text: &str, steps: &[Step], key: &str, nth: usize) -> Option<Place> {
+pub(super) fn of_key(text: &str, steps: &[PathStep], key: &str, nth: usize) -> Option<Location> {
     let key = Some((key, nth));
-    find(text, &Target { steps, key })
+    find(text, &Search { steps, key })
 }
 
 /// The error with which a visitor of this module reports that it has reached the place.
 const HERE: &str = "\u{1}here";
 
 /// The parser reports places only in errors, so the visitors fail at the place in question.
-fn find(text: &str, target: &Target<'_>) -> Option<Place> {
+fn find(text: &str, target: &Search<'_>) -> Option<Location> {
     let error = target.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-    error.to_string().contains(HERE).then(|| Place::of_error(&error))?
+    error.to_string().contains(HERE).then(|| Location::of_error(&error))?
 }
 
 #[derive(Clone, Copy)]
-struct Target<'a> {
-    steps: &'a [Step],
+struct Search<'a> {
+    steps: &'a [PathStep],
     key: Option<(&'a str, usize)>,
 }
 
-impl<'de> DeserializeSeed<'de> for &Target<'_> {
+impl<'de> DeserializeSeed<'de> for &Search<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match self {
-            Target { steps: [], key: None } => deserializer.deserialize_any(Here(|_: &str| true)).map(|_| ()),
+            Search { steps: [], key: None } => deserializer.deserialize_any(Here(|_: &str| true)).map(|_| ()),
             _ => deserializer.deserialize_any(self),
         }
     }
 }
 
-impl<'de> Visitor<'de> for &Target<'_> {
+impl<'de> Visitor<'de> for &Search<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,9 +122,9 @@ impl<'de> Visitor<'de> for &Target<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Target { steps, key } = *self;
+        let Search { steps, key } = *self;
         let (step, rest) = match steps.split_first() {
-            Some((Step::Key(step), rest)) => (Some(step), rest),
+            Some((PathStep::Key(step), rest)) => (Some(step), rest),
             _ => (None, steps),
         };
         let mut seen = 0;
@@ -137,7 +137,7 @@ impl<'de> Visitor<'de> for &Target<'_> {
         };
         while let Some(found) = map.next_key_seed(Here(&mut fail_at))? {
             if Some(&found) == step {
-                return map.next_value_seed(&Target { steps: rest, key });
+                return map.next_value_seed(&Search { steps: rest, key });
             }
             map.next_value::<IgnoredAny>()?;
         }
@@ -145,14 +145,14 @@ impl<'de> Visitor<'de> for &Target<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let Target { steps, key } = *self;
-        let Some((Step::Index(index), rest)) = steps.split_first() else {
+        let Search { steps, key } = *self;
+        let Some((PathStep::Index(index), rest)) = steps.split_first() else {
             return Ok(());
         };
         for _ in 0..*index {
             list.next_element::<IgnoredAny>()?;
         }
-        list.next_element_seed(&Target { steps: rest, key }).map(|_| ())
+        list.next_element_seed(&Search { steps: rest, key }).map(|_| ())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::config::http::HttpChoice;
 use crate::listener::options::SocketAddress;
-use crate::telemetry::log::Format;
-use crate::telemetry::log::Level;
+use crate::telemetry::log::LogFormat;
+use crate::telemetry::log::LogLevel;
 
 /// Options of `dekhand serve` that override the file.
 #[derive(Clone, Debug, Default)]
@@ -13,9 +13,9 @@ pub struct Overrides {
     /// `--http`
     pub http: Option<HttpChoice>,
     /// `--log-level`
-    pub log_level: Option<Level>,
+    pub log_level: Option<LogLevel>,
     /// `--log-format`
-    pub log_format: Option<Format>,
+    pub log_format: Option<LogFormat>,
 }
 
 impl Overrides {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
-use crate::config::error::Refusal;
+use crate::config::error::Fault;
 use crate::config::pkcs11::values::ObjectLabel;
 use crate::config::pkcs11::values::login_text;
 use crate::config::values::AbsolutePath;
@@ -83,7 +83,7 @@ struct VersionSection {
 }
 
 /// A refusal, and the path of the refused value within the section.
-pub(super) type RefusedWithin = (String, Refusal);
+pub(super) type RefusedWithin = (String, Fault);
 
 /// The options made from a section.
 pub(super) fn options(section: Pkcs11Section) -> Result<Pkcs11Options, RefusedWithin> {
@@ -126,7 +126,7 @@ pub(super) fn options(section: Pkcs11Section) -> Result<Pkcs11Options, RefusedWi
 fn is_private(login: Login, private: Option<Flag>) -> Result<bool, RefusedWithin> {
     match (login, private) {
         (Login::None, Some(Flag(true))) => {
-            let refusal = Refusal::new("`login: none` shows no private objects");
+            let refusal = Fault::new("`login: none` shows no private objects");
             Err((".private".to_owned(), refusal.hint("leave `private` out, or log in")))
         }
         (Login::None, _) => Ok(false),
@@ -138,7 +138,7 @@ fn check_pins(login: Login, pin: Option<&PinSource>, admin_pin: Option<&PinSourc
     let words = login_text(login);
     let needed = matches!(login, Login::User | Login::Vendor(_));
     if needed && pin.is_none() {
-        let refusal = Refusal::new(format!("expected `pin`, which `login: {words}` needs")).hint(
+        let refusal = Fault::new(format!("expected `pin`, which `login: {words}` needs")).hint(
             "name its source, as in `pin: {file: /etc/dekhand/pin}`, or set `login: none` if the token needs no PIN",
         );
         return Err((String::new(), refusal));
@@ -146,7 +146,7 @@ fn check_pins(login: Login, pin: Option<&PinSource>, admin_pin: Option<&PinSourc
     let useless = [(".pin", pin), (".admin.pin", admin_pin)];
     match useless.into_iter().find(|(_, pin)| !needed && pin.is_some()) {
         Some((key, _)) => {
-            let refusal = Refusal::new(format!("`login: {words}` uses no PIN of the configuration"));
+            let refusal = Fault::new(format!("`login: {words}` uses no PIN of the configuration"));
             Err((key.to_owned(), refusal.hint("leave the PIN out, or `login`")))
         }
         None => Ok(()),
@@ -159,7 +159,7 @@ fn variables<const LEAST: usize, const MOST: usize>(
     let list: Vec<_> = list.into_iter().map(|Required(variable)| variable).collect();
     for (index, variable) in list.iter().enumerate() {
         if let Some(other) = position_before(&list, index, |other| other.name == variable.name) {
-            let refusal = Refusal::new(format!("`environment[{other}]` sets this variable too"));
+            let refusal = Fault::new(format!("`environment[{other}]` sets this variable too"));
             return Err((format!(".environment[{index}]"), refusal));
         }
     }
@@ -181,7 +181,7 @@ fn listed_versions<const LEAST: usize, const MOST: usize>(
             } else {
                 continue;
             };
-            let refusal = Refusal::new(format!("`versions[{other}]` has this {key} too"));
+            let refusal = Fault::new(format!("`versions[{other}]` has this {key} too"));
             return Err((at(&format!(".{key}")), refusal));
         }
         versions.push(version);
@@ -189,7 +189,7 @@ fn listed_versions<const LEAST: usize, const MOST: usize>(
     Ok(versions)
 }
 
-fn listed_version(section: VersionSection) -> Result<ListedVersion, Refusal> {
+fn listed_version(section: VersionSection) -> Result<ListedVersion, Fault> {
     let VersionSection {
         number: Required(number),
         id: Optional(id),
@@ -201,17 +201,17 @@ fn listed_version(section: VersionSection) -> Result<ListedVersion, Refusal> {
         (Some(id), None) => ObjectName::Id(id),
         (None, Some(ObjectLabel(label))) => ObjectName::Label(label),
         (None, None) => {
-            return Err(Refusal::new(
+            return Err(Fault::new(
                 "expected `id` or `label`, which identifies the key in the token",
             ));
         }
         (Some(_), Some(_)) => {
-            let refusal = Refusal::new("expected one of `id` and `label`, found both");
+            let refusal = Fault::new("expected one of `id` and `label`, found both");
             return Err(refusal.hint("use the id: unlike a label, it never changes"));
         }
     };
     if activates.is_some_and(|activates| retired.is_some_and(|retired| retired < activates)) {
-        let refusal = Refusal::new("this version is retired before it activates");
+        let refusal = Fault::new("this version is retired before it activates");
         return Err(refusal.hint("leave `activates` out of a version that never encrypted"));
     }
     Ok(ListedVersion {

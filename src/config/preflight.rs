@@ -1,7 +1,7 @@
 //! Checks of a configuration's text before the parser reads it.
 
-use crate::config::error::Refusal;
-use crate::config::location::Place;
+use crate::config::error::Fault;
+use crate::config::location::Location;
 
 /// Bytes of the longest configuration.
 pub const LIMIT: usize = 64 * 1024;
@@ -10,32 +10,32 @@ pub const LIMIT: usize = 64 * 1024;
 const MOST_BRACKETS: usize = 256;
 
 /// The text, if the parser may read it.
-pub(super) fn check(bytes: &[u8]) -> Result<&str, (Refusal, Option<Place>)> {
+pub(super) fn check(bytes: &[u8]) -> Result<&str, (Fault, Option<Location>)> {
     if bytes.len() > LIMIT {
-        let refusal = Refusal::new(format!(
+        let refusal = Fault::new(format!(
             "the file has more than {LIMIT} bytes, the limit for a configuration"
         ));
         return Err((refusal, None));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let (good, _) = bytes.split_at_checked(error.valid_up_to()).unwrap_or_default();
-        let place = std::str::from_utf8(good).map(Place::behind).ok();
-        (Refusal::new("the file is not UTF-8 text from here on"), place)
+        let place = std::str::from_utf8(good).map(Location::behind).ok();
+        (Fault::new("the file is not UTF-8 text from here on"), place)
     })?;
     // Some editors begin files with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((index, _)) = text.match_indices(['[', '{']).nth(MOST_BRACKETS) {
         let problem = format!("the file has more than {MOST_BRACKETS} of `[` and `{{`, the limit for a configuration");
-        return Err((Refusal::new(problem), behind(text, index)));
+        return Err((Fault::new(problem), behind(text, index)));
     }
     if is_empty(text) {
-        let refusal = Refusal::new("the file is empty: expected at least `apiVersion` and `root_keys`");
+        let refusal = Fault::new("the file is empty: expected at least `apiVersion` and `root_keys`");
         return Err((refusal, None));
     }
     // The parser refuses these too, but without their place. It reads NEL as a line break.
     let is_bad = |character: char| character.is_control() && !"\t\n\r\u{85}".contains(character);
     if let Some(index) = text.find(is_bad) {
-        let refusal = Refusal::new("there is a control character");
+        let refusal = Fault::new("there is a control character");
         return Err((refusal, behind(text, index)));
     }
     let mut start = 0;
@@ -48,8 +48,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<&str, (Refusal, Option<Place>)> {
     Ok(text)
 }
 
-fn behind(text: &str, index: usize) -> Option<Place> {
-    text.split_at_checked(index).map(|(before, _)| Place::behind(before))
+fn behind(text: &str, index: usize) -> Option<Location> {
+    text.split_at_checked(index).map(|(before, _)| Location::behind(before))
 }
 
 fn is_empty(text: &str) -> bool {
@@ -60,7 +60,7 @@ fn is_empty(text: &str) -> bool {
 }
 
 /// The place of a second document, if there is one.
-pub(super) fn second_document(text: &str) -> Option<Place> {
+pub(super) fn second_document(text: &str) -> Option<Location> {
     let mut start = 0;
     let mut content = false;
     for line in text.split_inclusive('\n') {
@@ -76,7 +76,7 @@ pub(super) fn second_document(text: &str) -> Option<Place> {
 /// The fault of a line, and the byte that it follows. Anchors, aliases and tags have no use in a configuration,
 /// and anchors can expand a short text into a long one. This check reads single lines and may miss an anchor; the
 /// parser's own limits still apply then.
-fn check_line(line: &str) -> Option<(usize, Refusal)> {
+fn check_line(line: &str) -> Option<(usize, Fault)> {
     let mut token_begins = true;
     let mut after_space = true;
     let mut characters = line.char_indices().peekable();
@@ -86,11 +86,11 @@ fn check_line(line: &str) -> Option<(usize, Refusal)> {
             '#' if after_space => return None,
             // A tab between tokens is harmless. In the indentation, the parser's own error is hard to understand.
             '\t' if is_indentation(line, index) => {
-                let refusal = Refusal::new("there is a tab in the indentation: expected spaces");
+                let refusal = Fault::new("there is a tab in the indentation: expected spaces");
                 return Some((index, refusal));
             }
             '&' | '*' | '!' if token_begins => {
-                let refusal = Refusal::new("anchors (`&`), aliases (`*`) and tags (`!`) are not accepted")
+                let refusal = Fault::new("anchors (`&`), aliases (`*`) and tags (`!`) are not accepted")
                     .hint("put the value in quotes if it is meant as text");
                 return Some((index, refusal));
             }

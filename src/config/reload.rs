@@ -1,8 +1,8 @@
 //! The changes between two configurations, and which of them a running daemon applies.
 
 use crate::config::Config;
-use crate::config::location::Step;
-use crate::config::settings::Entry;
+use crate::config::location::PathStep;
+use crate::config::settings::SettingEntry;
 use crate::config::settings::entries;
 use crate::kms::options::KmsOptions;
 use crate::listener::options::ListenerOptions;
@@ -28,7 +28,7 @@ impl Changes {
 pub fn changes(old: &Config, new: &Config) -> Changes {
     let [old, new] = [old, new].map(entries);
     let mut changes = Changes::default();
-    for Entry {
+    for SettingEntry {
         setting, reloadable, ..
     } in old.iter().chain(&new)
     {
@@ -49,11 +49,11 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
 
 /// The values with their places, since not every item of a list has every setting.
 fn values<'a>(
-    entries: &'a [Entry],
+    entries: &'a [SettingEntry],
     setting: &'static str,
-) -> impl Iterator<Item = (&'a [Step], &'a serde_json::Value)> {
-    let of_setting = move |entry: &&Entry| entry.setting == setting;
-    let value = |entry: &'a Entry| (entry.steps.as_slice(), &entry.value);
+) -> impl Iterator<Item = (&'a [PathStep], &'a serde_json::Value)> {
+    let of_setting = move |entry: &&SettingEntry| entry.setting == setting;
+    let value = |entry: &'a SettingEntry| (entry.steps.as_slice(), &entry.value);
     entries.iter().filter(of_setting).map(value)
 }
 

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::config::Config;
-use crate::config::error::Refusal;
-use crate::config::error::Refused;
+use crate::config::error::Fault;
+use crate::config::error::FaultAt;
 use crate::config::http::HttpChoice;
 use crate::config::location;
 use crate::config::location::steps_of;
@@ -14,8 +14,8 @@ use crate::config::overrides::Overrides;
 use crate::config::root_keys;
 use crate::config::root_keys::RootKeys;
 use crate::config::schema::CacheSection;
+use crate::config::schema::ConfigFile;
 use crate::config::schema::DataKeysSection;
-use crate::config::schema::File;
 use crate::config::schema::HardeningSection;
 use crate::config::schema::ListenSection;
 use crate::config::schema::LogSection;
@@ -44,8 +44,8 @@ use crate::listener::options::SocketAddress;
 use crate::telemetry::log::LogOptions;
 
 /// The configuration made from a file, which was read from `text`, and the command line.
-pub(super) fn build(file: File, text: &str, overrides: &Overrides) -> Result<Config, Refused> {
-    let File {
+pub(super) fn build(file: ConfigFile, text: &str, overrides: &Overrides) -> Result<Config, FaultAt> {
+    let ConfigFile {
         api_version: Required(ApiVersion),
         name: Optional(name),
         state: Optional(state),
@@ -124,12 +124,12 @@ impl Config {
 }
 
 /// Refuses unquoted digits: this parser reads them as text, others as an octal number by the rules of YAML 1.1.
-fn check_quoted(text: &str, path: &str) -> Result<(), Refused> {
+fn check_quoted(text: &str, path: &str) -> Result<(), FaultAt> {
     let steps = steps_of(path);
     let first = location::of_value(text, &steps).and_then(|place| place.character(text));
     match first {
         Some(digit) if digit.is_ascii_digit() => {
-            let refusal = Refusal::new("expected a text in quotes, found digits without quotes");
+            let refusal = Fault::new("expected a text in quotes, found digits without quotes");
             Err((steps, refusal.hint("write the mode in quotes, such as mode: \"0600\"")))
         }
         _ => Ok(()),
@@ -146,7 +146,7 @@ fn listen_options(
     section: ListenSection,
     default: ListenerOptions,
     kms: &KmsOptions,
-) -> Result<(ListenerOptions, KmsOptions), Refused> {
+) -> Result<(ListenerOptions, KmsOptions), FaultAt> {
     let ListenSection {
         socket: Optional(socket),
         mode: Optional(mode),
@@ -155,8 +155,8 @@ fn listen_options(
         v1beta1: Optional(v1beta1),
     } = section;
     if mode.is_some() && matches!(socket, Some(SocketAddress::Abstract(_))) {
-        let refusal = Refusal::new("an abstract socket has no mode")
-            .hint("leave it out; `listen.peers` lists the allowed callers");
+        let refusal =
+            Fault::new("an abstract socket has no mode").hint("leave it out; `listen.peers` lists the allowed callers");
         return Err((steps_of("listen.mode"), refusal));
     }
     let uids = |List(peers): List<_, _, _>| peers.into_iter().map(|Required(Uid(uid))| uid).collect();

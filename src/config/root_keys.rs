@@ -3,8 +3,8 @@
 use std::iter;
 
 use crate::backend::keyring::KeyringOptions;
-use crate::config::error::Refusal;
-use crate::config::error::Refused;
+use crate::config::error::Fault;
+use crate::config::error::FaultAt;
 use crate::config::location::steps_of;
 use crate::config::pkcs11;
 use crate::config::pkcs11::RefusedWithin;
@@ -27,12 +27,12 @@ pub struct RootKeyEntry {
     /// Whether one store serves all nodes, or there is only one node.
     pub shared: bool,
     /// Its store.
-    pub store: Store,
+    pub store: RootKeyStore,
 }
 
 /// The store of a root key, with the options of its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Store {
+pub enum RootKeyStore {
     /// A file.
     Keyring(KeyringOptions),
     /// A PKCS#11 token.
@@ -77,21 +77,21 @@ impl RootKeys {
 }
 
 /// The root keys made from the sections of a file.
-pub(super) fn list(sections: Vec<Section<RootKeySection>>) -> Result<RootKeys, Refused> {
+pub(super) fn list(sections: Vec<Section<RootKeySection>>) -> Result<RootKeys, FaultAt> {
     let mut list: Vec<RootKeyEntry> = Vec::new();
     for (index, Section(section)) in sections.into_iter().enumerate() {
         let at = |(key, refusal): RefusedWithin| (steps_of(&format!("root_keys[{index}]{key}")), refusal);
         let entry = root_key(section).map_err(at)?;
         for (other, earlier) in list.iter().enumerate() {
             if let Some((key, what)) = in_both(earlier, &entry) {
-                let refusal = Refusal::new(format!("`root_keys[{other}]` {what} too"));
+                let refusal = Fault::new(format!("`root_keys[{other}]` {what} too"));
                 return Err(at((key, refusal)));
             }
         }
         list.push(entry);
     }
     // The list's type requires at least one.
-    RootKeys::from_list(list).ok_or_else(|| (steps_of("root_keys"), Refusal::new("expected a root key")))
+    RootKeys::from_list(list).ok_or_else(|| (steps_of("root_keys"), Fault::new("expected a root key")))
 }
 
 /// What `new` must not share with `old`, and its path in `new`. Two root keys in one token differ by their names; an id
@@ -101,10 +101,10 @@ fn in_both(old: &RootKeyEntry, new: &RootKeyEntry) -> Option<(String, &'static s
         return Some((".name".to_owned(), "has this name"));
     }
     match (&old.store, &new.store) {
-        (Store::Keyring(old), Store::Keyring(new)) => {
+        (RootKeyStore::Keyring(old), RootKeyStore::Keyring(new)) => {
             (old == new).then(|| (".keyring.file".to_owned(), "is in this file"))
         }
-        (Store::Pkcs11(old), Store::Pkcs11(new)) => {
+        (RootKeyStore::Pkcs11(old), RootKeyStore::Pkcs11(new)) => {
             let index = pkcs11::shared_object(old, new)?;
             let key = new.versions.get(index).map(|version| key_of(&version.object))?;
             Some((format!(".pkcs11.versions[{index}].{key}"), "lists this key"))
@@ -126,18 +126,18 @@ fn root_key(section: RootKeySection) -> Result<RootKeyEntry, RefusedWithin> {
             let KeyringSection {
                 file: Required(AbsolutePath(file)),
             } = section;
-            Store::Keyring(KeyringOptions { file })
+            RootKeyStore::Keyring(KeyringOptions { file })
         }
         (None, Some(Section(section))) => {
             let within = |(key, refusal)| (format!(".pkcs11{key}"), refusal);
-            Store::Pkcs11(Box::new(pkcs11::options(section).map_err(within)?))
+            RootKeyStore::Pkcs11(Box::new(pkcs11::options(section).map_err(within)?))
         }
         (None, None) => {
-            let refusal = Refusal::new("expected `keyring` or `pkcs11`, the store of this root key");
+            let refusal = Fault::new("expected `keyring` or `pkcs11`, the store of this root key");
             return Err(here(refusal));
         }
         (Some(_), Some(_)) => {
-            let refusal = Refusal::new("expected one of `keyring` and `pkcs11`, found both");
+            let refusal = Fault::new("expected one of `keyring` and `pkcs11`, found both");
             let hint = "to move from one to the other, make two entries with different names: the first one encrypts";
             return Err(here(refusal.hint(hint)));
         }

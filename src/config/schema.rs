@@ -26,8 +26,8 @@ use crate::kms::options::StatusVersion;
 use crate::kms::options::V1beta1;
 use crate::listener::options::SocketAddress;
 use crate::root_key::name::RootKeyName;
-use crate::telemetry::log::Format;
-use crate::telemetry::log::Level;
+use crate::telemetry::log::LogFormat;
+use crate::telemetry::log::LogLevel;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -39,7 +39,7 @@ const MOST_PEERS: usize = 64;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct File {
+pub(super) struct ConfigFile {
     #[serde(rename = "apiVersion")]
     pub(super) api_version: Required<ApiVersion>,
     #[serde(default)]
@@ -126,8 +126,8 @@ pub(super) struct ProbeSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LogSection {
-    pub(super) level: Optional<Word<Level>>,
-    pub(super) format: Optional<Word<Format>>,
+    pub(super) level: Optional<Word<LogLevel>>,
+    pub(super) format: Optional<Word<LogFormat>>,
     pub(super) requests: Optional<Flag>,
 }
 

@@ -8,13 +8,13 @@ use serde_json::Value;
 use crate::backend::keyring::KeyringOptions;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::config::location::Step;
+use crate::config::location::PathStep;
 use crate::config::location::steps_of;
 use crate::config::name::DaemonName;
 use crate::config::pkcs11::values::login_text;
 use crate::config::root_keys::RootKeyEntry;
+use crate::config::root_keys::RootKeyStore;
 use crate::config::root_keys::RootKeys;
-use crate::config::root_keys::Store;
 use crate::config::units::duration_text;
 use crate::config::units::size_text;
 use crate::config::values::API_VERSION;
@@ -34,22 +34,22 @@ use crate::token::pin::PinSource;
 
 /// A setting with its value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct SettingEntry {
     /// Its path in the schema: `root_keys[].name`.
     pub(super) setting: &'static str,
     /// Its path in this configuration: `root_keys[0].name`.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PathStep>,
     pub(super) value: Value,
     /// Whether it can change while the daemon runs.
     pub(super) reloadable: bool,
 }
 
 #[derive(Default)]
-struct Entries(Vec<Entry>);
+struct Entries(Vec<SettingEntry>);
 
 impl Entries {
-    fn add(&mut self, setting: &'static str, steps: Vec<Step>, reloadable: bool, value: impl Serialize) {
-        self.0.push(Entry {
+    fn add(&mut self, setting: &'static str, steps: Vec<PathStep>, reloadable: bool, value: impl Serialize) {
+        self.0.push(SettingEntry {
             setting,
             steps,
             // JSON can represent every value of a configuration.
@@ -83,7 +83,7 @@ impl Entries {
 }
 
 /// Every setting of a configuration, in the order of the schema. A field that is added must be added here.
-pub(super) fn entries(config: &Config) -> Vec<Entry> {
+pub(super) fn entries(config: &Config) -> Vec<SettingEntry> {
     let Config {
         name,
         state,
@@ -137,10 +137,10 @@ fn add_root_key(list: &mut Entries, index: usize, entry: &RootKeyEntry) {
     list.of_root_key(index, "root_keys[].name", name);
     list.of_root_key(index, "root_keys[].shared", shared);
     match store {
-        Store::Keyring(KeyringOptions { file }) => {
+        RootKeyStore::Keyring(KeyringOptions { file }) => {
             list.of_root_key(index, "root_keys[].keyring.file", file.to_string_lossy());
         }
-        Store::Pkcs11(options) => add_pkcs11(list, index, options),
+        RootKeyStore::Pkcs11(options) => add_pkcs11(list, index, options),
     }
 }
 
@@ -229,7 +229,7 @@ fn add_policy(list: &mut Entries, policy: &Policy) {
 
 /// The path of every setting of the schema, in its order.
 pub fn known_settings() -> Vec<&'static str> {
-    let keyring = Store::Keyring(KeyringOptions {
+    let keyring = RootKeyStore::Keyring(KeyringOptions {
         file: PathBuf::from("/keyring.json"),
     });
     let of_every_kind = std::iter::once(keyring).chain(one_token());
@@ -243,7 +243,7 @@ pub fn known_settings() -> Vec<&'static str> {
     };
     let config = Config::with_defaults(DaemonName::default(), root_keys);
     let mut settings = Vec::new();
-    for Entry { setting, .. } in entries(&config) {
+    for SettingEntry { setting, .. } in entries(&config) {
         if !settings.contains(&setting) {
             settings.push(setting);
         }
@@ -252,7 +252,7 @@ pub fn known_settings() -> Vec<&'static str> {
 }
 
 /// A token with every optional setting.
-fn one_token() -> Option<Store> {
+fn one_token() -> Option<RootKeyStore> {
     let mut options = Pkcs11Options::new("/module.so".into(), "token".parse().ok()?);
     options.pin = Some(PinSource::Descriptor(3));
     options.admin_pin.clone_from(&options.pin);
@@ -267,5 +267,5 @@ fn one_token() -> Option<Store> {
             retired: moment,
         });
     }
-    Some(Store::Pkcs11(Box::new(options)))
+    Some(RootKeyStore::Pkcs11(Box::new(options)))
 }

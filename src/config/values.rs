@@ -15,9 +15,9 @@ use crate::config::units::MIB;
 use crate::config::units::SIZES;
 use crate::config::units::duration_text;
 use crate::config::units::size_text;
-use crate::config::yaml::Found;
 use crate::config::yaml::FromYaml;
 use crate::config::yaml::Wrong;
+use crate::config::yaml::YamlNode;
 use crate::listener::options::SocketAddress;
 use crate::root_key::name::RootKeyName;
 
@@ -35,9 +35,9 @@ impl FromYaml for ApiVersion {
         format!("`{API_VERSION}`")
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(API_VERSION) => Ok(Self),
+            YamlNode::Text(API_VERSION) => Ok(Self),
             _ => Err(Wrong::hint(
                 "this release reads no other version of the schema; a newer file needs a newer release",
             )),
@@ -64,8 +64,8 @@ impl<T: DeserializeOwned> FromYaml for Word<T> {
         words.join(" or ")
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
-        let Found::Text(word) = found else {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
+        let YamlNode::Text(word) = found else {
             return Err(Wrong::default());
         };
         Self::parse(word).map_err(|words| {
@@ -80,9 +80,9 @@ impl FromYaml for DaemonName {
         "a name of 1 to 32 of a-z, 0-9 and -, not starting with -".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(text) => text.parse().map_err(|_| Wrong::default()),
+            YamlNode::Text(text) => text.parse().map_err(|_| Wrong::default()),
             _ => Err(Wrong::hint(QUOTES)),
         }
     }
@@ -93,9 +93,9 @@ impl FromYaml for RootKeyName {
         "a name of 1 to 16 of a-z, 0-9 and -".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(text) => text.parse().map_err(|_| Wrong::default()),
+            YamlNode::Text(text) => text.parse().map_err(|_| Wrong::default()),
             _ => Err(Wrong::hint(QUOTES)),
         }
     }
@@ -110,13 +110,15 @@ impl FromYaml for AbsolutePath {
         "an absolute path".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         // PATH_MAX counts the NUL at the end.
         match found {
-            Found::Text(text) if Path::new(text).is_absolute() && text.len() < 4096 && !text.contains('\0') => {
+            YamlNode::Text(text) if Path::new(text).is_absolute() && text.len() < 4096 && !text.contains('\0') => {
                 Ok(Self(text.into()))
             }
-            Found::Text(text) if text.starts_with('~') => Err(Wrong::hint("`~` is not expanded; write the path out")),
+            YamlNode::Text(text) if text.starts_with('~') => {
+                Err(Wrong::hint("`~` is not expanded; write the path out"))
+            }
             _ => Err(Wrong::default()),
         }
     }
@@ -127,9 +129,9 @@ impl FromYaml for SocketAddress {
         "an absolute path or `@name`, at most 107 bytes".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(text) => text.parse().map_err(|_| {
+            YamlNode::Text(text) => text.parse().map_err(|_| {
                 let unix = text.strip_prefix("unix://");
                 Wrong(unix.map(|_| "leave out `unix://`: only kube-apiserver's endpoint has it".to_owned()))
             }),
@@ -148,8 +150,8 @@ impl FromYaml for Mode {
             .to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
-        let Found::Text(text) = found else {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
+        let YamlNode::Text(text) = found else {
             return Err(Wrong::hint("write the mode in quotes, such as mode: \"0600\""));
         };
         let octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
@@ -169,13 +171,13 @@ impl FromYaml for Uid {
         format!("a uid, a number from 0 to {}", u32::MAX - 1)
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Number(number) => match u32::try_from(*number) {
+            YamlNode::Number(number) => match u32::try_from(*number) {
                 Ok(uid) if uid != u32::MAX => Ok(Self(uid)),
                 _ => Err(Wrong::default()),
             },
-            Found::Text(_) => Err(Wrong::hint("write the user's number, which `id -u NAME` prints")),
+            YamlNode::Text(_) => Err(Wrong::hint("write the user's number, which `id -u NAME` prints")),
             _ => Err(Wrong::default()),
         }
     }
@@ -190,9 +192,9 @@ impl FromYaml for Flag {
         "`true` or `false`".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Flag(flag) => Ok(Self(*flag)),
+            YamlNode::Flag(flag) => Ok(Self(*flag)),
             _ => Err(Wrong::default()),
         }
     }
@@ -207,9 +209,9 @@ impl<const LEAST: u64, const MOST: u64> FromYaml for Whole<LEAST, MOST> {
         format!("a whole number from {LEAST} to {MOST}")
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Number(number) if (LEAST..=MOST).contains(number) => Ok(Self(*number)),
+            YamlNode::Number(number) if (LEAST..=MOST).contains(number) => Ok(Self(*number)),
             _ => Err(Wrong::default()),
         }
     }
@@ -225,11 +227,11 @@ impl<const LEAST: u64, const MOST: u64> FromYaml for Span<LEAST, MOST> {
         format!("a duration from {least} to {most}, such as `24h`, `30d` or `90s`")
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         let duration = match found {
-            Found::Number(0) => Duration::ZERO,
-            Found::Number(_) => return Err(Wrong::hint("write the unit behind the number")),
-            Found::Text(text) => humantime::parse_duration(text).map_err(|_| Wrong::default())?,
+            YamlNode::Number(0) => Duration::ZERO,
+            YamlNode::Number(_) => return Err(Wrong::hint("write the unit behind the number")),
+            YamlNode::Text(text) => humantime::parse_duration(text).map_err(|_| Wrong::default())?,
             _ => return Err(Wrong::default()),
         };
         if (Duration::from_secs(LEAST)..=Duration::from_secs(MOST)).contains(&duration) {
@@ -250,11 +252,11 @@ impl<const LEAST: u64, const MOST: u64> FromYaml for Size<LEAST, MOST> {
         format!("a size from {least} to {most}, such as `512MiB` or `1GiB`")
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         const UNIT: &str = "write the unit behind the number: KiB, MiB or GiB";
         let text = match found {
-            Found::Text(text) => text,
-            Found::Number(_) => return Err(Wrong::hint(UNIT)),
+            YamlNode::Text(text) => text,
+            YamlNode::Number(_) => return Err(Wrong::hint(UNIT)),
             _ => return Err(Wrong::default()),
         };
         let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());

@@ -13,11 +13,11 @@ use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::value::SeqAccessDeserializer;
 
-use crate::config::error::Refusal;
+use crate::config::error::Fault;
 
 /// The parser's result where a value was expected.
 #[derive(Debug)]
-pub(super) enum Found<'a> {
+pub(super) enum YamlNode<'a> {
     Text(&'a str),
     Number(u64),
     Flag(bool),
@@ -44,31 +44,31 @@ pub(super) trait FromYaml: Sized {
     fn expected() -> String;
 
     /// Reads a single value.
-    fn read(_found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(_found: &YamlNode<'_>) -> Result<Self, Wrong> {
         Err(Wrong::default())
     }
 
     /// Reads the value from a section.
     fn read_section<'de, A: MapAccess<'de>>(_map: A) -> Result<Self, A::Error> {
-        read(&Found::Other("a section"))
+        read(&YamlNode::Other("a section"))
     }
 
     /// Reads the value from a list.
     fn read_list<'de, A: SeqAccess<'de>>(_list: A) -> Result<Self, A::Error> {
-        read(&Found::Other("a list"))
+        read(&YamlNode::Other("a list"))
     }
 }
 
-fn read<T: FromYaml, E: Error>(found: &Found<'_>) -> Result<T, E> {
+fn read<T: FromYaml, E: Error>(found: &YamlNode<'_>) -> Result<T, E> {
     T::read(found).map_err(|Wrong(hint)| {
         let found = match found {
-            Found::Text(_) => T::WRONG_TEXT,
-            Found::Number(_) => "a number",
-            Found::Flag(_) => "true or false",
-            Found::Other(name) => name,
+            YamlNode::Text(_) => T::WRONG_TEXT,
+            YamlNode::Number(_) => "a number",
+            YamlNode::Flag(_) => "true or false",
+            YamlNode::Other(name) => name,
         };
         let problem = format!("expected {}, found {found}", T::expected());
-        E::custom(Refusal { problem, hint })
+        E::custom(Fault { problem, hint })
     })
 }
 
@@ -82,39 +82,39 @@ impl<'de, T: FromYaml> Visitor<'de> for ValueVisitor<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        read(&Found::Text(text))
+        read(&YamlNode::Text(text))
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
-        read(&Found::Number(number))
+        read(&YamlNode::Number(number))
     }
 
     fn visit_bool<E: Error>(self, flag: bool) -> Result<T, E> {
-        read(&Found::Flag(flag))
+        read(&YamlNode::Flag(flag))
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<T, E> {
-        read(&Found::Other("a negative number"))
+        read(&YamlNode::Other("a negative number"))
     }
 
     fn visit_i128<E: Error>(self, _: i128) -> Result<T, E> {
-        read(&Found::Other("a negative number"))
+        read(&YamlNode::Other("a negative number"))
     }
 
     fn visit_u128<E: Error>(self, _: u128) -> Result<T, E> {
-        read(&Found::Other("a larger number"))
+        read(&YamlNode::Other("a larger number"))
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<T, E> {
-        read(&Found::Other("a fraction"))
+        read(&YamlNode::Other("a fraction"))
     }
 
     fn visit_unit<E: Error>(self) -> Result<T, E> {
-        read(&Found::Other("nothing"))
+        read(&YamlNode::Other("nothing"))
     }
 
     fn visit_none<E: Error>(self) -> Result<T, E> {
-        read(&Found::Other("nothing"))
+        read(&YamlNode::Other("nothing"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
@@ -189,8 +189,8 @@ impl<T: DeserializeOwned, const LEAST: usize, const MOST: usize> FromYaml for Li
     fn read_list<'de, A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
         let items = Vec::deserialize(SeqAccessDeserializer::new(list))?;
         match items.len() {
-            0 if LEAST > 0 => read(&Found::Other("an empty list")),
-            length if length > MOST => read(&Found::Other("a longer list")),
+            0 if LEAST > 0 => read(&YamlNode::Other("an empty list")),
+            length if length > MOST => read(&YamlNode::Other("a longer list")),
             _ => Ok(Self(items)),
         }
     }

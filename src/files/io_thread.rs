@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-type Job = Box<dyn FnOnce() + Send>;
+type FileJob = Box<dyn FnOnce() + Send>;
 
 /// Runs jobs one after another on one thread. Cheap to clone; the thread ends with the last clone.
 #[derive(Clone, Debug)]
-pub struct FileThread(Place);
+pub struct FileThread(Runner);
 
 #[derive(Clone, Debug)]
-enum Place {
-    Thread(mpsc::Sender<Job>),
+enum Runner {
+    Thread(mpsc::Sender<FileJob>),
     Caller,
     Turned(Arc<Disk>),
 }
@@ -43,7 +43,7 @@ impl fmt::Debug for dyn Takes {
 }
 
 /// A job that panics, whatever file caused it, must not end the thread. Its result channel is dropped with it.
-fn run_unharmed(job: Job) {
+fn run_unharmed(job: FileJob) {
     // The panic hook has logged it.
     std::panic::catch_unwind(AssertUnwindSafe(job)).ok();
 }
@@ -68,22 +68,22 @@ impl FileThread {
     /// # Errors
     /// The operating system cannot start a thread.
     pub fn start() -> io::Result<Self> {
-        let (sender, jobs) = mpsc::channel::<Job>();
+        let (sender, jobs) = mpsc::channel::<FileJob>();
         thread::Builder::new()
             .name("files".into())
             .spawn(move || jobs.into_iter().for_each(run_unharmed))?;
-        Ok(Self(Place::Thread(sender)))
+        Ok(Self(Runner::Thread(sender)))
     }
 
     /// Runs every job at once on the calling thread: for commands, which have no callers, and for tests with paused
     /// time.
     pub fn in_place() -> Self {
-        Self(Place::Caller)
+        Self(Runner::Caller)
     }
 
     /// Simulates a slow disk by tokio's clock: each job runs after the time that `takes` returns when the job begins.
     pub fn turned(takes: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self(Place::Turned(Arc::new(Disk {
+        Self(Runner::Turned(Arc::new(Disk {
             takes: Arc::new(takes),
             turn: tokio::sync::Mutex::default(),
         })))
@@ -99,12 +99,12 @@ impl FileThread {
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, NoAnswer> {
         let (answer, answered) = oneshot::channel();
         match &self.0 {
-            Place::Caller => return Ok(job()),
+            Runner::Caller => return Ok(job()),
             // If the caller has gone, sending fails and the result is dropped.
-            Place::Thread(sender) => sender
+            Runner::Thread(sender) => sender
                 .send(Box::new(move || drop(answer.send(job()))))
                 .map_err(|_| NoAnswer::Failed)?,
-            Place::Turned(disk) => {
+            Runner::Turned(disk) => {
                 let disk = disk.clone();
                 tokio::spawn(async move {
                     let _turn = disk.turn.lock().await;

@@ -9,7 +9,7 @@ use tonic::Code;
 use tonic::Response;
 use tonic::Status;
 
-use crate::kms::refusal::Refusal;
+use crate::kms::error::KmsError;
 use crate::proto::code;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::log::chain;
@@ -21,14 +21,14 @@ const LONGEST_QUOTED: usize = 1024;
 
 /// Writes the lines of all services. Clones share one rate limit.
 #[derive(Clone, Debug)]
-pub(super) struct Journal {
+pub(super) struct RequestLog {
     all: Arc<AtomicBool>,
     refusals: Arc<LineLimit>,
 }
 
 /// The fields that are logged about one request. None is secret, and a caller's text is escaped.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct RequestLine {
     api: &'static str,
     method: &'static str,
     uid: String,
@@ -38,7 +38,7 @@ pub(super) struct Line {
     pub(super) sealed_bytes: usize,
 }
 
-impl Line {
+impl RequestLine {
     /// `api` is the protocol: `v2` or `v1beta1`. KMS v1 has no uid.
     pub(super) fn begin(api: &'static str, method: &'static str, uid: &str) -> Self {
         Self {
@@ -67,7 +67,7 @@ pub(super) fn escaped(text: &str) -> String {
     }
 }
 
-impl Journal {
+impl RequestLog {
     pub(super) fn new(all: Arc<AtomicBool>) -> Self {
         Self {
             all,
@@ -76,8 +76,8 @@ impl Journal {
     }
 
     /// Logs the outcome of a request and makes its response.
-    pub(super) fn end<T>(&self, line: Line, result: Result<T, Refusal>) -> Result<Response<T>, Status> {
-        let Line {
+    pub(super) fn end<T>(&self, line: RequestLine, result: Result<T, KmsError>) -> Result<Response<T>, Status> {
+        let RequestLine {
             api,
             method,
             uid,
@@ -86,10 +86,10 @@ impl Journal {
             payload_bytes,
             sealed_bytes,
         } = line;
-        let answer = result.map_err(|refusal| {
-            let status = refusal.status();
+        let answer = result.map_err(|error| {
+            let status = error.status();
             if let Some(suppressed) = self.refusals.pass() {
-                let (code, detail) = (code::name(status.code()), chain(&refusal));
+                let (code, detail) = (code::name(status.code()), chain(&error));
                 tracing::warn!(api, method, uid, code, detail, suppressed, "refused a request");
             }
             status

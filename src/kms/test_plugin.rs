@@ -19,7 +19,7 @@ use crate::envelope::Store;
 use crate::envelope::policy::Policy;
 use crate::files::io_thread::FileThread;
 use crate::kms::options::KmsOptions;
-use crate::kms::request_log::Journal;
+use crate::kms::request_log::RequestLog;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::active_from;
 use crate::root_key::high_water::HighWaterFile;
@@ -71,8 +71,8 @@ impl Plugin {
         }
     }
 
-    pub(super) fn journal(&self) -> Journal {
-        Journal::new(self.log_requests.clone())
+    pub(super) fn request_log(&self) -> RequestLog {
+        RequestLog::new(self.log_requests.clone())
     }
 
     /// All services, as the listener gets them.

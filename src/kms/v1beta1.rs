@@ -6,10 +6,10 @@ use tonic::Status;
 
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
-use crate::kms::refusal::Refusal;
-use crate::kms::refusal::check;
-use crate::kms::request_log::Journal;
-use crate::kms::request_log::Line;
+use crate::kms::error::KmsError;
+use crate::kms::error::check;
+use crate::kms::request_log::RequestLine;
+use crate::kms::request_log::RequestLog;
 use crate::proto::asker::Asker;
 use crate::proto::v1beta1::DecryptRequest;
 use crate::proto::v1beta1::DecryptResponse;
@@ -33,15 +33,20 @@ const LONGEST_CIPHER: usize = 65_535;
 #[derive(Debug)]
 pub(super) struct KmsV1beta1 {
     envelope: Envelope,
-    journal: Journal,
+    log: RequestLog,
 }
 
 impl KmsV1beta1 {
-    pub(super) fn new(envelope: Envelope, journal: Journal) -> Self {
-        Self { envelope, journal }
+    pub(super) fn new(envelope: Envelope, log: RequestLog) -> Self {
+        Self { envelope, log }
     }
 
-    async fn seal(&self, request: &EncryptRequest, asker: Asker, line: &mut Line) -> Result<EncryptResponse, Refusal> {
+    async fn seal(
+        &self,
+        request: &EncryptRequest,
+        asker: Asker,
+        line: &mut RequestLine,
+    ) -> Result<EncryptResponse, KmsError> {
         check_version(&request.version)?;
         check(!request.plain.is_empty(), "plain is empty")?;
         check(request.plain.len() <= LONGEST_PLAIN, "plain is longer than 256 bytes")?;
@@ -51,7 +56,12 @@ impl KmsV1beta1 {
         Ok(EncryptResponse { cipher: sealed.bytes })
     }
 
-    async fn open(&self, request: &DecryptRequest, asker: Asker, line: &mut Line) -> Result<DecryptResponse, Refusal> {
+    async fn open(
+        &self,
+        request: &DecryptRequest,
+        asker: Asker,
+        line: &mut RequestLine,
+    ) -> Result<DecryptResponse, KmsError> {
         check_version(&request.version)?;
         check(!request.cipher.is_empty(), "cipher is empty")?;
         check(
@@ -70,7 +80,7 @@ impl KmsV1beta1 {
 
 /// Answers `Version`. This needs no root key: kube-apiserver calls it before its first Encrypt or Decrypt, which report
 /// the state of the root key.
-fn introduce(request: &VersionRequest) -> Result<VersionResponse, Refusal> {
+fn introduce(request: &VersionRequest) -> Result<VersionResponse, KmsError> {
     check_version(&request.version)?;
     Ok(VersionResponse {
         version: VERSION.to_owned(),
@@ -79,33 +89,33 @@ fn introduce(request: &VersionRequest) -> Result<VersionResponse, Refusal> {
     })
 }
 
-fn check_version(version: &str) -> Result<(), Refusal> {
+fn check_version(version: &str) -> Result<(), KmsError> {
     check(version == VERSION, "version is not v1beta1")
 }
 
 #[tonic::async_trait]
 impl KeyManagementService for KmsV1beta1 {
     async fn version(&self, request: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
-        let line = Line::begin(VERSION, "Version", "");
-        self.journal.end(line, introduce(request.get_ref()))
+        let line = RequestLine::begin(VERSION, "Version", "");
+        self.log.end(line, introduce(request.get_ref()))
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
         let asker = Asker::of(request.extensions());
         let request = request.into_inner();
-        let mut line = Line::begin(VERSION, "Encrypt", "");
+        let mut line = RequestLine::begin(VERSION, "Encrypt", "");
         line.payload_bytes = request.plain.len();
         let result = self.seal(&request, asker, &mut line).await;
-        self.journal.end(line, result)
+        self.log.end(line, result)
     }
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
         let asker = Asker::of(request.extensions());
         let request = request.into_inner();
-        let mut line = Line::begin(VERSION, "Decrypt", "");
+        let mut line = RequestLine::begin(VERSION, "Decrypt", "");
         line.sealed_bytes = request.cipher.len();
         let result = self.open(&request, asker, &mut line).await;
-        self.journal.end(line, result)
+        self.log.end(line, result)
     }
 }
 

@@ -8,11 +8,11 @@ use tonic::Status;
 
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
+use crate::kms::error::KmsError;
+use crate::kms::error::check;
 use crate::kms::options::StatusVersion;
-use crate::kms::refusal::Refusal;
-use crate::kms::refusal::check;
-use crate::kms::request_log::Journal;
-use crate::kms::request_log::Line;
+use crate::kms::request_log::RequestLine;
+use crate::kms::request_log::RequestLog;
 use crate::kms::request_log::escaped;
 use crate::proto::asker::Asker;
 use crate::proto::v2::DecryptRequest;
@@ -37,19 +37,15 @@ const LONGEST_CIPHERTEXT: usize = 1023;
 pub(super) struct KmsV2 {
     envelope: Envelope,
     version: StatusVersion,
-    journal: Journal,
+    log: RequestLog,
 }
 
 impl KmsV2 {
-    pub(super) fn new(envelope: Envelope, version: StatusVersion, journal: Journal) -> Self {
-        Self {
-            envelope,
-            version,
-            journal,
-        }
+    pub(super) fn new(envelope: Envelope, version: StatusVersion, log: RequestLog) -> Self {
+        Self { envelope, version, log }
     }
 
-    fn health(&self, line: &mut Line) -> Result<StatusResponse, Refusal> {
+    fn health(&self, line: &mut RequestLine) -> Result<StatusResponse, KmsError> {
         let key_id = self.envelope.status()?.to_string();
         line.key_id.clone_from(&key_id);
         Ok(StatusResponse {
@@ -60,7 +56,12 @@ impl KmsV2 {
         })
     }
 
-    async fn seal(&self, request: &EncryptRequest, asker: Asker, line: &mut Line) -> Result<EncryptResponse, Refusal> {
+    async fn seal(
+        &self,
+        request: &EncryptRequest,
+        asker: Asker,
+        line: &mut RequestLine,
+    ) -> Result<EncryptResponse, KmsError> {
         check_uid(&request.uid)?;
         check(!request.plaintext.is_empty(), "plaintext is empty")?;
         let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext, asker).await?;
@@ -75,7 +76,12 @@ impl KmsV2 {
         })
     }
 
-    async fn open(&self, request: &DecryptRequest, asker: Asker, line: &mut Line) -> Result<DecryptResponse, Refusal> {
+    async fn open(
+        &self,
+        request: &DecryptRequest,
+        asker: Asker,
+        line: &mut RequestLine,
+    ) -> Result<DecryptResponse, KmsError> {
         check_uid(&request.uid)?;
         check(!request.key_id.is_empty(), "key_id is empty")?;
         check(
@@ -103,35 +109,35 @@ impl KmsV2 {
     }
 }
 
-fn check_uid(uid: &str) -> Result<(), Refusal> {
+fn check_uid(uid: &str) -> Result<(), KmsError> {
     check(uid.len() <= LONGEST_UID, "uid is longer than 256 bytes")
 }
 
 #[tonic::async_trait]
 impl KeyManagementService for KmsV2 {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let mut line = Line::begin(API, "Status", "");
+        let mut line = RequestLine::begin(API, "Status", "");
         let result = self.health(&mut line);
-        self.journal.end(line, result)
+        self.log.end(line, result)
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
         let asker = Asker::of(request.extensions());
         let request = request.into_inner();
-        let mut line = Line::begin(API, "Encrypt", &request.uid);
+        let mut line = RequestLine::begin(API, "Encrypt", &request.uid);
         line.payload_bytes = request.plaintext.len();
         let result = self.seal(&request, asker, &mut line).await;
-        self.journal.end(line, result)
+        self.log.end(line, result)
     }
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
         let asker = Asker::of(request.extensions());
         let request = request.into_inner();
-        let mut line = Line::begin(API, "Decrypt", &request.uid);
+        let mut line = RequestLine::begin(API, "Decrypt", &request.uid);
         line.key_id = escaped(&request.key_id);
         line.sealed_bytes = request.ciphertext.len();
         let result = self.open(&request, asker, &mut line).await;
-        self.journal.end(line, result)
+        self.log.end(line, result)
     }
 }
 

@@ -18,8 +18,8 @@ use crate::listener::connection_table::Process;
 use crate::listener::limits;
 use crate::listener::limits::Room;
 use crate::listener::peers::Peers;
-use crate::listener::request::Caller;
-use crate::listener::request::Service;
+use crate::listener::request::ConnectionService;
+use crate::listener::request::GrpcService;
 use crate::listener::request_body::Arrivals;
 use crate::listener::request_body::Budget;
 use crate::listener::socket::Socket;
@@ -53,7 +53,7 @@ pub(super) struct Acceptor<S> {
     failures: LineLimit,
 }
 
-impl<S: Service> Acceptor<S> {
+impl<S: GrpcService> Acceptor<S> {
     pub(super) fn new(service: S, peers: Peers, metrics: Metrics) -> Self {
         Self {
             service,
@@ -79,7 +79,7 @@ impl<S: Service> Acceptor<S> {
     /// # Cancel safety
     /// Dropping it ends all connections at once and leaves the socket.
     pub(super) async fn run(mut self, socket: Socket, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let Socket { mut place, listener } = socket;
+        let Socket { mut name, listener } = socket;
         let listener = UnixListener::from_std(listener)?;
         let mut shutdown = pin!(shutdown);
         let mut starved = false;
@@ -107,14 +107,14 @@ impl<S: Service> Acceptor<S> {
             }
         }
         // Removes the name before closing the descriptor: from here on, connecting fails at once.
-        place.leave();
+        name.leave();
         drop(listener);
         self.draining.send_replace(true);
         while let Some(ended) = self.connections.join_next_with_id().await {
             self.ended(ended);
         }
         // Releases the lock last: a successor must not start before this daemon has ended.
-        drop(place);
+        drop(name);
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl<S: Service> Acceptor<S> {
         }
         let seat = self.seats.offer(process);
         self.next += 1;
-        let caller = Caller {
+        let service = ConnectionService {
             service: self.service.clone(),
             origin: Origin(self.next),
             room: self.in_flight.for_connection(),
@@ -165,7 +165,7 @@ impl<S: Service> Acceptor<S> {
         let draining = self.draining.subscribe();
         let task = self
             .connections
-            .spawn(connection::serve(stream, uid, caller, self.peers.clone(), draining));
+            .spawn(connection::serve(stream, uid, service, self.peers.clone(), draining));
         self.seats.sit(task, seat);
         self.count();
     }

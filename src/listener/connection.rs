@@ -15,20 +15,20 @@ use tokio::sync::watch;
 use crate::listener::authority::AuthorityRewriter;
 use crate::listener::limits;
 use crate::listener::peers::Peers;
-use crate::listener::read_quota::Turn;
-use crate::listener::read_quota::Turns;
-use crate::listener::request::Caller;
-use crate::listener::request::Service;
+use crate::listener::read_quota::QuotaStream;
+use crate::listener::read_quota::ReadQuota;
+use crate::listener::request::ConnectionService;
+use crate::listener::request::GrpcService;
 use crate::proto::deadline::Deadline;
 
 /// The first bytes of every HTTP/2 client (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ at once.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection of `uid` until it ends, `draining` becomes true, or the uid is no longer allowed.
-pub(super) async fn serve<S: Service>(
+pub(super) async fn serve<S: GrpcService>(
     mut stream: UnixStream,
     uid: u32,
-    caller: Caller<S>,
+    service: ConnectionService<S>,
     peers: Peers,
     mut draining: watch::Receiver<bool>,
 ) {
@@ -40,18 +40,18 @@ pub(super) async fn serve<S: Service>(
     if !spoke {
         return;
     }
-    caller.seat.spoke();
-    let (metrics, lines) = (caller.metrics.clone(), caller.lines.clone());
+    service.seat.spoke();
+    let (metrics, lines) = (service.metrics.clone(), service.lines.clone());
     let (reader, writer) = stream.into_split();
     let (mended, hopeless) = AuthorityRewriter::over(reader);
-    let turn = Turn::new();
+    let quota = ReadQuota::new();
     // hyper reads the preface itself, so it is put back in front.
     let rewound = tokio::io::join(PREFACE.chain(mended), writer);
-    let io = TokioIo::new(Turns::new(rewound, turn.clone()));
-    let service = service_fn(move |request| caller.answer(request));
+    let io = TokioIo::new(QuotaStream::new(rewound, quota.clone()));
+    let service = service_fn(move |request| service.answer(request));
     let mut connection = pin!(http2_builder().serve_connection(io, service));
     tokio::select! {
-        ended = turn.serve(connection.as_mut()) => return log_end(uid, ended),
+        ended = quota.serve(connection.as_mut()) => return log_end(uid, ended),
         _ = draining.wait_for(|draining| *draining) => {}
         () = peers.banned(uid) => {}
         // HTTP/2 has reset the call, and would reset every further one.
@@ -68,13 +68,13 @@ pub(super) async fn serve<S: Service>(
         }
     }
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = tokio::time::timeout(limits::DRAIN_TIME, turn.serve(connection)).await {
+    if let Ok(ended) = tokio::time::timeout(limits::DRAIN_TIME, quota.serve(connection)).await {
         log_end(uid, ended);
     }
 }
 
-fn http2_builder() -> http2::Builder<Requests> {
-    let mut builder = http2::Builder::new(Requests);
+fn http2_builder() -> http2::Builder<RequestExecutor> {
+    let mut builder = http2::Builder::new(RequestExecutor);
     builder
         .max_concurrent_streams(limits::STREAMS)
         .max_pending_accept_reset_streams(limits::CANCELLED_STREAMS)
@@ -89,9 +89,9 @@ fn http2_builder() -> http2::Builder<Requests> {
 /// Runs requests until their responses are fetched, within a limit: if a caller grants no window for a response, the
 /// request is reset.
 #[derive(Clone, Copy, Debug)]
-struct Requests;
+struct RequestExecutor;
 
-impl<F> Executor<F> for Requests
+impl<F> Executor<F> for RequestExecutor
 where
     F: Future<Output: Send> + Send + 'static,
 {

@@ -19,9 +19,9 @@ use crate::listener::limits::TURN;
 
 /// The bytes that are left of a connection's turn. Clones share one count.
 #[derive(Clone, Debug)]
-pub(super) struct Turn(Arc<AtomicU64>);
+pub(super) struct ReadQuota(Arc<AtomicU64>);
 
-impl Turn {
+impl ReadQuota {
     pub(super) fn new() -> Self {
         Self(Arc::new(AtomicU64::new(TURN)))
     }
@@ -46,17 +46,17 @@ impl Turn {
 /// tokio's own budget counts reads, and one read can contain thousands of HTTP/2 frames. HTTP/2 also accepts requests
 /// and buffers responses if the caller does not read them. Here, nothing is read from such a caller until it reads.
 #[derive(Debug)]
-pub(super) struct Turns<S> {
+pub(super) struct QuotaStream<S> {
     stream: Take<S>,
-    turn: Turn,
+    quota: ReadQuota,
     unread: bool,
 }
 
-impl<S: AsyncRead> Turns<S> {
-    pub(super) fn new(stream: S, turn: Turn) -> Self {
+impl<S: AsyncRead> QuotaStream<S> {
+    pub(super) fn new(stream: S, quota: ReadQuota) -> Self {
         Self {
             stream: stream.take(0),
-            turn,
+            quota,
             unread: false,
         }
     }
@@ -72,7 +72,7 @@ impl<S: AsyncRead> Turns<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for QuotaStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -82,19 +82,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
             // The waiting write wakes the task.
             return Poll::Pending;
         }
-        let left = self.turn.0.load(Ordering::Relaxed);
+        let left = self.quota.0.load(Ordering::Relaxed);
         if left == 0 {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.stream.set_limit(left);
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.turn.0.store(self.stream.limit(), Ordering::Relaxed);
+        self.quota.0.store(self.stream.limit(), Ordering::Relaxed);
         read
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Turns<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for QuotaStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
         self.written(context, result)
@@ -136,8 +136,8 @@ mod tests {
     async fn who_has_much_to_say_lets_others_speak_in_between_and_loses_nothing() {
         let turn = usize::try_from(TURN).unwrap();
         let text: Vec<u8> = (0..turn * 5 / 2).map(|at| at.to_le_bytes()[0]).collect();
-        let turns = Turn::new();
-        let mut stream = Turns::new(text.as_slice(), turns.clone());
+        let quota = ReadQuota::new();
+        let mut stream = QuotaStream::new(text.as_slice(), quota.clone());
         let mut read = vec![];
         let polls = Cell::new(0);
         let reading = pin!(async {
@@ -152,7 +152,7 @@ mod tests {
             });
             counted.await.unwrap();
         });
-        turns.serve(reading).await;
+        quota.serve(reading).await;
         assert_eq!(read, text);
         assert_eq!(polls.get(), 3);
     }
@@ -160,8 +160,8 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_is_not_heard_until_it_does() {
         let (mut caller, daemon) = tokio::io::duplex(64);
-        let turns = Turn::new();
-        let mut stream = Turns::new(daemon, turns.clone());
+        let quota = ReadQuota::new();
+        let mut stream = QuotaStream::new(daemon, quota.clone());
         caller.write_all(b"a call").await.unwrap();
         let mut context = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut stream).poll_write(&mut context, &[0; 64]).is_ready());

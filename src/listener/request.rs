@@ -30,12 +30,12 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::RequestLabels;
 
 /// A gRPC service that answers the requests of all connections.
-pub trait Service:
+pub trait GrpcService:
     tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
 }
 
-impl<S> Service for S where
+impl<S> GrpcService for S where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send
@@ -43,9 +43,9 @@ impl<S> Service for S where
 {
 }
 
-/// The state that the requests of one connection share.
+/// The gRPC service as one connection calls it, with the state that its requests share.
 #[derive(Clone, Debug)]
-pub(super) struct Caller<S> {
+pub(super) struct ConnectionService<S> {
     pub(super) service: S,
     pub(super) origin: Origin,
     pub(super) room: ConnectionRoom,
@@ -56,7 +56,7 @@ pub(super) struct Caller<S> {
     pub(super) lines: Arc<LineLimit>,
 }
 
-impl<S: Service> Caller<S> {
+impl<S: GrpcService> ConnectionService<S> {
     /// Answers one request. Its deadline runs from now. Its place is taken when the response is first polled, so that a
     /// burst of requests that do not wait is not refused because they arrive together.
     ///
@@ -70,9 +70,9 @@ impl<S: Service> Caller<S> {
         let deadline = timeout::of(request.headers()).map(Deadline::after);
         let count = Count::begin(&self.metrics, request.uri().path());
         let lines = self.lines.clone();
-        let caller = self.clone();
+        let connection = self.clone();
         async move {
-            let response = match caller.serve(request, deadline).await {
+            let response = match connection.serve(request, deadline).await {
                 Ok(response) => response,
                 Err(status) => {
                     if let Some(suppressed) = lines.pass() {

@@ -39,14 +39,14 @@ impl Arrivals {
     pub(super) async fn whole(&self, mut body: Incoming, deadline: Instant) -> Result<Bytes, Status> {
         let deadline = deadline.min(Instant::now() + limits::MESSAGE_TIME);
         let mut come = Come::Nothing;
-        let mut place = None;
+        let mut message = None;
         while !body.is_end_stream() {
             let frame = if let Some(frame) = body.frame().now_or_never() {
                 frame
             } else {
-                let waits = match &mut place {
-                    Some(place) => place,
-                    None => place.insert(self.place()?),
+                let waits = match &mut message {
+                    Some(message) => message,
+                    None => message.insert(self.begin()?),
                 };
                 let copy = come.copied();
                 waits.hold(copy.capacity())?;
@@ -64,9 +64,9 @@ impl Arrivals {
         Ok(come.into_bytes())
     }
 
-    fn place(&self) -> Result<Place, Status> {
+    fn begin(&self) -> Result<UnfinishedMessage, Status> {
         let permit = self.room.enter();
-        Ok(Place {
+        Ok(UnfinishedMessage {
             _permit: permit.ok_or_else(|| Status::resource_exhausted("too many requests are incomplete"))?,
             budget: self.budget.clone(),
             held: 0,
@@ -140,15 +140,15 @@ impl Come {
     }
 }
 
-/// The place and the bytes of an unfinished message.
+/// An unfinished message: its permit and the bytes that it holds.
 #[derive(Debug)]
-struct Place {
+struct UnfinishedMessage {
     _permit: Permit,
     budget: Budget,
     held: usize,
 }
 
-impl Place {
+impl UnfinishedMessage {
     /// Counts the bytes that the message holds now.
     fn hold(&mut self, bytes: usize) -> Result<(), Status> {
         // Never less than before: the bytes of a message only grow.
@@ -164,7 +164,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for UnfinishedMessage {
     fn drop(&mut self) {
         self.budget.0.fetch_sub(self.held, Ordering::Relaxed);
     }

@@ -30,8 +30,8 @@ const BACKLOG: i32 = 1024;
 /// A listening socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    // Before the listener, so that it is dropped first: see `Place::leave`.
-    pub(super) place: Place,
+    // Before the listener, so that it is dropped first: see `SocketName::leave`.
+    pub(super) name: SocketName,
     pub(super) listener: UnixListener,
 }
 
@@ -65,14 +65,14 @@ impl Socket {
             SocketAddress::Path(path) => Claim::of(path)?,
             SocketAddress::Abstract(_) => Claim::nothing(),
         };
-        let place = Place {
+        let name = SocketName {
             address,
             claim,
             // The service manager keeps it open while the daemon restarts: callers wait instead of failing.
             unlink: false,
             _lock: None,
         };
-        Ok(Self { place, listener })
+        Ok(Self { name, listener })
     }
 
     fn open_path(path: &Path, mode: u32, name: &str) -> Result<Self, SocketError> {
@@ -83,7 +83,7 @@ impl Socket {
         let address = SocketAddrUnix::new(path).map_err(SocketError::refused("use", &shown))?;
         let socket = stale::new_socket().map_err(SocketError::refused("make", &shown))?;
         rustix::net::bind(&socket, &address).map_err(SocketError::refused("make", &shown))?;
-        let place = Place {
+        let socket_name = SocketName {
             address: SocketAddress::Path(path.to_owned()),
             claim: Claim::of(path)?,
             unlink: true,
@@ -92,7 +92,7 @@ impl Socket {
         // A bound socket refuses connections until it listens, so no caller connects before the mode is right.
         std::fs::set_permissions(path, Permissions::from_mode(mode & 0o777))
             .map_err(SocketError::refused("set the mode of", &shown))?;
-        Self::listening(socket, place)
+        Self::listening(socket, socket_name)
     }
 
     fn open_abstract(name: &str, shown: &SocketAddress) -> Result<Self, SocketError> {
@@ -102,19 +102,19 @@ impl Socket {
             Errno::ADDRINUSE => SocketError::in_use(shown, stale::who_serves(&address)),
             _ => SocketError::refused("make", shown)(errno),
         })?;
-        let place = Place {
+        let socket_name = SocketName {
             address: shown.clone(),
             claim: Claim::nothing(),
             unlink: false,
             _lock: None,
         };
-        Self::listening(socket, place)
+        Self::listening(socket, socket_name)
     }
 
-    fn listening(socket: OwnedFd, place: Place) -> Result<Self, SocketError> {
-        rustix::net::listen(&socket, BACKLOG).map_err(SocketError::refused("listen on", &place.address))?;
+    fn listening(socket: OwnedFd, name: SocketName) -> Result<Self, SocketError> {
+        rustix::net::listen(&socket, BACKLOG).map_err(SocketError::refused("listen on", &name.address))?;
         Ok(Self {
-            place,
+            name,
             listener: UnixListener::from(socket),
         })
     }
@@ -122,14 +122,14 @@ impl Socket {
 
 /// The name of a listening socket in the file system, and the lock beside it, which is held until this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SocketName {
     pub(super) address: SocketAddress,
     pub(super) claim: Claim,
     unlink: bool,
     _lock: Option<Lock>,
 }
 
-impl Place {
+impl SocketName {
     /// Removes the socket's name if it is still this daemon's. The listening descriptor must still be open: then the
     /// inode's number is not reused, so that the comparison is sound.
     pub(super) fn leave(&mut self) {
@@ -139,7 +139,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SocketName {
     fn drop(&mut self) {
         self.leave();
     }

@@ -24,15 +24,15 @@ const QUEUED_LINES: usize = 4096;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
     /// The log level. Can change while the daemon runs.
-    pub level: Level,
+    pub level: LogLevel,
     /// The format of lines.
-    pub format: Format,
+    pub format: LogFormat,
 }
 
 /// The log level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum LogLevel {
     /// Failures.
     Error,
     /// Events that an operator should look into.
@@ -44,7 +44,7 @@ pub enum Level {
     Debug,
 }
 
-impl Level {
+impl LogLevel {
     fn filter(self) -> LevelFilter {
         match self {
             Self::Error => LevelFilter::ERROR,
@@ -58,7 +58,7 @@ impl Level {
 /// The format of lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
@@ -73,7 +73,7 @@ pub enum Format {
 #[error("not one of {0}")]
 pub struct NotAWord(&'static str);
 
-impl FromStr for Level {
+impl FromStr for LogLevel {
     type Err = NotAWord;
 
     fn from_str(word: &str) -> Result<Self, NotAWord> {
@@ -87,7 +87,7 @@ impl FromStr for Level {
     }
 }
 
-impl FromStr for Format {
+impl FromStr for LogFormat {
     type Err = NotAWord;
 
     fn from_str(word: &str) -> Result<Self, NotAWord> {
@@ -130,7 +130,7 @@ impl Log {
     ///
     /// # Errors
     /// A log is already running.
-    pub fn start(level: Level, format: Format) -> Result<Self, tracing::subscriber::SetGlobalDefaultError> {
+    pub fn start(level: LogLevel, format: LogFormat) -> Result<Self, tracing::subscriber::SetGlobalDefaultError> {
         let (queue, writer) = NonBlockingBuilder::default()
             .buffered_lines_limit(QUEUED_LINES)
             .lossy(true)
@@ -140,9 +140,9 @@ impl Log {
         let (filter, handle) = reload::Layer::new(level.filter());
         let terminal = io::stderr().is_terminal();
         let json = match format {
-            Format::Json => true,
-            Format::Text => false,
-            Format::Auto => !terminal,
+            LogFormat::Json => true,
+            LogFormat::Text => false,
+            LogFormat::Auto => !terminal,
         };
         let lines = tracing_subscriber::fmt::layer().with_writer(queue).with_target(false);
         let registry = tracing_subscriber::registry().with(filter);
@@ -175,7 +175,7 @@ pub struct LevelSwitch(reload::Handle<LevelFilter, tracing_subscriber::Registry>
 
 impl LevelSwitch {
     /// Changes the log level.
-    pub fn set(&self, level: Level) {
+    pub fn set(&self, level: LogLevel) {
         // The layer lives as long as the process.
         self.0.reload(level.filter()).ok();
     }

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use dekhand::cli::config::ConfigCommand;
 use dekhand::cli::config::run;
-use dekhand::cli::output::Format;
 use dekhand::cli::output::Output;
+use dekhand::cli::output::OutputFormat;
 use dekhand::cli::overrides::OverrideArgs;
 use dekhand::config::ConfigError;
 use dekhand::config::known_settings;
@@ -27,7 +27,7 @@ impl io::Write for Paper {
     }
 }
 
-fn ran(command: &ConfigCommand, format: Format) -> (anyhow::Result<()>, String) {
+fn ran(command: &ConfigCommand, format: OutputFormat) -> (anyhow::Result<()>, String) {
     let paper = Paper::default();
     let mut output = Output::new(format, paper.clone(), io::sink());
     let result = run(command, &mut output);
@@ -42,15 +42,15 @@ fn check_says_good_or_why_not() {
     let check = ConfigCommand::Check {
         file: home.file.clone(),
     };
-    let (result, text) = ran(&check, Format::Text);
+    let (result, text) = ran(&check, OutputFormat::Text);
     result.unwrap();
     assert_eq!(text, format!("{}: good\n", home.file.display()));
-    let (_, text) = ran(&check, Format::Json);
+    let (_, text) = ran(&check, OutputFormat::Json);
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["ok"], true);
     home.write("", 0o600);
     home.keep();
-    let (result, text) = ran(&check, Format::Text);
+    let (result, text) = ran(&check, OutputFormat::Text);
     assert!(text.is_empty());
     // The good copy starts a daemon, but a broken file still fails the check.
     result.unwrap_err().downcast::<ConfigError>().unwrap();
@@ -66,11 +66,11 @@ fn show_prints_every_setting_in_both_formats() {
     };
     let file = home.file.clone();
     let show = ConfigCommand::Show { file, overrides };
-    let (result, text) = ran(&show, Format::Text);
+    let (result, text) = ran(&show, OutputFormat::Text);
     result.unwrap();
     assert!(text.contains("# --http\n") && text.contains("# default\n"), "{text}");
     assert!(!text.ends_with("\n\n"));
-    let (_, json) = ran(&show, Format::Json);
+    let (_, json) = ran(&show, OutputFormat::Json);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let of_tokens = |setting: &&&str| setting.contains(".pkcs11.");
     let others = known_settings().len() - known_settings().iter().filter(of_tokens).count();

@@ -5,8 +5,8 @@ use std::path::Path;
 use dekhand::config::Config;
 use dekhand::config::Effective;
 use dekhand::config::Overrides;
-use dekhand::config::Store;
-use dekhand::telemetry::log::Level;
+use dekhand::config::RootKeyStore;
+use dekhand::telemetry::log::LogLevel;
 
 use crate::EXAMPLE;
 use crate::MINIMAL;
@@ -25,7 +25,7 @@ fn options_of_the_command_line_go_before_the_file() {
     let config = Config::parse(Path::new("f"), OTHER.as_bytes(), &overrides).unwrap();
     assert_eq!(config.listener.socket.to_string(), "@k");
     assert_eq!(config.http, None);
-    assert_eq!(config.log.level, Level::Error);
+    assert_eq!(config.log.level, LogLevel::Error);
     let yaml = Effective::new(&config, Path::new("f"), OTHER.as_bytes(), &overrides).to_yaml();
     for line in ["  socket: \"@k\"", "http: off", "  level: error", "  format: json"] {
         let line = yaml.lines().find(|shown| shown.starts_with(line)).expect(line);
@@ -121,7 +121,7 @@ fn dev_keeps_everything_in_its_directory() {
     assert_eq!(config.listener.socket.to_string(), "/d/kms.sock");
     let entry = config.root_keys.first();
     assert_eq!((entry.name.as_str(), entry.shared), ("dev", true));
-    let Store::Keyring(keyring) = &entry.store else {
+    let RootKeyStore::Keyring(keyring) = &entry.store else {
         panic!("a keyring");
     };
     assert_eq!(keyring.file, Path::new("/d/keyring.json"));

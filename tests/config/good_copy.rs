@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dekhand::config::Config;
-use dekhand::config::Origin;
+use dekhand::config::ConfigOrigin;
 use dekhand::config::Overrides;
 use dekhand::config::keep_good_copy;
 
@@ -25,20 +25,20 @@ fn a_broken_file_is_replaced_by_its_good_copy() {
     let home = Home::new();
     home.write(&home.text, 0o600);
     let (good, origin) = home.load().unwrap();
-    assert!(matches!(origin, Origin::File));
+    assert!(matches!(origin, ConfigOrigin::File));
     home.keep();
     for broken in [format!("{}nmae: a\n", home.text), format!("{}][", home.text)] {
         home.write(&broken, 0o600);
         let (config, origin) = home.load().unwrap();
         assert_eq!(config, good);
-        let Origin::GoodCopy { copy, error } = origin else {
+        let ConfigOrigin::GoodCopy { copy, error } = origin else {
             panic!("the file was taken");
         };
         assert_eq!(copy, home.directory.path().join("config.good.yaml"));
         assert!(error.place.is_some(), "{error}");
     }
     home.write(&home.text, 0o600);
-    assert!(matches!(home.load().unwrap().1, Origin::File));
+    assert!(matches!(home.load().unwrap().1, ConfigOrigin::File));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn the_longest_configuration_has_a_good_copy_too() {
     let text = format!("{}{}", home.text, "#".repeat(64 * 1024 - home.text.len()));
     keep_good_copy(home.directory.path(), &home.file, text.as_bytes()).unwrap();
     home.write(&format!("{}x", home.text), 0o600);
-    assert!(matches!(home.load().unwrap().1, Origin::GoodCopy { .. }));
+    assert!(matches!(home.load().unwrap().1, ConfigOrigin::GoodCopy { .. }));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dekhand::config::Config;
 use dekhand::config::ConfigError;
-use dekhand::config::Store;
+use dekhand::config::RootKeyStore;
 use dekhand::token::options::EnvironmentVariable;
 use dekhand::token::options::ListedVersion;
 use dekhand::token::options::Login;
@@ -32,8 +32,8 @@ fn token(more: &str) -> Result<Config, ConfigError> {
 
 fn options(config: &Config, index: usize) -> &Pkcs11Options {
     match &config.root_keys.iter().nth(index).unwrap().store {
-        Store::Pkcs11(options) => options,
-        Store::Keyring(_) => panic!("a token"),
+        RootKeyStore::Pkcs11(options) => options,
+        RootKeyStore::Keyring(_) => panic!("a token"),
     }
 }
 

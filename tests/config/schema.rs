@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use dekhand::config::Effective;
 use dekhand::config::Overrides;
+use dekhand::config::RootKeyStore;
 use dekhand::config::Setting;
-use dekhand::config::Source;
-use dekhand::config::Store;
+use dekhand::config::ValueSource;
 use dekhand::config::known_settings;
 use dekhand::envelope::policy::Policy;
 use dekhand::envelope::policy::Reuse;
@@ -16,7 +16,7 @@ use dekhand::hardening::LockMemory;
 use dekhand::kms::options::KmsOptions;
 use dekhand::kms::options::StatusVersion;
 use dekhand::kms::options::V1beta1;
-use dekhand::telemetry::log::Level;
+use dekhand::telemetry::log::LogLevel;
 use dekhand::telemetry::log::LogOptions;
 use dekhand::token::options::Pkcs11Options;
 
@@ -73,7 +73,7 @@ fn schema_path(setting: &Setting) -> String {
 fn the_examples_say_every_setting_themselves() {
     let said: Vec<_> = examples().iter().flat_map(|example| settings(example)).collect();
     for setting in &said {
-        let in_file = matches!(setting.source, Source::File { .. });
+        let in_file = matches!(setting.source, ValueSource::File { .. });
         assert!(in_file, "{} is missing", setting.key);
     }
     let said: Vec<_> = said.iter().map(schema_path).collect();
@@ -91,7 +91,7 @@ fn the_examples_say_every_setting_themselves() {
 fn the_example_of_a_token_states_the_defaults() {
     let [_, example] = examples();
     let parsed = parse(&example).unwrap();
-    let Store::Pkcs11(said) = &parsed.root_keys.first().store else {
+    let RootKeyStore::Pkcs11(said) = &parsed.root_keys.first().store else {
         panic!("a token");
     };
     let mut default = Pkcs11Options::new(said.module.clone(), said.token.clone());
@@ -160,7 +160,7 @@ fn every_setting_reaches_its_option() {
     assert_eq!(entries[0], config.root_keys.first());
     assert_eq!((entries[0].name.as_str(), entries[0].shared), ("new", true));
     assert_eq!((entries[1].name.as_str(), entries[1].shared), ("old", false));
-    let Store::Keyring(keyring) = &entries[1].store else {
+    let RootKeyStore::Keyring(keyring) = &entries[1].store else {
         panic!("a keyring");
     };
     assert_eq!(keyring.file, Path::new("/k/old.json"));
@@ -172,7 +172,7 @@ fn every_setting_reaches_its_option() {
     assert_eq!(config.policy.cache_capacity.get(), 1);
     assert_eq!(config.policy.tolerate, Duration::from_secs(30 * 86400));
     assert_eq!(config.policy.probe_interval, Duration::from_secs(1));
-    assert_eq!(config.log.level, Level::Debug);
+    assert_eq!(config.log.level, LogLevel::Debug);
     assert_eq!(config.hardening.lock_memory, LockMemory::Off);
     assert!(!config.hardening.seccomp);
     assert_eq!(config.worker_memory, 64 << 20);

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::store::Opened;
-use crate::cli::keys::store::Purpose;
+use crate::cli::keys::store::OpenStore;
+use crate::cli::keys::store::StoreAccess;
 use crate::cli::keys::target::Target;
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::accept_loss::accept_loss;
 use crate::root_key::rotation::accept_loss::accept_other_key;
@@ -22,7 +22,7 @@ pub(super) async fn accept(
     confirm: Option<&str>,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let store = target.open(Purpose::Look, console)?;
+    let store = target.open(StoreAccess::Look, console)?;
     let listed = versions(&store).await?;
     if let Some(version) = exchanged(&store, &listed, id).await? {
         return accept_exchange(target, &version, confirm, console);
@@ -40,10 +40,10 @@ pub(super) async fn accept(
     let lost = accept_loss(&target.high_water(), &target.name, &versions, id, given.as_deref())?;
     target.proof_record().forget(&target.name, id)?;
     match console.out.format() {
-        Format::Text => console
+        OutputFormat::Text => console
             .out
             .data(&format!("{}  {} {id}  loss accepted", target.name, lost.number)),
-        Format::Json => console.out.json(&json!({
+        OutputFormat::Json => console.out.json(&json!({
             "root_key": target.name,
             "accepted": { "version": lost.number.to_string(), "number": lost.number, "id": id },
         })),
@@ -55,7 +55,7 @@ pub(super) async fn accept(
 }
 
 /// The version of this id, unless the token proves that its key is the one that this node has used.
-async fn exchanged(store: &Opened, versions: &[Version], id: &KeyId) -> Result<Option<Version>, KeysError> {
+async fn exchanged(store: &OpenStore, versions: &[Version], id: &KeyId) -> Result<Option<Version>, KeysError> {
     let Some(version) = versions.iter().find(|version| version.id == *id) else {
         return Ok(None);
     };
@@ -88,10 +88,10 @@ fn accept_exchange(
     let counts = counts(target, id)?;
     target.proof_record().forget(&target.name, id)?;
     match console.out.format() {
-        Format::Text => console
+        OutputFormat::Text => console
             .out
             .data(&format!("{}  {number} {id}  other key accepted", target.name)),
-        Format::Json => console.out.json(&json!({
+        OutputFormat::Json => console.out.json(&json!({
             "root_key": target.name,
             "accepted": { "version": number.to_string(), "number": number, "id": id },
         })),
@@ -114,9 +114,9 @@ fn counts(target: &Target, id: &KeyId) -> Result<bool, KeysError> {
 }
 
 /// The versions in the store; none if the whole keyring is lost, but an error if it cannot be read.
-async fn versions(store: &Opened) -> Result<Vec<Version>, KeysError> {
+async fn versions(store: &OpenStore) -> Result<Vec<Version>, KeysError> {
     match store {
-        Opened::Keyring(keyring) if !keyring.file().exists()? => Ok(Vec::new()),
-        Opened::Keyring(_) | Opened::Token(_) => store.versions().await,
+        OpenStore::Keyring(keyring) if !keyring.file().exists()? => Ok(Vec::new()),
+        OpenStore::Keyring(_) | OpenStore::Token(_) => store.versions().await,
     }
 }

@@ -6,7 +6,7 @@ use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::next_steps;
 use crate::cli::keys::show;
-use crate::cli::keys::store::Purpose;
+use crate::cli::keys::store::StoreAccess;
 use crate::cli::keys::target::Target;
 use crate::clock::Timestamp;
 use crate::root_key::rotation::activate::Dated;
@@ -14,7 +14,7 @@ use crate::root_key::rotation::activate::When;
 use crate::root_key::version::Selector;
 
 #[derive(Debug, Serialize)]
-struct More {
+struct ActivateDetails {
     /// Its previous date.
     before: Option<Timestamp>,
 }
@@ -27,14 +27,14 @@ pub(super) async fn activate(
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let recorded = target.recorded()?;
-    let store = target.open(Purpose::Change, console)?;
+    let store = target.open(StoreAccess::Change, console)?;
     let dated = target
         .rules(&store, console)
         .activate(version, when, recorded.as_ref())
         .await?;
     let versions = store.versions().await?;
     let Dated { version, at, before } = dated;
-    show::change(target, &version, &versions, More { before }, console);
+    show::change(target, &version, &versions, ActivateDetails { before }, console);
     let now = console.clock.now();
     console
         .out

@@ -45,7 +45,7 @@ pub enum KeysCommand {
 
 /// The arguments that name a root key.
 #[derive(Clone, Debug, Args)]
-pub struct WhichArgs {
+pub struct WhichRootKeyArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "dev")]
     pub config: PathBuf,
@@ -74,14 +74,14 @@ pub struct CreateArgs {
     #[command(flatten)]
     pub(super) print: PrintArgs,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys list`
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys rotate`
@@ -93,7 +93,7 @@ pub struct RotateArgs {
     #[command(flatten)]
     pub(super) print: PrintArgs,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys verify`
@@ -108,7 +108,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) against: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys activate`
@@ -127,7 +127,7 @@ pub struct ActivateArgs {
     #[command(flatten)]
     pub(super) print: PrintArgs,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys retire`
@@ -141,7 +141,7 @@ pub struct RetireArgs {
     #[command(flatten)]
     pub(super) print: PrintArgs,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys restore`
@@ -152,7 +152,7 @@ pub struct RestoreArgs {
     #[command(flatten)]
     pub(super) print: PrintArgs,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys destroy`
@@ -172,7 +172,7 @@ pub struct DestroyArgs {
     #[command(flatten)]
     pub(super) print: PrintArgs,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys import`
@@ -204,7 +204,7 @@ pub struct ImportArgs {
     #[command(flatten)]
     pub(super) print: PrintArgs,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 /// `dekhand keys accept-loss`
@@ -217,12 +217,12 @@ pub struct AcceptLossArgs {
     #[arg(long, value_name = "NAME.vN")]
     pub(super) confirm: Option<String>,
     #[command(flatten)]
-    pub(super) which: WhichArgs,
+    pub(super) which: WhichRootKeyArgs,
 }
 
 impl KeysCommand {
     /// The arguments that name its root key.
-    pub fn which(&self) -> &WhichArgs {
+    pub fn which(&self) -> &WhichRootKeyArgs {
         match self {
             Self::Create(args) => &args.which,
             Self::List(args) => &args.which,

@@ -15,8 +15,8 @@ use crate::cli::keys::key_encoding::NotAKey;
 use crate::cli::keys::next_steps;
 use crate::cli::keys::show;
 use crate::cli::keys::show::ShownKey;
-use crate::cli::keys::store::Opened;
-use crate::cli::keys::store::Purpose;
+use crate::cli::keys::store::OpenStore;
+use crate::cli::keys::store::StoreAccess;
 use crate::cli::keys::target::Target;
 use crate::files;
 use crate::root_key::high_water::HighWater;
@@ -27,7 +27,7 @@ use crate::root_key::version::State;
 use crate::secret::Key;
 
 #[derive(Debug, Serialize)]
-struct More {
+struct CreateDetails {
     /// The id of this command's own version, if it was destroyed in favour of the version shown.
     yielded: Option<KeyId>,
     #[serde(flatten)]
@@ -37,7 +37,7 @@ struct More {
 /// `keys create`
 pub(super) async fn create(target: &Target, console: &mut Console<'_>) -> Result<(), KeysError> {
     let recorded = target.recorded()?;
-    let store = target.open(Purpose::Change, console)?;
+    let store = target.open(StoreAccess::Change, console)?;
     prepare(&store, recorded.as_ref())?;
     let made = target.rules(&store, console).create(recorded.as_ref()).await?;
     show(target, &store, made, console).await
@@ -50,7 +50,7 @@ pub(super) async fn rotate(
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
     let recorded = target.recorded()?;
-    let store = target.open(Purpose::Change, console)?;
+    let store = target.open(StoreAccess::Change, console)?;
     let made = target
         .rules(&store, console)
         .rotate(activate_in, recorded.as_ref())
@@ -67,7 +67,7 @@ pub(super) async fn import(
 ) -> Result<(), KeysError> {
     let key = read_key(form, file, console.input)?;
     let recorded = target.recorded()?;
-    let store = target.open(Purpose::Change, console)?;
+    let store = target.open(StoreAccess::Change, console)?;
     prepare(&store, recorded.as_ref())?;
     let made = target.rules(&store, console).import(key, recorded.as_ref()).await?;
     show(target, &store, made, console).await
@@ -90,8 +90,8 @@ fn read_key(form: Form, file: &Path, input: &mut Input) -> Result<Key, KeysError
 }
 
 /// Creates the keyring if there is none and none was lost. A token is initialised with its vendor's tools.
-fn prepare(store: &Opened, recorded: Option<&HighWater>) -> Result<(), KeysError> {
-    let Opened::Keyring(keyring) = store else {
+fn prepare(store: &OpenStore, recorded: Option<&HighWater>) -> Result<(), KeysError> {
+    let OpenStore::Keyring(keyring) = store else {
         return Ok(());
     };
     if keyring.file().exists()? {
@@ -101,7 +101,7 @@ fn prepare(store: &Opened, recorded: Option<&HighWater>) -> Result<(), KeysError
     Ok(keyring.create_file()?)
 }
 
-async fn show(target: &Target, store: &Opened, made: Made, console: &mut Console<'_>) -> Result<(), KeysError> {
+async fn show(target: &Target, store: &OpenStore, made: Made, console: &mut Console<'_>) -> Result<(), KeysError> {
     let versions = store.versions().await?;
     let Made {
         version,
@@ -121,7 +121,7 @@ async fn show(target: &Target, store: &Opened, made: Made, console: &mut Console
         ));
     }
     let key = show::key(target, store, &version, console).await;
-    show::change(target, &version, &versions, More { yielded, key }, console);
+    show::change(target, &version, &versions, CreateDetails { yielded, key }, console);
     match version.state {
         State::Pending => console.out.talk(&next_steps::bring_to_other_nodes(target)),
         State::ActiveFrom(moment) => {

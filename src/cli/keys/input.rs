@@ -102,10 +102,10 @@ impl fmt::Debug for Input {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::Format;
+    use crate::cli::output::OutputFormat;
 
     fn out() -> Output {
-        Output::new(Format::Text, io::sink(), io::sink())
+        Output::new(OutputFormat::Text, io::sink(), io::sink())
     }
 
     #[test]

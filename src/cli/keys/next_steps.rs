@@ -2,7 +2,7 @@
 
 use crate::cli::keys::target::Target;
 use crate::clock::Timestamp;
-use crate::config::Store;
+use crate::config::RootKeyStore;
 use crate::root_key::version::Number;
 
 /// After a pending version was created.
@@ -13,8 +13,8 @@ pub(super) fn bring_to_other_nodes(target: &Target) -> String {
             .to_owned();
     }
     let how = match &target.store {
-        Store::Keyring(options) => format!("copy {} to every other node", options.file.display()),
-        Store::Pkcs11(_) => {
+        RootKeyStore::Keyring(options) => format!("copy {} to every other node", options.file.display()),
+        RootKeyStore::Pkcs11(_) => {
             "copy this key, with its id and its label, into the token of every other node with the tools of \
                              the token's vendor"
                 .to_owned()
@@ -26,8 +26,10 @@ pub(super) fn bring_to_other_nodes(target: &Target) -> String {
 /// After a key was created.
 pub(super) fn keep_a_copy(target: &Target) -> String {
     let how = match &target.store {
-        Store::Keyring(options) => format!("keep a copy of {} where only you can read it", options.file.display()),
-        Store::Pkcs11(_) => "keep a backup of the token, made with the vendor's tools".to_owned(),
+        RootKeyStore::Keyring(options) => {
+            format!("keep a copy of {} where only you can read it", options.file.display())
+        }
+        RootKeyStore::Pkcs11(_) => "keep a backup of the token, made with the vendor's tools".to_owned(),
     };
     format!("{how}: without this key, all data encrypted under it is lost")
 }
@@ -35,8 +37,8 @@ pub(super) fn keep_a_copy(target: &Target) -> String {
 /// After a version was activated, where each node has a store of its own.
 pub(super) fn same_date(target: &Target, at: Timestamp) -> String {
     let or_copy = match &target.store {
-        Store::Keyring(options) => format!(", or copy {}", options.file.display()),
-        Store::Pkcs11(_) => String::new(),
+        RootKeyStore::Keyring(options) => format!(", or copy {}", options.file.display()),
+        RootKeyStore::Pkcs11(_) => String::new(),
     };
     format!("next: set the same date on every other node (`dekhand keys activate --at {at}` there{or_copy})")
 }
@@ -44,8 +46,8 @@ pub(super) fn same_date(target: &Target, at: Timestamp) -> String {
 /// After a version was retired or restored, where each node has a store of its own.
 pub(super) fn same_elsewhere(target: &Target) -> String {
     let or_copy = match &target.store {
-        Store::Keyring(options) => format!(", or copy {} there", options.file.display()),
-        Store::Pkcs11(_) => String::new(),
+        RootKeyStore::Keyring(options) => format!(", or copy {} there", options.file.display()),
+        RootKeyStore::Pkcs11(_) => String::new(),
     };
     format!("next: do the same on every other node{or_copy}")
 }
@@ -53,14 +55,14 @@ pub(super) fn same_elsewhere(target: &Target) -> String {
 /// After a version was destroyed.
 pub(super) fn other_copies(target: &Target, number: Number) -> String {
     match &target.store {
-        Store::Keyring(options) => format!(
+        RootKeyStore::Keyring(options) => format!(
             "destroyed here; copies of {} on other nodes and in backups still hold the key",
             options.file.display()
         ),
-        Store::Pkcs11(options) if !options.versions.is_empty() => {
+        RootKeyStore::Pkcs11(options) if !options.versions.is_empty() => {
             format!("destroyed here; now remove {number} from `versions:` in the configuration of every node")
         }
-        Store::Pkcs11(_) => {
+        RootKeyStore::Pkcs11(_) => {
             "destroyed here; other tokens, backups and clones of this token may still hold the key".to_owned()
         }
     }

@@ -7,13 +7,13 @@ use crate::cli::keys::Console;
 use crate::cli::keys::arguments::DestroyArgs;
 use crate::cli::keys::arguments::KeysCommand;
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::print::entry::Entry;
+use crate::cli::keys::print::entry::VersionEntry;
 use crate::cli::keys::print::sheet::Sheet;
-use crate::cli::keys::print::sheet::Step;
-use crate::cli::keys::store::Opened;
-use crate::cli::keys::store::Purpose;
+use crate::cli::keys::print::sheet::SheetStep;
+use crate::cli::keys::store::OpenStore;
+use crate::cli::keys::store::StoreAccess;
 use crate::cli::keys::target::Target;
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::root_key::error::Error;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
@@ -71,8 +71,8 @@ pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut 
         }
     };
     match console.out.format() {
-        Format::Json => console.out.json(&sheet),
-        Format::Text => console.out.data(&sheet.text(&target.place())),
+        OutputFormat::Json => console.out.json(&sheet),
+        OutputFormat::Text => console.out.data(&sheet.text(&target.place())),
     }
     console.out.talk("nothing was changed");
     Ok(())
@@ -91,15 +91,15 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    fn look(&self, console: &Console<'_>) -> Result<(Opened, Option<HighWater>), KeysError> {
+    fn look(&self, console: &Console<'_>) -> Result<(OpenStore, Option<HighWater>), KeysError> {
         let recorded = self.target.recorded()?;
-        Ok((self.target.open(Purpose::Look, console)?, recorded))
+        Ok((self.target.open(StoreAccess::Look, console)?, recorded))
     }
 
     /// The first version. The sheet may be needed before a login is possible.
     async fn first(&self, console: &mut Console<'_>) -> Result<Next, KeysError> {
         let (target, recorded) = (self.target, self.target.recorded()?);
-        let looked = match target.open(Purpose::Look, console) {
+        let looked = match target.open(StoreAccess::Look, console) {
             Ok(store) => {
                 let next = target.rules(&store, console).creatable(recorded.as_ref()).await;
                 next.map_err(KeysError::from)
@@ -132,7 +132,7 @@ impl Desk<'_> {
         ceremony::label(&self.target.name, version.number, version.state)
     }
 
-    fn sheet(&self, action: &'static str, version: &Version, entry: Entry, steps: Vec<Step>) -> Sheet {
+    fn sheet(&self, action: &'static str, version: &Version, entry: VersionEntry, steps: Vec<SheetStep>) -> Sheet {
         let listed = self.is_listed();
         Sheet {
             root_key: self.target.name.clone(),
@@ -154,7 +154,7 @@ impl Desk<'_> {
             state,
             id: KeyId::random()?,
         };
-        let entry = Entry::new(&version);
+        let entry = VersionEntry::new(&version);
         let how = match act {
             Act::Generate => "in the token, generate a key with these attributes:",
             Act::Import => "in the token, create a key from the 32 bytes (CKA_VALUE) with these attributes:",
@@ -165,20 +165,20 @@ impl Desk<'_> {
             lines.extend([String::new(), "for example, with OpenSC:".to_owned()]);
             lines.extend(ceremony::example(self.options, &version.id, &label));
         }
-        let mut steps = vec![Step::new(how).lines(lines)];
+        let mut steps = vec![SheetStep::new(how).lines(lines)];
         if !self.target.shared {
-            steps.push(Step::new(
+            steps.push(SheetStep::new(
                 "with the tools of the token's vendor, copy this key into the token of every other node, with the same \
                  CKA_ID and CKA_LABEL",
             ));
         }
         steps.push(self.listing(&entry));
-        steps.push(Step::new(
+        steps.push(SheetStep::new(
             "on every node, check that `dekhand keys list` shows it, and prove with `dekhand keys verify` that every \
              node has the same key",
         ));
         if state == State::Pending {
-            steps.push(Step::new(if self.is_listed() {
+            steps.push(SheetStep::new(if self.is_listed() {
                 "set the date from which it encrypts: `dekhand keys activate --in 10m --print`"
             } else {
                 "set the date from which it encrypts: `dekhand keys activate --in 10m`, or the same with --print"
@@ -192,22 +192,22 @@ impl Desk<'_> {
         Ok(self.sheet(action, &version, entry, steps))
     }
 
-    fn listing(&self, entry: &Entry) -> Step {
+    fn listing(&self, entry: &VersionEntry) -> SheetStep {
         let step = if self.is_listed() {
             "on every node, add to `versions:` in the configuration, and restart the daemon:"
         } else {
             "only if the token cannot store that label: on every node, list all versions in `versions:` of the \
              configuration; the entry for this version is:"
         };
-        Step::new(step).lines([entry.to_string()])
+        SheetStep::new(step).lines([entry.to_string()])
     }
 
     /// `activate`, `retire`, `restore`: `version` is in its new state.
     fn relabelled(&self, action: &'static str, version: &Version) -> Sheet {
-        let entry = Entry::changed(&self.options.versions, version);
+        let entry = VersionEntry::changed(&self.options.versions, version);
         let step = if self.is_listed() {
             let step = "on every node, change its entry in `versions:` in the configuration, and restart the daemon:";
-            Step::new(step).lines([entry.to_string()])
+            SheetStep::new(step).lines([entry.to_string()])
         } else {
             let everywhere = if self.target.shared {
                 "the token"
@@ -215,12 +215,12 @@ impl Desk<'_> {
                 "the token of every node"
             };
             let step = format!("in {everywhere}, set the label of every object with this id:");
-            Step::new(step).lines([
+            SheetStep::new(step).lines([
                 format!("CKA_ID     {}", version.id),
                 format!("CKA_LABEL  {}", self.label(version)),
             ])
         };
-        let see = Step::new("check that `dekhand keys list` shows the same on every node");
+        let see = SheetStep::new("check that `dekhand keys list` shows the same on every node");
         self.sheet(action, version, entry, vec![step, see])
     }
 
@@ -229,7 +229,7 @@ impl Desk<'_> {
         let rules = self.target.rules(&store, console);
         let destroyable = rules.destroyable(&args.version, args.retention, args.unaudited).await?;
         let version = destroyable.version;
-        let entry = Entry::changed(&self.options.versions, &version);
+        let entry = VersionEntry::changed(&self.options.versions, &version);
         console.out.talk(&format!(
             "warning: this cannot be undone: in backups of etcd from before {}, everything that is encrypted under {} \
              becomes unreadable",
@@ -247,10 +247,11 @@ impl Desk<'_> {
         } else {
             "the token of every node"
         };
-        let mut steps = vec![Step::new(format!("in {everywhere}, delete every object with this id:")).lines(object)];
+        let mut steps =
+            vec![SheetStep::new(format!("in {everywhere}, delete every object with this id:")).lines(object)];
         if self.is_listed() {
             let step = "on every node, remove its entry from `versions:` in the configuration, and restart the daemon:";
-            steps.push(Step::new(step).lines([entry.to_string()]));
+            steps.push(SheetStep::new(step).lines([entry.to_string()]));
         }
         Ok(self.sheet("destroy", &version, entry, steps))
     }

@@ -5,7 +5,7 @@ use crate::cli::keys::arguments::DestroyArgs;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::next_steps;
 use crate::cli::keys::show;
-use crate::cli::keys::store::Purpose;
+use crate::cli::keys::store::StoreAccess;
 use crate::cli::keys::target::Target;
 use crate::root_key::rotation::confirmation;
 use crate::root_key::rotation::retire::Destroyed;
@@ -19,10 +19,10 @@ pub(super) async fn retire(
     unaudited: bool,
     console: &mut Console<'_>,
 ) -> Result<(), KeysError> {
-    let store = target.open(Purpose::Change, console)?;
+    let store = target.open(StoreAccess::Change, console)?;
     let retired = target.rules(&store, console).retire(version, unaudited).await?;
     let versions = store.versions().await?;
-    show::change(target, &retired, &versions, show::NothingMore {}, console);
+    show::change(target, &retired, &versions, show::NoDetails {}, console);
     let number = retired.number;
     console.out.talk(&format!(
         "nodes decrypt nothing under {number} once they see this; watch for failing reads: `dekhand keys restore \
@@ -34,10 +34,10 @@ pub(super) async fn retire(
 
 /// `keys restore`
 pub(super) async fn restore(target: &Target, version: &Selector, console: &mut Console<'_>) -> Result<(), KeysError> {
-    let store = target.open(Purpose::Change, console)?;
+    let store = target.open(StoreAccess::Change, console)?;
     let restored = target.rules(&store, console).restore(version).await?;
     let versions = store.versions().await?;
-    show::change(target, &restored, &versions, show::NothingMore {}, console);
+    show::change(target, &restored, &versions, show::NoDetails {}, console);
     let number = restored.number;
     console.out.talk(&match restored.state {
         State::Pending => format!("{number} decrypts again; it encrypts only after it is activated"),
@@ -61,7 +61,7 @@ pub(super) async fn destroy(target: &Target, args: &DestroyArgs, console: &mut C
     } = args;
     let (retention, unaudited) = (*retention, *unaudited);
     // Asks without holding the lock: other commands must not wait for the operator's answer.
-    let store = target.open(Purpose::Consider, console)?;
+    let store = target.open(StoreAccess::Consider, console)?;
     let Destroyed { version, retired_since } = target
         .rules(&store, console)
         .destroyable(version, retention, unaudited)
@@ -78,7 +78,7 @@ pub(super) async fn destroy(target: &Target, args: &DestroyArgs, console: &mut C
     let rules = target.rules(&store, console);
     let destroyed = rules.destroy(&selector, retention, unaudited, given.as_deref()).await?;
     let versions = store.versions().await?;
-    show::change(target, &destroyed.version, &versions, show::NothingMore {}, console);
+    show::change(target, &destroyed.version, &versions, show::NoDetails {}, console);
     console
         .out
         .talk(&next_steps::other_copies(target, destroyed.version.number));

@@ -7,10 +7,10 @@ use serde::Serialize;
 use crate::backend::pkcs11::notices::Noted;
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::store::Opened;
-use crate::cli::keys::store::Purpose;
+use crate::cli::keys::store::OpenStore;
+use crate::cli::keys::store::StoreAccess;
 use crate::cli::keys::target::Target;
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::clock::Timestamp;
 use crate::envelope::primary::Candidates;
 use crate::envelope::primary::Choice;
@@ -66,7 +66,7 @@ struct ShownRootKey {
 }
 
 #[derive(Debug, Serialize)]
-struct ShownList {
+struct ShownRootKeys {
     root_keys: Vec<ShownRootKey>,
 }
 
@@ -81,7 +81,7 @@ struct ShownChange<'a, T> {
 
 /// No fields beside the version.
 #[derive(Debug, Serialize)]
-pub(super) struct NothingMore {}
+pub(super) struct NoDetails {}
 
 impl ShownVersion {
     pub(in crate::cli) fn new(version: &Version, primary: Option<&KeyId>, now: Timestamp) -> Self {
@@ -138,7 +138,7 @@ impl From<KeyReport> for ShownKey {
 /// Reads a version's key back from its token, and warns about weak attributes. `None` for a keyring.
 pub(super) async fn key(
     target: &Target,
-    store: &Opened,
+    store: &OpenStore,
     version: &Version,
     console: &mut Console<'_>,
 ) -> Option<ShownKey> {
@@ -189,8 +189,8 @@ pub(super) fn change(
     let primary = recorded.and_then(|recorded| primary(versions, recorded.as_ref(), now).ok());
     let shown = ShownVersion::new(version, primary.as_ref(), now);
     match console.out.format() {
-        Format::Text => console.out.data(&format!("{}  {}", target.name, shown.line())),
-        Format::Json => console.out.json(&ShownChange {
+        OutputFormat::Text => console.out.data(&format!("{}  {}", target.name, shown.line())),
+        OutputFormat::Json => console.out.json(&ShownChange {
             root_key: &target.name,
             version: shown,
             more,
@@ -206,8 +206,8 @@ pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Resu
         root_keys.push(shown.map_err(|error| target.explain(error))?);
     }
     match console.out.format() {
-        Format::Json => console.out.json(&ShownList { root_keys }),
-        Format::Text => {
+        OutputFormat::Json => console.out.json(&ShownRootKeys { root_keys }),
+        OutputFormat::Text => {
             for (root_key, target) in root_keys.iter().zip(targets) {
                 console.out.data(&text(root_key, target));
             }
@@ -218,7 +218,7 @@ pub(super) async fn list(targets: &[&Target], console: &mut Console<'_>) -> Resu
 
 async fn root_key(target: &Target, console: &mut Console<'_>) -> Result<ShownRootKey, KeysError> {
     let now = console.clock.now();
-    let store = target.open(Purpose::Look, console)?;
+    let store = target.open(StoreAccess::Look, console)?;
     let versions = store.versions().await?;
     let recorded = target.recorded()?;
     let primary = primary(&versions, recorded.as_ref(), now);

@@ -12,7 +12,7 @@ use crate::token::report::KeyReport;
 
 /// The purpose for which a command opens a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum StoreAccess {
     /// Reading; login to a token is with the daemon's PIN.
     Look,
     /// Reading first, and changing after a confirmation.
@@ -23,14 +23,14 @@ pub(super) enum Purpose {
 
 /// A store, open until it is dropped.
 #[derive(Debug)]
-pub(super) enum Opened {
+pub(super) enum OpenStore {
     /// A file.
     Keyring(KeyringAdmin),
     /// A worker that has a token.
     Token(Box<dyn TokenKeys>),
 }
 
-impl Opened {
+impl OpenStore {
     /// Its versions and what can be done to them.
     pub(super) fn admin(&self) -> &dyn Admin {
         match self {

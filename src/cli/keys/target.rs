@@ -10,11 +10,11 @@ use crate::cli::keys::Console;
 use crate::cli::keys::arguments::KeysCommand;
 use crate::cli::keys::error::FailureKind;
 use crate::cli::keys::error::KeysError;
-use crate::cli::keys::store::Opened;
-use crate::cli::keys::store::Purpose;
+use crate::cli::keys::store::OpenStore;
+use crate::cli::keys::store::StoreAccess;
 use crate::config::Config;
 use crate::config::RootKeyEntry;
-use crate::config::Store;
+use crate::config::RootKeyStore;
 use crate::files::io_thread::FileThread;
 use crate::root_key::RootKey;
 use crate::root_key::high_water::HighWater;
@@ -34,7 +34,7 @@ pub struct Target {
     /// Whether one store serves all nodes.
     pub shared: bool,
     /// Its store.
-    pub store: Store,
+    pub store: RootKeyStore,
     /// The state directory of the daemon.
     pub state: PathBuf,
 }
@@ -53,28 +53,28 @@ impl Target {
     }
 
     /// Opens the store.
-    pub(super) fn open(&self, purpose: Purpose, console: &Console<'_>) -> Result<Opened, KeysError> {
+    pub(super) fn open(&self, purpose: StoreAccess, console: &Console<'_>) -> Result<OpenStore, KeysError> {
         Ok(match &self.store {
-            Store::Keyring(options) => Opened::Keyring(match purpose {
-                Purpose::Look | Purpose::Consider => KeyringAdmin::new(options, self.name.clone()),
-                Purpose::Change => KeyringAdmin::exclusive(options, self.name.clone())?,
+            RootKeyStore::Keyring(options) => OpenStore::Keyring(match purpose {
+                StoreAccess::Look | StoreAccess::Consider => KeyringAdmin::new(options, self.name.clone()),
+                StoreAccess::Change => KeyringAdmin::exclusive(options, self.name.clone())?,
             }),
-            Store::Pkcs11(_) => {
+            RootKeyStore::Pkcs11(_) => {
                 let role = match purpose {
-                    Purpose::Look => Role::Look,
-                    Purpose::Consider | Purpose::Change => Role::Admin,
+                    StoreAccess::Look => Role::Look,
+                    StoreAccess::Consider | StoreAccess::Change => Role::Admin,
                 };
-                Opened::Token(console.tokens.keys(&self.name, role)?)
+                OpenStore::Token(console.tokens.keys(&self.name, role)?)
             }
         })
     }
 
     /// Turns a store that was opened to consider a change into one that is locked against other commands of this node.
     /// A token has no lock; instead, the rules check the version again.
-    pub(super) fn hold(&self, opened: Opened) -> Result<Opened, KeysError> {
+    pub(super) fn hold(&self, opened: OpenStore) -> Result<OpenStore, KeysError> {
         Ok(match (&self.store, opened) {
-            (Store::Keyring(options), Opened::Keyring(_)) => {
-                Opened::Keyring(KeyringAdmin::exclusive(options, self.name.clone())?)
+            (RootKeyStore::Keyring(options), OpenStore::Keyring(_)) => {
+                OpenStore::Keyring(KeyringAdmin::exclusive(options, self.name.clone())?)
             }
             (_, opened) => opened,
         })
@@ -83,13 +83,15 @@ impl Target {
     /// The root key as the daemon sees it.
     pub(super) fn root_key(&self, console: &Console<'_>) -> Result<Box<dyn RootKey>, KeysError> {
         Ok(match &self.store {
-            Store::Keyring(options) => Box::new(Keyring::new(options, self.name.clone(), FileThread::in_place())),
-            Store::Pkcs11(_) => console.tokens.root_key(&self.name)?,
+            RootKeyStore::Keyring(options) => {
+                Box::new(Keyring::new(options, self.name.clone(), FileThread::in_place()))
+            }
+            RootKeyStore::Pkcs11(_) => console.tokens.root_key(&self.name)?,
         })
     }
 
     /// The rules.
-    pub(super) fn rules<'a>(&'a self, opened: &'a Opened, console: &'a Console<'_>) -> Rotation<'a> {
+    pub(super) fn rules<'a>(&'a self, opened: &'a OpenStore, console: &'a Console<'_>) -> Rotation<'a> {
         Rotation {
             admin: opened.admin(),
             name: &self.name,
@@ -102,33 +104,33 @@ impl Target {
     /// The resolution of dates in its store.
     pub(super) fn step(&self) -> Duration {
         match &self.store {
-            Store::Keyring(_) => Duration::from_secs(1),
+            RootKeyStore::Keyring(_) => Duration::from_secs(1),
             // Labels have whole minutes.
-            Store::Pkcs11(_) => Duration::from_secs(60),
+            RootKeyStore::Pkcs11(_) => Duration::from_secs(60),
         }
     }
 
     /// The token's options, if it is in a token.
     pub(super) fn token(&self) -> Option<&Pkcs11Options> {
         match &self.store {
-            Store::Keyring(_) => None,
-            Store::Pkcs11(options) => Some(options),
+            RootKeyStore::Keyring(_) => None,
+            RootKeyStore::Pkcs11(options) => Some(options),
         }
     }
 
     /// The name of its backend, which is also the name of the section in the configuration.
     pub(super) fn backend(&self) -> &'static str {
         match &self.store {
-            Store::Keyring(_) => "keyring",
-            Store::Pkcs11(_) => "pkcs11",
+            RootKeyStore::Keyring(_) => "keyring",
+            RootKeyStore::Pkcs11(_) => "pkcs11",
         }
     }
 
     /// The place of its store, as text.
     pub(super) fn place(&self) -> String {
         match &self.store {
-            Store::Keyring(options) => options.file.display().to_string(),
-            Store::Pkcs11(options) => format!("token {} of {}", options.token, options.module.display()),
+            RootKeyStore::Keyring(options) => options.file.display().to_string(),
+            RootKeyStore::Pkcs11(options) => format!("token {} of {}", options.token, options.module.display()),
         }
     }
 

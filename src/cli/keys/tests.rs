@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::*;
 use crate::cli::keys::error::FailureKind;
 use crate::cli::keys::tokens::TokenKeys;
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::clock::Timestamp;
-use crate::config::Store;
+use crate::config::RootKeyStore;
 use crate::root_key::Admin;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
@@ -41,7 +41,7 @@ const NOW: u64 = 1_772_366_430; // 2026-03-01T12:00:30Z
 const DAY: u64 = 86_400;
 
 #[derive(Debug, Parser)]
-struct Line {
+struct CommandLine {
     #[command(subcommand)]
     command: KeysCommand,
 }
@@ -203,22 +203,22 @@ impl Node {
         self
     }
 
-    fn run(&self, line: &str, format: Format) -> Answer {
+    fn run(&self, line: &str, format: OutputFormat) -> Answer {
         let target = Target {
             name: "kube-root".parse().unwrap(),
             shared: self.shared,
-            store: Store::Pkcs11(Box::new(self.options.clone())),
+            store: RootKeyStore::Pkcs11(Box::new(self.options.clone())),
             state: self.state.path().to_owned(),
         };
         run(line, format, &target, &self.token)
     }
 
     fn text(&self, line: &str) -> Answer {
-        self.run(line, Format::Text)
+        self.run(line, OutputFormat::Text)
     }
 
     fn json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.run(line, Format::Json).good().data).unwrap()
+        serde_json::from_str(&self.run(line, OutputFormat::Json).good().data).unwrap()
     }
 
     fn roles(&self) -> Vec<Role> {
@@ -226,8 +226,8 @@ impl Node {
     }
 }
 
-fn run(line: &str, format: Format, target: &Target, tokens: &dyn Tokens) -> Answer {
-    let line = Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split_whitespace())).unwrap();
+fn run(line: &str, format: OutputFormat, target: &Target, tokens: &dyn Tokens) -> Answer {
+    let line = CommandLine::try_parse_from(["dekhand-keys"].into_iter().chain(line.split_whitespace())).unwrap();
     let (data, talk) = (Paper::default(), Paper::default());
     let mut console = Console {
         out: &mut Output::new(format, data.clone(), talk.clone()),

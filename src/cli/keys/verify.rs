@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::keys::Console;
 use crate::cli::keys::error::KeysError;
 use crate::cli::keys::target::Target;
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::files;
 use crate::root_key::rotation::verify;
 use crate::root_key::rotation::verify::Record;
@@ -43,11 +43,11 @@ pub(super) async fn against(target: &Target, file: &Path, console: &mut Console<
     let root_key = target.root_key(console)?;
     let version = verify::against(root_key.as_ref(), &target.name, &record).await?;
     match console.out.format() {
-        Format::Text => console.out.data(&format!(
+        OutputFormat::Text => console.out.data(&format!(
             "{}  {} {}  the same key as in the record",
             target.name, version.number, version.id
         )),
-        Format::Json => console.out.json(&json!({
+        OutputFormat::Json => console.out.json(&json!({
             "ok": true,
             "root_key": target.name,
             "version": version.number.to_string(),

@@ -45,13 +45,13 @@ pub(super) struct Round {
     status_ms: f64,
     encrypt_ms: f64,
     decrypt_ms: f64,
-    v1beta1: V1beta1,
+    v1beta1: V1beta1Support,
 }
 
 /// Whether the daemon also serves KMS v1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum V1beta1 {
+pub(super) enum V1beta1Support {
     Served,
     Off,
 }
@@ -107,8 +107,8 @@ impl Round {
             v1beta1,
         } = self;
         let v1beta1 = match v1beta1 {
-            V1beta1::Served => "served",
-            V1beta1::Off => "off",
+            V1beta1Support::Served => "served",
+            V1beta1Support::Off => "off",
         };
         format!(
             "socket       {socket}\n\
@@ -192,7 +192,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Whether the daemon serves KMS v1. The round over KMS v2 has already tested encryption and decryption.
-    async fn v1beta1(&mut self) -> Result<V1beta1, StatusError> {
+    async fn v1beta1(&mut self) -> Result<V1beta1Support, StatusError> {
         const VERSION: &str = "v1beta1";
         let mut client = self.v1beta1.clone();
         let call = client.version(self.request(VersionRequest {
@@ -202,12 +202,12 @@ impl<'a> Daemon<'a> {
             Ok((answer, _)) => {
                 let right = answer.version == VERSION;
                 check(right, "Version of v1beta1", "its version is not v1beta1")?;
-                Ok(V1beta1::Served)
+                Ok(V1beta1Support::Served)
             }
             Err(StatusError::Refused {
                 code: Code::Unimplemented,
                 ..
-            }) => Ok(V1beta1::Off),
+            }) => Ok(V1beta1Support::Off),
             Err(error) => Err(error),
         }
     }

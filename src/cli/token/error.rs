@@ -10,7 +10,7 @@ use crate::root_key::name::RootKeyName;
 
 /// A command about tokens failed.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenError {
+pub enum TokenCommandError {
     /// No option names a module, and there is no configuration file at the default path.
     #[error("no token is named, and there is no {}", DEFAULT_FILE)]
     Unnamed,
@@ -53,7 +53,7 @@ fn not_one(labels: &[String]) -> String {
     }
 }
 
-impl TokenError {
+impl TokenCommandError {
     /// The kind of failure.
     pub fn kind(&self) -> FailureKind {
         match self {

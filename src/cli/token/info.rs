@@ -7,12 +7,12 @@ use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::cli::keys::show::ShownVersion;
 use crate::cli::keys::tokens;
-use crate::cli::output::Format;
 use crate::cli::output::Output;
-use crate::cli::token::error::TokenError;
+use crate::cli::output::OutputFormat;
+use crate::cli::token::error::TokenCommandError;
 use crate::cli::token::show;
 use crate::cli::token::show::ShownToken;
-use crate::cli::token::which::Place;
+use crate::cli::token::which::TokenTarget;
 use crate::clock::Clock;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::primary;
@@ -34,7 +34,11 @@ struct ShownInfo {
 }
 
 /// Prints one token, and the root key's versions in it if they can be read.
-pub(super) async fn info(workers: &WorkerSource, place: &Place, out: &mut Output) -> Result<(), TokenError> {
+pub(super) async fn info(
+    workers: &WorkerSource,
+    place: &TokenTarget,
+    out: &mut Output,
+) -> Result<(), TokenCommandError> {
     let mut report = inspect::describe(workers).await?;
     let mechanisms = std::mem::take(&mut report.mechanisms);
     let (versions, noted, not_read) = match versions(workers, place).await {
@@ -54,13 +58,13 @@ pub(super) async fn info(workers: &WorkerSource, place: &Place, out: &mut Output
         left_out,
     };
     match out.format() {
-        Format::Json => out.json(&info),
-        Format::Text => out.data(&info.text()),
+        OutputFormat::Json => out.json(&info),
+        OutputFormat::Text => out.data(&info.text()),
     }
     Ok(())
 }
 
-async fn versions(workers: &WorkerSource, place: &Place) -> Result<(Vec<ShownVersion>, Noted), String> {
+async fn versions(workers: &WorkerSource, place: &TokenTarget) -> Result<(Vec<ShownVersion>, Noted), String> {
     if place.root_key.is_none() {
         return Err("no root key is named: name one with --root-key".to_owned());
     }

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use crate::backend::pkcs11::inspect;
 use crate::backend::pkcs11::spawner::Spawner;
-use crate::cli::output::Format;
 use crate::cli::output::Output;
-use crate::cli::token::error::TokenError;
+use crate::cli::output::OutputFormat;
+use crate::cli::token::error::TokenCommandError;
 use crate::cli::token::show::ShownToken;
-use crate::cli::token::which::Place;
+use crate::cli::token::which::TokenTarget;
 
 #[derive(Debug, Serialize)]
 struct ShownModule {
@@ -17,15 +17,15 @@ struct ShownModule {
 }
 
 #[derive(Debug, Serialize)]
-struct ShownList {
+struct ShownModules {
     modules: Vec<ShownModule>,
 }
 
 /// Prints every token of every module that holds a root key.
-pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) -> Result<(), TokenError> {
-    let mut modules: Vec<&Place> = Vec::new();
+pub(super) async fn list(spawner: &Spawner, places: &[TokenTarget], out: &mut Output) -> Result<(), TokenCommandError> {
+    let mut modules: Vec<&TokenTarget> = Vec::new();
     for place in places {
-        let seen = |other: &&Place| {
+        let seen = |other: &&TokenTarget| {
             let (one, other) = (other.options(), place.options());
             one.module == other.module && one.environment == other.environment
         };
@@ -33,7 +33,7 @@ pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) 
             modules.push(place);
         }
     }
-    let mut list = ShownList { modules: Vec::new() };
+    let mut list = ShownModules { modules: Vec::new() };
     for place in modules {
         let tokens = inspect::tokens(&place.workers(spawner)?).await?;
         list.modules.push(ShownModule {
@@ -42,8 +42,8 @@ pub(super) async fn list(spawner: &Spawner, places: &[Place], out: &mut Output) 
         });
     }
     match out.format() {
-        Format::Json => out.json(&list),
-        Format::Text => {
+        OutputFormat::Json => out.json(&list),
+        OutputFormat::Text => {
             for module in &list.modules {
                 out.data(&module.text());
             }

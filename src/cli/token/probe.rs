@@ -7,10 +7,10 @@ use serde::Serialize;
 use crate::backend::pkcs11::inspect;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::cli::keys::tokens;
-use crate::cli::output::Format;
 use crate::cli::output::Output;
-use crate::cli::token::error::TokenError;
-use crate::cli::token::which::Place;
+use crate::cli::output::OutputFormat;
+use crate::cli::token::error::TokenCommandError;
+use crate::cli::token::which::TokenTarget;
 use crate::clock::Clock;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
@@ -46,12 +46,16 @@ struct ShownMechanism {
 }
 
 /// Tests each mechanism with the key that encrypts, or with a throwaway key if there is none yet.
-pub(super) async fn probe(workers: &WorkerSource, place: &Place, out: &mut Output) -> Result<(), TokenError> {
+pub(super) async fn probe(
+    workers: &WorkerSource,
+    place: &TokenTarget,
+    out: &mut Output,
+) -> Result<(), TokenCommandError> {
     let refused = |error| {
         if place.lacks_pin() {
-            TokenError::WithoutPin(error)
+            TokenCommandError::WithoutPin(error)
         } else {
-            TokenError::Token(error)
+            TokenCommandError::Token(error)
         }
     };
     let version = match place.root_key {
@@ -84,13 +88,13 @@ pub(super) async fn probe(workers: &WorkerSource, place: &Place, out: &mut Outpu
             .collect(),
     };
     match out.format() {
-        Format::Json => out.json(&probe),
-        Format::Text => out.data(&probe.text()),
+        OutputFormat::Json => out.json(&probe),
+        OutputFormat::Text => out.data(&probe.text()),
     }
     if probe.mechanisms.iter().any(|mechanism| mechanism.used) {
         Ok(())
     } else {
-        Err(TokenError::NoMechanism)
+        Err(TokenCommandError::NoMechanism)
     }
 }
 

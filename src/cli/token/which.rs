@@ -7,11 +7,11 @@ use clap::Args;
 
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::backend::pkcs11::spawner::WorkerSource;
-use crate::cli::token::error::TokenError;
+use crate::cli::token::error::TokenCommandError;
 use crate::config::Config;
 use crate::config::DEFAULT_FILE;
 use crate::config::Overrides;
-use crate::config::Store;
+use crate::config::RootKeyStore;
 use crate::hardening::LockMemory;
 use crate::root_key::name::RootKeyName;
 use crate::token::assignment::Assignment;
@@ -25,7 +25,7 @@ use crate::token::uri::TokenName;
 
 /// The arguments that name a module and a token.
 #[derive(Clone, Debug, Args)]
-pub(super) struct WhichArgs {
+pub(super) struct WhichTokenArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "module")]
     config: PathBuf,
@@ -48,7 +48,7 @@ pub(super) struct WhichArgs {
 
 /// A module, and if known its token and the root key in that token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TokenTarget {
     /// The worker's assignment. It has a placeholder where no token or root key is known.
     pub(super) assignment: Assignment,
     /// Whether the token is named.
@@ -57,7 +57,7 @@ pub(super) struct Place {
     pub(super) root_key: Option<RootKeyName>,
 }
 
-impl Place {
+impl TokenTarget {
     /// The options of the token.
     pub(super) fn options(&self) -> &Pkcs11Options {
         &self.assignment.options
@@ -83,53 +83,53 @@ impl Place {
     ///
     /// # Errors
     /// The spawner was started for other places.
-    pub(super) fn workers(&self, spawner: &Spawner) -> Result<WorkerSource, TokenError> {
+    pub(super) fn workers(&self, spawner: &Spawner) -> Result<WorkerSource, TokenCommandError> {
         let Assignment { root_key, role, .. } = &self.assignment;
-        spawner.workers(root_key, *role).ok_or(TokenError::NoneInAToken)
+        spawner.workers(root_key, *role).ok_or(TokenCommandError::NoneInAToken)
     }
 
     /// This place with the only token of its module as its token.
     ///
     /// # Errors
     /// There is none, or more than one.
-    pub(super) fn with_token(&self, tokens: Vec<TokenReport>) -> Result<Self, TokenError> {
+    pub(super) fn with_token(&self, tokens: Vec<TokenReport>) -> Result<Self, TokenCommandError> {
         let tokens: Vec<_> = tokens.into_iter().filter(|token| token.initialized).collect();
         let labels = || tokens.iter().map(|token| token.label.clone()).collect();
         let [only] = tokens.as_slice() else {
-            return Err(TokenError::NotOne { labels: labels() });
+            return Err(TokenCommandError::NotOne { labels: labels() });
         };
         let mut named = self.clone();
         // A token with neither label nor serial cannot be named, not even in a configuration.
         let name = [&only.label, &only.serial]
             .into_iter()
             .find_map(|name| name.parse().ok());
-        named.assignment.options.token = name.ok_or_else(|| TokenError::NotOne { labels: labels() })?;
+        named.assignment.options.token = name.ok_or_else(|| TokenCommandError::NotOne { labels: labels() })?;
         named.token_is_known = true;
         Ok(named)
     }
 }
 
-impl WhichArgs {
+impl WhichTokenArgs {
     /// The places of the command: several, if the configuration has several root keys in tokens and none is named.
-    pub(super) fn places(&self) -> anyhow::Result<Vec<Place>> {
+    pub(super) fn places(&self) -> anyhow::Result<Vec<TokenTarget>> {
         if let Some(module) = &self.module {
             return Ok(vec![self.place(module)?]);
         }
         let config = &self.config;
         if config.as_path() == Path::new(DEFAULT_FILE) && !config.exists() {
-            return Err(TokenError::Unnamed.into());
+            return Err(TokenCommandError::Unnamed.into());
         }
         let config = Config::load(config, &Overrides::default())?;
         Ok(configured(&config, self.root_key.as_ref())?)
     }
 
-    fn place(&self, module: &Path) -> Result<Place, TokenError> {
-        let absolute = |path: &Path| std::path::absolute(path).map_err(TokenError::System);
+    fn place(&self, module: &Path) -> Result<TokenTarget, TokenCommandError> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(TokenCommandError::System);
         let token = self.token.clone().map_or_else(|| "unnamed".parse(), Ok);
-        let mut options = Pkcs11Options::new(absolute(module)?, token.map_err(|_| TokenError::Unnamed)?);
+        let mut options = Pkcs11Options::new(absolute(module)?, token.map_err(|_| TokenCommandError::Unnamed)?);
         options.pin = self.pin_file.as_deref().map(absolute).transpose()?.map(PinSource::File);
         options.environment.clone_from(&self.environment);
-        Ok(Place {
+        Ok(TokenTarget {
             assignment: Assignment {
                 role: Role::Look,
                 root_key: self.root_key.clone().unwrap_or_else(RootKeyName::dev),
@@ -148,16 +148,16 @@ impl WhichArgs {
 const MEMORY: u64 = 512 << 20;
 
 /// The root keys of a configuration that are in tokens; only the one of this name, if one is given.
-fn configured(config: &Config, wanted: Option<&RootKeyName>) -> Result<Vec<Place>, TokenError> {
+fn configured(config: &Config, wanted: Option<&RootKeyName>) -> Result<Vec<TokenTarget>, TokenCommandError> {
     let mut known = Vec::new();
     let mut places = Vec::new();
     for entry in config.root_keys.iter() {
-        let Store::Pkcs11(options) = &entry.store else {
+        let RootKeyStore::Pkcs11(options) = &entry.store else {
             continue;
         };
         known.push(entry.name.to_string());
         if wanted.is_none_or(|wanted| *wanted == entry.name) {
-            places.push(Place {
+            places.push(TokenTarget {
                 assignment: Assignment {
                     role: Role::Look,
                     root_key: entry.name.clone(),
@@ -172,11 +172,11 @@ fn configured(config: &Config, wanted: Option<&RootKeyName>) -> Result<Vec<Place
         }
     }
     match wanted {
-        Some(wanted) if places.is_empty() && !known.is_empty() => Err(TokenError::UnknownRootKey {
+        Some(wanted) if places.is_empty() && !known.is_empty() => Err(TokenCommandError::UnknownRootKey {
             wanted: wanted.clone(),
             known: known.join(", "),
         }),
-        _ if places.is_empty() => Err(TokenError::NoneInAToken),
+        _ if places.is_empty() => Err(TokenCommandError::NoneInAToken),
         _ => Ok(places),
     }
 }

@@ -5,15 +5,15 @@ use serde::de::Error;
 use serde::de::MapAccess;
 
 use crate::clock::Timestamp;
-use crate::config::error::Refusal;
+use crate::config::error::Fault;
 use crate::config::values::AbsolutePath;
 use crate::config::values::QUOTES;
 use crate::config::values::Whole;
-use crate::config::yaml::Found;
 use crate::config::yaml::FromYaml;
 use crate::config::yaml::Optional;
 use crate::config::yaml::Section;
 use crate::config::yaml::Wrong;
+use crate::config::yaml::YamlNode;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
 use crate::token::options::EnvironmentVariable;
@@ -26,10 +26,10 @@ impl FromYaml for TokenName {
         "a token's label, its serial, or its URI of RFC 7512 such as `pkcs11:token=kube`".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(text) => text.parse::<Self>().map_err(|error| Wrong::hint(error.to_string())),
-            Found::Number(_) => Err(Wrong::hint(QUOTES)),
+            YamlNode::Text(text) => text.parse::<Self>().map_err(|error| Wrong::hint(error.to_string())),
+            YamlNode::Number(_) => Err(Wrong::hint(QUOTES)),
             _ => Err(Wrong::default()),
         }
     }
@@ -51,9 +51,9 @@ impl FromYaml for PinSource {
         "where the PIN comes from: `{file: PATH}`, `{credential: NAME}` or `{descriptor: NUMBER}`".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(_) | Found::Number(_) => Err(Wrong::hint(
+            YamlNode::Text(_) | YamlNode::Number(_) => Err(Wrong::hint(
                 "a PIN does not belong in this file: put it in one that only its owner can read (chmod 0600), and \
                  name that, as in `pin: {file: /etc/dekhand/pin}`",
             )),
@@ -74,7 +74,7 @@ impl FromYaml for PinSource {
             // The bounds of `Whole` ensure that it is a small number.
             (None, None, Some(Whole(number))) => u32::try_from(number).map(Self::Descriptor).map_err(A::Error::custom),
             _ => {
-                let refusal = Refusal::new("expected one of `file`, `credential` and `descriptor`");
+                let refusal = Fault::new("expected one of `file`, `credential` and `descriptor`");
                 Err(A::Error::custom(refusal))
             }
         }
@@ -92,17 +92,17 @@ impl FromYaml for CredentialName {
             .to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
         match found {
-            Found::Text(text)
+            YamlNode::Text(text)
                 if text.len() <= 255
                     && text.starts_with(|first: char| first.is_ascii_alphabetic())
                     && text.bytes().all(good) =>
             {
                 Ok(Self((*text).to_owned()))
             }
-            Found::Text(text) if text.contains('/') => Err(Wrong::hint(
+            YamlNode::Text(text) if text.contains('/') => Err(Wrong::hint(
                 "name the credential alone, as in LoadCredential=NAME:PATH; for a path write `file:`",
             )),
             _ => Err(Wrong::default()),
@@ -115,12 +115,12 @@ impl FromYaml for Login {
         "`user` or `none` or `protected-path` or `vendor:NUMBER`".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text("user") => Ok(Self::User),
-            Found::Text("none") => Ok(Self::None),
-            Found::Text("protected-path") => Ok(Self::ProtectedPath),
-            Found::Text(text) => {
+            YamlNode::Text("user") => Ok(Self::User),
+            YamlNode::Text("none") => Ok(Self::None),
+            YamlNode::Text("protected-path") => Ok(Self::ProtectedPath),
+            YamlNode::Text(text) => {
                 let number = text.strip_prefix("vendor:").ok_or_else(Wrong::default)?;
                 vendor_user(number).map(Self::Vendor).ok_or_else(|| {
                     Wrong::hint("the number is the user type of the vendor's header file, such as `vendor:0x80000001`")
@@ -156,8 +156,8 @@ impl FromYaml for EnvironmentVariable {
         "`NAME=value`, a name of letters, digits and `_`".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
-        let Found::Text(text) = found else {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
+        let YamlNode::Text(text) = found else {
             return Err(Wrong::default());
         };
         let (name, value) = text.split_once('=').ok_or_else(Wrong::default)?;
@@ -196,9 +196,9 @@ impl FromYaml for KeyId {
         "an id of 8 to 32 bytes, written as 16 to 64 hexadecimal digits".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(text) => text.parse().map_err(|_| Wrong::default()),
+            YamlNode::Text(text) => text.parse().map_err(|_| Wrong::default()),
             // YAML reads digits, also with an `e` among them, as a number.
             _ => Err(Wrong::hint("put the id in quotes")),
         }
@@ -214,12 +214,12 @@ impl FromYaml for ObjectLabel {
         "a label of 1 to 40 bytes without control characters".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(text) if (1..=40).contains(&text.len()) && !text.contains(char::is_control) => {
+            YamlNode::Text(text) if (1..=40).contains(&text.len()) && !text.contains(char::is_control) => {
                 Ok(Self((*text).to_owned()))
             }
-            Found::Text(_) => Err(Wrong::default()),
+            YamlNode::Text(_) => Err(Wrong::default()),
             _ => Err(Wrong::hint(QUOTES)),
         }
     }
@@ -230,13 +230,13 @@ impl FromYaml for Number {
         "a version number from 1 to 9999".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Number(number) => {
+            YamlNode::Number(number) => {
                 let number = u16::try_from(*number).map_err(|_| Wrong::default())?;
                 Self::try_from(number).map_err(|_| Wrong::default())
             }
-            Found::Text(_) => Err(Wrong::hint("write the number alone, as in `number: 2`")),
+            YamlNode::Text(_) => Err(Wrong::hint("write the number alone, as in `number: 2`")),
             _ => Err(Wrong::default()),
         }
     }
@@ -247,9 +247,9 @@ impl FromYaml for Timestamp {
         "a time in UTC such as 2026-03-01T12:00:00Z".to_owned()
     }
 
-    fn read(found: &Found<'_>) -> Result<Self, Wrong> {
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
         match found {
-            Found::Text(text) => text.parse().map_err(|_| Wrong::default()),
+            YamlNode::Text(text) => text.parse().map_err(|_| Wrong::default()),
             _ => Err(Wrong::default()),
         }
     }

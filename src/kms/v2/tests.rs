@@ -37,7 +37,7 @@ impl Deref for Plugin {
 impl Plugin {
     async fn start(root_key: &Arc<Fake>) -> Self {
         let behind = test_plugin::Plugin::start(root_key).await;
-        let service = KmsV2::new(behind.envelope.clone(), StatusVersion::V2, behind.journal());
+        let service = KmsV2::new(behind.envelope.clone(), StatusVersion::V2, behind.request_log());
         Self { service, behind }
     }
 

@@ -18,10 +18,10 @@ const INDEXED_HARMLESS: u8 = 0x8f;
 /// The most bytes of an integer behind its prefix, as in h2.
 const INTEGER_BYTES: u8 = 4;
 
-/// The position in a header block. Its exits: from `Representation` to all but the strings; from `Integer` and `Length`
+/// The state in a header block. Its exits: from `Representation` to all but the strings; from `Integer` and `Length`
 /// to the string whose length they have; from each string to the part behind it.
 #[derive(Clone, Copy, Debug, Default)]
-enum Place {
+enum BlockState {
     /// Before a representation, and at the end of a block.
     #[default]
     Representation,
@@ -60,7 +60,7 @@ enum Text {
 /// The header block that a connection is in, or the next one.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    place: Place,
+    state: BlockState,
     symbol: Symbol,
 }
 
@@ -69,33 +69,33 @@ impl Block {
     pub(super) fn walk(&mut self, bytes: &mut [u8], part: Range<usize>) -> Result<(), End> {
         let Range { start: mut at, end } = part;
         while at < end {
-            if let Place::Other { left, text } = &mut self.place {
+            if let BlockState::Other { left, text } = &mut self.state {
                 let taken = (end - at).min(*left);
                 *left -= taken;
                 at += taken;
                 if *left == 0 {
-                    self.place = behind(*text);
+                    self.state = behind(*text);
                 }
                 continue;
             }
             let Some(byte) = bytes.get_mut(at) else {
                 return Ok(());
             };
-            self.place = match self.place {
-                Place::Representation => {
+            self.state = match self.state {
+                BlockState::Representation => {
                     if *byte == INDEXED_EMPTY {
                         *byte = INDEXED_HARMLESS;
                     }
                     representation(*byte)
                 }
-                Place::Integer { of, value, bytes } => integer(of, value, bytes, *byte)?,
-                Place::Length(text) => length(text, *byte),
-                Place::Name { expected } => name(expected, *byte),
-                Place::Authority { left, coded, mended } => {
+                BlockState::Integer { of, value, bytes } => integer(of, value, bytes, *byte)?,
+                BlockState::Length(text) => length(text, *byte),
+                BlockState::Name { expected } => name(expected, *byte),
+                BlockState::Authority { left, coded, mended } => {
                     let mended = mended | self.mend(bytes, at, coded)?;
                     self.behind_authority_byte(left - 1, coded, mended)?
                 }
-                Place::Other { left, text } => Place::Other { left, text },
+                BlockState::Other { left, text } => BlockState::Other { left, text },
             };
             at += 1;
         }
@@ -104,8 +104,8 @@ impl Block {
 
     /// The block ends here.
     pub(super) fn end(&self) -> Result<(), End> {
-        match self.place {
-            Place::Representation => Ok(()),
+        match self.state {
+            BlockState::Representation => Ok(()),
             _ => Err(End::Broken),
         }
     }
@@ -133,22 +133,22 @@ impl Block {
         })
     }
 
-    fn behind_authority_byte(&mut self, left: usize, coded: bool, mended: bool) -> Result<Place, End> {
+    fn behind_authority_byte(&mut self, left: usize, coded: bool, mended: bool) -> Result<BlockState, End> {
         if left > 0 {
-            return Ok(Place::Authority { left, coded, mended });
+            return Ok(BlockState::Authority { left, coded, mended });
         }
         // The remaining bits of the last byte are padding.
         self.symbol = Symbol::default();
         if mended {
-            Ok(Place::Representation)
+            Ok(BlockState::Representation)
         } else {
             Err(End::Acceptable)
         }
     }
 }
 
-/// The place behind a representation's first byte.
-fn representation(byte: u8) -> Place {
+/// The state behind a representation's first byte.
+fn representation(byte: u8) -> BlockState {
     let (prefix, of) = match byte {
         // An indexed header, and the size of a table.
         0x80.. => (0x7f, Of::Whole),
@@ -160,72 +160,72 @@ fn representation(byte: u8) -> Place {
     prefixed(of, byte, prefix)
 }
 
-/// The place behind the first byte of a string's length.
-fn length(text: Text, byte: u8) -> Place {
+/// The state behind the first byte of a string's length.
+fn length(text: Text, byte: u8) -> BlockState {
     let coded = byte & 0x80 != 0;
     prefixed(Of::Length { text, coded }, byte, 0x7f)
 }
 
 /// An integer that begins in the low bits of a byte.
-fn prefixed(of: Of, byte: u8, prefix: u8) -> Place {
+fn prefixed(of: Of, byte: u8, prefix: u8) -> BlockState {
     let value = usize::from(byte & prefix);
     if byte & prefix == prefix {
-        Place::Integer { of, value, bytes: 0 }
+        BlockState::Integer { of, value, bytes: 0 }
     } else {
         behind_integer(of, value)
     }
 }
 
 /// One more byte of an integer.
-fn integer(of: Of, value: usize, bytes: u8, byte: u8) -> Result<Place, End> {
+fn integer(of: Of, value: usize, bytes: u8, byte: u8) -> Result<BlockState, End> {
     let value = value + (usize::from(byte & 0x7f) << (7 * bytes));
     let bytes = bytes + 1;
     if byte & 0x80 == 0 {
         Ok(behind_integer(of, value))
     } else if bytes < INTEGER_BYTES {
-        Ok(Place::Integer { of, value, bytes })
+        Ok(BlockState::Integer { of, value, bytes })
     } else {
         Err(End::Broken)
     }
 }
 
-fn behind_integer(of: Of, value: usize) -> Place {
+fn behind_integer(of: Of, value: usize) -> BlockState {
     match (of, value) {
-        (Of::Whole, _) => Place::Representation,
-        (Of::NameIndex, 0) => Place::Length(Text::Name),
-        (Of::NameIndex, 1) => Place::Length(Text::Authority),
-        (Of::NameIndex, _) => Place::Length(Text::Value),
+        (Of::Whole, _) => BlockState::Representation,
+        (Of::NameIndex, 0) => BlockState::Length(Text::Name),
+        (Of::NameIndex, 1) => BlockState::Length(Text::Authority),
+        (Of::NameIndex, _) => BlockState::Length(Text::Value),
         (Of::Length { text, .. }, 0) => behind(text),
         (Of::Length { text, coded }, left) => match text {
-            Text::Authority => Place::Authority {
+            Text::Authority => BlockState::Authority {
                 left,
                 coded,
                 mended: false,
             },
-            Text::Name if coded && left == AUTHORITY_CODED.len() => Place::Name {
+            Text::Name if coded && left == AUTHORITY_CODED.len() => BlockState::Name {
                 expected: AUTHORITY_CODED,
             },
-            Text::Name if !coded && left == AUTHORITY.len() => Place::Name { expected: AUTHORITY },
-            Text::Name | Text::Value => Place::Other { left, text },
+            Text::Name if !coded && left == AUTHORITY.len() => BlockState::Name { expected: AUTHORITY },
+            Text::Name | Text::Value => BlockState::Other { left, text },
         },
     }
 }
 
-/// The place behind a skipped string.
-fn behind(text: Text) -> Place {
+/// The state behind a skipped string.
+fn behind(text: Text) -> BlockState {
     match text {
-        Text::Name => Place::Length(Text::Value),
-        Text::Value | Text::Authority => Place::Representation,
+        Text::Name => BlockState::Length(Text::Value),
+        Text::Value | Text::Authority => BlockState::Representation,
     }
 }
 
 /// One more byte of a name.
-fn name(expected: &'static [u8], byte: u8) -> Place {
+fn name(expected: &'static [u8], byte: u8) -> BlockState {
     match expected.split_first() {
-        Some((first, [])) if *first == byte => Place::Length(Text::Authority),
-        Some((first, rest)) if *first == byte => Place::Name { expected: rest },
+        Some((first, [])) if *first == byte => BlockState::Length(Text::Authority),
+        Some((first, rest)) if *first == byte => BlockState::Name { expected: rest },
         Some((_, [])) | None => behind(Text::Name),
-        Some((_, rest)) => Place::Other {
+        Some((_, rest)) => BlockState::Other {
             left: rest.len(),
             text: Text::Name,
         },

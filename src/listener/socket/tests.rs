@@ -129,13 +129,13 @@ fn only_our_own_inode_is_unlinked() {
     let directory = private_directory();
     let path = directory.path().join("kms.sock");
     let socket = open(&path).unwrap();
-    assert!(socket.place.claim.verdict().is_ok());
+    assert!(socket.name.claim.verdict().is_ok());
     std::fs::remove_file(&path).unwrap();
-    assert!(socket.place.claim.verdict().unwrap_err().contains("is gone"));
+    assert!(socket.name.claim.verdict().unwrap_err().contains("is gone"));
     let theirs = UnixListener::bind(&path).unwrap();
     assert!(
         socket
-            .place
+            .name
             .claim
             .verdict()
             .unwrap_err()
@@ -187,7 +187,7 @@ fn a_missing_directory_is_named_with_the_mend() {
 fn an_abstract_socket_is_served_and_respected() {
     let name = format!("@dekhand-test-{}", std::process::id());
     let socket = Socket::open(&options(&name), "kube-root", None).unwrap();
-    assert!(socket.place.claim.verdict().is_ok());
+    assert!(socket.name.claim.verdict().is_ok());
     let error = Socket::open(&options(&name), "kube-root", None).unwrap_err();
     assert!(error.is_in_use() && error.to_string().contains("process"), "{error}");
     drop(socket);
@@ -201,8 +201,8 @@ fn an_adopted_socket_is_served_and_left_to_the_service_manager() {
     let theirs = UnixListener::bind(&path).unwrap();
     let options = options(path.to_str().unwrap());
     let socket = Socket::open(&options, "kube-root", Some(theirs.try_clone().unwrap())).unwrap();
-    assert_eq!(socket.place.address, options.socket);
-    assert!(socket.place.claim.verdict().is_ok());
+    assert_eq!(socket.name.address, options.socket);
+    assert!(socket.name.claim.verdict().is_ok());
     drop(socket);
     UnixStream::connect(&path).unwrap();
 }

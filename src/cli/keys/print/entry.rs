@@ -14,7 +14,7 @@ use crate::token::options::ObjectName;
 
 /// The entry of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Entry {
+pub(super) struct VersionEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +26,7 @@ pub(super) struct Entry {
     retired: Option<Timestamp>,
 }
 
-impl Entry {
+impl VersionEntry {
     /// The entry of a version that is not listed yet.
     pub(super) fn new(version: &Version) -> Self {
         let (activates, retired) = match version.state {
@@ -70,7 +70,7 @@ impl Entry {
     }
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for VersionEntry {
     /// A line of YAML. Ids and labels are quoted: either may look like a number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn an_entry_is_a_line_of_yaml_whose_id_is_text() {
         let noon = at("2026-03-01T12:00:00Z");
-        let line = |state| Entry::new(&version(state)).to_string();
+        let line = |state| VersionEntry::new(&version(state)).to_string();
         assert_eq!(line(State::Pending), format!("- {{id: \"{ID}\", number: 2}}"));
         assert_eq!(
             line(State::ActiveFrom(noon)),
@@ -136,7 +136,7 @@ mod tests {
             activates: Some(morning),
             retired: None,
         }];
-        let line = |state| Entry::changed(&listed, &version(state)).to_string();
+        let line = |state| VersionEntry::changed(&listed, &version(state)).to_string();
         assert_eq!(
             line(State::RetiredSince(noon)),
             r#"- {label: "a \"key\": 7", number: 2, activates: 2026-03-01T08:00:00Z, retired: 2026-03-01T12:00:00Z}"#

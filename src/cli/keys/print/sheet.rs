@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::keys::print::entry::Entry;
+use crate::cli::keys::print::entry::VersionEntry;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
@@ -19,20 +19,20 @@ pub(super) struct Sheet {
     /// The new label, unless `versions:` lists the versions.
     pub(super) label: Option<String>,
     /// The entry for `versions:` in the configuration, if it lists any.
-    pub(super) entry: Option<Entry>,
+    pub(super) entry: Option<VersionEntry>,
     /// The steps, in order.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<SheetStep>,
 }
 
 /// One step.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Step {
+pub(super) struct SheetStep {
     pub(super) what: String,
     /// The exact attributes, commands or lines of the step.
     pub(super) lines: Vec<String>,
 }
 
-impl Step {
+impl SheetStep {
     pub(super) fn new(what: impl Into<String>) -> Self {
         let (what, lines) = (what.into(), Vec::new());
         Self { what, lines }
@@ -51,7 +51,7 @@ impl Sheet {
             root_key, version, id, ..
         } = self;
         let mut lines = vec![format!("{root_key}  {version}  {id}, in {place}")];
-        for (at, Step { what, lines: words }) in self.steps.iter().enumerate() {
+        for (at, SheetStep { what, lines: words }) in self.steps.iter().enumerate() {
             lines.extend([String::new(), format!("{}. {what}", at + 1)]);
             lines.extend(words.iter().map(|word| format!("     {word}").trim_end().to_owned()));
         }

@@ -93,18 +93,18 @@ fn a_keyring_has_no_tools_of_its_own_to_print_for() {
     let target = Target {
         name: "kube-root".parse().unwrap(),
         shared: true,
-        store: Store::Keyring(crate::backend::keyring::KeyringOptions {
+        store: RootKeyStore::Keyring(crate::backend::keyring::KeyringOptions {
             file: PathBuf::from("/nowhere/keyring.json"),
         }),
         state: PathBuf::from("/nowhere"),
     };
-    let said = run("create --print", Format::Text, &target, &Workers::none());
+    let said = run("create --print", OutputFormat::Text, &target, &Workers::none());
     assert!(said.failed(FailureKind::Usage).contains("--print"));
 }
 
 #[test]
 fn print_goes_with_what_a_ceremony_can_do() {
-    let parses = |line: &str| Line::try_parse_from(["dekhand-keys"].into_iter().chain(line.split(' '))).is_ok();
+    let parses = |line: &str| CommandLine::try_parse_from(["dekhand-keys"].into_iter().chain(line.split(' '))).is_ok();
     assert!(parses("rotate --print") && parses("import --print"));
     assert!(
         !parses("rotate --print --activate-in 10m"),

@@ -8,7 +8,7 @@ use crate::envelope::error::ErrorKind;
 
 /// A refused request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum KmsError {
     /// A field of the request is invalid; the sentence names it.
     #[error("{0}")]
     Field(&'static str),
@@ -17,7 +17,7 @@ pub(super) enum Refusal {
     Envelope(#[from] EnvelopeError),
 }
 
-impl Refusal {
+impl KmsError {
     /// The status for the caller. Nothing in it depends on keys or payloads.
     pub(super) fn status(&self) -> Status {
         let (code, sentence) = match self {
@@ -29,8 +29,8 @@ impl Refusal {
 }
 
 /// Refuses a request with the sentence `otherwise`, unless a condition holds.
-pub(super) fn check(holds: bool, otherwise: &'static str) -> Result<(), Refusal> {
-    if holds { Ok(()) } else { Err(Refusal::Field(otherwise)) }
+pub(super) fn check(holds: bool, otherwise: &'static str) -> Result<(), KmsError> {
+    if holds { Ok(()) } else { Err(KmsError::Field(otherwise)) }
 }
 
 fn answer(kind: ErrorKind) -> (Code, &'static str) {
@@ -72,10 +72,10 @@ mod tests {
             (EnvelopeError::Stopped, Code::Internal),
         ] {
             let detail = error.to_string();
-            let refusal = Refusal::from(error);
-            let status = refusal.status();
+            let error = KmsError::from(error);
+            let status = error.status();
             assert_eq!(status.code(), code);
-            assert_eq!(crate::telemetry::log::chain(&refusal), detail);
+            assert_eq!(crate::telemetry::log::chain(&error), detail);
             assert!(!status.message().contains(secret) && !status.message().contains(&id(7).to_string()));
         }
     }
