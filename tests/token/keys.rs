@@ -11,8 +11,8 @@ use serde_json::json;
 use token_shim::token::PIN;
 use token_shim::token::Token;
 
-use crate::node::Node;
-use crate::node::Settings;
+use support::token_node::Node;
+use support::token_node::Settings;
 
 const ID: &str = "00112233445566778899aabbccddeeff";
 const OWN: Settings<'static> = Settings {
