@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
         Err(wrong) => {
-            eprintln!("sim: {wrong}");
+            eprintln!("simulation: {wrong}");
             return ExitCode::from(2);
         }
     };
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
     if let Some(promise) = &options.known {
         let Some((_, plan)) = known::all().into_iter().find(|(name, _)| name == promise) else {
-            eprintln!("sim: no schedule by hand is called {promise}");
+            eprintln!("simulation: no schedule by hand is called {promise}");
             return ExitCode::from(2);
         };
         return one(promise, &plan);
