@@ -1,8 +1,8 @@
 //! The gRPC services that kube-apiserver calls.
 
 pub mod options;
+mod refusal;
 mod request_log;
-mod status;
 #[cfg(test)]
 mod test_plugin;
 mod v1beta1;

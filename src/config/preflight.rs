@@ -73,7 +73,7 @@ pub(super) fn second_document(text: &str) -> Option<Place> {
     None
 }
 
-/// What is wrong with a line, and behind which byte of it. Anchors, aliases and tags have no use in a configuration,
+/// The fault of a line, and the byte that it follows. Anchors, aliases and tags have no use in a configuration,
 /// and anchors can expand a short text into a long one. This check reads single lines and may miss an anchor; the
 /// parser's own limits still apply then.
 fn check_line(line: &str) -> Option<(usize, Refusal)> {

@@ -13,9 +13,9 @@ pub enum Purpose {
     Kms1,
     /// Payloads of KMS v2.
     Kms2,
-    /// Payloads of the codec.
+    /// Reserved: nothing seals under it but the test vectors.
     Codec,
-    /// Files sealed by the command line.
+    /// Reserved for files: nothing seals under it yet but the test vectors.
     Seal,
 }
 

@@ -1,4 +1,4 @@
-//! Decides which version encrypts, and records it on disk before Status reports it.
+//! Carries out what the rules of `primary` decide: records the new primary on disk before Status reports it.
 
 use std::time::Duration;
 
@@ -77,7 +77,8 @@ async fn step(inner: &Inner) -> Option<Duration> {
     to_come.map(|_| LOOK_AT_CALENDAR)
 }
 
-/// What the rules say now. They need a listing and the mark; the reconciler brings both and calls again.
+/// The choice by the rules now. The rules need a listing and the high-water mark; the reconciler reads both and calls
+/// again.
 fn choose(inner: &Inner, state: &State) -> Option<Choice> {
     let candidates = state.candidates(inner.clock.now())?;
     Some(candidates.choose(|id| state.has_data_keys(id, &inner.purposes)))

@@ -9,7 +9,7 @@ use tonic::Code;
 use tonic::Response;
 use tonic::Status;
 
-use crate::kms::status::Refusal;
+use crate::kms::refusal::Refusal;
 use crate::proto::code;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::log::chain;

@@ -6,10 +6,10 @@ use tonic::Status;
 
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
+use crate::kms::refusal::Refusal;
+use crate::kms::refusal::check;
 use crate::kms::request_log::Journal;
 use crate::kms::request_log::Line;
-use crate::kms::status::Refusal;
-use crate::kms::status::check;
 use crate::proto::asker::Asker;
 use crate::proto::v1beta1::DecryptRequest;
 use crate::proto::v1beta1::DecryptResponse;

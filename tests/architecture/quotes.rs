@@ -7,7 +7,7 @@ use crate::Sources;
 use crate::tokens::Token;
 use crate::tokens::tokens;
 
-/// What a page may quote that begins with one of these is a command or a setting, no message.
+/// A quote that begins with one of these words is a command or a setting, no message.
 const COMMANDS: [&str; 14] = [
     "dekhand",
     "cargo",
@@ -150,7 +150,7 @@ fn is_message(words: &[&str]) -> bool {
         && !COMMANDS.contains(&first)
 }
 
-/// What the pages quote and the program does not have.
+/// The quotes of a page that are no message of the program.
 fn strangers(page: &str, messages: &[Message]) -> Vec<(usize, String)> {
     let mut found = quotes(page);
     found.retain(|(_, quote)| {

@@ -1,4 +1,4 @@
-//! What the daemon lacks: the module, the PIN, the right to start programs. What daemon and worker keep from swap.
+//! The daemon has no module, no PIN and no right to start programs; daemon and worker keep their memory from swap.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

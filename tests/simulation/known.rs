@@ -71,6 +71,10 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             restored_beside_another(),
         ),
         (
+            "a_restored_version_never_encrypts_where_the_clock_is_slow",
+            restored_where_the_clock_is_slow(),
+        ),
+        (
             "a_version_is_retired_and_destroyed_in_use_of_none",
             retired_and_destroyed(),
         ),
@@ -309,6 +313,21 @@ fn restored_beside_another() -> Plan {
         (8 * MINUTE, Step::Keys(0, Command::PutAside)),
         (25 * MINUTE, Step::Keys(0, Command::Restore)),
         (30 * MINUTE, Step::Join(2)),
+    ];
+    schedule(setup, steps)
+}
+
+/// Found by a node with a slow clock: a version below the primary was restored to a date before the primary's. By the
+/// clock of node 1 that date had passed and the primary's had not, so node 1 encrypted under the restored version.
+fn restored_where_the_clock_is_slow() -> Plan {
+    let mut setup = Setup::quiet(Topology::Shared, Flavour::Keyring);
+    // Node 1 reports the first version 10 minutes after the others.
+    setup.skew = [0, -600, 0];
+    let steps = vec![
+        (15 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE))),
+        (17 * MINUTE, Step::Keys(0, Command::PutAside)),
+        (18 * MINUTE, Step::Keys(0, Command::Rotate(10 * MINUTE))),
+        (30 * MINUTE, Step::Keys(0, Command::Restore)),
     ];
     schedule(setup, steps)
 }

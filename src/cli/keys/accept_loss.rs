@@ -106,7 +106,8 @@ fn accept_exchange(
     Ok(())
 }
 
-/// Whether the new key counts once the version's record is removed: a public object counts only if a record says so.
+/// Whether the new key counts once the version's record is removed. A public object counts only if the record lists its
+/// version.
 fn counts(target: &Target, id: &KeyId) -> Result<bool, KeysError> {
     let wants_private = target.token().is_some_and(|options| options.private);
     Ok(!wants_private || !target.proof_record().admits_public(&target.name, id)?)

@@ -124,7 +124,7 @@ impl KeysError {
 }
 
 impl KeysError {
-    /// What an operator can do, if the error itself does not name it.
+    /// A remedy for the operator, if the error itself does not name one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::OfToken(_) => {

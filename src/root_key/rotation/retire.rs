@@ -19,8 +19,6 @@ pub const NOT_PRIMARY_FOR: Duration = Duration::from_secs(3600);
 pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
 /// A date nearer than this can no longer be withdrawn: nodes see a changed store only with their next probe.
 const NEAR: Duration = Duration::from_secs(5 * 60);
-/// The finest step of dates in any store: labels of tokens have minutes.
-const STEP: Duration = Duration::from_secs(60);
 
 /// A version that was destroyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +75,13 @@ impl Rotation<'_> {
     pub async fn restorable(&self, selector: &Selector) -> Result<Version, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
         let version = find(&versions, selector)?;
-        let State::RetiredSince(since) = version.state else {
+        let State::RetiredSince(_) = version.state else {
             let number = version.number;
             return Err(Refusal::NothingToRestore { number }.into());
         };
-        let state = match restored(version, since, primary(&versions, now)) {
-            State::ActiveFrom(moment) => State::ActiveFrom(self.date_until(moment)),
+        let state = match restored(version, primary(&versions, now)) {
+            // Not rounded down: the version must not become active before the primary.
+            State::ActiveFrom(moment) => State::ActiveFrom(self.date_from(moment)),
             state @ (State::Pending | State::RetiredSince(_)) => state,
         };
         Ok(Version {
@@ -187,14 +186,11 @@ fn check_is_out_of_use(version: &Version, versions: &[Version], now: Timestamp) 
 }
 
 /// The state of a restored version. Its own activation date is lost. The version must not displace the primary: above
-/// the primary it is pending; below, it is active from a moment before the primary's date.
-fn restored(version: &Version, retired: Timestamp, primary: Option<&Version>) -> State {
+/// the primary it is pending; below, it has the primary's date. An earlier date passes first on a node whose clock is
+/// slow, and that node would encrypt under the restored version until the primary's date.
+fn restored(version: &Version, primary: Option<&Version>) -> State {
     match primary {
-        Some(primary) if version.rank() < primary.rank() => {
-            let activation = primary.state.moment().unwrap_or(retired).unix();
-            let before = activation.saturating_sub(STEP.as_secs());
-            State::ActiveFrom(retired.min(Timestamp::from_unix(before)))
-        }
+        Some(primary) if version.rank() < primary.rank() => primary.state,
         _ => State::Pending,
     }
 }

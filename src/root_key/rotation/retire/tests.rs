@@ -9,6 +9,7 @@ use crate::root_key::rotation::tests::at;
 use crate::root_key::rotation::tests::refusal;
 use crate::root_key::rotation::tests::retired_since;
 use crate::root_key::rotation::tests::rule;
+use crate::root_key::rotation::tests::rule_in_steps;
 use crate::root_key::rotation::tests::selector;
 
 const DAY: u64 = 86_400;
@@ -145,13 +146,31 @@ fn a_restored_version_never_outranks_the_primary() {
         version(3, 3, retired_since(NOW - 20)),
     ]);
     let id_of = |place: usize| store.now()[place].id.to_string();
-    assert_eq!(restore(&store, "1").unwrap().state, active_from(NOW - DAY));
-    assert_eq!(restore(&store, &id_of(1)).unwrap().state, active_from(NOW - 160));
+    for below in [id_of(0), id_of(1)] {
+        let restored = restore(&store, &below).unwrap();
+        assert_eq!(restored.state, active_from(NOW - 100), "it has the primary's date");
+    }
     for above in [id_of(3), id_of(4)] {
         let restored = restore(&store, &above).unwrap();
         assert_eq!(restored.state, State::Pending, "it waits for a date");
     }
     assert_eq!(primary(&store.now(), at(NOW + 1000 * DAY)), Some(&store.now()[2]));
+}
+
+#[test]
+fn a_restored_version_becomes_active_by_no_clock_before_the_primary() {
+    let store = FakeAdmin::with([
+        version(1, 1, active_from(NOW - DAY)),
+        version(2, 2, retired_since(NOW - 7200)),
+        version(3, 3, active_from(NOW - 50)),
+    ]);
+    let selector = selector("2");
+    let minute = Duration::from_secs(60);
+    let restored = rule_in_steps(minute, &store, true, NOW, async |rules| rules.restore(&selector).await).unwrap();
+    for slow_by in [0, 49, 50, 51, 3600, DAY] {
+        let encrypts = primary(&store.now(), at(NOW - slow_by)).unwrap().number;
+        assert_ne!(encrypts, restored.number, "a clock that is slow by {slow_by} s");
+    }
 }
 
 #[test]

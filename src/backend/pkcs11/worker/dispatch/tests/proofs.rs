@@ -13,7 +13,7 @@ const LABEL: &str = "kube.v1@20260301T1200Z";
 const ID: &str = "01010101010101010101010101010101";
 
 /// A worker that counts public objects.
-fn worker(token: &Token) -> Worker {
+pub(super) fn worker(token: &Token) -> Worker {
     let public = |assignment: &mut Assignment| assignment.options.private = false;
     Worker::with(token, public, Clock::system())
 }
@@ -26,7 +26,7 @@ fn record(token: &Token) -> ProofRecord {
     ProofRecord::of(&token.path("state"))
 }
 
-fn mechanisms(token: &Token) -> Vec<Mechanism> {
+pub(super) fn mechanisms(token: &Token) -> Vec<Mechanism> {
     let line = record(token).read(&"kube".parse().unwrap()).unwrap();
     let proofs = line.map(|line| line.proofs(&v1()).iter().map(Proof::mechanism).collect());
     proofs.unwrap_or_default()

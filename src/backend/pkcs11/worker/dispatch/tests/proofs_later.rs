@@ -1,25 +1,13 @@
 //! The parts of the proof record for which no call waits, and how a worker announces a wait for the disk.
 
+use super::proofs::mechanisms;
+use super::proofs::worker;
 use super::*;
 use crate::root_key::mechanism::Mechanism;
-use crate::token::proof_record::Proof;
 use crate::token::proof_record::ProofRecord;
 
 const LABEL: &str = "kube.v1@20260301T1200Z";
 const ID: &str = "01010101010101010101010101010101";
-
-/// A worker that counts public objects.
-fn worker(token: &Token) -> Worker {
-    let public = |assignment: &mut Assignment| assignment.options.private = false;
-    Worker::with(token, public, Clock::system())
-}
-
-fn mechanisms(token: &Token) -> Vec<Mechanism> {
-    let line = ProofRecord::of(&token.path("state")).read(&"kube".parse().unwrap());
-    let line = line.unwrap();
-    line.map(|line| line.proofs(&v1()).iter().map(Proof::mechanism).collect())
-        .unwrap_or_default()
-}
 
 fn forget_proofs(token: &Token) {
     drop(std::fs::remove_file(token.path("state/proofs.json")));
