@@ -14,8 +14,29 @@ const EMPTY_NAMES: [&str; 8] = ["util", "utils", "common", "helper", "helpers", 
 /// The one file that may be unsafe: PKCS#11 is a C interface, and cryptoki can't express all of it.
 const UNSAFE_FILE: &str = "token/raw.rs";
 
-/// What is wrong with the form of a file.
+/// What is wrong with the form of a file of the crate.
 pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> Vec<Violation> {
+    let mut found = of_any_file(file, text);
+    for (line, token) in tokens {
+        if token.is_word("unsafe") && file != Path::new(UNSAFE_FILE) {
+            found.push(Violation::new(file, *line, "unsafe code"));
+        }
+    }
+    for (at, text) in text.lines().enumerate() {
+        let import = text.trim_start().trim_start_matches("pub ");
+        if import.starts_with("use crate::") && !import.ends_with(';') || import.starts_with("use crate::{") {
+            found.push(Violation::new(
+                file,
+                at + 1,
+                "more than one `use crate::` in a statement",
+            ));
+        }
+    }
+    found
+}
+
+/// What is wrong with the form of a file, be it of the crate or of its tests.
+pub(crate) fn of_any_file(file: &Path, text: &str) -> Vec<Violation> {
     let mut found = Vec::new();
     if !text.starts_with("//! ") {
         found.push(Violation::new(file, 1, "does not open with `//!` and what it is for"));
@@ -33,21 +54,6 @@ pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> 
     if lines > MOST_LINES {
         let what = format!("{lines} lines, more than {MOST_LINES}: it is two files");
         found.push(Violation::new(file, lines, what));
-    }
-    for (line, token) in tokens {
-        if token.is_word("unsafe") && file != Path::new(UNSAFE_FILE) {
-            found.push(Violation::new(file, *line, "unsafe code"));
-        }
-    }
-    for (at, text) in text.lines().enumerate() {
-        let import = text.trim_start().trim_start_matches("pub ");
-        if import.starts_with("use crate::") && !import.ends_with(';') || import.starts_with("use crate::{") {
-            found.push(Violation::new(
-                file,
-                at + 1,
-                "more than one `use crate::` in a statement",
-            ));
-        }
     }
     found
 }

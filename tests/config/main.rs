@@ -13,6 +13,7 @@ mod good_copy;
 mod hostile;
 mod pages;
 mod pkcs11;
+mod pkcs11_values;
 mod refusals;
 mod reload;
 mod schema;

@@ -24,4 +24,5 @@ mod restarts;
 mod rotation;
 mod table;
 mod throttled;
+mod upgrade;
 mod workers;
