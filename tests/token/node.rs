@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Output;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 use token_shim::token::PIN;
@@ -37,7 +37,7 @@ impl Default for Settings<'_> {
 
 /// A node: its own directory with configuration, PIN, state and socket, and a token that other nodes may use as well.
 pub(crate) struct Node {
-    pub(crate) token: Rc<Token>,
+    pub(crate) token: Arc<Token>,
     node: run::Node,
 }
 
@@ -49,13 +49,13 @@ impl Node {
 
     /// The same with other settings.
     pub(crate) fn with(settings: Settings<'_>) -> Self {
-        let node = Self::on(&Rc::new(Token::new()), settings);
+        let node = Self::on(&Arc::new(Token::new()), settings);
         node.keys(&["create"]);
         node
     }
 
     /// A node on an existing token.
-    pub(crate) fn on(token: &Rc<Token>, settings: Settings<'_>) -> Self {
+    pub(crate) fn on(token: &Arc<Token>, settings: Settings<'_>) -> Self {
         let node = run::Node {
             directory: tempfile::tempdir().unwrap(),
         };
