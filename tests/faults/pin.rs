@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use token_shim::token::PIN;
 use token_shim::token::Token;
@@ -121,7 +121,7 @@ async fn a_wrong_pin_that_the_token_counts_without_an_answer_is_tried_twice_over
 
 /// A node that has never logged in to its token, with this PIN in its file.
 fn fresh(pin: &str, settings: Settings<'_>) -> Node {
-    let node = Node::on(&Rc::new(Token::new()), settings);
+    let node = Node::on(&Arc::new(Token::new()), settings);
     node.set_pin(pin);
     node
 }

@@ -1,6 +1,6 @@
 //! PINs over restarts of workers and daemons, and on three nodes at once: the number of attempts spent.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::process::Signal;
 use token_shim::token::PIN;
@@ -25,7 +25,7 @@ fn until_rejected(daemon: &Daemon) {
 #[test]
 fn three_nodes_with_one_wrong_pin_spend_one_try_each_however_often_they_restart() {
     let first = Node::with(QUICK);
-    let token = Rc::clone(&first.token);
+    let token = Arc::clone(&first.token);
     // No flag warns, as with a TPM.
     token.set("pin locks 10 silent");
     token.forget_calls();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Output;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 use token_shim::token::PIN;
@@ -36,7 +36,7 @@ impl Default for Settings<'_> {
 
 /// A node: its own directory with configuration, PIN, state and socket, and a token that other nodes may use as well.
 pub struct Node {
-    pub token: Rc<Token>,
+    pub token: Arc<Token>,
     node: crate::keyring_node::Node,
 }
 
@@ -48,13 +48,13 @@ impl Node {
 
     /// The same with other settings.
     pub fn with(settings: Settings<'_>) -> Self {
-        let node = Self::on(&Rc::new(Token::new()), settings);
+        let node = Self::on(&Arc::new(Token::new()), settings);
         node.keys(&["create"]);
         node
     }
 
     /// A node on an existing token.
-    pub fn on(token: &Rc<Token>, settings: Settings<'_>) -> Self {
+    pub fn on(token: &Arc<Token>, settings: Settings<'_>) -> Self {
         let node = crate::keyring_node::Node {
             directory: tempfile::tempdir().unwrap(),
         };
