@@ -198,19 +198,17 @@ fn no_import_climbs_or_crosses_and_every_file_has_its_form() {
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
-/// What one directory outside `src/` holds against the form of all files.
-fn form_of(directory: &str) -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
-    let Sources(files) = Sources::read(&root).unwrap();
-    assert!(files.len() > 2, "{directory} has only {} files", files.len());
-    let of_file = |(file, text): &(PathBuf, String)| form::of_any_file(&Path::new("..").join(directory).join(file), text);
-    let found = files.iter().flat_map(of_file);
-    found.map(|violation| violation.to_string()).collect()
-}
-
 #[test]
 fn tests_and_benchmarks_have_the_form_too() {
-    let violations = [form_of("tests"), form_of("benches")].concat();
+    let mut violations = Vec::new();
+    for directory in ["tests", "benches"] {
+        let Sources(files) = Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
+        assert!(files.len() > 2, "{directory} has only {} files", files.len());
+        for (file, text) in files {
+            violations.extend(form::of_any_file(&Path::new("..").join(directory).join(file), &text));
+        }
+    }
+    let violations: Vec<String> = violations.iter().map(Violation::to_string).collect();
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 

@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::missing_panics_doc,
+    clippy::new_without_default,
     reason = "what fails here fails the test that uses it"
 )]
 
