@@ -1,0 +1,184 @@
+//! The names of types: no two types of the crate share one, so that a name says which one is meant.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::Sources;
+use crate::Violation;
+use crate::tokens::Token;
+use crate::tokens::tokens;
+
+/// Names that several types inside [`ROOMS`] still share. The list may only shrink.
+const SHARED: [&str; 0] = [];
+
+/// The rooms whose types may still share the names of the list.
+const ROOMS: [&str; 5] = ["envelope", "root_key", "backend/pkcs11", "proto", "listener/limits.rs"];
+
+/// The definitions of each name, with their lines.
+#[derive(Debug, Default)]
+struct Definitions(BTreeMap<String, Vec<(PathBuf, usize)>>);
+
+impl Definitions {
+    /// Of all sources but test modules and fakes, whose types no other module sees.
+    fn of(sources: &Sources) -> Self {
+        let mut all = Self::default();
+        for (file, text) in sources.0.iter().filter(|(file, _)| !is_of_tests(file)) {
+            let tokens = tokens(text);
+            for (line, name) in types(without_tests(&tokens)) {
+                all.0.entry(name).or_default().push((file.clone(), line));
+            }
+        }
+        all
+    }
+
+    fn violations(&self, shared: &[&str]) -> Vec<Violation> {
+        let is_listed = |name: &str, definitions: &[(PathBuf, usize)]| {
+            let is_inside = |file: &Path| {
+                ROOMS
+                    .iter()
+                    .any(|room| file.with_extension("").starts_with(room) || file == Path::new(room))
+            };
+            shared.contains(&name) && definitions.iter().all(|(file, _)| is_inside(file))
+        };
+        let mut found = Vec::new();
+        for (name, definitions) in &self.0 {
+            if let [(first, at), others @ ..] = definitions.as_slice()
+                && !is_listed(name, definitions)
+            {
+                let what = format!("`{name}` is also the name of the type at src/{}:{at}", first.display());
+                found.extend(
+                    others
+                        .iter()
+                        .map(|(file, line)| Violation::new(file, *line, what.as_str())),
+                );
+            }
+        }
+        let is_shared = |name: &str| self.0.get(name).is_some_and(|definitions| definitions.len() > 1);
+        for name in shared.iter().filter(|name| !is_shared(name)) {
+            let what = format!(
+                "no types share the name `{name}` any more: take it off the list in tests/architecture/names.rs"
+            );
+            found.push(Violation::new(Path::new(""), 0, what));
+        }
+        found
+    }
+}
+
+fn is_of_tests(file: &Path) -> bool {
+    file.with_extension("").iter().any(|part| {
+        let part = part.to_string_lossy();
+        part.starts_with("test") || part.starts_with("fake")
+    })
+}
+
+/// The tokens in front of an inline module of tests, which is the last item of its file.
+fn without_tests(tokens: &[(usize, Token)]) -> &[(usize, Token)] {
+    let is_start = |window: &[(usize, Token)]| matches!(window, [(_, module), (_, name), (_, Token::Mark('{'))] if module.is_word("mod") && name.is_word("tests"));
+    let end = tokens.windows(3).position(is_start).unwrap_or(tokens.len());
+    tokens.get(..end).unwrap_or_default()
+}
+
+/// The types that are defined here. A `type` inside braces is an associated type, which has its trait's name for it.
+fn types(tokens: &[(usize, Token)]) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut depth = 0_usize;
+    for pair in tokens.windows(2) {
+        match pair {
+            [(_, Token::Mark('{')), _] => depth += 1,
+            [(_, Token::Mark('}')), _] => depth = depth.saturating_sub(1),
+            [(line, Token::Word(keyword)), (_, Token::Word(name))] => {
+                let is_type = match keyword.as_str() {
+                    "struct" | "enum" | "trait" => true,
+                    "type" => depth == 0,
+                    _ => false,
+                };
+                if is_type {
+                    found.push((*line, name.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn no_two_types_share_a_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let definitions = Definitions::of(&Sources::read(&root).unwrap());
+    assert!(
+        definitions.0.len() > 200,
+        "only {} types: is this the crate?",
+        definitions.0.len()
+    );
+    let violations: Vec<String> = definitions
+        .violations(&SHARED)
+        .iter()
+        .map(Violation::to_string)
+        .collect();
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+mod planted {
+    //! A shared name is found with both places, unless the list has it.
+
+    use super::*;
+
+    fn found(files: &[(&str, &str)], shared: &[&str]) -> Vec<String> {
+        let files = files
+            .iter()
+            .map(|(file, text)| (PathBuf::from(file), (*text).to_owned()));
+        let violations = Definitions::of(&Sources(files.collect())).violations(shared);
+        violations.iter().map(Violation::to_string).collect()
+    }
+
+    #[test]
+    fn a_shared_name_is_found_with_both_files_and_lines() {
+        let files = [
+            ("kms.rs", "\npub struct Place;"),
+            ("config.rs", "enum Place {}"),
+            ("cli.rs", "trait Command {}"),
+        ];
+        let expected = "src/config.rs:1: `Place` is also the name of the type at src/kms.rs:2";
+        assert_eq!(found(&files, &[]), [expected]);
+        assert_eq!(
+            found(&files, &["Place"]),
+            [expected],
+            "not a matter of the listed rooms"
+        );
+        let alias = [
+            ("a.rs", "type Place = u8;"),
+            ("b.rs", "fn f() {}\npub(crate) type Place = u8;"),
+        ];
+        assert_eq!(found(&alias, &[]).len(), 1);
+    }
+
+    #[test]
+    fn the_list_is_for_its_rooms_and_shrinks() {
+        let files = [
+            ("envelope/room.rs", "struct Permit;"),
+            ("listener/limits.rs", "struct Permit;"),
+        ];
+        assert_eq!(found(&files, &[]).len(), 1);
+        assert!(found(&files, &["Permit"]).is_empty());
+        let unshared = found(&files, &["Permit", "Room"]);
+        assert!(
+            matches!(unshared.as_slice(), [one] if one.contains("`Room` any more")),
+            "{unshared:?}"
+        );
+    }
+
+    #[test]
+    fn tests_fakes_and_associated_types_have_names_of_their_own() {
+        let text = "struct Plug; impl FromStr for Plug { type Err = u8; }";
+        let other = "impl FromStr for u8 { type Err = u8; }\n#[cfg(test)]\nmod tests { struct Plug; }";
+        let files = [
+            ("a.rs", text),
+            ("b.rs", other),
+            ("c/tests.rs", text),
+            ("c/fake_admin.rs", text),
+        ];
+        assert_eq!(found(&files, &[]), Vec::<String>::new());
+    }
+}
