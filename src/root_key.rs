@@ -9,9 +9,9 @@ pub mod high_water;
 pub mod id;
 pub mod mechanism;
 pub mod name;
-pub mod patience;
 pub mod rotation;
 pub mod version;
+pub mod waiters;
 
 use std::fmt::Debug;
 
@@ -20,10 +20,10 @@ use async_trait::async_trait;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 
 /// A wrapped data key as the backend returns it, without the commitment of the sealed format.

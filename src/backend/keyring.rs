@@ -28,8 +28,8 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 use crate::secret::random_bytes;
 

@@ -22,7 +22,7 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 
 /// The limit of a sealed payload of KMS v2, in bytes: "less than 1 kB" in the proto, and kube-apiserver refuses more

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::caller::Asker;
 use crate::crypto::NotAuthentic;
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Cipher;
@@ -14,7 +15,6 @@ use crate::envelope::Inner;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::cipher_of_unwrapped;
 use crate::envelope::error::EnvelopeError;
-use crate::envelope::room::Permit;
 use crate::envelope::sealed_format::Sealed;
 use crate::envelope::sealed_format::associated_data;
 use crate::envelope::state::Flight;
@@ -23,11 +23,11 @@ use crate::envelope::state::Place;
 use crate::envelope::state::Unwrapped;
 use crate::envelope::unopened::PayloadName;
 use crate::envelope::unopened::WrapName;
-use crate::proto::asker::Asker;
+use crate::quota::Permit;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Caller;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Caller;
+use crate::root_key::waiters::Patience;
 use crate::telemetry::metrics::VersionLabels;
 
 /// A caller that waits for an unknown version is answered this long before its deadline.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::caller::Asker;
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Suite;
 use crate::envelope::Inner;
@@ -9,11 +10,10 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Reuse;
 use crate::envelope::state::State;
-use crate::proto::asker::Asker;
 use crate::root_key::error::Error;
 use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Patience;
 
 /// The data key that seals the next payload.
 pub(crate) async fn data_key_for(

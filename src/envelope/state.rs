@@ -25,8 +25,8 @@ use crate::envelope::unopened::WrapName;
 use crate::root_key::error::Error;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 
 /// An id that stayed unknown until a caller's deadline is refused at once for this long.

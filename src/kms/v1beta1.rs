@@ -4,13 +4,13 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::caller::Asker;
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
 use crate::kms::refusal::Refusal;
 use crate::kms::refusal::check;
 use crate::kms::request_log::Journal;
 use crate::kms::request_log::Line;
-use crate::proto::asker::Asker;
 use crate::proto::v1beta1::DecryptRequest;
 use crate::proto::v1beta1::DecryptResponse;
 use crate::proto::v1beta1::EncryptRequest;

@@ -6,6 +6,7 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::caller::Asker;
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
 use crate::kms::options::StatusVersion;
@@ -14,7 +15,6 @@ use crate::kms::refusal::check;
 use crate::kms::request_log::Journal;
 use crate::kms::request_log::Line;
 use crate::kms::request_log::escaped;
-use crate::proto::asker::Asker;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::DecryptResponse;
 use crate::proto::v2::EncryptRequest;

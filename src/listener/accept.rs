@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::caller::Origin;
 use crate::listener::connection;
 use crate::listener::connection_table::Admission;
 use crate::listener::connection_table::ConnectionTable;
@@ -23,7 +24,6 @@ use crate::listener::request::Service;
 use crate::listener::request_body::Arrivals;
 use crate::listener::request_body::Budget;
 use crate::listener::socket::Socket;
-use crate::proto::asker::Origin;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::metrics::Metrics;
 

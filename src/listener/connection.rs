@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use crate::caller::deadline::Deadline;
 use crate::listener::authority::AuthorityRewriter;
 use crate::listener::limits;
 use crate::listener::peers::Peers;
@@ -19,7 +20,6 @@ use crate::listener::read_quota::Turn;
 use crate::listener::read_quota::Turns;
 use crate::listener::request::Caller;
 use crate::listener::request::Service;
-use crate::proto::deadline::Deadline;
 
 /// The first bytes of every HTTP/2 client (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ at once.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

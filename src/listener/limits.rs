@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
-use crate::proto::asker::Origin;
+use crate::caller::Origin;
 
 /// The most connections at a time. A kube-apiserver holds one per provider, two during a reload.
 pub(super) const SEATS: usize = 64;

@@ -17,14 +17,14 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
+use crate::caller::Origin;
+use crate::caller::deadline::Deadline;
 use crate::listener::connection_table::Seat;
 use crate::listener::limits::ConnectionRoom;
 use crate::listener::request_body::Arrivals;
 use crate::listener::response_permit;
 use crate::listener::timeout;
-use crate::proto::asker::Origin;
-use crate::proto::code;
-use crate::proto::deadline::Deadline;
+use crate::rpc::code;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::RequestLabels;

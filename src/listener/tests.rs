@@ -22,9 +22,8 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use super::*;
-use crate::proto::asker::Asker;
-use crate::proto::channel::Channel;
-use crate::proto::deadline::Deadline;
+use crate::caller::Asker;
+use crate::caller::deadline::Deadline;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::DecryptResponse;
 use crate::proto::v2::EncryptRequest;
@@ -34,6 +33,7 @@ use crate::proto::v2::StatusResponse;
 use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
 use crate::proto::v2::key_management_service_server::KeyManagementService;
 use crate::proto::v2::key_management_service_server::KeyManagementServiceServer;
+use crate::rpc::client::Channel;
 use crate::telemetry::metrics::RequestLabels;
 
 /// The limit of every wait: a test that hangs fails instead.

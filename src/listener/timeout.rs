@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 
-use crate::proto::deadline::Deadline;
+use crate::caller::deadline::Deadline;
 
 /// A request's `grpc-timeout` is malformed.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use super::*;
 use crate::backend::keyring::admin::KeyringAdmin;
 use crate::clock::Timestamp;
 use crate::root_key::Admin as _;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
+use crate::root_key::waiters::Patience;
 
 struct Place {
     directory: tempfile::TempDir,

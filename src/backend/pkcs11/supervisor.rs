@@ -32,7 +32,7 @@ use crate::backend::pkcs11::supervisor::call_queue::too_many;
 use crate::backend::pkcs11::supervisor::supervise::Supervision;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Patience;
 use crate::telemetry::metrics::Metrics;
 use crate::token::assignment::Assignment;
 

@@ -8,7 +8,7 @@ use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 use crate::telemetry::metrics::VersionLabels;
 

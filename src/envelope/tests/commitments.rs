@@ -16,8 +16,8 @@ use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::COMMITMENT;
 use crate::root_key::mechanism::Mechanism;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 use crate::secret::random_bytes;
 

@@ -10,8 +10,8 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::fake::id;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 
 /// A store with slow listings, like a partition with thousands of keys.

@@ -4,10 +4,10 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::caller::Asker;
+use crate::caller::Origin;
 use crate::envelope::error::ErrorKind;
 use crate::envelope::policy::Reuse;
-use crate::proto::asker::Asker;
-use crate::proto::asker::Origin;
 
 fn from(origin: u64) -> Asker {
     Asker {

@@ -14,8 +14,8 @@ use crate::root_key::error::Kind;
 use crate::root_key::fake::id;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 
 /// A store that refuses wraps under version 2 on command.

@@ -14,13 +14,13 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::patience::Patience;
 use crate::root_key::rotation::find;
 use crate::root_key::rotation::is_pending;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Number;
 use crate::root_key::version::Selector;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Patience;
 use crate::secret::Key;
 use crate::secret::NoRandomness;
 

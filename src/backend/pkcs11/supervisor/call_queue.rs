@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::proto::asker::Origin;
+use crate::caller::Origin;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Patience;
 
 /// The most waiting calls, beside the guaranteed share of each origin. Decrypts share their calls, so this many wait
 /// only if something is very wrong.

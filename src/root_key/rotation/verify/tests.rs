@@ -6,13 +6,13 @@ use super::*;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::Mood;
 use crate::root_key::fake::active_from;
-use crate::root_key::patience::Patience;
 use crate::root_key::rotation::tests::NOW;
 use crate::root_key::rotation::tests::at;
 use crate::root_key::rotation::tests::name;
 use crate::root_key::rotation::tests::retired_since;
 use crate::root_key::rotation::tests::selector;
 use crate::root_key::version::State;
+use crate::root_key::waiters::Patience;
 
 fn now<T>(call: impl Future<Output = T>) -> T {
     futures_util::FutureExt::now_or_never(std::pin::pin!(call)).unwrap()

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::proto::asker::Asker;
-use crate::root_key::patience::Caller;
+use crate::caller::Asker;
+use crate::root_key::waiters::Caller;
 
 /// The caller's end of a waiting call.
 type Waiting = (Patience, Caller, oneshot::Receiver<Result<Outcome, Error>>);

@@ -1,8 +1,8 @@
 //! Storms of calls to the token, and their effect on other callers.
 
 use super::*;
-use crate::proto::asker::Asker;
-use crate::proto::asker::Origin;
+use crate::caller::Asker;
+use crate::caller::Origin;
 
 impl Bench {
     /// A call from the connection of this number, with this patience.

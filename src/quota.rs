@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use crate::proto::asker::Origin;
+use crate::caller::Origin;
 
 /// At most this many calls to root keys run for callers at a time; more are refused.
 const MOST_CALLS: usize = 1024;

@@ -1,8 +1,10 @@
 //! The caller of a request: its connection and its deadline.
 
+pub mod deadline;
+
 use tokio::time::Instant;
 
-use crate::proto::deadline::Deadline;
+use crate::caller::deadline::Deadline;
 
 /// The origin of a request: the number of its connection. The listener puts it into the request's extensions. Limited
 /// resources are shared by origin, so that no caller can take them all.

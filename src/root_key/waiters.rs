@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::proto::asker::Asker;
-use crate::proto::asker::Origin;
+use crate::caller::Asker;
+use crate::caller::Origin;
 
 /// The callers that wait for one unwrap. Clones share their state.
 #[derive(Clone, Debug)]
