@@ -1,43 +1,44 @@
 //! The caller of a request: its connection and its deadline.
 
-pub mod deadline;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::caller::deadline::Deadline;
-
-/// The origin of a request: the number of its connection. The listener puts it into the request's extensions. Limited
-/// resources are shared by origin, so that no caller can take them all.
+/// The number of a connection, which is never reused. Limited resources are shared by connection, so that no caller can
+/// take them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin(pub u64);
+pub struct ConnectionId(pub u64);
 
-impl Origin {
-    /// The guaranteed number of concurrent calls to root keys for each origin. It equals the listener's guaranteed
+impl ConnectionId {
+    /// The guaranteed number of concurrent calls to root keys for each connection. It equals the listener's guaranteed
     /// share for each connection.
     pub const ASSURED: usize = 16;
 }
 
-/// The caller of a request.
+/// The caller of a request. The listener puts it into the request's extensions, and the services read it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
-    /// The caller's deadline.
-    pub until: Instant,
+pub struct Caller {
     /// The caller's connection; `None` for a call that did not come through the listener.
-    pub origin: Option<Origin>,
+    pub connection: Option<ConnectionId>,
+    /// The end of the caller's timeout.
+    pub deadline: Instant,
 }
 
-impl Asker {
-    /// The caller in a request's extensions.
-    pub fn of(extensions: &tonic::Extensions) -> Self {
-        let Deadline(until) = Deadline::of(extensions);
-        let origin = extensions.get::<Origin>().copied();
-        Self { until, origin }
+impl Caller {
+    /// The limit of every request, also without a timeout from its caller. kube-apiserver's default timeout is 3 s.
+    pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// A caller with this `timeout` from now on, at most [`Caller::LONGEST_TIMEOUT`].
+    pub fn new(connection: Option<ConnectionId>, timeout: Duration) -> Self {
+        let deadline = Instant::now() + timeout.min(Self::LONGEST_TIMEOUT);
+        Self { connection, deadline }
     }
 }
 
-impl From<Instant> for Asker {
-    /// A caller without an origin.
-    fn from(until: Instant) -> Self {
-        Self { until, origin: None }
+impl From<Instant> for Caller {
+    /// A caller without a connection.
+    fn from(deadline: Instant) -> Self {
+        let connection = None;
+        Self { connection, deadline }
     }
 }

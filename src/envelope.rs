@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
-use crate::caller::Asker;
+use crate::caller::Caller;
 use crate::clock::Clock;
 pub use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Suite;
@@ -48,7 +48,7 @@ use crate::root_key::error::Kind;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::waiters::Patience;
+use crate::root_key::waiters::Waiters;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::VersionLabels;
 
@@ -186,9 +186,9 @@ impl Envelope {
         &self,
         purpose: Purpose,
         payload: &[u8],
-        asker: impl Into<Asker>,
+        caller: impl Into<Caller>,
     ) -> Result<SealedPayload, EnvelopeError> {
-        let data_key = encrypt::data_key_for(&self.0, purpose, asker.into()).await?;
+        let data_key = encrypt::data_key_for(&self.0, purpose, caller.into()).await?;
         let bytes = data_key.seal(payload, LONGEST_SEALED)?;
         Ok(SealedPayload {
             bytes,
@@ -208,9 +208,9 @@ impl Envelope {
         purpose: Purpose,
         sealed: &[u8],
         key_id: Option<&str>,
-        asker: impl Into<Asker>,
+        caller: impl Into<Caller>,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, EnvelopeError> {
-        decrypt::open(&self.0, purpose, sealed, key_id, asker.into()).await
+        decrypt::open(&self.0, purpose, sealed, key_id, caller.into()).await
     }
 
     /// Changes the operator's settings while the envelope runs.
@@ -246,13 +246,13 @@ impl Inner {
         id: &KeyId,
         purpose: Purpose,
         suite: Suite,
-        patience: &Patience,
+        waiters: &Waiters,
     ) -> Result<DataKey, Error> {
         let Some(store) = self.stores.first() else {
             return Err(Error::new(Kind::Refusal, "there is no root key"));
         };
         let now = self.clock.boottime();
-        let making = DataKey::make(store.root_key.as_ref(), id, purpose, suite, now, patience);
+        let making = DataKey::make(store.root_key.as_ref(), id, purpose, suite, now, waiters);
         let made = limited(making).await;
         self.note_wrap(id, made.as_ref().map(drop));
         let made = made?;

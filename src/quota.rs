@@ -1,4 +1,4 @@
-//! A limit on concurrent calls to root keys, with a guaranteed share for each origin.
+//! A limit on concurrent calls to root keys, with a guaranteed share for each connection.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use crate::caller::Origin;
+use crate::caller::ConnectionId;
 
 /// At most this many calls to root keys run for callers at a time; more are refused.
 const MOST_CALLS: usize = 1024;
-/// At most this many of them for one origin. It equals the listener's limit of requests for each connection, so a
+/// At most this many of them for one connection. It equals the listener's limit of requests for each connection, so a
 /// kube-apiserver that starts and reads under hundreds of data keys is not refused here. Calls whose connection has
 /// closed meanwhile count too.
 const SHARE: usize = MOST_CALLS / 2;
@@ -22,36 +22,36 @@ pub(crate) struct Room(Arc<Mutex<Taken>>);
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    /// Only origins with at least one call have an entry.
-    by_origin: HashMap<Origin, usize>,
+    /// Only connections with at least one call have an entry.
+    by_connection: HashMap<ConnectionId, usize>,
 }
 
 /// Permission for one call, returned when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     room: Room,
-    origin: Option<Origin>,
+    connection: Option<ConnectionId>,
 }
 
 impl Room {
-    /// Admits one more call, or returns `None` at once. The guaranteed share of an origin is not taken from the pool.
-    pub(crate) fn enter(&self, origin: Option<Origin>) -> Option<Permit> {
+    /// Admits one more call, or returns `None` at once. A connection's guaranteed share is not taken from the pool.
+    pub(crate) fn enter(&self, connection: Option<ConnectionId>) -> Option<Permit> {
         let mut taken = self.lock();
-        let own = origin
-            .and_then(|origin| taken.by_origin.get(&origin))
+        let own = connection
+            .and_then(|connection| taken.by_connection.get(&connection))
             .copied()
             .unwrap_or(0);
-        let assured = origin.is_some() && own < Origin::ASSURED;
+        let assured = connection.is_some() && own < ConnectionId::ASSURED;
         if !assured && (taken.all >= MOST_CALLS || own >= SHARE) {
             return None;
         }
         taken.all += 1;
-        if let Some(origin) = origin {
-            taken.by_origin.insert(origin, own + 1);
+        if let Some(connection) = connection {
+            taken.by_connection.insert(connection, own + 1);
         }
         drop(taken);
         let room = self.clone();
-        Some(Permit { room, origin })
+        Some(Permit { room, connection })
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -64,12 +64,12 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut taken = self.room.lock();
         taken.all = taken.all.saturating_sub(1);
-        let Some(origin) = self.origin else {
+        let Some(connection) = self.connection else {
             return;
         };
-        match taken.by_origin.get_mut(&origin) {
+        match taken.by_connection.get_mut(&connection) {
             Some(own) if *own > 1 => *own -= 1,
-            _ => drop(taken.by_origin.remove(&origin)),
+            _ => drop(taken.by_connection.remove(&connection)),
         }
     }
 }
@@ -82,13 +82,13 @@ mod tests {
     fn no_origin_takes_all_and_each_has_what_it_is_assured_of() {
         let room = Room::default();
         let permits: Vec<Vec<_>> = (0..4)
-            .map(|origin| std::iter::from_fn(|| room.enter(Some(Origin(origin)))).collect())
+            .map(|connection| std::iter::from_fn(|| room.enter(Some(ConnectionId(connection)))).collect())
             .collect();
         let held: Vec<_> = permits.iter().map(Vec::len).collect();
         assert_eq!(held, [512, 512, 16, 16]);
         assert!(room.enter(None).is_none());
         drop(permits);
-        let Taken { all, by_origin } = &*room.lock();
-        assert!(*all == 0 && by_origin.is_empty());
+        let Taken { all, by_connection } = &*room.lock();
+        assert!(*all == 0 && by_connection.is_empty());
     }
 }

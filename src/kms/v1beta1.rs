@@ -4,13 +4,14 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
-use crate::caller::Asker;
+use crate::caller::Caller;
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
 use crate::kms::refusal::Refusal;
 use crate::kms::refusal::check;
 use crate::kms::request_log::Journal;
 use crate::kms::request_log::Line;
+use crate::listener::caller_of;
 use crate::proto::v1beta1::DecryptRequest;
 use crate::proto::v1beta1::DecryptResponse;
 use crate::proto::v1beta1::EncryptRequest;
@@ -41,24 +42,34 @@ impl KmsV1beta1 {
         Self { envelope, journal }
     }
 
-    async fn seal(&self, request: &EncryptRequest, asker: Asker, line: &mut Line) -> Result<EncryptResponse, Refusal> {
+    async fn seal(
+        &self,
+        request: &EncryptRequest,
+        caller: Caller,
+        line: &mut Line,
+    ) -> Result<EncryptResponse, Refusal> {
         check_version(&request.version)?;
         check(!request.plain.is_empty(), "plain is empty")?;
         check(request.plain.len() <= LONGEST_PLAIN, "plain is longer than 256 bytes")?;
-        let sealed = self.envelope.encrypt(Purpose::Kms1, &request.plain, asker).await?;
+        let sealed = self.envelope.encrypt(Purpose::Kms1, &request.plain, caller).await?;
         line.key_id = sealed.key_id.to_string();
         line.sealed_bytes = sealed.bytes.len();
         Ok(EncryptResponse { cipher: sealed.bytes })
     }
 
-    async fn open(&self, request: &DecryptRequest, asker: Asker, line: &mut Line) -> Result<DecryptResponse, Refusal> {
+    async fn open(
+        &self,
+        request: &DecryptRequest,
+        caller: Caller,
+        line: &mut Line,
+    ) -> Result<DecryptResponse, Refusal> {
         check_version(&request.version)?;
         check(!request.cipher.is_empty(), "cipher is empty")?;
         check(
             request.cipher.len() <= LONGEST_CIPHER,
             "cipher is longer than 65535 bytes",
         )?;
-        let opened = self.envelope.decrypt(Purpose::Kms1, &request.cipher, None, asker);
+        let opened = self.envelope.decrypt(Purpose::Kms1, &request.cipher, None, caller);
         let mut payload = opened.await?;
         line.payload_bytes = payload.len();
         // Moved, not copied: the response wipes it.
@@ -91,20 +102,20 @@ impl KeyManagementService for KmsV1beta1 {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
-        let asker = Asker::of(request.extensions());
+        let caller = caller_of(request.extensions());
         let request = request.into_inner();
         let mut line = Line::begin(VERSION, "Encrypt", "");
         line.payload_bytes = request.plain.len();
-        let result = self.seal(&request, asker, &mut line).await;
+        let result = self.seal(&request, caller, &mut line).await;
         self.journal.end(line, result)
     }
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
-        let asker = Asker::of(request.extensions());
+        let caller = caller_of(request.extensions());
         let request = request.into_inner();
         let mut line = Line::begin(VERSION, "Decrypt", "");
         line.sealed_bytes = request.cipher.len();
-        let result = self.open(&request, asker, &mut line).await;
+        let result = self.open(&request, caller, &mut line).await;
         self.journal.end(line, result)
     }
 }

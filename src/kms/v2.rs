@@ -6,7 +6,7 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
-use crate::caller::Asker;
+use crate::caller::Caller;
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
 use crate::kms::options::StatusVersion;
@@ -15,6 +15,7 @@ use crate::kms::refusal::check;
 use crate::kms::request_log::Journal;
 use crate::kms::request_log::Line;
 use crate::kms::request_log::escaped;
+use crate::listener::caller_of;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::DecryptResponse;
 use crate::proto::v2::EncryptRequest;
@@ -60,10 +61,15 @@ impl KmsV2 {
         })
     }
 
-    async fn seal(&self, request: &EncryptRequest, asker: Asker, line: &mut Line) -> Result<EncryptResponse, Refusal> {
+    async fn seal(
+        &self,
+        request: &EncryptRequest,
+        caller: Caller,
+        line: &mut Line,
+    ) -> Result<EncryptResponse, Refusal> {
         check_uid(&request.uid)?;
         check(!request.plaintext.is_empty(), "plaintext is empty")?;
-        let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext, asker).await?;
+        let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext, caller).await?;
         let key_id = sealed.key_id.to_string();
         line.key_id.clone_from(&key_id);
         line.sealed_bytes = sealed.bytes.len();
@@ -75,7 +81,12 @@ impl KmsV2 {
         })
     }
 
-    async fn open(&self, request: &DecryptRequest, asker: Asker, line: &mut Line) -> Result<DecryptResponse, Refusal> {
+    async fn open(
+        &self,
+        request: &DecryptRequest,
+        caller: Caller,
+        line: &mut Line,
+    ) -> Result<DecryptResponse, Refusal> {
         check_uid(&request.uid)?;
         check(!request.key_id.is_empty(), "key_id is empty")?;
         check(
@@ -93,7 +104,7 @@ impl KmsV2 {
         )?;
         let opened = self
             .envelope
-            .decrypt(Purpose::Kms2, &request.ciphertext, Some(&request.key_id), asker);
+            .decrypt(Purpose::Kms2, &request.ciphertext, Some(&request.key_id), caller);
         let mut payload = opened.await?;
         line.payload_bytes = payload.len();
         // Moved, not copied: the response wipes it.
@@ -116,21 +127,21 @@ impl KeyManagementService for KmsV2 {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
-        let asker = Asker::of(request.extensions());
+        let caller = caller_of(request.extensions());
         let request = request.into_inner();
         let mut line = Line::begin(API, "Encrypt", &request.uid);
         line.payload_bytes = request.plaintext.len();
-        let result = self.seal(&request, asker, &mut line).await;
+        let result = self.seal(&request, caller, &mut line).await;
         self.journal.end(line, result)
     }
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
-        let asker = Asker::of(request.extensions());
+        let caller = caller_of(request.extensions());
         let request = request.into_inner();
         let mut line = Line::begin(API, "Decrypt", &request.uid);
         line.key_id = escaped(&request.key_id);
         line.sealed_bytes = request.ciphertext.len();
-        let result = self.open(&request, asker, &mut line).await;
+        let result = self.open(&request, caller, &mut line).await;
         self.journal.end(line, result)
     }
 }

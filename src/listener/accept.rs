@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::caller::Origin;
+use crate::caller::ConnectionId;
 use crate::listener::connection;
 use crate::listener::connection_table::Admission;
 use crate::listener::connection_table::ConnectionTable;
@@ -19,7 +19,7 @@ use crate::listener::connection_table::Process;
 use crate::listener::limits;
 use crate::listener::limits::Room;
 use crate::listener::peers::Peers;
-use crate::listener::request::Caller;
+use crate::listener::request::RequestHandler;
 use crate::listener::request::Service;
 use crate::listener::request_body::Arrivals;
 use crate::listener::request_body::Budget;
@@ -149,9 +149,9 @@ impl<S: Service> Acceptor<S> {
         }
         let seat = self.seats.offer(process);
         self.next += 1;
-        let caller = Caller {
+        let handler = RequestHandler {
             service: self.service.clone(),
-            origin: Origin(self.next),
+            connection: ConnectionId(self.next),
             room: self.in_flight.for_connection(),
             arrivals: Arrivals {
                 room: self.unfinished.for_connection(),
@@ -165,7 +165,7 @@ impl<S: Service> Acceptor<S> {
         let draining = self.draining.subscribe();
         let task = self
             .connections
-            .spawn(connection::serve(stream, uid, caller, self.peers.clone(), draining));
+            .spawn(connection::serve(stream, uid, handler, self.peers.clone(), draining));
         self.seats.sit(task, seat);
         self.count();
     }

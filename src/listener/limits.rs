@@ -2,8 +2,8 @@
 //!
 //! Every connection has a small guaranteed share that other connections cannot take. The share covers the requests of a
 //! kube-apiserver in every situation, so they are served under an attack too. Behind the services, a request carries
-//! the number of its connection, its `Origin`: the envelope guarantees each origin as many calls to root keys, and
-//! origins take turns before a token.
+//! its [`Caller`](crate::caller::Caller): the envelope guarantees each connection as many calls to root keys, and
+//! connections take turns before a token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
-use crate::caller::Origin;
+use crate::caller::ConnectionId;
 
 /// The most connections at a time. A kube-apiserver holds one per provider, two during a reload.
 pub(super) const SEATS: usize = 64;
@@ -67,7 +67,7 @@ pub(super) struct Requests {
 pub(super) const IN_FLIGHT: Requests = Requests {
     per_connection: 512,
     shared: 2048,
-    assured: Origin::ASSURED,
+    assured: ConnectionId::ASSURED,
 };
 /// Requests whose messages have not come yet. All streams of a connection may be in this state: a client that sends a
 /// thousand requests at once may send all headers first.

@@ -17,8 +17,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use crate::caller::Origin;
-use crate::caller::deadline::Deadline;
+use crate::caller::Caller;
+use crate::caller::ConnectionId;
 use crate::listener::connection_table::Seat;
 use crate::listener::limits::ConnectionRoom;
 use crate::listener::request_body::Arrivals;
@@ -43,11 +43,17 @@ impl<S> Service for S where
 {
 }
 
-/// The state that the requests of one connection share.
+/// The caller of a request that came through the listener; for another request, one with the longest timeout.
+pub fn caller_of(extensions: &tonic::Extensions) -> Caller {
+    let without_listener = || Caller::new(None, Caller::LONGEST_TIMEOUT);
+    extensions.get().copied().unwrap_or_else(without_listener)
+}
+
+/// Answers the requests of one connection.
 #[derive(Clone, Debug)]
-pub(super) struct Caller<S> {
+pub(super) struct RequestHandler<S> {
     pub(super) service: S,
-    pub(super) origin: Origin,
+    pub(super) connection: ConnectionId,
     pub(super) room: ConnectionRoom,
     pub(super) arrivals: Arrivals,
     pub(super) unfetched: ConnectionRoom,
@@ -56,7 +62,7 @@ pub(super) struct Caller<S> {
     pub(super) lines: Arc<LineLimit>,
 }
 
-impl<S: Service> Caller<S> {
+impl<S: Service> RequestHandler<S> {
     /// Answers one request. Its deadline runs from now. Its place is taken when the response is first polled, so that a
     /// burst of requests that do not wait is not refused because they arrive together.
     ///
@@ -67,12 +73,13 @@ impl<S: Service> Caller<S> {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<S> {
         self.seat.called();
-        let deadline = timeout::of(request.headers()).map(Deadline::after);
+        let timeout = timeout::of(request.headers());
+        let caller = timeout.map(|timeout| Caller::new(Some(self.connection), timeout));
         let count = Count::begin(&self.metrics, request.uri().path());
         let lines = self.lines.clone();
-        let caller = self.clone();
+        let handler = self.clone();
         async move {
-            let response = match caller.serve(request, deadline).await {
+            let response = match handler.serve(request, caller).await {
                 Ok(response) => response,
                 Err(status) => {
                     if let Some(suppressed) = lines.pass() {
@@ -97,27 +104,26 @@ impl<S: Service> Caller<S> {
     async fn serve(
         self,
         request: Request<Incoming>,
-        deadline: Result<Deadline, timeout::Malformed>,
+        caller: Result<Caller, timeout::Malformed>,
     ) -> Result<Response<Body>, Status> {
-        let deadline = deadline.map_err(|timeout::Malformed| Status::invalid_argument("grpc-timeout is malformed"))?;
+        let caller = caller.map_err(|timeout::Malformed| Status::invalid_argument("grpc-timeout is malformed"))?;
         if request.method() != Method::POST {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             return Ok(response);
         }
         let (mut head, body) = request.into_parts();
-        let message = self.arrivals.whole(body, deadline.0).await?;
+        let message = self.arrivals.whole(body, caller.deadline).await?;
         // After the message: a request that is refused before its message has come must be reset, and HTTP/2 counts
         // the frames behind a reset as the caller's error, for which it would end the connection.
         let _permit = self
             .room
             .enter()
             .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
-        head.extensions.insert(deadline);
-        head.extensions.insert(self.origin);
+        head.extensions.insert(caller);
         let request = Request::from_parts(head, Body::new(Full::new(message)));
         let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();
-        match tokio::time::timeout_at(deadline.0, call).await {
+        match tokio::time::timeout_at(caller.deadline, call).await {
             Ok(Ok(Ok(response))) if code_of(&response) == Code::OutOfRange => {
                 // Only tonic returns this code, for a message over its limit.
                 Err(Status::resource_exhausted(

@@ -1,67 +1,70 @@
-//! The callers that wait for an unwrap, and their deadlines. A backend uses this to drop abandoned calls, and to let
-//! connections take turns.
+//! The callers that wait for a call to a root key. A backend uses them to drop abandoned calls, and to let connections
+//! take turns.
 
 use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::caller::Asker;
-use crate::caller::Origin;
+use crate::caller::Caller;
+use crate::caller::ConnectionId;
 
-/// The callers that wait for one unwrap. Clones share their state.
+/// The callers that wait for one call. Clones share their state.
 #[derive(Clone, Debug)]
-pub struct Patience(watch::Sender<Waiting>);
+pub struct Waiters(watch::Sender<Waiting>);
 
 #[derive(Clone, Debug)]
 struct Waiting {
-    /// The number of waiting callers of each origin. An origin without callers has no entry.
-    callers: BTreeMap<Option<Origin>, usize>,
+    /// The number of waiting callers of each connection. A connection without callers has no entry.
+    callers: BTreeMap<Option<ConnectionId>, usize>,
     /// The latest deadline of the callers; `None` for the daemon's own work, which has none.
-    until: Option<Instant>,
+    deadline: Option<Instant>,
     begun: bool,
 }
 
 /// One waiting caller, until this is dropped.
 #[derive(Debug)]
-pub struct Caller {
-    patience: Patience,
-    origin: Option<Origin>,
+pub struct Waiter {
+    waiters: Waiters,
+    connection: Option<ConnectionId>,
 }
 
-impl Patience {
+impl Waiters {
     /// For a call with a first caller.
-    pub fn of_a_caller(asker: impl Into<Asker>) -> (Self, Caller) {
-        let asker = asker.into();
-        let patience = Self::new(BTreeMap::new(), Some(asker.until));
-        let caller = patience.join(asker);
-        (patience, caller)
+    pub fn of_caller(caller: impl Into<Caller>) -> (Self, Waiter) {
+        let caller = caller.into();
+        let waiters = Self::new(BTreeMap::new(), Some(caller.deadline));
+        let waiter = waiters.join(caller);
+        (waiters, waiter)
     }
 
     /// For the daemon's own work.
-    pub fn endless() -> Self {
+    pub fn of_daemon() -> Self {
         Self::new(BTreeMap::from([(None, 1)]), None)
     }
 
-    fn new(callers: BTreeMap<Option<Origin>, usize>, until: Option<Instant>) -> Self {
-        let begun = false;
-        Self(watch::Sender::new(Waiting { callers, until, begun }))
+    fn new(callers: BTreeMap<Option<ConnectionId>, usize>, deadline: Option<Instant>) -> Self {
+        Self(watch::Sender::new(Waiting {
+            callers,
+            deadline,
+            begun: false,
+        }))
     }
 
-    /// Adds a caller with its origin and deadline.
-    pub fn join(&self, asker: impl Into<Asker>) -> Caller {
-        let Asker { until, origin } = asker.into();
+    /// Adds a caller.
+    pub fn join(&self, caller: impl Into<Caller>) -> Waiter {
+        let Caller { connection, deadline } = caller.into();
         self.0.send_modify(|waiting| {
-            *waiting.callers.entry(origin).or_default() += 1;
-            waiting.until = waiting.until.map(|others| others.max(until));
+            *waiting.callers.entry(connection).or_default() += 1;
+            waiting.deadline = waiting.deadline.map(|others| others.max(deadline));
         });
-        let patience = self.clone();
-        Caller { patience, origin }
+        let waiters = self.clone();
+        Waiter { waiters, connection }
     }
 
-    /// Visits the origins of the callers that wait now. `None` stands for callers without an origin, and is also
+    /// Visits the connections of the callers that wait now. `None` stands for callers without a connection, and is also
     /// visited if there are no callers.
-    pub fn visit_origins(&self, visit: impl FnMut(Option<Origin>)) {
+    pub fn visit_connections(&self, visit: impl FnMut(Option<ConnectionId>)) {
         let waiting = self.0.borrow();
         if waiting.callers.is_empty() {
             std::iter::once(None).for_each(visit);
@@ -70,10 +73,10 @@ impl Patience {
         }
     }
 
-    /// Whether [`Patience::visit_origins`] would visit this one.
-    pub fn is_of(&self, origin: Option<Origin>) -> bool {
+    /// Whether [`Waiters::visit_connections`] would visit this one.
+    pub fn include(&self, connection: Option<ConnectionId>) -> bool {
         let waiting = self.0.borrow();
-        waiting.callers.contains_key(&origin) || (waiting.callers.is_empty() && origin.is_none())
+        waiting.callers.contains_key(&connection) || (waiting.callers.is_empty() && connection.is_none())
     }
 
     /// Notes that the call to the root key has begun: from now on it continues even without callers.
@@ -82,33 +85,33 @@ impl Patience {
     }
 
     /// The latest deadline of the callers; `None` if there is no deadline.
-    pub fn until(&self) -> Option<Instant> {
-        self.0.borrow().until
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.borrow().deadline
     }
 
-    /// Returns when no caller waits any more and the unwrap has not begun.
-    pub async fn lost(&self) {
+    /// Returns when no caller waits any more and the call has not begun.
+    pub async fn abandoned(&self) {
         let mut changes = self.0.subscribe();
-        let lost = |waiting: &Waiting| waiting.callers.is_empty() && !waiting.begun;
+        let abandoned = |waiting: &Waiting| waiting.callers.is_empty() && !waiting.begun;
         // `self` holds the sender, so the channel is open.
-        changes.wait_for(lost).await.ok();
+        changes.wait_for(abandoned).await.ok();
     }
 }
 
-impl Caller {
+impl Waiter {
     /// Whether the call to the root key has begun.
     pub fn has_begun(&self) -> bool {
-        self.patience.0.borrow().begun
+        self.waiters.0.borrow().begun
     }
 }
 
-impl Drop for Caller {
+impl Drop for Waiter {
     fn drop(&mut self) {
-        self.patience
+        self.waiters
             .0
-            .send_modify(|waiting| match waiting.callers.get_mut(&self.origin) {
+            .send_modify(|waiting| match waiting.callers.get_mut(&self.connection) {
                 Some(callers) if *callers > 1 => *callers -= 1,
-                _ => drop(waiting.callers.remove(&self.origin)),
+                _ => drop(waiting.callers.remove(&self.connection)),
             });
     }
 }
@@ -122,26 +125,26 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_has_not_begun_is_lost_with_its_last_caller() {
+    async fn a_call_that_has_not_begun_is_abandoned_with_its_last_caller() {
         let soon = Instant::now() + Duration::from_secs(1);
         let later = soon + Duration::from_secs(1);
-        let (patience, first) = Patience::of_a_caller(soon);
-        let second = patience.join(later);
-        assert_eq!(patience.until(), Some(later));
+        let (waiters, first) = Waiters::of_caller(soon);
+        let second = waiters.join(later);
+        assert_eq!(waiters.deadline(), Some(later));
         drop(first);
-        assert!(patience.lost().now_or_never().is_none());
+        assert!(waiters.abandoned().now_or_never().is_none());
         drop(second);
-        assert!(patience.lost().now_or_never().is_some());
-        let third = patience.join(soon);
-        assert!(patience.lost().now_or_never().is_none(), "somebody waits again");
-        patience.begin();
+        assert!(waiters.abandoned().now_or_never().is_some());
+        let third = waiters.join(soon);
+        assert!(waiters.abandoned().now_or_never().is_none(), "somebody waits again");
+        waiters.begin();
         drop(third);
-        assert!(patience.lost().now_or_never().is_none(), "it goes on");
+        assert!(waiters.abandoned().now_or_never().is_none(), "it goes on");
     }
 
     #[tokio::test]
-    async fn own_work_is_never_lost() {
-        let patience = Patience::endless();
-        assert!(patience.until().is_none() && patience.lost().now_or_never().is_none());
+    async fn own_work_is_never_abandoned() {
+        let waiters = Waiters::of_daemon();
+        assert!(waiters.deadline().is_none() && waiters.abandoned().now_or_never().is_none());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use dekhand::caller::deadline::Deadline;
+use dekhand::caller::Caller;
 use dekhand::clock::Clock;
 use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
@@ -181,7 +181,7 @@ fn request<T>(until: Instant, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request
         .extensions_mut()
-        .insert(Deadline::after(until.saturating_duration_since(Instant::now())));
+        .insert(Caller::new(None, until.saturating_duration_since(Instant::now())));
     request
 }
 
