@@ -9,12 +9,6 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-impl ConnectionId {
-    /// The guaranteed number of concurrent calls to root keys for each connection. It equals the listener's guaranteed
-    /// share for each connection.
-    pub const ASSURED: usize = 16;
-}
-
 /// The caller of a request. The listener puts it into the request's extensions, and the services read it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {

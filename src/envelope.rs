@@ -41,7 +41,10 @@ use crate::envelope::policy::Policy;
 use crate::envelope::state::ListingWanted;
 use crate::envelope::state::State;
 use crate::files::io_thread::FileThread;
-use crate::quota::Room;
+use crate::quota::ASSURED_CALLS;
+use crate::quota::Pool;
+use crate::quota::Quota;
+use crate::quota::QuotaSize;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -92,6 +95,15 @@ pub struct Parts {
     pub metrics: Metrics,
 }
 
+/// The limits of callers' concurrent calls to root keys. The limit of one connection equals the listener's limit of
+/// requests, so a kube-apiserver that starts and reads under hundreds of data keys is not refused here. Calls whose
+/// connection has closed meanwhile count too.
+const CALLS: QuotaSize = QuotaSize {
+    per_connection: 512,
+    assured: ASSURED_CALLS,
+    pool: Pool::WithAssured(1024),
+};
+
 /// Seals and opens payloads. Cheap to clone; clones share their state.
 #[derive(Clone, Debug)]
 pub struct Envelope(Arc<Inner>);
@@ -110,9 +122,9 @@ pub(crate) struct Inner {
     reconcile_wanted: Notify,
     switch_wanted: Notify,
     /// Limits the unwraps that callers wait for.
-    flights: Room,
+    flights: Quota,
     /// Limits the data keys that are made for one payload each.
-    single_use: Room,
+    single_use: Quota,
 }
 
 impl Envelope {
@@ -139,8 +151,8 @@ impl Envelope {
             changes: watch::Sender::default(),
             reconcile_wanted: Notify::new(),
             switch_wanted: Notify::new(),
-            flights: Room::default(),
-            single_use: Room::default(),
+            flights: Quota::new(CALLS),
+            single_use: Quota::new(CALLS),
         }))
     }
 

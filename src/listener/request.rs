@@ -20,10 +20,10 @@ use tower::ServiceExt as _;
 use crate::caller::Caller;
 use crate::caller::ConnectionId;
 use crate::listener::connection_table::Seat;
-use crate::listener::limits::ConnectionRoom;
 use crate::listener::request_body::Arrivals;
 use crate::listener::response_permit;
 use crate::listener::timeout;
+use crate::quota::Quota;
 use crate::rpc::code;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::metrics::Metrics;
@@ -54,9 +54,9 @@ pub fn caller_of(extensions: &tonic::Extensions) -> Caller {
 pub(super) struct RequestHandler<S> {
     pub(super) service: S,
     pub(super) connection: ConnectionId,
-    pub(super) room: ConnectionRoom,
+    pub(super) in_flight: Quota,
     pub(super) arrivals: Arrivals,
-    pub(super) unfetched: ConnectionRoom,
+    pub(super) unfetched: Quota,
     pub(super) seat: Arc<Seat>,
     pub(super) metrics: Metrics,
     pub(super) lines: Arc<LineLimit>,
@@ -117,8 +117,8 @@ impl<S: Service> RequestHandler<S> {
         // After the message: a request that is refused before its message has come must be reset, and HTTP/2 counts
         // the frames behind a reset as the caller's error, for which it would end the connection.
         let _permit = self
-            .room
-            .enter()
+            .in_flight
+            .enter(Some(self.connection))
             .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
         head.extensions.insert(caller);
         let request = Request::from_parts(head, Body::new(Full::new(message)));
@@ -130,7 +130,7 @@ impl<S: Service> RequestHandler<S> {
                     "the message is larger than this service accepts",
                 ))
             }
-            Ok(Ok(Ok(response))) => response_permit::keep(response, &self.unfetched),
+            Ok(Ok(Ok(response))) => response_permit::keep(response, self.connection, &self.unfetched),
             Ok(Err(_panic)) => Err(Status::internal("internal error in the KMS plugin")),
             Err(_elapsed) => Err(Status::deadline_exceeded("the request's deadline has passed")),
         }

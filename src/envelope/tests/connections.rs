@@ -6,8 +6,11 @@ use futures_util::future::join_all;
 use super::*;
 use crate::caller::Caller;
 use crate::caller::ConnectionId;
+use crate::envelope::CALLS;
 use crate::envelope::error::ErrorKind;
 use crate::envelope::policy::Reuse;
+use crate::quota::ASSURED_CALLS;
+use crate::quota::Quota;
 
 fn from(connection: u64) -> Caller {
     Caller {
@@ -22,6 +25,17 @@ fn refused<T>(results: &[Option<Result<T, EnvelopeError>>]) -> usize {
         Some(Ok(_)) | None => false,
     };
     results.iter().filter(refused).count()
+}
+
+#[test]
+fn no_connection_takes_all_and_each_has_what_it_is_assured_of() {
+    let quota = Quota::new(CALLS);
+    let permits: Vec<Vec<_>> = (0..4)
+        .map(|connection| std::iter::from_fn(|| quota.enter(Some(ConnectionId(connection)))).collect())
+        .collect();
+    let held: Vec<_> = permits.iter().map(Vec::len).collect();
+    assert_eq!(held, [512, 512, 16, 16]);
+    assert!(quota.enter(None).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +96,7 @@ async fn connections_that_encrypt_without_reuse_leave_wraps_to_others() {
         sleep(1).await;
         fake.let_go();
     };
-    let sealing = join_all((0..=ConnectionId::ASSURED).map(|_| encrypt(7)));
+    let sealing = join_all((0..=ASSURED_CALLS).map(|_| encrypt(7)));
     let (mut sealed, ()) = tokio::join!(sealing, others);
     let beyond = sealed.pop().unwrap().unwrap_err();
     assert_eq!(beyond.kind(), ErrorKind::ResourceExhausted, "all others are taken");

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::caller::ConnectionId;
+use crate::quota::ASSURED_CALLS;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::waiters::Waiters;
@@ -183,10 +184,12 @@ impl Queue {
     }
 
     /// Whether one of its connections has few calls here. Such a call is accepted however many others wait.
+    /// Counted anew, and not by a [`Quota`](crate::quota::Quota): a call belongs to every connection whose callers wait
+    /// for it, and these callers come and go while it waits.
     fn is_assured(&self, request: &Request) -> bool {
         request.connections().into_iter().any(|connection| {
             let of_connection = |request: &&Request| request.is_waited_for() && request.waiters.include(connection);
-            connection.is_some() && self.callers.iter().filter(of_connection).count() < ConnectionId::ASSURED
+            connection.is_some() && self.callers.iter().filter(of_connection).count() < ASSURED_CALLS
         })
     }
 

@@ -48,7 +48,7 @@ fn of(connections: &[u64]) -> Vec<Vec<Option<ConnectionId>>> {
 }
 
 #[tokio::test]
-async fn a_call_begins_after_at_most_one_of_an_origin_that_has_hundreds() {
+async fn a_call_begins_after_at_most_one_of_a_connection_that_has_hundreds() {
     let mut queue = Queue::default();
     let _storm = storm(&mut queue, 1, 500);
     let (other, _waiting) = request(2);
@@ -64,7 +64,7 @@ async fn a_call_begins_after_at_most_one_of_an_origin_that_has_hundreds() {
 }
 
 #[tokio::test]
-async fn origins_take_turns_and_within_one_the_first_come_is_the_first() {
+async fn connections_take_turns_and_within_one_the_first_call_is_the_first() {
     let mut queue = Queue::default();
     let waiting: Vec<_> = [1, 1, 1, 2, 2, 3].map(|connection| push(&mut queue, connection)).into();
     let (last, _waiting) = request(3);
@@ -109,7 +109,7 @@ async fn a_caller_who_joins_a_call_in_a_storm_lends_it_its_turn() {
 }
 
 #[tokio::test]
-async fn an_origin_has_its_assured_places_in_a_queue_that_is_full() {
+async fn a_connection_has_its_assured_places_in_a_queue_that_is_full() {
     let mut queue = Queue::default();
     let _storm = storm(&mut queue, 1, LONGEST);
     let refused = |calls: &mut Vec<Waiting>| {
@@ -118,7 +118,7 @@ async fn an_origin_has_its_assured_places_in_a_queue_that_is_full() {
             .filter_map(|(.., answer)| answer.try_recv().ok())
             .count()
     };
-    let mut others = storm(&mut queue, 2, ConnectionId::ASSURED + 4);
+    let mut others = storm(&mut queue, 2, ASSURED_CALLS + 4);
     assert_eq!(refused(&mut others), 4);
     let mut more = storm(&mut queue, 1, 4);
     assert_eq!(refused(&mut more), 4);
