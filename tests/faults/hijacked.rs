@@ -1,0 +1,353 @@
+//! Limits of code inside the daemon that has all of the daemon's resources: it starts no program and changes no
+//! version.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use dekhand::hardening;
+use dekhand::hardening::HardeningOptions;
+use dekhand::hardening::LockMemory;
+use dekhand::proto::token_worker as wire;
+use dekhand::proto::token_worker::from_worker::What;
+use dekhand::proto::token_worker::to_worker::Call;
+use dekhand::token::options::EnvironmentVariable;
+use dekhand::token::options::Pkcs11Options;
+use dekhand::token::pin::PinSource;
+use prost::Message as _;
+use rustix::io::Errno;
+use rustix::process::PidfdFlags;
+use rustix::process::PidfdGetfdFlags;
+use serde_json::json;
+
+use crate::control::Control;
+use crate::control::Start;
+use crate::control::StartOnChannel;
+use crate::control::StartWorker;
+use crate::control::ToSpawner;
+use crate::control::Variable;
+use crate::control::pid;
+use crate::control::read;
+use crate::control::write;
+use support::daemon::Daemon;
+use support::daemon::wait_for;
+use support::processes::children;
+use support::processes::lives;
+use support::processes::spawner;
+use support::processes::worker;
+use support::token_node::Node;
+
+/// A number that no daemon has reached.
+const OURS: u64 = 1 << 40;
+/// Start requests in a storm.
+const STORM: usize = 10_000;
+/// The interval of the spawner's starts, after the first few.
+const PACE: Duration = Duration::from_millis(250);
+const FIRST_FEW: u128 = 8;
+
+const SKIPPED: &str = "skipped: only root takes a descriptor out of another process";
+
+/// A daemon that serves, and its control socket. Nothing without root's capabilities, which are needed to take the
+/// socket.
+fn hijacked(node: &Node) -> Option<(Daemon, Control)> {
+    let daemon = node.start();
+    // There is one, and it has started its work.
+    worker(&daemon);
+    let control = Control::of(&daemon)?;
+    Some((daemon, control))
+}
+
+/// The environments of all workers of a daemon, as text.
+fn environments(daemon: &Daemon) -> String {
+    let processes = children(spawner(daemon));
+    let read = |process: &u32| std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+    let all: Vec<u8> = processes.iter().flat_map(read).collect();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Waits until a worker has started on this channel or was refused. Returns the build in a started worker's hello.
+fn build_of(channel: &UnixStream) -> Option<String> {
+    let start = Some(Start::default());
+    write(channel, &StartOnChannel { number: 0, start });
+    match read(channel) {
+        Some(What::Hello(hello)) => Some(hello.build),
+        Some(What::NotStarted(_)) | None => None,
+        Some(_) => panic!("neither a start nor a refusal"),
+    }
+}
+
+/// The assignment that an attacker would like a worker to have: the daemon's own, with the right to change versions.
+fn of_an_admin(node: &Node) -> Vec<u8> {
+    let mut options = Pkcs11Options::new(token_shim::path(), "kube".parse().unwrap());
+    options.pin = Some(PinSource::File(node.path("pin")));
+    let environment = node.token.environment().into_iter();
+    options.environment = environment
+        .map(|(name, value)| EnvironmentVariable {
+            name: name.to_owned(),
+            value: value.display().to_string(),
+        })
+        .collect();
+    let assignment = json!({
+        "role": "Admin",
+        "root_key": "test",
+        "options": options,
+        "state": null,
+        "memory": 512 << 20,
+        "lock_memory": "off",
+    });
+    serde_json::to_vec(&assignment).unwrap()
+}
+
+/// Opens the token and tries to destroy a version of it. Returns whether the worker has done that.
+fn destroys(channel: &UnixStream, id: &[u8]) -> bool {
+    let calls = [
+        Call::Open(wire::Open {}),
+        Call::Destroy(wire::Destroy { id: id.to_vec() }),
+    ];
+    for (number, call) in (1..).zip(calls) {
+        let call = Some(call);
+        write(channel, &wire::ToWorker { number, call });
+    }
+    loop {
+        match read(channel) {
+            None => return false,
+            Some(What::Answer(answer)) if answer.number == 2 => {
+                return matches!(answer.outcome, Some(wire::answer::Outcome::Done(_)));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The ids of the versions in a node's token.
+fn ids(node: &Node) -> Vec<String> {
+    let listed = node.keys(&["list"]);
+    let versions = listed["root_keys"][0]["versions"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{listed}"));
+    versions
+        .iter()
+        .map(|version| version["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_control_socket_puts_no_variable_into_a_workers_environment() {
+    let node = Node::new();
+    let Some((daemon, control)) = hijacked(&node) else {
+        println!("{SKIPPED}");
+        return;
+    };
+    let name = "LD_PRELOAD".to_owned();
+    let value = "/nowhere/evil.so".to_owned();
+    let environment = vec![Variable { name, value }];
+    let _channel = control.start(OURS, StartWorker { environment, index: 0 });
+    wait_for("a second worker", || {
+        let workers = children(spawner(&daemon));
+        workers.len() == 2 && workers.into_iter().all(has_begun)
+    });
+    let all = environments(&daemon);
+    assert!(!all.contains("LD_PRELOAD"), "{all}");
+    assert_eq!(
+        all.matches("SOFTHSM2_CONF=").count(),
+        2,
+        "the list's own variables: {all}"
+    );
+}
+
+/// Whether a worker has taken its name: until then it may be a copy of its spawner.
+fn has_begun(process: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name == "dekhand-worker\n")
+}
+
+#[test]
+fn an_index_that_is_not_in_the_list_starts_nothing() {
+    let node = Node::new();
+    let Some((daemon, control)) = hijacked(&node) else {
+        println!("{SKIPPED}");
+        return;
+    };
+    for (number, index) in (OURS..).zip([1, 2, u32::MAX]) {
+        let environment = Vec::new();
+        let channel = control.start(number, StartWorker { environment, index });
+        assert_eq!(build_of(&channel), None, "a worker of index {index}");
+    }
+    assert_eq!(children(spawner(&daemon)).len(), 1);
+    assert!(node.status().status.success());
+}
+
+#[test]
+fn nobody_makes_a_worker_of_the_daemon_one_that_changes_versions() {
+    let node = Node::new();
+    let before = ids(&node);
+    let id = hex::decode(&before[0]).unwrap();
+    let Some((daemon, control)) = hijacked(&node) else {
+        println!("{SKIPPED}");
+        return;
+    };
+    let build = build_of(&control.start(OURS, StartWorker::default())).unwrap();
+
+    // A worker that is sent another assignment on its channel, with everything that this needs.
+    let environment = node.token.environment().into_iter();
+    let environment = environment
+        .map(|(name, value)| Variable {
+            name: name.to_owned(),
+            value: value.display().to_string(),
+        })
+        .collect();
+    let told = control.start(OURS + 1, StartWorker { environment, index: 0 });
+    let assignment = of_an_admin(&node);
+    let start = Some(Start { build, assignment });
+    write(&told, &StartOnChannel { number: 0, start });
+    assert!(!destroys(&told, &id));
+    wait_for("it has ended", || children(spawner(&daemon)).len() == 1);
+
+    // A worker without one, which is sent a call that only an admin's worker makes.
+    assert!(!destroys(&control.start(OURS + 2, StartWorker::default()), &id));
+    assert_eq!(ids(&node), before);
+}
+
+#[test]
+fn a_storm_of_start_requests_starts_few_workers() {
+    let node = Node::new();
+    let Some((daemon, control)) = hijacked(&node) else {
+        println!("{SKIPPED}");
+        return;
+    };
+    let refused = storm(&control, OURS, false);
+    let crew = children(spawner(&daemon)).len();
+    assert!(crew <= 2, "{crew} workers at once, {refused} of {STORM} refused");
+    // A killed worker always leaves room for the next one.
+    let begin = Instant::now();
+    let started = STORM - storm(&control, 2 * OURS, true);
+    let most = FIRST_FEW + 1 + begin.elapsed().as_millis() / PACE.as_millis();
+    assert!(u128::try_from(started).unwrap() <= most, "{started} started, of {most}");
+}
+
+/// Requests many workers, and kills each at once or not. Returns the number of refusals.
+fn storm(control: &Control, first: u64, kill: bool) -> usize {
+    // One channel for all: there are not enough descriptors for more.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut answers = Vec::new();
+    for worker in (first..).take(STORM) {
+        let start = Some(StartWorker::default());
+        control.say(
+            &ToSpawner {
+                worker,
+                start,
+                kill: None,
+            },
+            Some(&theirs),
+        );
+        if kill {
+            control.kill(worker);
+        }
+        drain(&ours, &mut answers);
+    }
+    // Earlier messages are answered first.
+    build_of(&control.start(first - 1, StartWorker::default()));
+    drain(&ours, &mut answers);
+    let mut rest = answers.as_slice();
+    let mut refused = 0;
+    while let Some((length, message)) = rest.split_at_checked(4) {
+        let length = u32::from_be_bytes(length.try_into().unwrap());
+        let (message, behind) = message.split_at(usize::try_from(length).unwrap());
+        let message = wire::FromWorker::decode(message).unwrap();
+        refused += usize::from(matches!(message.what, Some(What::NotStarted(_))));
+        rest = behind;
+    }
+    refused
+}
+
+fn drain(mut channel: &UnixStream, into: &mut Vec<u8>) {
+    match channel.read_to_end(into) {
+        Ok(_) => panic!("the other end is held here"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+    }
+}
+
+/// The variable with the child's task, and the child's output.
+const TARGETS: &str = "DEKHAND_TEST_TARGETS";
+
+#[test]
+fn what_the_daemon_has_given_up_is_kept_from_it() {
+    let node = Node::new();
+    let daemon = node.start();
+    let (spawner, worker) = (spawner(&daemon), worker(&daemon));
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "hijacked::as_the_daemon_is",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(TARGETS, format!("{spawner} {worker}"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains("looked into both"), "{said}");
+    assert!(lives(spawner) && lives(worker));
+}
+
+/// In a process of its own, which gives up the same rights as the daemon, by the daemon's own code. It is not a child
+/// of the spawner's parent; to the kernel this makes no difference.
+#[test]
+#[ignore = "started by the test above"]
+fn as_the_daemon_is() {
+    let targets = std::env::var(TARGETS).unwrap();
+    let targets: Vec<u32> = targets.split(' ').map(|target| target.parse().unwrap()).collect();
+    let memory = |target: &u32| {
+        File::options()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{target}/mem"))
+    };
+    let open = |target: &u32| std::fs::read_link(format!("/proc/{target}/fd/0"));
+    let mut is_root = true;
+    for target in &targets {
+        is_root &= memory(target).is_ok() && open(target).is_ok();
+    }
+    let options = HardeningOptions {
+        lock_memory: LockMemory::Off,
+        ..HardeningOptions::default()
+    };
+    let warnings = hardening::apply(&options).unwrap();
+    let has_landlock = warnings.is_empty();
+    println!("warnings: {warnings:?}; root: {is_root}");
+    for target in &targets {
+        if has_landlock {
+            for refused in [memory(target).err(), open(target).err()] {
+                assert_eq!(refused.unwrap().kind(), ErrorKind::PermissionDenied, "process {target}");
+            }
+        }
+        let pidfd = rustix::process::pidfd_open(pid(*target), PidfdFlags::empty()).unwrap();
+        let taken = rustix::process::pidfd_getfd(&pidfd, 0, PidfdGetfdFlags::empty());
+        assert_eq!(taken.unwrap_err(), Errno::PERM);
+    }
+    println!("looked into both");
+    let program = Command::new("/bin/true").spawn().unwrap_err();
+    assert_eq!(program.raw_os_error(), Some(libc::EPERM), "{program}");
+    for call in [libc::SYS_execve, 520, 521, 539, 540, 545] {
+        assert_eq!(x32(call), Some(libc::EPERM), "call {call} as x32 has it");
+    }
+}
+
+/// The error of a system call by its number in x32's table.
+#[expect(unsafe_code, reason = "nothing but a raw call has such a number")]
+fn x32(call: i64) -> Option<i32> {
+    const X32: i64 = 0x4000_0000;
+    // SAFETY: null is no path, no vector and no buffer, so no call does anything to this process.
+    unsafe { libc::syscall(X32 | call, 0, 0, 0, 0, 0, 0) };
+    std::io::Error::last_os_error().raw_os_error()
+}
