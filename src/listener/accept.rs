@@ -18,7 +18,7 @@ use crate::listener::connection_table::ConnectionTable;
 use crate::listener::connection_table::Process;
 use crate::listener::limits;
 use crate::listener::peers::Peers;
-use crate::listener::request::RequestHandler;
+use crate::listener::request::ConnectionService;
 use crate::listener::request::Service;
 use crate::listener::request_body::Arrivals;
 use crate::listener::request_body::Budget;
@@ -150,7 +150,7 @@ impl<S: Service> Acceptor<S> {
         let seat = self.seats.offer(process);
         self.next += 1;
         let connection = ConnectionId(self.next);
-        let handler = RequestHandler {
+        let service = ConnectionService {
             service: self.service.clone(),
             connection,
             in_flight: self.in_flight.clone(),
@@ -167,7 +167,7 @@ impl<S: Service> Acceptor<S> {
         let draining = self.draining.subscribe();
         let task = self
             .connections
-            .spawn(connection::serve(stream, uid, handler, self.peers.clone(), draining));
+            .spawn(connection::serve(stream, uid, service, self.peers.clone(), draining));
         self.seats.sit(task, seat);
         self.count();
     }

@@ -18,7 +18,7 @@ use crate::listener::limits;
 use crate::listener::peers::Peers;
 use crate::listener::read_quota::Turn;
 use crate::listener::read_quota::Turns;
-use crate::listener::request::RequestHandler;
+use crate::listener::request::ConnectionService;
 use crate::listener::request::Service;
 
 /// The first bytes of every HTTP/2 client (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ at once.
@@ -28,7 +28,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) async fn serve<S: Service>(
     mut stream: UnixStream,
     uid: u32,
-    handler: RequestHandler<S>,
+    service: ConnectionService<S>,
     peers: Peers,
     mut draining: watch::Receiver<bool>,
 ) {
@@ -40,15 +40,15 @@ pub(super) async fn serve<S: Service>(
     if !spoke {
         return;
     }
-    handler.seat.spoke();
-    let (metrics, lines) = (handler.metrics.clone(), handler.lines.clone());
+    service.seat.spoke();
+    let (metrics, lines) = (service.metrics.clone(), service.lines.clone());
     let (reader, writer) = stream.into_split();
     let (mended, hopeless) = AuthorityRewriter::over(reader);
     let turn = Turn::new();
     // hyper reads the preface itself, so it is put back in front.
     let rewound = tokio::io::join(PREFACE.chain(mended), writer);
     let io = TokioIo::new(Turns::new(rewound, turn.clone()));
-    let service = service_fn(move |request| handler.answer(request));
+    let service = service_fn(move |request| service.answer(request));
     let mut connection = pin!(http2_builder().serve_connection(io, service));
     tokio::select! {
         ended = turn.serve(connection.as_mut()) => return log_end(uid, ended),

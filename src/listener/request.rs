@@ -49,9 +49,9 @@ pub fn caller_of(extensions: &tonic::Extensions) -> Caller {
     extensions.get().copied().unwrap_or_else(without_listener)
 }
 
-/// Answers the requests of one connection.
+/// The gRPC service as one connection calls it, with the state that its requests share.
 #[derive(Clone, Debug)]
-pub(super) struct RequestHandler<S> {
+pub(super) struct ConnectionService<S> {
     pub(super) service: S,
     pub(super) connection: ConnectionId,
     pub(super) in_flight: Quota,
@@ -62,7 +62,7 @@ pub(super) struct RequestHandler<S> {
     pub(super) lines: Arc<LineLimit>,
 }
 
-impl<S: Service> RequestHandler<S> {
+impl<S: Service> ConnectionService<S> {
     /// Answers one request. Its deadline runs from now. Its place is taken when the response is first polled, so that a
     /// burst of requests that do not wait is not refused because they arrive together.
     ///
@@ -77,9 +77,9 @@ impl<S: Service> RequestHandler<S> {
         let caller = timeout.map(|timeout| Caller::new(Some(self.connection), timeout));
         let count = Count::begin(&self.metrics, request.uri().path());
         let lines = self.lines.clone();
-        let handler = self.clone();
+        let connection = self.clone();
         async move {
-            let response = match handler.serve(request, caller).await {
+            let response = match connection.serve(request, caller).await {
                 Ok(response) => response,
                 Err(status) => {
                     if let Some(suppressed) = lines.pass() {
