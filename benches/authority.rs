@@ -17,7 +17,6 @@ use std::thread;
 use std::time::Instant;
 
 use dekhand::listener::authority::AuthorityRewriter;
-use dekhand::proto::channel::Channel;
 use dekhand::proto::v2::DecryptRequest;
 use dekhand::proto::v2::DecryptResponse;
 use dekhand::proto::v2::EncryptRequest;
@@ -27,6 +26,7 @@ use dekhand::proto::v2::StatusResponse;
 use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClient;
 use dekhand::proto::v2::key_management_service_server::KeyManagementService;
 use dekhand::proto::v2::key_management_service_server::KeyManagementServiceServer;
+use dekhand::rpc::client::Channel;
 use futures_util::future::join_all;
 use hyper::http::Uri;
 use hyper::server::conn::http2;

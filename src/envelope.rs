@@ -14,7 +14,6 @@ pub(crate) mod primary;
 pub(crate) mod promotion;
 pub(crate) mod reconcile;
 pub(crate) mod rollover;
-pub(crate) mod room;
 pub mod sealed_format;
 pub(crate) mod state;
 pub(crate) mod store_health;
@@ -31,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
+use crate::caller::Caller;
 use crate::clock::Clock;
 pub use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Suite;
@@ -38,18 +38,20 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::data_key::LONGEST_SEALED;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
-use crate::envelope::room::Room;
 use crate::envelope::state::ListingWanted;
 use crate::envelope::state::State;
 use crate::files::io_thread::FileThread;
-use crate::proto::asker::Asker;
+use crate::quota::ASSURED_CALLS;
+use crate::quota::Pool;
+use crate::quota::Quota;
+use crate::quota::QuotaSize;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::high_water::HighWaterFile;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Waiters;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::VersionLabels;
 
@@ -93,6 +95,15 @@ pub struct Parts {
     pub metrics: Metrics,
 }
 
+/// The limits of callers' concurrent calls to root keys. The limit of one connection equals the listener's limit of
+/// requests, so a kube-apiserver that starts and reads under hundreds of data keys is not refused here. Calls whose
+/// connection has closed meanwhile count too.
+const CALLS: QuotaSize = QuotaSize {
+    per_connection: 512,
+    assured: ASSURED_CALLS,
+    pool: Pool::WithAssured(1024),
+};
+
 /// Seals and opens payloads. Cheap to clone; clones share their state.
 #[derive(Clone, Debug)]
 pub struct Envelope(Arc<Inner>);
@@ -111,9 +122,9 @@ pub(crate) struct Inner {
     reconcile_wanted: Notify,
     switch_wanted: Notify,
     /// Limits the unwraps that callers wait for.
-    flights: Room,
+    flights: Quota,
     /// Limits the data keys that are made for one payload each.
-    single_use: Room,
+    single_use: Quota,
 }
 
 impl Envelope {
@@ -140,8 +151,8 @@ impl Envelope {
             changes: watch::Sender::default(),
             reconcile_wanted: Notify::new(),
             switch_wanted: Notify::new(),
-            flights: Room::default(),
-            single_use: Room::default(),
+            flights: Quota::new(CALLS),
+            single_use: Quota::new(CALLS),
         }))
     }
 
@@ -187,9 +198,9 @@ impl Envelope {
         &self,
         purpose: Purpose,
         payload: &[u8],
-        asker: impl Into<Asker>,
+        caller: impl Into<Caller>,
     ) -> Result<SealedPayload, EnvelopeError> {
-        let data_key = encrypt::data_key_for(&self.0, purpose, asker.into()).await?;
+        let data_key = encrypt::data_key_for(&self.0, purpose, caller.into()).await?;
         let bytes = data_key.seal(payload, LONGEST_SEALED)?;
         Ok(SealedPayload {
             bytes,
@@ -209,9 +220,9 @@ impl Envelope {
         purpose: Purpose,
         sealed: &[u8],
         key_id: Option<&str>,
-        asker: impl Into<Asker>,
+        caller: impl Into<Caller>,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, EnvelopeError> {
-        decrypt::open(&self.0, purpose, sealed, key_id, asker.into()).await
+        decrypt::open(&self.0, purpose, sealed, key_id, caller.into()).await
     }
 
     /// Changes the operator's settings while the envelope runs.
@@ -247,13 +258,13 @@ impl Inner {
         id: &KeyId,
         purpose: Purpose,
         suite: Suite,
-        patience: &Patience,
+        waiters: &Waiters,
     ) -> Result<DataKey, Error> {
         let Some(store) = self.stores.first() else {
             return Err(Error::new(Kind::Refusal, "there is no root key"));
         };
         let now = self.clock.boottime();
-        let making = DataKey::make(store.root_key.as_ref(), id, purpose, suite, now, patience);
+        let making = DataKey::make(store.root_key.as_ref(), id, purpose, suite, now, waiters);
         let made = limited(making).await;
         self.note_wrap(id, made.as_ref().map(drop));
         let made = made?;

@@ -27,6 +27,7 @@ use crate::listener::socket::SocketError;
 use crate::telemetry::metrics::Metrics;
 
 pub use request::GrpcService;
+pub use request::caller_of;
 
 /// An open KMS socket. Callers can already connect; they are served once [`Self::serve`] runs.
 #[derive(Debug)]

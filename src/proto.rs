@@ -1,10 +1,5 @@
 //! Messages and services of kube-apiserver's KMS protocols and of the token worker, generated from `proto/`.
 
-pub mod asker;
-pub mod channel;
-pub mod code;
-pub mod deadline;
-
 use zeroize::Zeroize as _;
 
 /// KMS v1, Kubernetes 1.10 and later.

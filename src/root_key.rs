@@ -9,9 +9,9 @@ pub mod high_water;
 pub mod id;
 pub mod mechanism;
 pub mod name;
-pub mod patience;
 pub mod rotation;
 pub mod version;
+pub mod waiters;
 
 use std::fmt::Debug;
 
@@ -20,10 +20,10 @@ use async_trait::async_trait;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 
 /// A wrapped data key as the backend returns it, without the commitment of the sealed format.
@@ -49,20 +49,20 @@ pub trait RootKey: Send + Sync + Debug {
     /// The store cannot be read ([`error::Kind::Outage`]) or its content is invalid ([`error::Kind::Corruption`]).
     async fn discover(&self) -> Result<Vec<Version>, Error>;
 
-    /// Wraps a data key under one version. A backend that queues calls reports with [`Patience::begin`] that a call has
+    /// Wraps a data key under one version. A backend that queues calls reports with [`Waiters::begin`] that a call has
     /// begun.
     ///
     /// # Errors
     /// See [`error::Kind`]; never [`error::Kind::BadInput`]. [`error::Kind::Busy`] at once if the call cannot begin
     /// before its last caller gives up.
-    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error>;
+    async fn wrap(&self, id: &KeyId, data_key: &Key, waiters: &Waiters) -> Result<Wrapped, Error>;
 
     /// Unwraps a data key. Queued like [`RootKey::wrap`].
     ///
     /// # Errors
     /// As [`RootKey::wrap`]; [`error::Kind::BadInput`] only if the wrapped key is *proven* bad: the backend has checked
     /// that the root key works.
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error>;
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, waiters: &Waiters) -> Result<Key, Error>;
 }
 
 /// The operations of `dekhand keys` alone: make, date and destroy versions.

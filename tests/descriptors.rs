@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use dekhand::listener::Listener;
 use dekhand::listener::options::ListenerOptions;
-use dekhand::proto::channel::Channel;
 use dekhand::proto::v2::DecryptRequest;
 use dekhand::proto::v2::DecryptResponse;
 use dekhand::proto::v2::EncryptRequest;
@@ -17,6 +16,7 @@ use dekhand::proto::v2::StatusResponse;
 use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClient;
 use dekhand::proto::v2::key_management_service_server::KeyManagementService;
 use dekhand::proto::v2::key_management_service_server::KeyManagementServiceServer;
+use dekhand::rpc::client::Channel;
 use dekhand::telemetry::metrics::Metrics;
 use rustix::process::Resource;
 use rustix::process::Rlimit;

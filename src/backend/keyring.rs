@@ -28,8 +28,8 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 use crate::secret::random_bytes;
 
@@ -109,7 +109,7 @@ impl RootKey for Keyring {
             .map_err(|stopped| Error::new(Kind::Outage, "the keyring cannot be read").because(stopped))?
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
+    async fn wrap(&self, id: &KeyId, data_key: &Key, _: &Waiters) -> Result<Wrapped, Error> {
         let content = match &*self.snapshot() {
             Snapshot::Unread => return Err(unread()),
             // The key may be on no disk any more, so no new data may be encrypted under it.
@@ -128,7 +128,7 @@ impl RootKey for Keyring {
         })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Patience) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Waiters) -> Result<Key, Error> {
         let content = match &*self.snapshot() {
             Snapshot::Unread => return Err(unread()),
             Snapshot::Fresh(content) | Snapshot::Stale(content, _) => Arc::clone(content),

@@ -29,8 +29,8 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 use crate::telemetry::metrics::Metrics;
 
@@ -99,17 +99,17 @@ impl RootKey for Pkcs11 {
         Ok(versions)
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
+    async fn wrap(&self, id: &KeyId, data_key: &Key, waiters: &Waiters) -> Result<Wrapped, Error> {
         let data_key = Key::copied_from(data_key.expose()).ok_or_else(unasked)?;
         let id = id.clone();
         let call = Call::Wrap { id, data_key };
-        match self.supervisor.call_for(patience.clone(), call).await? {
+        match self.supervisor.call_for(waiters.clone(), call).await? {
             Outcome::Wrapped(wrapped) => Ok(wrapped),
             _ => Err(unasked()),
         }
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, waiters: &Waiters) -> Result<Key, Error> {
         let retired = self
             .listed()
             .iter()
@@ -120,7 +120,7 @@ impl RootKey for Pkcs11 {
         }
         let (id, wrapped) = (id.clone(), wrapped.clone());
         let call = Call::Unwrap { id, wrapped };
-        match self.supervisor.call_for(patience.clone(), call).await? {
+        match self.supervisor.call_for(waiters.clone(), call).await? {
             Outcome::DataKey(data_key) => Ok(data_key),
             _ => Err(unasked()),
         }

@@ -22,7 +22,7 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 
 /// The limit of a sealed payload of KMS v2, in bytes: "less than 1 kB" in the proto, and kube-apiserver refuses more
@@ -72,10 +72,10 @@ impl DataKey {
         purpose: Purpose,
         suite: Suite,
         now: Duration,
-        patience: &Patience,
+        waiters: &Waiters,
     ) -> Result<Self, Error> {
         let key = Key::random().map_err(|error| Error::new(Kind::Outage, "cannot make a data key").because(error))?;
-        let wrapped = root_key.wrap(id, &key, patience).await?;
+        let wrapped = root_key.wrap(id, &key, waiters).await?;
         let mechanism = wrapped.mechanism;
         if !mechanism.fits(wrapped.bytes.len()) {
             let message = format!(
@@ -84,7 +84,7 @@ impl DataKey {
             );
             return Err(Error::new(Kind::Corruption, message));
         }
-        prove(root_key, id, &key, &wrapped, patience).await?;
+        prove(root_key, id, &key, &wrapped, waiters).await?;
         let commitment = mechanism.is_committed().then(|| {
             let commit_key = derive(&key, purpose, Use::Commit);
             commitment::commit(&commit_key, &[&sealed_format::committed(id, &wrapped)])
@@ -116,7 +116,7 @@ impl DataKey {
     /// # Errors
     /// Those of the root key; [`Kind::Corruption`] when another key comes back.
     pub(crate) async fn probe(&self, root_key: &dyn RootKey) -> Result<(), Error> {
-        prove(root_key, &self.id, &self.key, &self.wrapped, &Patience::endless()).await
+        prove(root_key, &self.id, &self.key, &self.wrapped, &Waiters::of_daemon()).await
     }
 
     /// Counts one payload.
@@ -193,7 +193,7 @@ async fn prove(
     id: &KeyId,
     key: &Key,
     wrapped: &Wrapped,
-    patience: &Patience,
+    waiters: &Waiters,
 ) -> Result<(), Error> {
     let corrupt = || {
         Error::new(
@@ -201,7 +201,7 @@ async fn prove(
             format!("version {id} does not unwrap a data key that it has wrapped"),
         )
     };
-    match root_key.unwrap(id, wrapped, patience).await {
+    match root_key.unwrap(id, wrapped, waiters).await {
         Ok(unwrapped) if unwrapped.same_as(key) => Ok(()),
         Ok(_) => Err(corrupt()),
         Err(error) if error.kind() == Kind::BadInput => Err(corrupt().because(error)),

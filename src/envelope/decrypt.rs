@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::caller::Caller;
 use crate::crypto::NotAuthentic;
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Cipher;
@@ -14,7 +15,6 @@ use crate::envelope::Inner;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::cipher_of_unwrapped;
 use crate::envelope::error::EnvelopeError;
-use crate::envelope::room::Permit;
 use crate::envelope::sealed_format::Sealed;
 use crate::envelope::sealed_format::associated_data;
 use crate::envelope::state::Flight;
@@ -23,11 +23,11 @@ use crate::envelope::state::Place;
 use crate::envelope::state::Unwrapped;
 use crate::envelope::unopened::PayloadName;
 use crate::envelope::unopened::WrapName;
-use crate::proto::asker::Asker;
+use crate::quota::Permit;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Caller;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Waiter;
+use crate::root_key::waiters::Waiters;
 use crate::telemetry::metrics::VersionLabels;
 
 /// A caller that waits for an unknown version is answered this long before its deadline.
@@ -38,13 +38,13 @@ pub(crate) async fn open(
     purpose: Purpose,
     bytes: &[u8],
     key_id: Option<&str>,
-    asker: Asker,
+    caller: Caller,
 ) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
     if key_id.is_some_and(|key_id| !sealed.id.is_written(key_id)) {
         return Err(EnvelopeError::KeyIdMismatch { inside: sealed.id });
     }
-    let store = find(inner, &sealed.id, asker.until).await?;
+    let store = find(inner, &sealed.id, caller.deadline).await?;
     let key = CacheKey {
         purpose,
         header: sealed.header.into(),
@@ -52,23 +52,26 @@ pub(crate) async fn open(
     if let Some(answer) = from_memory(inner, store, &key, &sealed, bytes) {
         return answer;
     }
-    let (landing, caller) = {
+    let (landing, waiter) = {
         let mut state = inner.lock();
-        if let Some(Flight { landing, patience }) = state.flights.get(&key) {
-            (landing.clone(), patience.join(asker))
+        if let Some(Flight { landing, waiters }) = state.flights.get(&key) {
+            (landing.clone(), waiters.join(caller))
         } else {
-            let permit = inner.flights.enter(asker.origin).ok_or(EnvelopeError::TooManyCalls)?;
-            let (patience, caller) = Patience::of_a_caller(asker);
-            let flight = start(inner.clone(), permit, store, key.clone(), bytes.to_vec(), patience);
+            let permit = inner
+                .flights
+                .enter(caller.connection)
+                .ok_or(EnvelopeError::TooManyCalls)?;
+            let (waiters, waiter) = Waiters::of_caller(caller);
+            let flight = start(inner.clone(), permit, store, key.clone(), bytes.to_vec(), waiters);
             state.flights.insert(key.clone(), flight.clone());
-            (flight.landing, caller)
+            (flight.landing, waiter)
         }
     };
     let mut waiting = Waiting {
         inner,
         store,
-        caller,
-        deadline: asker.until,
+        waiter,
+        deadline: caller.deadline,
         answered: false,
     };
     let landed = landing.await;
@@ -207,8 +210,8 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
 
 /// Begins an unwrap. Once the call to the root key has begun, the unwrap continues without callers; before that, it
 /// ends when the last caller leaves.
-fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: Vec<u8>, patience: Patience) -> Flight {
-    let patient = patience.clone();
+fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: Vec<u8>, waiters: Waiters) -> Flight {
+    let waiting = waiters.clone();
     let task = tokio::spawn(async move {
         // Only the caller that begins the unwrap takes a permit; callers that join take none.
         let _permit = permit;
@@ -218,14 +221,14 @@ fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: 
         };
         tokio::select! {
             biased;
-            unwrapped = unwrap(&inner, store, &key, &bytes, &patient) => unwrapped,
-            () = patient.lost() => Err(EnvelopeError::TooManyCalls),
+            unwrapped = unwrap(&inner, store, &key, &bytes, &waiting) => unwrapped,
+            () = waiting.abandoned() => Err(EnvelopeError::TooManyCalls),
         }
     });
     let landing = async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) };
     Flight {
         landing: landing.boxed().shared(),
-        patience,
+        waiters,
     }
 }
 
@@ -235,7 +238,7 @@ fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: 
 struct Waiting<'a> {
     inner: &'a Inner,
     store: usize,
-    caller: Caller,
+    waiter: Waiter,
     deadline: Instant,
     answered: bool,
 }
@@ -244,7 +247,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // The API server's timer for this request and ours do not expire at exactly the same moment.
         let gave_up = Instant::now() + TIME_TO_ANSWER >= self.deadline;
-        if self.answered || self.caller.has_begun() || !gave_up {
+        if self.answered || self.waiter.has_begun() || !gave_up {
             return;
         }
         let mut state = self.inner.lock();
@@ -272,11 +275,11 @@ async fn unwrap(
     store: usize,
     key: &CacheKey,
     bytes: &[u8],
-    patience: &Patience,
+    waiters: &Waiters,
 ) -> Result<Unwrapped, EnvelopeError> {
     let sealed = Sealed::parse(bytes)?;
     let root_key = &inner.store(store)?.root_key;
-    let unwrapped = root_key.unwrap(&sealed.id, &sealed.wrapped(), patience).await;
+    let unwrapped = root_key.unwrap(&sealed.id, &sealed.wrapped(), waiters).await;
     inner.note(store, unwrapped.as_ref().map(drop));
     let now = inner.clock.boottime();
     let data_key = match unwrapped {

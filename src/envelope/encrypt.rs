@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::caller::Caller;
 use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Suite;
 use crate::envelope::Inner;
@@ -9,23 +10,22 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Reuse;
 use crate::envelope::state::State;
-use crate::proto::asker::Asker;
 use crate::root_key::error::Error;
 use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Waiters;
 
 /// The data key that seals the next payload.
 pub(crate) async fn data_key_for(
     inner: &Arc<Inner>,
     purpose: Purpose,
-    asker: Asker,
+    caller: Caller,
 ) -> Result<Arc<DataKey>, EnvelopeError> {
     let mut changes = inner.changes.subscribe();
     loop {
         match next(inner, purpose)? {
             Next::Take(data_key) => return Ok(data_key),
-            Next::Make(id, suite) => return single_use(inner, id, purpose, suite, asker).await,
+            Next::Make(id, suite) => return single_use(inner, id, purpose, suite, caller).await,
             Next::Wait => changes.changed().await.map_err(|_| EnvelopeError::Stopped)?,
         }
     }
@@ -48,29 +48,29 @@ async fn single_use(
     id: KeyId,
     purpose: Purpose,
     suite: Suite,
-    asker: Asker,
+    caller: Caller,
 ) -> Result<Arc<DataKey>, EnvelopeError> {
     let permit = inner
         .single_use
-        .enter(asker.origin)
+        .enter(caller.connection)
         .ok_or(EnvelopeError::TooManyCalls)?;
     let inner = inner.clone();
-    let (patience, caller) = Patience::of_a_caller(asker);
+    let (waiters, waiter) = Waiters::of_caller(caller);
     let making = tokio::spawn(async move {
         let _permit = permit;
         tokio::select! {
             biased;
-            made = inner.make_data_key(&id, purpose, suite, &patience) => {
+            made = inner.make_data_key(&id, purpose, suite, &waiters) => {
                 if let Err(error) = &made {
                     note_refusal(&inner, &id, error);
                 }
                 made.map_err(|error| EnvelopeError::from(&error))
             }
-            () = patience.lost() => Err(EnvelopeError::TooManyCalls),
+            () = waiters.abandoned() => Err(EnvelopeError::TooManyCalls),
         }
     });
     let made = making.await.map_err(|_| EnvelopeError::Stopped)?;
-    drop(caller);
+    drop(waiter);
     made.map(Arc::new)
 }
 

@@ -23,7 +23,7 @@ use crate::envelope::state::State;
 use crate::root_key::error::Error;
 use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Waiters;
 
 /// The shortest pause between two listings, unless the next one is due by the probe interval.
 const LISTING_GAP: Duration = Duration::from_millis(500);
@@ -107,7 +107,7 @@ impl Reconciler<'_> {
                     continue;
                 };
                 match inner
-                    .make_data_key(&version.id, purpose, suite, &Patience::endless())
+                    .make_data_key(&version.id, purpose, suite, &Waiters::of_daemon())
                     .await
                 {
                     Ok(made) => self.take(&version.id, purpose, Arc::new(made)),

@@ -25,8 +25,8 @@ use crate::envelope::unopened::WrapName;
 use crate::root_key::error::Error;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 
 /// An id that stayed unknown until a caller's deadline is refused at once for this long.
@@ -38,7 +38,7 @@ const GIVEN_UP_CAPACITY: std::num::NonZeroUsize = std::num::NonZeroUsize::new(10
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
     pub(crate) landing: Shared<BoxFuture<'static, Result<Unwrapped, EnvelopeError>>>,
-    pub(crate) patience: Patience,
+    pub(crate) waiters: Waiters,
 }
 
 /// The outcome of a successful unwrap.

@@ -1,9 +1,9 @@
 //! The envelope's promises, tested with paused time and with root keys that fail on command.
 
 mod commitments;
+mod connections;
 mod limits;
 mod listings;
-mod origins;
 mod outage;
 mod reading;
 mod rotation;

@@ -10,7 +10,7 @@ use tonic::Response;
 use tonic::Status;
 
 use crate::kms::error::KmsError;
-use crate::proto::code;
+use crate::rpc::code;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::log::chain;
 

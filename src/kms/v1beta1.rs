@@ -4,13 +4,14 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
 use crate::kms::error::KmsError;
 use crate::kms::error::check;
 use crate::kms::request_log::RequestLine;
 use crate::kms::request_log::RequestLog;
-use crate::proto::asker::Asker;
+use crate::listener::caller_of;
 use crate::proto::v1beta1::DecryptRequest;
 use crate::proto::v1beta1::DecryptResponse;
 use crate::proto::v1beta1::EncryptRequest;
@@ -44,13 +45,13 @@ impl KmsV1beta1 {
     async fn seal(
         &self,
         request: &EncryptRequest,
-        asker: Asker,
+        caller: Caller,
         line: &mut RequestLine,
     ) -> Result<EncryptResponse, KmsError> {
         check_version(&request.version)?;
         check(!request.plain.is_empty(), "plain is empty")?;
         check(request.plain.len() <= LONGEST_PLAIN, "plain is longer than 256 bytes")?;
-        let sealed = self.envelope.encrypt(Purpose::Kms1, &request.plain, asker).await?;
+        let sealed = self.envelope.encrypt(Purpose::Kms1, &request.plain, caller).await?;
         line.key_id = sealed.key_id.to_string();
         line.sealed_bytes = sealed.bytes.len();
         Ok(EncryptResponse { cipher: sealed.bytes })
@@ -59,7 +60,7 @@ impl KmsV1beta1 {
     async fn open(
         &self,
         request: &DecryptRequest,
-        asker: Asker,
+        caller: Caller,
         line: &mut RequestLine,
     ) -> Result<DecryptResponse, KmsError> {
         check_version(&request.version)?;
@@ -68,7 +69,7 @@ impl KmsV1beta1 {
             request.cipher.len() <= LONGEST_CIPHER,
             "cipher is longer than 65535 bytes",
         )?;
-        let opened = self.envelope.decrypt(Purpose::Kms1, &request.cipher, None, asker);
+        let opened = self.envelope.decrypt(Purpose::Kms1, &request.cipher, None, caller);
         let mut payload = opened.await?;
         line.payload_bytes = payload.len();
         // Moved, not copied: the response wipes it.
@@ -101,20 +102,20 @@ impl KeyManagementService for KmsV1beta1 {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
-        let asker = Asker::of(request.extensions());
+        let caller = caller_of(request.extensions());
         let request = request.into_inner();
         let mut line = RequestLine::begin(VERSION, "Encrypt", "");
         line.payload_bytes = request.plain.len();
-        let result = self.seal(&request, asker, &mut line).await;
+        let result = self.seal(&request, caller, &mut line).await;
         self.log.end(line, result)
     }
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
-        let asker = Asker::of(request.extensions());
+        let caller = caller_of(request.extensions());
         let request = request.into_inner();
         let mut line = RequestLine::begin(VERSION, "Decrypt", "");
         line.sealed_bytes = request.cipher.len();
-        let result = self.open(&request, asker, &mut line).await;
+        let result = self.open(&request, caller, &mut line).await;
         self.log.end(line, result)
     }
 }

@@ -6,6 +6,7 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::envelope::Envelope;
 use crate::envelope::Purpose;
 use crate::kms::error::KmsError;
@@ -14,7 +15,7 @@ use crate::kms::options::StatusVersion;
 use crate::kms::request_log::RequestLine;
 use crate::kms::request_log::RequestLog;
 use crate::kms::request_log::escaped;
-use crate::proto::asker::Asker;
+use crate::listener::caller_of;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::DecryptResponse;
 use crate::proto::v2::EncryptRequest;
@@ -59,12 +60,12 @@ impl KmsV2 {
     async fn seal(
         &self,
         request: &EncryptRequest,
-        asker: Asker,
+        caller: Caller,
         line: &mut RequestLine,
     ) -> Result<EncryptResponse, KmsError> {
         check_uid(&request.uid)?;
         check(!request.plaintext.is_empty(), "plaintext is empty")?;
-        let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext, asker).await?;
+        let sealed = self.envelope.encrypt(Purpose::Kms2, &request.plaintext, caller).await?;
         let key_id = sealed.key_id.to_string();
         line.key_id.clone_from(&key_id);
         line.sealed_bytes = sealed.bytes.len();
@@ -79,7 +80,7 @@ impl KmsV2 {
     async fn open(
         &self,
         request: &DecryptRequest,
-        asker: Asker,
+        caller: Caller,
         line: &mut RequestLine,
     ) -> Result<DecryptResponse, KmsError> {
         check_uid(&request.uid)?;
@@ -99,7 +100,7 @@ impl KmsV2 {
         )?;
         let opened = self
             .envelope
-            .decrypt(Purpose::Kms2, &request.ciphertext, Some(&request.key_id), asker);
+            .decrypt(Purpose::Kms2, &request.ciphertext, Some(&request.key_id), caller);
         let mut payload = opened.await?;
         line.payload_bytes = payload.len();
         // Moved, not copied: the response wipes it.
@@ -122,21 +123,21 @@ impl KeyManagementService for KmsV2 {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
-        let asker = Asker::of(request.extensions());
+        let caller = caller_of(request.extensions());
         let request = request.into_inner();
         let mut line = RequestLine::begin(API, "Encrypt", &request.uid);
         line.payload_bytes = request.plaintext.len();
-        let result = self.seal(&request, asker, &mut line).await;
+        let result = self.seal(&request, caller, &mut line).await;
         self.log.end(line, result)
     }
 
     async fn decrypt(&self, request: Request<DecryptRequest>) -> Result<Response<DecryptResponse>, Status> {
-        let asker = Asker::of(request.extensions());
+        let caller = caller_of(request.extensions());
         let request = request.into_inner();
         let mut line = RequestLine::begin(API, "Decrypt", &request.uid);
         line.key_id = escaped(&request.key_id);
         line.sealed_bytes = request.ciphertext.len();
-        let result = self.open(&request, asker, &mut line).await;
+        let result = self.open(&request, caller, &mut line).await;
         self.log.end(line, result)
     }
 }

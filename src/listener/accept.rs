@@ -11,19 +11,19 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::caller::ConnectionId;
 use crate::listener::connection;
 use crate::listener::connection_table::Admission;
 use crate::listener::connection_table::ConnectionTable;
 use crate::listener::connection_table::Process;
 use crate::listener::limits;
-use crate::listener::limits::Room;
 use crate::listener::peers::Peers;
 use crate::listener::request::ConnectionService;
 use crate::listener::request::GrpcService;
 use crate::listener::request_body::Arrivals;
 use crate::listener::request_body::Budget;
 use crate::listener::socket::Socket;
-use crate::proto::asker::Origin;
+use crate::quota::Quota;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::metrics::Metrics;
 
@@ -38,9 +38,9 @@ pub(super) struct Acceptor<S> {
     service: S,
     peers: Peers,
     metrics: Metrics,
-    in_flight: Room,
-    unfinished: Room,
-    unfetched: Room,
+    in_flight: Quota,
+    unfinished: Quota,
+    unfetched: Quota,
     budget: Budget,
     seats: ConnectionTable,
     connections: JoinSet<()>,
@@ -59,9 +59,9 @@ impl<S: GrpcService> Acceptor<S> {
             service,
             peers,
             metrics,
-            in_flight: Room::new(limits::IN_FLIGHT),
-            unfinished: Room::new(limits::UNFINISHED),
-            unfetched: Room::new(limits::UNFETCHED),
+            in_flight: Quota::new(limits::IN_FLIGHT),
+            unfinished: Quota::new(limits::UNFINISHED),
+            unfetched: Quota::new(limits::UNFETCHED),
             budget: Budget::default(),
             seats: ConnectionTable::default(),
             connections: JoinSet::new(),
@@ -149,15 +149,17 @@ impl<S: GrpcService> Acceptor<S> {
         }
         let seat = self.seats.offer(process);
         self.next += 1;
+        let connection = ConnectionId(self.next);
         let service = ConnectionService {
             service: self.service.clone(),
-            origin: Origin(self.next),
-            room: self.in_flight.for_connection(),
+            connection,
+            in_flight: self.in_flight.clone(),
             arrivals: Arrivals {
-                room: self.unfinished.for_connection(),
+                connection,
+                quota: self.unfinished.clone(),
                 budget: self.budget.clone(),
             },
-            unfetched: self.unfetched.for_connection(),
+            unfetched: self.unfetched.clone(),
             seat: seat.clone(),
             metrics: self.metrics.clone(),
             lines: self.refused_calls.clone(),

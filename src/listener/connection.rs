@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use crate::caller::Caller;
 use crate::listener::authority::AuthorityRewriter;
 use crate::listener::limits;
 use crate::listener::peers::Peers;
@@ -19,7 +20,6 @@ use crate::listener::read_quota::QuotaStream;
 use crate::listener::read_quota::ReadQuota;
 use crate::listener::request::ConnectionService;
 use crate::listener::request::GrpcService;
-use crate::proto::deadline::Deadline;
 
 /// The first bytes of every HTTP/2 client (RFC 9113, 3.4). HTTP/1, TLS and random bytes differ at once.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -96,7 +96,10 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, request: F) {
-        tokio::spawn(tokio::time::timeout(Deadline::LONGEST + limits::FETCH_TIME, request));
+        tokio::spawn(tokio::time::timeout(
+            Caller::LONGEST_TIMEOUT + limits::FETCH_TIME,
+            request,
+        ));
     }
 }
 

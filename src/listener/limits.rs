@@ -2,16 +2,14 @@
 //!
 //! Every connection has a small guaranteed share that other connections cannot take. The share covers the requests of a
 //! kube-apiserver in every situation, so they are served under an attack too. Behind the services, a request carries
-//! the number of its connection, its `Origin`: the envelope guarantees each origin as many calls to root keys, and
-//! origins take turns before a token.
+//! its [`Caller`](crate::caller::Caller): the envelope guarantees each connection as many calls to root keys, and
+//! connections take turns before a token.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
-
-use crate::proto::asker::Origin;
+use crate::quota::ASSURED_CALLS;
+use crate::quota::Pool;
+use crate::quota::QuotaSize;
 
 /// The most connections at a time. A kube-apiserver holds one per provider, two during a reload.
 pub(super) const SEATS: usize = 64;
@@ -52,112 +50,43 @@ pub(super) const UNFINISHED_BYTES: usize = 4 << 20;
 /// because of the bytes that others hold.
 pub(super) const ASSURED_BYTES: usize = 2 << 10;
 
-/// The limits on requests in one state.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Requests {
-    /// On one connection.
-    pub(super) per_connection: usize,
-    /// On all connections together, beside the guaranteed ones.
-    pub(super) shared: usize,
-    /// Guaranteed to each connection.
-    pub(super) assured: usize,
-}
-
 /// Requests in a service, which may wait for the root key.
-pub(super) const IN_FLIGHT: Requests = Requests {
+pub(super) const IN_FLIGHT: QuotaSize = QuotaSize {
     per_connection: 512,
-    shared: 2048,
-    assured: Origin::ASSURED,
+    assured: ASSURED_CALLS,
+    pool: Pool::BesideAssured(2048),
 };
 /// Requests whose messages have not come yet. All streams of a connection may be in this state: a client that sends a
 /// thousand requests at once may send all headers first.
-pub(super) const UNFINISHED: Requests = Requests {
+pub(super) const UNFINISHED: QuotaSize = QuotaSize {
     per_connection: 1024,
-    shared: 1024,
     assured: 16,
+    pool: Pool::BesideAssured(1024),
 };
 
 /// Requests whose responses are ready, but have no window. kube-apiserver's windows are always open.
-pub(super) const UNFETCHED: Requests = Requests {
+pub(super) const UNFETCHED: QuotaSize = QuotaSize {
     per_connection: 1024,
-    shared: 1024,
     assured: 64,
+    pool: Pool::BesideAssured(1024),
 };
-
-/// The quota of requests in one state, on all connections.
-#[derive(Clone, Debug)]
-pub(super) struct Room {
-    size: Requests,
-    shared: Arc<Semaphore>,
-}
-
-impl Room {
-    pub(super) fn new(size: Requests) -> Self {
-        let shared = Arc::new(Semaphore::new(size.shared));
-        Self { size, shared }
-    }
-
-    /// The quota of one more connection.
-    pub(super) fn for_connection(&self) -> ConnectionRoom {
-        let Requests {
-            per_connection,
-            assured,
-            ..
-        } = self.size;
-        ConnectionRoom {
-            shared: self.shared.clone(),
-            assured: Arc::new(Semaphore::new(assured)),
-            more: Arc::new(Semaphore::new(per_connection - assured)),
-        }
-    }
-}
-
-/// The quota of requests on one connection.
-#[derive(Clone, Debug)]
-pub(super) struct ConnectionRoom {
-    shared: Arc<Semaphore>,
-    assured: Arc<Semaphore>,
-    more: Arc<Semaphore>,
-}
-
-/// A request's place in the quota, given back when this is dropped.
-#[derive(Debug)]
-pub(super) struct Permit {
-    _own: OwnedSemaphorePermit,
-    _shared: Option<OwnedSemaphorePermit>,
-}
-
-impl ConnectionRoom {
-    /// A place for one more request, or `None` if the quota is used up. Never waits.
-    pub(super) fn enter(&self) -> Option<Permit> {
-        if let Ok(own) = self.assured.clone().try_acquire_owned() {
-            return Some(Permit {
-                _own: own,
-                _shared: None,
-            });
-        }
-        Some(Permit {
-            _own: self.more.clone().try_acquire_owned().ok()?,
-            _shared: Some(self.shared.clone().try_acquire_owned().ok()?),
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::ConnectionId;
+    use crate::quota::Quota;
 
     #[test]
     fn no_connection_exceeds_its_room_nor_all_together_theirs_and_each_has_what_it_is_assured_of() {
-        let room = Room::new(IN_FLIGHT);
-        let connections: Vec<_> = (0..6).map(|_| room.for_connection()).collect();
-        let permits: Vec<Vec<_>> = connections
-            .iter()
-            .map(|connection| std::iter::from_fn(|| connection.enter()).collect())
+        let quota = Quota::new(IN_FLIGHT);
+        let enter = |connection| quota.enter(Some(ConnectionId(connection)));
+        let permits: Vec<Vec<_>> = (0..6)
+            .map(|connection| std::iter::from_fn(|| enter(connection)).collect())
             .collect();
         let held: Vec<_> = permits.iter().map(Vec::len).collect();
         assert_eq!(held, [512, 512, 512, 512, 16 + 64, 16]);
         drop(permits);
-        assert!(connections[4].enter().is_some());
+        assert!(enter(4).is_some());
     }
 }

@@ -17,14 +17,14 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
+use crate::caller::Caller;
+use crate::caller::ConnectionId;
 use crate::listener::connection_table::Seat;
-use crate::listener::limits::ConnectionRoom;
 use crate::listener::request_body::Arrivals;
 use crate::listener::response_permit;
 use crate::listener::timeout;
-use crate::proto::asker::Origin;
-use crate::proto::code;
-use crate::proto::deadline::Deadline;
+use crate::quota::Quota;
+use crate::rpc::code;
 use crate::telemetry::limit::LineLimit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::RequestLabels;
@@ -43,14 +43,20 @@ impl<S> GrpcService for S where
 {
 }
 
+/// The caller of a request that came through the listener; for another request, one with the longest timeout.
+pub fn caller_of(extensions: &tonic::Extensions) -> Caller {
+    let without_listener = || Caller::new(None, Caller::LONGEST_TIMEOUT);
+    extensions.get().copied().unwrap_or_else(without_listener)
+}
+
 /// The gRPC service as one connection calls it, with the state that its requests share.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionService<S> {
     pub(super) service: S,
-    pub(super) origin: Origin,
-    pub(super) room: ConnectionRoom,
+    pub(super) connection: ConnectionId,
+    pub(super) in_flight: Quota,
     pub(super) arrivals: Arrivals,
-    pub(super) unfetched: ConnectionRoom,
+    pub(super) unfetched: Quota,
     pub(super) seat: Arc<Seat>,
     pub(super) metrics: Metrics,
     pub(super) lines: Arc<LineLimit>,
@@ -67,12 +73,13 @@ impl<S: GrpcService> ConnectionService<S> {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<S> {
         self.seat.called();
-        let deadline = timeout::of(request.headers()).map(Deadline::after);
+        let timeout = timeout::of(request.headers());
+        let caller = timeout.map(|timeout| Caller::new(Some(self.connection), timeout));
         let count = Count::begin(&self.metrics, request.uri().path());
         let lines = self.lines.clone();
         let connection = self.clone();
         async move {
-            let response = match connection.serve(request, deadline).await {
+            let response = match connection.serve(request, caller).await {
                 Ok(response) => response,
                 Err(status) => {
                     if let Some(suppressed) = lines.pass() {
@@ -97,34 +104,33 @@ impl<S: GrpcService> ConnectionService<S> {
     async fn serve(
         self,
         request: Request<Incoming>,
-        deadline: Result<Deadline, timeout::Malformed>,
+        caller: Result<Caller, timeout::Malformed>,
     ) -> Result<Response<Body>, Status> {
-        let deadline = deadline.map_err(|timeout::Malformed| Status::invalid_argument("grpc-timeout is malformed"))?;
+        let caller = caller.map_err(|timeout::Malformed| Status::invalid_argument("grpc-timeout is malformed"))?;
         if request.method() != Method::POST {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             return Ok(response);
         }
         let (mut head, body) = request.into_parts();
-        let message = self.arrivals.whole(body, deadline.0).await?;
+        let message = self.arrivals.whole(body, caller.deadline).await?;
         // After the message: a request that is refused before its message has come must be reset, and HTTP/2 counts
         // the frames behind a reset as the caller's error, for which it would end the connection.
         let _permit = self
-            .room
-            .enter()
+            .in_flight
+            .enter(Some(self.connection))
             .ok_or_else(|| Status::resource_exhausted("too many requests are in flight"))?;
-        head.extensions.insert(deadline);
-        head.extensions.insert(self.origin);
+        head.extensions.insert(caller);
         let request = Request::from_parts(head, Body::new(Full::new(message)));
         let call = AssertUnwindSafe(self.service.oneshot(request)).catch_unwind();
-        match tokio::time::timeout_at(deadline.0, call).await {
+        match tokio::time::timeout_at(caller.deadline, call).await {
             Ok(Ok(Ok(response))) if code_of(&response) == Code::OutOfRange => {
                 // Only tonic returns this code, for a message over its limit.
                 Err(Status::resource_exhausted(
                     "the message is larger than this service accepts",
                 ))
             }
-            Ok(Ok(Ok(response))) => response_permit::keep(response, &self.unfetched),
+            Ok(Ok(Ok(response))) => response_permit::keep(response, self.connection, &self.unfetched),
             Ok(Err(_panic)) => Err(Status::internal("internal error in the KMS plugin")),
             Err(_elapsed) => Err(Status::deadline_exceeded("the request's deadline has passed")),
         }

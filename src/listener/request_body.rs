@@ -12,9 +12,10 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::caller::ConnectionId;
 use crate::listener::limits;
-use crate::listener::limits::ConnectionRoom;
-use crate::listener::limits::Permit;
+use crate::quota::Permit;
+use crate::quota::Quota;
 
 /// Bytes in front of each message: a flag for compression, and the length.
 const PREFIX: usize = 5;
@@ -26,7 +27,8 @@ pub(super) struct Budget(Arc<AtomicUsize>);
 /// The limits of one connection's unfinished messages.
 #[derive(Clone, Debug)]
 pub(super) struct Arrivals {
-    pub(super) room: ConnectionRoom,
+    pub(super) connection: ConnectionId,
+    pub(super) quota: Quota,
     pub(super) budget: Budget,
 }
 
@@ -65,7 +67,7 @@ impl Arrivals {
     }
 
     fn begin(&self) -> Result<UnfinishedMessage, Status> {
-        let permit = self.room.enter();
+        let permit = self.quota.enter(Some(self.connection));
         Ok(UnfinishedMessage {
             _permit: permit.ok_or_else(|| Status::resource_exhausted("too many requests are incomplete"))?,
             budget: self.budget.clone(),

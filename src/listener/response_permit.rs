@@ -12,15 +12,20 @@ use hyper::body::SizeHint;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::listener::limits::ConnectionRoom;
-use crate::listener::limits::Permit;
+use crate::caller::ConnectionId;
+use crate::quota::Permit;
+use crate::quota::Quota;
 
 /// Gives a response a place among those that are not fetched. One without a message needs no window, and so no place.
-pub(super) fn keep(response: Response<Body>, room: &ConnectionRoom) -> Result<Response<Body>, Status> {
+pub(super) fn keep(
+    response: Response<Body>,
+    connection: ConnectionId,
+    quota: &Quota,
+) -> Result<Response<Body>, Status> {
     if response.body().is_end_stream() {
         return Ok(response);
     }
-    let place = room.enter();
+    let place = quota.enter(Some(connection));
     let place = place.ok_or_else(|| Status::resource_exhausted("too many responses are not fetched"))?;
     Ok(response.map(|body| Body::new(Kept { body, _place: place })))
 }

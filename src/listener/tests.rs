@@ -22,9 +22,6 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use super::*;
-use crate::proto::asker::Asker;
-use crate::proto::channel::Channel;
-use crate::proto::deadline::Deadline;
 use crate::proto::v2::DecryptRequest;
 use crate::proto::v2::DecryptResponse;
 use crate::proto::v2::EncryptRequest;
@@ -34,6 +31,7 @@ use crate::proto::v2::StatusResponse;
 use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
 use crate::proto::v2::key_management_service_server::KeyManagementService;
 use crate::proto::v2::key_management_service_server::KeyManagementServiceServer;
+use crate::rpc::client::Channel;
 use crate::telemetry::metrics::RequestLabels;
 
 /// The limit of every wait: a test that hangs fails instead.
@@ -42,7 +40,7 @@ const HANG: Duration = Duration::from_secs(120);
 type Client = KeyManagementServiceClient<Channel>;
 
 /// A service that acts on the plaintext: `wait` waits for the test, `slow` takes 5 s, `panic` panics. It returns any
-/// other plaintext, with the request's origin as the `key_id`.
+/// other plaintext, with the request's connection as the `key_id`.
 #[derive(Clone, Default)]
 struct Obedient {
     go_on: Arc<Notify>,
@@ -67,7 +65,7 @@ impl Drop for Waiting<'_> {
 #[tonic::async_trait]
 impl KeyManagementService for Obedient {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let Deadline(deadline) = Deadline::of(request.extensions());
+        let deadline = caller_of(request.extensions()).deadline;
         Ok(Response::new(StatusResponse {
             version: "v2".into(),
             healthz: "ok".into(),
@@ -85,7 +83,7 @@ impl KeyManagementService for Obedient {
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Result<Response<EncryptResponse>, Status> {
-        let origin = Asker::of(request.extensions()).origin;
+        let connection = caller_of(request.extensions()).connection;
         match request.get_ref().plaintext.as_slice() {
             b"wait" => {
                 let _waiting = Waiting::new(&self.waiting);
@@ -97,7 +95,7 @@ impl KeyManagementService for Obedient {
         }
         Ok(Response::new(EncryptResponse {
             ciphertext: request.get_ref().plaintext.clone(),
-            key_id: format!("{origin:?}"),
+            key_id: format!("{connection:?}"),
             annotations: std::collections::HashMap::new(),
         }))
     }

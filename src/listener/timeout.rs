@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 
-use crate::proto::deadline::Deadline;
+use crate::caller::Caller;
 
 /// A request's `grpc-timeout` is malformed.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(super) struct Malformed;
 pub(super) fn of(headers: &HeaderMap) -> Result<Duration, Malformed> {
     let mut values = headers.get_all("grpc-timeout").iter();
     match (values.next(), values.next()) {
-        (None, _) => Ok(Deadline::LONGEST),
-        (Some(value), None) => parse(value.as_bytes()).map(|timeout| timeout.min(Deadline::LONGEST)),
+        (None, _) => Ok(Caller::LONGEST_TIMEOUT),
+        (Some(value), None) => parse(value.as_bytes()).map(|timeout| timeout.min(Caller::LONGEST_TIMEOUT)),
         (Some(_), Some(_)) => Err(Malformed),
     }
 }

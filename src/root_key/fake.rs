@@ -15,10 +15,10 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 use crate::secret::random_bytes;
 
@@ -180,8 +180,8 @@ impl RootKey for Fake {
         Ok(inner.versions.iter().map(|(version, _)| version.clone()).collect())
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
-        patience.begin();
+    async fn wrap(&self, id: &KeyId, data_key: &Key, waiters: &Waiters) -> Result<Wrapped, Error> {
+        waiters.begin();
         self.lock().calls.wrap += 1;
         let key = self.key(id)?;
         match self.lock().mood {
@@ -200,15 +200,15 @@ impl RootKey for Fake {
         })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, waiters: &Waiters) -> Result<Key, Error> {
         self.lock().calls.unwrap += 1;
         let key = self.key(id)?;
         if self.lock().mood != Mood::Queues {
-            patience.begin();
+            waiters.begin();
         }
         // Without a permit it hangs, as a network HSM does.
         drop(self.gate.acquire().await.unwrap());
-        patience.begin();
+        waiters.begin();
         let key = self.key(id).map(|_| key)?;
         if self.lock().mood == Mood::Lies {
             return Ok(Key::random().unwrap());

@@ -1,4 +1,4 @@
-//! The names of types: no two types of the crate share one, so that a name says which one is meant.
+//! The names of types: no two types that other modules may use share one, so that a name says which one is meant.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ const ROOMS: [&str; 5] = ["envelope", "root_key", "backend/pkcs11", "proto", "li
 struct Definitions(BTreeMap<String, Vec<(PathBuf, usize)>>);
 
 impl Definitions {
-    /// Of all sources but test modules and fakes, whose types no other module sees.
+    /// Of all sources but test modules and fakes, which the program does not contain.
     fn of(sources: &Sources) -> Self {
         let mut all = Self::default();
         for (file, text) in sources.0.iter().filter(|(file, _)| !is_of_tests(file)) {
@@ -79,25 +79,26 @@ fn without_tests(tokens: &[(usize, Token)]) -> &[(usize, Token)] {
     tokens.get(..end).unwrap_or_default()
 }
 
-/// The types that are defined here. A `type` inside braces is an associated type, which has its trait's name for it.
+/// The types that are defined here and that other modules may use, with their lines: `pub`, also `pub(crate)` and
+/// `pub(in path)`.
 fn types(tokens: &[(usize, Token)]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    let mut depth = 0_usize;
-    for pair in tokens.windows(2) {
-        match pair {
-            [(_, Token::Mark('{')), _] => depth += 1,
-            [(_, Token::Mark('}')), _] => depth = depth.saturating_sub(1),
-            [(line, Token::Word(keyword)), (_, Token::Word(name))] => {
-                let is_type = match keyword.as_str() {
-                    "struct" | "enum" | "trait" => true,
-                    "type" => depth == 0,
-                    _ => false,
-                };
-                if is_type {
-                    found.push((*line, name.clone()));
-                }
-            }
-            _ => {}
+    let mut rest = tokens;
+    while let [(_, first), tail @ ..] = rest {
+        rest = tail;
+        if !first.is_word("pub") {
+            continue;
+        }
+        if let [(_, Token::Mark('(')), ..] = rest {
+            let end = rest.iter().position(|(_, token)| *token == Token::Mark(')'));
+            rest = end.and_then(|end| rest.get(end + 1..)).unwrap_or_default();
+        }
+        if let [(line, keyword), (_, Token::Word(name)), ..] = rest
+            && ["struct", "enum", "trait", "type"]
+                .iter()
+                .any(|word| keyword.is_word(word))
+        {
+            found.push((*line, name.clone()));
         }
     }
     found
@@ -137,8 +138,7 @@ mod planted {
     fn a_shared_name_is_found_with_both_files_and_lines() {
         let files = [
             ("kms.rs", "\npub struct Place;"),
-            ("config.rs", "enum Place {}"),
-            ("cli.rs", "trait Command {}"),
+            ("config.rs", "pub(crate) enum Place {}"),
         ];
         let expected = "src/config.rs:1: `Place` is also the name of the type at src/kms.rs:2";
         assert_eq!(found(&files, &[]), [expected]);
@@ -148,8 +148,8 @@ mod planted {
             "not a matter of the listed rooms"
         );
         let alias = [
-            ("a.rs", "type Place = u8;"),
-            ("b.rs", "fn f() {}\npub(crate) type Place = u8;"),
+            ("a.rs", "pub type Place = u8;"),
+            ("b.rs", "fn f() {}\npub(in crate::b) trait Place {}"),
         ];
         assert_eq!(found(&alias, &[]).len(), 1);
     }
@@ -157,8 +157,8 @@ mod planted {
     #[test]
     fn the_list_is_for_its_rooms_and_shrinks() {
         let files = [
-            ("envelope/room.rs", "struct Permit;"),
-            ("listener/limits.rs", "struct Permit;"),
+            ("envelope/room.rs", "pub struct Permit;"),
+            ("listener/limits.rs", "pub(super) struct Permit;"),
         ];
         assert_eq!(found(&files, &[]).len(), 1);
         assert!(found(&files, &["Permit"]).is_empty());
@@ -170,9 +170,10 @@ mod planted {
     }
 
     #[test]
-    fn tests_fakes_and_associated_types_have_names_of_their_own() {
-        let text = "struct Plug; impl FromStr for Plug { type Err = u8; }";
-        let other = "impl FromStr for u8 { type Err = u8; }\n#[cfg(test)]\nmod tests { struct Plug; }";
+    fn tests_fakes_and_private_types_have_names_of_their_own() {
+        let text = "pub struct Plug; struct Inner; impl FromStr for Plug { type Err = u8; }";
+        let other =
+            "struct Inner; impl FromStr for u8 { type Err = u8; }\n#[cfg(test)]\nmod tests { pub struct Plug; }";
         let files = [
             ("a.rs", text),
             ("b.rs", other),

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dekhand::proto::channel::Channel;
 use dekhand::proto::v1beta1::DecryptRequest;
 use dekhand::proto::v1beta1::EncryptRequest;
 use dekhand::proto::v1beta1::VersionRequest;
 use dekhand::proto::v1beta1::VersionResponse;
 use dekhand::proto::v1beta1::key_management_service_client::KeyManagementServiceClient;
+use dekhand::rpc::client::Channel;
 use tonic::Code;
 use tonic::Request;
 use tonic::Response;

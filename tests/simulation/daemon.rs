@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use dekhand::caller::Caller;
 use dekhand::clock::Clock;
 use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
@@ -16,7 +17,6 @@ use dekhand::envelope::sealed_format;
 use dekhand::files::io_thread::FileThread;
 use dekhand::kms;
 use dekhand::kms::options::KmsOptions;
-use dekhand::proto::deadline::Deadline;
 use dekhand::proto::v2::DecryptRequest;
 use dekhand::proto::v2::EncryptRequest;
 use dekhand::proto::v2::StatusRequest;
@@ -181,7 +181,7 @@ fn request<T>(until: Instant, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request
         .extensions_mut()
-        .insert(Deadline::after(until.saturating_duration_since(Instant::now())));
+        .insert(Caller::new(None, until.saturating_duration_since(Instant::now())));
     request
 }
 

@@ -14,10 +14,10 @@ use dekhand::root_key::error::Error;
 use dekhand::root_key::error::Kind;
 use dekhand::root_key::id::KeyId;
 use dekhand::root_key::mechanism::Mechanism;
-use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::Number;
 use dekhand::root_key::version::State;
 use dekhand::root_key::version::Version;
+use dekhand::root_key::waiters::Waiters;
 use dekhand::secret::Key;
 use dekhand::secret::random_bytes;
 use tokio::time::Instant;
@@ -158,8 +158,8 @@ impl RootKey for Link {
         Ok(versions)
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
-        patience.begin();
+    async fn wrap(&self, id: &KeyId, data_key: &Key, waiters: &Waiters) -> Result<Wrapped, Error> {
+        waiters.begin();
         let key = self.key(id, 2, true).await?;
         if matches!(self.mood(), Mood::NoWraps | Mood::NoUse) {
             return Err(Error::new(Kind::Refusal, "wraps are not permitted"));
@@ -173,8 +173,8 @@ impl RootKey for Link {
         Ok(Wrapped { mechanism, bytes })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
-        patience.begin();
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, waiters: &Waiters) -> Result<Key, Error> {
+        waiters.begin();
         let key = self.key(id, 3, false).await?;
         match self.mood() {
             Mood::NoUse => return Err(Error::new(Kind::Refusal, "unwraps are not permitted")),

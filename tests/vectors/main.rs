@@ -38,10 +38,10 @@ use dekhand::root_key::error::Error;
 use dekhand::root_key::high_water::HighWaterFile;
 use dekhand::root_key::id::KeyId;
 use dekhand::root_key::mechanism::Mechanism;
-use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::Number;
 use dekhand::root_key::version::State;
 use dekhand::root_key::version::Version;
+use dekhand::root_key::waiters::Waiters;
 use dekhand::secret::Key;
 use dekhand::secret::random_bytes;
 use dekhand::telemetry::metrics::Metrics;
@@ -137,7 +137,7 @@ impl RootKey for SoftToken {
         }])
     }
 
-    async fn wrap(&self, _: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
+    async fn wrap(&self, _: &KeyId, data_key: &Key, _: &Waiters) -> Result<Wrapped, Error> {
         *self.wrapped_last.lock().unwrap() = data_key.expose().to_vec();
         Ok(Wrapped {
             mechanism: self.mechanism,
@@ -145,7 +145,7 @@ impl RootKey for SoftToken {
         })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Patience) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Waiters) -> Result<Key, Error> {
         let same = wrapped.mechanism == self.mechanism;
         let key = same.then(|| self.unwrap_bytes(&wrapped.bytes)).flatten();
         key.and_then(|key| Key::copied_from(&key))

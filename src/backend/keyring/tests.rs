@@ -4,9 +4,9 @@ use super::*;
 use crate::backend::keyring::admin::KeyringAdmin;
 use crate::clock::Timestamp;
 use crate::root_key::Admin as _;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
+use crate::root_key::waiters::Waiters;
 
 struct Place {
     directory: tempfile::TempDir,
@@ -45,7 +45,7 @@ async fn a_data_key_wraps_with_mechanism_1_and_unwraps() {
     let data_key = Key::random().unwrap();
     let wrapped = place
         .keyring
-        .wrap(&version.id, &data_key, &Patience::endless())
+        .wrap(&version.id, &data_key, &Waiters::of_daemon())
         .await
         .unwrap();
     assert_eq!(wrapped.mechanism, Mechanism::AesGcm);
@@ -53,14 +53,14 @@ async fn a_data_key_wraps_with_mechanism_1_and_unwraps() {
     assert!(
         place
             .keyring
-            .unwrap(&version.id, &wrapped, &Patience::endless())
+            .unwrap(&version.id, &wrapped, &Waiters::of_daemon())
             .await
             .unwrap()
             .same_as(&data_key)
     );
     let again = place
         .keyring
-        .wrap(&version.id, &data_key, &Patience::endless())
+        .wrap(&version.id, &data_key, &Waiters::of_daemon())
         .await
         .unwrap();
     assert_ne!(wrapped, again, "each wrap has an IV of its own");
@@ -73,7 +73,7 @@ async fn every_changed_wrapped_key_is_proven_bad() {
     place.keyring.discover().await.unwrap();
     let wrapped = place
         .keyring
-        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .wrap(&one.id, &Key::random().unwrap(), &Waiters::of_daemon())
         .await
         .unwrap();
     let mut wrong = Vec::new();
@@ -96,14 +96,14 @@ async fn every_changed_wrapped_key_is_proven_bad() {
     for wrong in wrong {
         let error = place
             .keyring
-            .unwrap(&one.id, &wrong, &Patience::endless())
+            .unwrap(&one.id, &wrong, &Waiters::of_daemon())
             .await
             .unwrap_err();
         assert_eq!(error.kind(), Kind::BadInput);
     }
     let error = place
         .keyring
-        .unwrap(&two.id, &wrapped, &Patience::endless())
+        .unwrap(&two.id, &wrapped, &Waiters::of_daemon())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::BadInput);
@@ -115,7 +115,7 @@ async fn nothing_is_served_before_the_first_read() {
     let version = place.version(1).await;
     let error = place
         .keyring
-        .wrap(&version.id, &Key::random().unwrap(), &Patience::endless())
+        .wrap(&version.id, &Key::random().unwrap(), &Waiters::of_daemon())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::Outage);
@@ -128,20 +128,20 @@ async fn a_new_version_is_seen_and_a_destroyed_one_is_gone_with_the_next_read() 
     place.keyring.discover().await.unwrap();
     let wrapped = place
         .keyring
-        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .wrap(&one.id, &Key::random().unwrap(), &Waiters::of_daemon())
         .await
         .unwrap();
     let two = place.version(2).await;
     place.admin.destroy(&one.id).await.unwrap();
     place
         .keyring
-        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .unwrap(&one.id, &wrapped, &Waiters::of_daemon())
         .await
         .unwrap();
     assert_eq!(place.keyring.discover().await.unwrap(), std::slice::from_ref(&two));
     let missing = place
         .keyring
-        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .unwrap(&one.id, &wrapped, &Waiters::of_daemon())
         .await
         .unwrap_err();
     assert_eq!(
@@ -150,7 +150,7 @@ async fn a_new_version_is_seen_and_a_destroyed_one_is_gone_with_the_next_read() 
     );
     place
         .keyring
-        .wrap(&two.id, &Key::random().unwrap(), &Patience::endless())
+        .wrap(&two.id, &Key::random().unwrap(), &Waiters::of_daemon())
         .await
         .unwrap();
 }
@@ -162,7 +162,7 @@ async fn a_retired_version_neither_wraps_nor_unwraps() {
     place.keyring.discover().await.unwrap();
     let wrapped = place
         .keyring
-        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .wrap(&one.id, &Key::random().unwrap(), &Waiters::of_daemon())
         .await
         .unwrap();
     let retired = State::RetiredSince(Timestamp::from_unix(1000));
@@ -170,12 +170,12 @@ async fn a_retired_version_neither_wraps_nor_unwraps() {
     place.keyring.discover().await.unwrap();
     let wrap = place
         .keyring
-        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .wrap(&one.id, &Key::random().unwrap(), &Waiters::of_daemon())
         .await
         .unwrap_err();
     let unwrap = place
         .keyring
-        .unwrap(&one.id, &wrapped, &Patience::endless())
+        .unwrap(&one.id, &wrapped, &Waiters::of_daemon())
         .await
         .unwrap_err();
     assert_eq!((wrap.kind(), unwrap.kind()), (Kind::Refusal, Kind::Refusal));
@@ -189,7 +189,7 @@ async fn with_a_file_that_broke_reads_go_on_and_nothing_new_is_wrapped() {
     place.keyring.discover().await.unwrap();
     let wrapped = place
         .keyring
-        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .wrap(&one.id, &Key::random().unwrap(), &Waiters::of_daemon())
         .await
         .unwrap();
     let path = place.directory.path().join("keyring.json");
@@ -205,12 +205,12 @@ async fn with_a_file_that_broke_reads_go_on_and_nothing_new_is_wrapped() {
         assert!(error.chain().contains("keyring.json"), "{}", error.chain());
         place
             .keyring
-            .unwrap(&one.id, &wrapped, &Patience::endless())
+            .unwrap(&one.id, &wrapped, &Waiters::of_daemon())
             .await
             .unwrap();
         let refused = place
             .keyring
-            .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+            .wrap(&one.id, &Key::random().unwrap(), &Waiters::of_daemon())
             .await
             .unwrap_err();
         assert_eq!(refused.kind(), Kind::Outage);
@@ -219,7 +219,7 @@ async fn with_a_file_that_broke_reads_go_on_and_nothing_new_is_wrapped() {
     place.keyring.discover().await.unwrap();
     place
         .keyring
-        .wrap(&one.id, &Key::random().unwrap(), &Patience::endless())
+        .wrap(&one.id, &Key::random().unwrap(), &Waiters::of_daemon())
         .await
         .unwrap();
 }

@@ -32,7 +32,7 @@ use crate::backend::pkcs11::supervisor::call_queue::too_many;
 use crate::backend::pkcs11::supervisor::supervise::Supervision;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Waiters;
 use crate::telemetry::metrics::Metrics;
 use crate::token::assignment::Assignment;
 
@@ -66,18 +66,18 @@ impl Supervisor {
     /// # Errors
     /// The worker's error; [`Kind::Outage`] if there is no worker, or none that lives long enough.
     pub(super) async fn call(&self, call: Call) -> Result<Outcome, Error> {
-        self.call_for(Patience::endless(), call).await
+        self.call_for(Waiters::of_daemon(), call).await
     }
 
-    /// Makes a call for callers with this patience.
+    /// Makes a call for these waiters.
     ///
     /// # Cancel safety
     /// As [`Supervisor::call`].
     ///
     /// # Errors
     /// As [`Supervisor::call`]; [`Kind::Busy`] at once if so many calls wait that this one would not begin in time.
-    pub(super) async fn call_for(&self, patience: Patience, call: Call) -> Result<Outcome, Error> {
-        let (request, answer) = Request::new(call, patience);
+    pub(super) async fn call_for(&self, waiters: Waiters, call: Call) -> Result<Outcome, Error> {
+        let (request, answer) = Request::new(call, waiters);
         self.requests.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => too_many(),
             TrySendError::Closed(_) => stopped(),

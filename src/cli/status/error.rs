@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::config::DEFAULT_FILE;
 use crate::listener::options::SocketAddress;
-use crate::proto::code;
+use crate::rpc::code;
 use crate::secret::NoRandomness;
 
 /// Why a round of calls failed.

@@ -14,7 +14,6 @@ use zeroize::Zeroizing;
 
 use crate::cli::status::error::StatusError;
 use crate::listener::options::SocketAddress;
-use crate::proto::channel::Channel;
 use crate::proto::v1beta1::VersionRequest;
 use crate::proto::v1beta1::key_management_service_client::KeyManagementServiceClient as V1beta1Client;
 use crate::proto::v2::DecryptRequest;
@@ -24,6 +23,7 @@ use crate::proto::v2::StatusRequest;
 use crate::proto::v2::StatusResponse;
 use crate::proto::v2::key_management_service_client::KeyManagementServiceClient;
 use crate::root_key::id::key_id_hash;
+use crate::rpc::client::Channel;
 use crate::secret::random_bytes;
 
 /// Bytes of kube-apiserver's seed.

@@ -8,7 +8,7 @@ use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 use crate::telemetry::metrics::VersionLabels;
 
@@ -68,5 +68,5 @@ impl Reconciler<'_> {
 
 async fn try_wrap(root_key: &dyn RootKey, id: &KeyId) -> Result<(), Error> {
     let key = Key::random().map_err(|error| Error::new(Kind::Outage, "cannot try a wrap").because(error))?;
-    root_key.wrap(id, &key, &Patience::endless()).await.map(drop)
+    root_key.wrap(id, &key, &Waiters::of_daemon()).await.map(drop)
 }

@@ -16,8 +16,8 @@ use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::COMMITMENT;
 use crate::root_key::mechanism::Mechanism;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 use crate::secret::random_bytes;
 
@@ -44,8 +44,8 @@ impl RootKey for Malleable {
         one_version().discover().await
     }
 
-    async fn wrap(&self, _id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
-        patience.begin();
+    async fn wrap(&self, _id: &KeyId, data_key: &Key, waiters: &Waiters) -> Result<Wrapped, Error> {
+        waiters.begin();
         let iv = random_bytes::<16>().unwrap();
         Ok(Wrapped {
             mechanism: Mechanism::AesCbc,
@@ -53,8 +53,8 @@ impl RootKey for Malleable {
         })
     }
 
-    async fn unwrap(&self, _id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
-        patience.begin();
+    async fn unwrap(&self, _id: &KeyId, wrapped: &Wrapped, waiters: &Waiters) -> Result<Key, Error> {
+        waiters.begin();
         self.unwraps.fetch_add(1, Ordering::Relaxed);
         if self.lies.load(Ordering::Relaxed) {
             return Ok(Key::random().unwrap());

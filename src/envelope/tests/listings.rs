@@ -10,8 +10,8 @@ use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::fake::id;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 
 /// A store with slow listings, like a partition with thousands of keys.
@@ -47,12 +47,12 @@ impl RootKey for Large {
         self.fake.discover().await
     }
 
-    async fn wrap(&self, id: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
-        self.fake.wrap(id, data_key, patience).await
+    async fn wrap(&self, id: &KeyId, data_key: &Key, waiters: &Waiters) -> Result<Wrapped, Error> {
+        self.fake.wrap(id, data_key, waiters).await
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
-        self.fake.unwrap(id, wrapped, patience).await
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, waiters: &Waiters) -> Result<Key, Error> {
+        self.fake.unwrap(id, wrapped, waiters).await
     }
 }
 

@@ -14,8 +14,8 @@ use crate::root_key::error::Kind;
 use crate::root_key::fake::id;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
-use crate::root_key::patience::Patience;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 
 /// A store that refuses wraps under version 2 on command.
@@ -44,15 +44,15 @@ impl RootKey for Strict {
         self.fake.discover().await
     }
 
-    async fn wrap(&self, of: &KeyId, data_key: &Key, patience: &Patience) -> Result<Wrapped, Error> {
+    async fn wrap(&self, of: &KeyId, data_key: &Key, waiters: &Waiters) -> Result<Wrapped, Error> {
         if self.refuses.load(Ordering::Relaxed) && *of == id(2) {
             return Err(Error::new(Kind::Refusal, "version 2 permits no wrap"));
         }
-        self.fake.wrap(of, data_key, patience).await
+        self.fake.wrap(of, data_key, waiters).await
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, patience: &Patience) -> Result<Key, Error> {
-        self.fake.unwrap(id, wrapped, patience).await
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, waiters: &Waiters) -> Result<Key, Error> {
+        self.fake.unwrap(id, wrapped, waiters).await
     }
 }
 

@@ -18,17 +18,20 @@ async fn a_call_is_answered_and_counted() {
 }
 
 #[tokio::test]
-async fn the_calls_of_a_connection_have_one_origin_and_those_of_another_one_have_another() {
+async fn the_calls_of_a_connection_have_its_number_and_those_of_another_one_have_another() {
     let daemon = Daemon::start();
-    let mut origins = Vec::new();
+    let mut connections = Vec::new();
     for mut client in [daemon.client().await, daemon.client().await] {
         for _ in 0..2 {
             let answer = client.encrypt(EncryptRequest::default()).await.unwrap();
-            origins.push(answer.into_inner().key_id);
+            connections.push(answer.into_inner().key_id);
         }
     }
-    assert!(origins[0] == origins[1] && origins[2] == origins[3] && origins[1] != origins[2]);
-    assert!(origins.iter().all(|origin| origin.starts_with("Some")), "{origins:?}");
+    assert!(connections[0] == connections[1] && connections[2] == connections[3] && connections[1] != connections[2]);
+    assert!(
+        connections.iter().all(|connection| connection.starts_with("Some")),
+        "{connections:?}"
+    );
 }
 
 #[tokio::test]

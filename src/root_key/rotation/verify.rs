@@ -14,13 +14,13 @@ use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::patience::Patience;
 use crate::root_key::rotation::find;
 use crate::root_key::rotation::is_pending;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Number;
 use crate::root_key::version::Selector;
 use crate::root_key::version::Version;
+use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 use crate::secret::NoRandomness;
 
@@ -127,7 +127,7 @@ pub async fn record(
         None => default_version(&versions, now).ok_or_else(|| Refusal::HasNone { name: name.clone() })?,
     };
     let key = Key::random()?;
-    let Wrapped { mechanism, bytes } = root_key.wrap(&version.id, &key, &Patience::endless()).await?;
+    let Wrapped { mechanism, bytes } = root_key.wrap(&version.id, &key, &Waiters::of_daemon()).await?;
     Ok(Record {
         api_version: API_VERSION.into(),
         root_key: name.clone(),
@@ -186,7 +186,7 @@ pub async fn against(root_key: &dyn RootKey, name: &RootKeyName, record: &Record
         });
     }
     let opened = root_key
-        .unwrap(&version.id, &Wrapped { mechanism, bytes }, &Patience::endless())
+        .unwrap(&version.id, &Wrapped { mechanism, bytes }, &Waiters::of_daemon())
         .await;
     let same = match &opened {
         // If the wrap is not authenticated, a wrong key yields other bytes instead of an error.

@@ -25,10 +25,10 @@ use dekhand::root_key::error::Error;
 use dekhand::root_key::high_water::HighWaterFile;
 use dekhand::root_key::id::KeyId;
 use dekhand::root_key::mechanism::Mechanism;
-use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::Number;
 use dekhand::root_key::version::State;
 use dekhand::root_key::version::Version;
+use dekhand::root_key::waiters::Waiters;
 use dekhand::secret::Key;
 use dekhand::telemetry::metrics::Metrics;
 use tokio::runtime::Runtime;
@@ -66,7 +66,7 @@ impl RootKey for Credulous {
         }])
     }
 
-    async fn wrap(&self, _: &KeyId, data_key: &Key, _: &Patience) -> Result<Wrapped, Error> {
+    async fn wrap(&self, _: &KeyId, data_key: &Key, _: &Waiters) -> Result<Wrapped, Error> {
         let mechanism = Mechanism::ALL[self.mechanism.load(Ordering::Relaxed)];
         let (before, behind) = around(mechanism);
         let hidden = data_key.expose().map(|byte| byte ^ 0x5a).to_vec();
@@ -74,7 +74,7 @@ impl RootKey for Credulous {
         Ok(Wrapped { mechanism, bytes })
     }
 
-    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Patience) -> Result<Key, Error> {
+    async fn unwrap(&self, id: &KeyId, wrapped: &Wrapped, _: &Waiters) -> Result<Key, Error> {
         let (before, _) = around(wrapped.mechanism);
         let hidden = wrapped
             .bytes

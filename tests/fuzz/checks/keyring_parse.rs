@@ -15,8 +15,8 @@ use dekhand::backend::keyring::KeyringOptions;
 use dekhand::clock::Timestamp;
 use dekhand::files::io_thread::FileThread;
 use dekhand::root_key::RootKey as _;
-use dekhand::root_key::patience::Patience;
 use dekhand::root_key::version::State;
+use dekhand::root_key::waiters::Waiters;
 use dekhand::secret::Key;
 use serde_json::Value;
 use sha2::Digest as _;
@@ -95,14 +95,14 @@ fn read(content: &[u8], value: Option<&Value>) -> bool {
     };
     let data_key = Key::random().expect("randomness");
     for version in versions {
-        let wrapped = runtime.block_on(keyring.wrap(&version.id, &data_key, &Patience::endless()));
+        let wrapped = runtime.block_on(keyring.wrap(&version.id, &data_key, &Waiters::of_daemon()));
         if matches!(version.state, State::RetiredSince(_)) {
             assert!(wrapped.is_err(), "a retired version wraps");
             continue;
         }
         let wrapped = wrapped.expect("an accepted version wraps");
         let unwrapped = runtime
-            .block_on(keyring.unwrap(&version.id, &wrapped, &Patience::endless()))
+            .block_on(keyring.unwrap(&version.id, &wrapped, &Waiters::of_daemon()))
             .expect("and unwraps");
         assert!(unwrapped.same_as(&data_key));
     }

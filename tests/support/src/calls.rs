@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
-use dekhand::proto::channel::Channel;
 use dekhand::proto::v2::EncryptRequest;
 use dekhand::proto::v2::EncryptResponse;
 use dekhand::proto::v2::StatusRequest;
 use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClient;
+use dekhand::rpc::client::Channel;
 use tonic::Code;
 use tonic::Request;
 use tonic::Status;

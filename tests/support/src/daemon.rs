@@ -17,13 +17,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
-use dekhand::proto::channel::Channel;
 use dekhand::proto::v2::DecryptRequest;
 use dekhand::proto::v2::EncryptRequest;
 use dekhand::proto::v2::EncryptResponse;
 use dekhand::proto::v2::StatusRequest;
 use dekhand::proto::v2::StatusResponse;
 use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClient;
+use dekhand::rpc::client::Channel;
 use serde_json::Value;
 
 /// The limit of every wait, far longer than any step takes: only a hang reaches it.

@@ -8,31 +8,32 @@ use tokio::time::Instant;
 
 use crate::backend::pkcs11::protocol::call::Call;
 use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::proto::asker::Origin;
+use crate::caller::ConnectionId;
+use crate::quota::ASSURED_CALLS;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
-use crate::root_key::patience::Patience;
+use crate::root_key::waiters::Waiters;
 
-/// The most waiting calls, beside the guaranteed share of each origin. Decrypts share their calls, so this many wait
-/// only if something is very wrong.
+/// The most waiting calls, beside the guaranteed share of each connection. Decrypts share their calls, so this many
+/// wait only if something is very wrong.
 pub(super) const LONGEST: usize = 1024;
 
 /// A call and its waiters.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) call: Call,
-    patience: Patience,
+    waiters: Waiters,
     answer: oneshot::Sender<Result<Outcome, Error>>,
     /// A worker was lost while it had this call.
     lost: bool,
 }
 
 impl Request {
-    pub(super) fn new(call: Call, patience: Patience) -> (Self, oneshot::Receiver<Result<Outcome, Error>>) {
+    pub(super) fn new(call: Call, waiters: Waiters) -> (Self, oneshot::Receiver<Result<Outcome, Error>>) {
         let (answer, answered) = oneshot::channel();
         let request = Self {
             call,
-            patience,
+            waiters,
             answer,
             lost: false,
         };
@@ -41,12 +42,12 @@ impl Request {
 
     /// A worker begins the call.
     pub(super) fn begin(&self) {
-        self.patience.begin();
+        self.waiters.begin();
     }
 
     /// When its last waiter gives up; `None` for the daemon's own calls.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.patience.until()
+        self.waiters.deadline()
     }
 
     /// Answers. A waiter that has gone away is ignored.
@@ -79,25 +80,26 @@ impl Request {
         !self.answer.is_closed()
     }
 
-    fn origins(&self) -> Vec<Option<Origin>> {
-        let mut origins = Vec::new();
-        self.patience.visit_origins(|origin| origins.push(origin));
-        origins
+    fn connections(&self) -> Vec<Option<ConnectionId>> {
+        let mut connections = Vec::new();
+        self.waiters
+            .visit_connections(|connection| connections.push(connection));
+        connections
     }
 }
 
 /// Fair queueing. The daemon's own calls come first: its probe must not wait behind a storm. Callers' calls are served
-/// round-robin over origins, and FIFO within one, so an origin with hundreds of unwraps delays only its own. A shared
-/// call runs at the earliest turn of any of its waiters, so a waiter that joins a call in a storm does not wait for the
-/// storm.
+/// round-robin over connections, and FIFO within one, so a connection with hundreds of unwraps delays only its own. A
+/// shared call runs at the earliest turn of any of its waiters, so a waiter that joins a call in a storm does not wait
+/// for the storm.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     own: VecDeque<Request>,
     /// In the order of arrival.
     callers: VecDeque<Request>,
-    /// The order of the turns. A new origin is last: at most one call of each earlier origin precedes its first call,
-    /// however many origins connect meanwhile.
-    turns: VecDeque<Option<Origin>>,
+    /// The order of the turns. A new connection is last: at most one call of each earlier connection precedes its first
+    /// call, however many are opened meanwhile.
+    turns: VecDeque<Option<ConnectionId>>,
 }
 
 impl Queue {
@@ -134,17 +136,17 @@ impl Queue {
         }
         let Self { callers, turns, .. } = self;
         callers.retain(Request::is_waited_for);
-        // Others may have joined this call since its origins were noted.
+        // Others may have joined this call since its connections were noted.
         for request in &*callers {
-            request.patience.visit_origins(|origin| {
-                if !turns.contains(&origin) {
-                    turns.push_back(origin);
+            request.waiters.visit_connections(|connection| {
+                if !turns.contains(&connection) {
+                    turns.push_back(connection);
                 }
             });
         }
-        while let Some(origin) = turns.pop_front() {
-            if let Some(place) = callers.iter().position(|request| request.patience.is_of(origin)) {
-                turns.push_back(origin);
+        while let Some(connection) = turns.pop_front() {
+            if let Some(place) = callers.iter().position(|request| request.waiters.include(connection)) {
+                turns.push_back(connection);
                 return callers.remove(place);
             }
         }
@@ -163,29 +165,31 @@ impl Queue {
         let mut waiting = HashMap::<_, usize>::new();
         for request in self.callers.iter().filter(|request| request.is_waited_for()) {
             // The choice among the turns of a shared call changes little.
-            let origin = request.origins().into_iter().next().flatten();
-            *waiting.entry(origin).or_default() += 1;
+            let connection = request.connections().into_iter().next().flatten();
+            *waiting.entry(connection).or_default() += 1;
         }
-        let place = |origin| self.turns.iter().position(|other| *other == origin);
-        let before_turn_of = |origin: Option<Origin>| {
-            let ahead = waiting.get(&origin).copied().unwrap_or_default();
-            let own_place = place(origin);
-            let others = waiting.iter().filter(|(other, _)| **other != origin);
+        let place = |connection| self.turns.iter().position(|other| *other == connection);
+        let before_turn_of = |connection: Option<ConnectionId>| {
+            let ahead = waiting.get(&connection).copied().unwrap_or_default();
+            let own_place = place(connection);
+            let others = waiting.iter().filter(|(other, _)| **other != connection);
             let others = others.map(|(other, waiting)| {
                 let is_earlier = own_place.is_none_or(|own| place(*other).is_some_and(|other| other < own));
                 (*waiting).min(ahead + usize::from(is_earlier))
             });
             ahead + others.sum::<usize>()
         };
-        let callers = request.origins().into_iter().map(before_turn_of).min();
+        let callers = request.connections().into_iter().map(before_turn_of).min();
         own + callers.unwrap_or_default()
     }
 
-    /// Whether one of its origins has few calls here. Such a call is accepted however many others wait.
+    /// Whether one of its connections has few calls here. Such a call is accepted however many others wait.
+    /// Counted anew, and not by a [`Quota`](crate::quota::Quota): a call belongs to every connection whose callers wait
+    /// for it, and these callers come and go while it waits.
     fn is_assured(&self, request: &Request) -> bool {
-        request.origins().into_iter().any(|origin| {
-            let of_origin = |request: &&Request| request.is_waited_for() && request.patience.is_of(origin);
-            origin.is_some() && self.callers.iter().filter(of_origin).count() < Origin::ASSURED
+        request.connections().into_iter().any(|connection| {
+            let of_connection = |request: &&Request| request.is_waited_for() && request.waiters.include(connection);
+            connection.is_some() && self.callers.iter().filter(of_connection).count() < ASSURED_CALLS
         })
     }
 

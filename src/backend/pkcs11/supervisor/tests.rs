@@ -78,12 +78,12 @@ impl Bench {
         tokio::spawn(async move { supervisor.call(find()).await })
     }
 
-    /// A call for a caller with this patience.
+    /// A call for a caller with this timeout in seconds.
     fn spawn_for(&self, time: u64) -> JoinHandle<Result<Outcome, Error>> {
         let supervisor = self.supervisor.clone();
         tokio::spawn(async move {
-            let (patience, _caller) = Patience::of_a_caller(Instant::now() + seconds(time));
-            supervisor.call_for(patience, unwrap()).await
+            let (waiters, _waiter) = Waiters::of_caller(Instant::now() + seconds(time));
+            supervisor.call_for(waiters, unwrap()).await
         })
     }
 

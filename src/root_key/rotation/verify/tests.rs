@@ -6,13 +6,13 @@ use super::*;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::Mood;
 use crate::root_key::fake::active_from;
-use crate::root_key::patience::Patience;
 use crate::root_key::rotation::tests::NOW;
 use crate::root_key::rotation::tests::at;
 use crate::root_key::rotation::tests::name;
 use crate::root_key::rotation::tests::retired_since;
 use crate::root_key::rotation::tests::selector;
 use crate::root_key::version::State;
+use crate::root_key::waiters::Waiters;
 
 fn now<T>(call: impl Future<Output = T>) -> T {
     futures_util::FutureExt::now_or_never(std::pin::pin!(call)).unwrap()
@@ -93,7 +93,7 @@ fn a_record_reads_back_and_holds_no_key() {
         mechanism: Mechanism::AesGcm,
         bytes: hex::decode(&record.wrapped).unwrap(),
     };
-    let key = now(node.unwrap(&record.id, &wrapped, &Patience::endless())).unwrap();
+    let key = now(node.unwrap(&record.id, &wrapped, &Waiters::of_daemon())).unwrap();
     let expected = Sha256::digest([b"dekhand/1/verify".as_slice(), key.expose()].concat());
     assert_eq!(record.check, hex::encode(expected), "as it is specified");
     assert!(!text.contains(&hex::encode(key.expose())));

@@ -3,49 +3,52 @@
 use std::time::Duration;
 
 use super::*;
-use crate::proto::asker::Asker;
-use crate::root_key::patience::Caller;
+use crate::caller::Caller;
+use crate::root_key::waiters::Waiter;
 
 /// The caller's end of a waiting call.
-type Waiting = (Patience, Caller, oneshot::Receiver<Result<Outcome, Error>>);
+type Waiting = (Waiters, Waiter, oneshot::Receiver<Result<Outcome, Error>>);
 
-fn asker(origin: u64) -> Asker {
-    Asker {
-        until: Instant::now() + Duration::from_secs(60),
-        origin: Some(Origin(origin)),
+fn caller(connection: u64) -> Caller {
+    Caller {
+        deadline: Instant::now() + Duration::from_secs(60),
+        connection: Some(ConnectionId(connection)),
     }
 }
 
-fn request(origin: u64) -> (Request, Waiting) {
-    let (patience, caller) = Patience::of_a_caller(asker(origin));
-    let (request, answer) = Request::new(Call::Find { expected: Vec::new() }, patience.clone());
-    (request, (patience, caller, answer))
+fn request(connection: u64) -> (Request, Waiting) {
+    let (waiters, waiter) = Waiters::of_caller(caller(connection));
+    let (request, answer) = Request::new(Call::Find { expected: Vec::new() }, waiters.clone());
+    (request, (waiters, waiter, answer))
 }
 
-fn push(queue: &mut Queue, origin: u64) -> Waiting {
-    let (request, waiting) = request(origin);
+fn push(queue: &mut Queue, connection: u64) -> Waiting {
+    let (request, waiting) = request(connection);
     queue.push(request);
     waiting
 }
 
-fn storm(queue: &mut Queue, origin: u64, calls: usize) -> Vec<Waiting> {
-    (0..calls).map(|_| push(queue, origin)).collect()
+fn storm(queue: &mut Queue, connection: u64, calls: usize) -> Vec<Waiting> {
+    (0..calls).map(|_| push(queue, connection)).collect()
 }
 
-/// The origins of the next calls.
-fn begin(queue: &mut Queue, calls: usize) -> Vec<Vec<Option<Origin>>> {
+/// The connections of the next calls.
+fn begin(queue: &mut Queue, calls: usize) -> Vec<Vec<Option<ConnectionId>>> {
     (0..calls)
         .map_while(|_| queue.next())
-        .map(|request| request.origins())
+        .map(|request| request.connections())
         .collect()
 }
 
-fn of(origins: &[u64]) -> Vec<Vec<Option<Origin>>> {
-    origins.iter().map(|origin| vec![Some(Origin(*origin))]).collect()
+fn of(connections: &[u64]) -> Vec<Vec<Option<ConnectionId>>> {
+    connections
+        .iter()
+        .map(|connection| vec![Some(ConnectionId(*connection))])
+        .collect()
 }
 
 #[tokio::test]
-async fn a_call_begins_after_at_most_one_of_an_origin_that_has_hundreds() {
+async fn a_call_begins_after_at_most_one_of_a_connection_that_has_hundreds() {
     let mut queue = Queue::default();
     let _storm = storm(&mut queue, 1, 500);
     let (other, _waiting) = request(2);
@@ -55,15 +58,15 @@ async fn a_call_begins_after_at_most_one_of_an_origin_that_has_hundreds() {
     let (other, _waiting) = request(2);
     assert!(queue.before(&other) <= 1, "its turn has come again");
     queue.push(other);
-    assert!(begin(&mut queue, 2).contains(&vec![Some(Origin(2))]));
+    assert!(begin(&mut queue, 2).contains(&vec![Some(ConnectionId(2))]));
     let (more, _waiting) = request(1);
     assert!(queue.before(&more) >= 495, "it waits behind its own");
 }
 
 #[tokio::test]
-async fn origins_take_turns_and_within_one_the_first_come_is_the_first() {
+async fn connections_take_turns_and_within_one_the_first_call_is_the_first() {
     let mut queue = Queue::default();
-    let waiting: Vec<_> = [1, 1, 1, 2, 2, 3].map(|origin| push(&mut queue, origin)).into();
+    let waiting: Vec<_> = [1, 1, 1, 2, 2, 3].map(|connection| push(&mut queue, connection)).into();
     let (last, _waiting) = request(3);
     assert_eq!(queue.before(&last), 5, "two of each other, and its own");
     let mut order = Vec::new();
@@ -81,7 +84,7 @@ async fn connections_that_come_and_go_do_not_go_before_who_waits() {
     let mut kept = storm(&mut queue, 1, 2);
     assert_eq!(begin(&mut queue, 1), of(&[1]));
     kept.push(push(&mut queue, 2));
-    // While the second call of 1 waits for its turn, a new origin calls before each call that begins.
+    // While the second call of 1 waits for its turn, a new connection calls before each call that begins.
     let mut order = Vec::new();
     for newcomer in 10..15 {
         kept.push(push(&mut queue, newcomer));
@@ -96,8 +99,8 @@ async fn a_caller_who_joins_a_call_in_a_storm_lends_it_its_turn() {
     let storm = storm(&mut queue, 1, 500);
     assert_eq!(begin(&mut queue, 1), of(&[1]));
     let (last, ..) = storm.last().unwrap();
-    let joined = last.join(asker(2));
-    let both = vec![Some(Origin(1)), Some(Origin(2))];
+    let joined = last.join(caller(2));
+    let both = vec![Some(ConnectionId(1)), Some(ConnectionId(2))];
     assert!(begin(&mut queue, 2).contains(&both));
     drop(joined);
     // It got one turn only: the rest of the storm is as slow as before.
@@ -106,7 +109,7 @@ async fn a_caller_who_joins_a_call_in_a_storm_lends_it_its_turn() {
 }
 
 #[tokio::test]
-async fn an_origin_has_its_assured_places_in_a_queue_that_is_full() {
+async fn a_connection_has_its_assured_places_in_a_queue_that_is_full() {
     let mut queue = Queue::default();
     let _storm = storm(&mut queue, 1, LONGEST);
     let refused = |calls: &mut Vec<Waiting>| {
@@ -115,7 +118,7 @@ async fn an_origin_has_its_assured_places_in_a_queue_that_is_full() {
             .filter_map(|(.., answer)| answer.try_recv().ok())
             .count()
     };
-    let mut others = storm(&mut queue, 2, Origin::ASSURED + 4);
+    let mut others = storm(&mut queue, 2, ASSURED_CALLS + 4);
     assert_eq!(refused(&mut others), 4);
     let mut more = storm(&mut queue, 1, 4);
     assert_eq!(refused(&mut more), 4);
@@ -124,10 +127,10 @@ async fn an_origin_has_its_assured_places_in_a_queue_that_is_full() {
 #[tokio::test]
 async fn a_call_whose_callers_left_when_it_had_begun_is_repeated() {
     let mut queue = Queue::default();
-    let (patience, caller, _answer) = push(&mut queue, 1);
+    let (waiters, waiter, _answer) = push(&mut queue, 1);
     let begun = queue.next().unwrap();
     begun.begin();
-    drop(caller);
+    drop(waiter);
     queue.put_back(vec![begun]);
-    assert!(patience.is_of(None) && queue.next().is_some());
+    assert!(waiters.include(None) && queue.next().is_some());
 }

@@ -1,19 +1,19 @@
 //! Storms of calls to the token, and their effect on other callers.
 
 use super::*;
-use crate::proto::asker::Asker;
-use crate::proto::asker::Origin;
+use crate::caller::Caller;
+use crate::caller::ConnectionId;
 
 impl Bench {
-    /// A call from the connection of this number, with this patience.
-    fn spawn_from(&self, origin: u64, time: u64) -> JoinHandle<Result<Outcome, Error>> {
+    /// A call from the connection of this number, with this timeout in seconds.
+    fn spawn_from(&self, connection: u64, time: u64) -> JoinHandle<Result<Outcome, Error>> {
         let supervisor = self.supervisor.clone();
         tokio::spawn(async move {
-            let (patience, _caller) = Patience::of_a_caller(Asker {
-                until: Instant::now() + seconds(time),
-                origin: Some(Origin(origin)),
+            let (waiters, _waiter) = Waiters::of_caller(Caller {
+                deadline: Instant::now() + seconds(time),
+                connection: Some(ConnectionId(connection)),
             });
-            supervisor.call_for(patience, unwrap()).await
+            supervisor.call_for(waiters, unwrap()).await
         })
     }
 }

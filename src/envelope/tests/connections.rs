@@ -4,15 +4,18 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::caller::Caller;
+use crate::caller::ConnectionId;
+use crate::envelope::CALLS;
 use crate::envelope::error::ErrorKind;
 use crate::envelope::policy::Reuse;
-use crate::proto::asker::Asker;
-use crate::proto::asker::Origin;
+use crate::quota::ASSURED_CALLS;
+use crate::quota::Quota;
 
-fn from(origin: u64) -> Asker {
-    Asker {
-        until: Instant::now() + Duration::from_secs(60),
-        origin: Some(Origin(origin)),
+fn from(connection: u64) -> Caller {
+    Caller {
+        deadline: Instant::now() + Duration::from_secs(60),
+        connection: Some(ConnectionId(connection)),
     }
 }
 
@@ -22,6 +25,17 @@ fn refused<T>(results: &[Option<Result<T, EnvelopeError>>]) -> usize {
         Some(Ok(_)) | None => false,
     };
     results.iter().filter(refused).count()
+}
+
+#[test]
+fn no_connection_takes_all_and_each_has_what_it_is_assured_of() {
+    let quota = Quota::new(CALLS);
+    let permits: Vec<Vec<_>> = (0..4)
+        .map(|connection| std::iter::from_fn(|| quota.enter(Some(ConnectionId(connection)))).collect())
+        .collect();
+    let held: Vec<_> = permits.iter().map(Vec::len).collect();
+    assert_eq!(held, [512, 512, 16, 16]);
+    assert!(quota.enter(None).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,10 +48,10 @@ async fn connections_that_decrypt_forged_keys_leave_unwraps_to_others() {
         let mut bytes = good.bytes.clone();
         bytes[30..32].copy_from_slice(&number.to_be_bytes());
         let envelope = node.envelope.clone();
-        let origin = u64::from(number / 600);
+        let connection = u64::from(number / 600);
         async move {
             envelope
-                .decrypt(Purpose::Kms2, &bytes, None, from(origin))
+                .decrypt(Purpose::Kms2, &bytes, None, from(connection))
                 .await
                 .map(drop)
         }
@@ -71,7 +85,7 @@ async fn connections_that_encrypt_without_reuse_leave_wraps_to_others() {
     };
     let node = Node::start(&[&fake], &state(), policy).await;
     fake.stall();
-    let encrypt = |origin| node.envelope.encrypt(Purpose::Kms2, &SEED, from(origin));
+    let encrypt = |connection| node.envelope.encrypt(Purpose::Kms2, &SEED, from(connection));
     let mut storm: Vec<_> = (0..1200).map(|number| Box::pin(encrypt(number / 600))).collect();
     let answers: Vec<_> = storm.iter_mut().map(FutureExt::now_or_never).collect();
     assert_eq!(
@@ -82,7 +96,7 @@ async fn connections_that_encrypt_without_reuse_leave_wraps_to_others() {
         sleep(1).await;
         fake.let_go();
     };
-    let sealing = join_all((0..=Origin::ASSURED).map(|_| encrypt(7)));
+    let sealing = join_all((0..=ASSURED_CALLS).map(|_| encrypt(7)));
     let (mut sealed, ()) = tokio::join!(sealing, others);
     let beyond = sealed.pop().unwrap().unwrap_err();
     assert_eq!(beyond.kind(), ErrorKind::ResourceExhausted, "all others are taken");
