@@ -14,9 +14,9 @@ use crate::clock::Clock;
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The result of one check, with a text for the operator: its state, or the reason why it fails.
-pub type Verdict = Result<String, String>;
+pub type CheckResult = Result<String, String>;
 
-type Check = Arc<dyn Fn() -> Verdict + Send + Sync>;
+type Check = Arc<dyn Fn() -> CheckResult + Send + Sync>;
 
 /// The checks behind `/livez` and `/readyz`. Cheap to clone; clones share their state.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Health {
     }
 
     /// Adds a check that must hold for the daemon to be ready. It runs on the operators' HTTP thread.
-    pub fn require(&self, name: &'static str, check: impl Fn() -> Verdict + Send + Sync + 'static) {
+    pub fn require(&self, name: &'static str, check: impl Fn() -> CheckResult + Send + Sync + 'static) {
         self.0
             .readiness
             .lock()
@@ -55,7 +55,7 @@ impl Health {
     }
 
     /// Whether the process is alive: its gRPC runtime is running.
-    pub fn live(&self) -> Vec<(&'static str, Verdict)> {
+    pub fn live(&self) -> Vec<(&'static str, CheckResult)> {
         // There may be a heartbeat between the two readings.
         let age = self
             .now_millis()
@@ -70,7 +70,7 @@ impl Health {
     }
 
     /// Whether the daemon can serve calls: it is alive, and every required check holds.
-    pub fn ready(&self) -> Vec<(&'static str, Verdict)> {
+    pub fn ready(&self) -> Vec<(&'static str, CheckResult)> {
         let checks = self.0.readiness.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut verdicts = self.live();
         verdicts.extend(checks.into_iter().map(|(name, check)| (name, check())));

@@ -15,8 +15,8 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 
-use crate::backend::keyring::content::Content;
-use crate::backend::keyring::content::Entry;
+use crate::backend::keyring::content::KeyringContent;
+use crate::backend::keyring::content::KeyringEntry;
 use crate::backend::keyring::file::KeyringFile;
 use crate::crypto::aes_gcm::AesGcm;
 use crate::crypto::aes_gcm::NONCE;
@@ -56,9 +56,9 @@ enum Snapshot {
     /// No read has succeeded yet; ends with the first successful read.
     Unread,
     /// The last read succeeded.
-    Fresh(Arc<Content>),
+    Fresh(Arc<KeyringContent>),
     /// The last read failed with this error. The content of the last successful read stays, for unwrapping only.
-    Stale(Arc<Content>, Error),
+    Stale(Arc<KeyringContent>, Error),
 }
 
 impl Keyring {
@@ -152,7 +152,7 @@ fn unread() -> Error {
 }
 
 /// The version of an id, unless it is retired.
-fn serving<'a>(content: &'a Content, id: &KeyId) -> Result<&'a Entry, Error> {
+fn serving<'a>(content: &'a KeyringContent, id: &KeyId) -> Result<&'a KeyringEntry, Error> {
     let entry = content.entry(id).ok_or_else(|| Error::missing(id))?;
     if entry.version.state.decrypts() {
         Ok(entry)

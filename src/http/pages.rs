@@ -21,8 +21,8 @@ use hyper::body::Bytes;
 use hyper::header;
 use hyper::header::HeaderValue;
 
+use crate::health::CheckResult;
 use crate::health::Health;
-use crate::health::Verdict;
 use crate::telemetry::metrics::Metrics;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -76,7 +76,7 @@ fn metrics_type<B>(request: &Request<B>) -> &'static str {
 }
 
 /// As in Kubernetes: only `ok` if all checks pass and the request is not `verbose`.
-fn checks(name: &str, verdicts: &[(&'static str, Verdict)], verbose: bool) -> Response<Full<Bytes>> {
+fn checks(name: &str, verdicts: &[(&'static str, CheckResult)], verbose: bool) -> Response<Full<Bytes>> {
     let good = verdicts.iter().all(|(_, verdict)| verdict.is_ok());
     if good && !verbose {
         return page(StatusCode::OK, TEXT, "ok".into());

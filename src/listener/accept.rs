@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::caller::ConnectionId;
 use crate::listener::connection;
-use crate::listener::connection_table::Admission;
+use crate::listener::connection_table::ConnectionAdmission;
 use crate::listener::connection_table::ConnectionTable;
 use crate::listener::connection_table::Process;
 use crate::listener::limits;
@@ -138,9 +138,9 @@ impl<S: GrpcService> Acceptor<S> {
         }
         let process = Process { uid, pid };
         match self.seats.make_room(process) {
-            Admission::Made => {}
-            Admission::Taken(from) => self.taken(from),
-            Admission::Full => {
+            ConnectionAdmission::Made => {}
+            ConnectionAdmission::Taken(from) => self.taken(from),
+            ConnectionAdmission::Full => {
                 if let Some(suppressed) = self.full.pass() {
                     tracing::warn!(uid, pid, suppressed, "refused a connection: all connections are in use");
                 }
@@ -212,12 +212,12 @@ impl<S: GrpcService> Acceptor<S> {
             pid: None,
         };
         match self.seats.close_one(somebody) {
-            Admission::Made => true,
-            Admission::Taken(from) => {
+            ConnectionAdmission::Made => true,
+            ConnectionAdmission::Taken(from) => {
                 self.taken(from);
                 true
             }
-            Admission::Full => false,
+            ConnectionAdmission::Full => false,
         }
     }
 

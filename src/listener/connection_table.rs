@@ -54,7 +54,7 @@ impl Seat {
 
 /// Whether a new connection has a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum ConnectionAdmission {
     /// Yes: there was a free place, or a connection that had never called was closed.
     Made,
     /// Yes: a connection that had called was closed.
@@ -97,9 +97,9 @@ impl ConnectionTable {
     }
 
     /// Makes room for one more connection of a process, if all places are taken.
-    pub(super) fn make_room(&mut self, newcomer: Process) -> Admission {
+    pub(super) fn make_room(&mut self, newcomer: Process) -> ConnectionAdmission {
         if self.taken.len() < SEATS {
-            return Admission::Made;
+            return ConnectionAdmission::Made;
         }
         self.close_one(newcomer)
     }
@@ -108,7 +108,7 @@ impl ConnectionTable {
     /// oldest of those that have sent only the preface or parts of headers, else the one that has not called for the
     /// longest time. A connection that has called is closed only if its process has more than [`KEPT`], and more than
     /// the newcomer's process, including the new connection. So no process can keep others out, nor displace them.
-    pub(super) fn close_one(&mut self, newcomer: Process) -> Admission {
+    pub(super) fn close_one(&mut self, newcomer: Process) -> ConnectionAdmission {
         let mut counts = HashMap::from([(newcomer, 1_usize)]);
         for (_, seat) in self.taken.values() {
             *counts.entry(seat.process).or_default() += 1;
@@ -135,13 +135,13 @@ impl ConnectionTable {
                 (id, stage, process)
             });
         let Some((id, stage, process)) = victim else {
-            return Admission::Full;
+            return ConnectionAdmission::Full;
         };
         self.taken.remove(&id);
         if stage < CALLED {
-            Admission::Made
+            ConnectionAdmission::Made
         } else {
-            Admission::Taken(process)
+            ConnectionAdmission::Taken(process)
         }
     }
 }
@@ -175,16 +175,16 @@ mod tests {
             seat.called();
         }
         connections[0].0.spoke();
-        assert_eq!(seats.make_room(ONE), Admission::Made);
+        assert_eq!(seats.make_room(ONE), ConnectionAdmission::Made);
         assert!((&mut connections[1].1).await.unwrap_err().is_cancelled());
         assert!(!connections[0].1.is_finished());
         let (newcomer, _task) = sit(&mut seats, ONE);
         newcomer.called();
-        assert_eq!(seats.make_room(ONE), Admission::Made);
+        assert_eq!(seats.make_room(ONE), ConnectionAdmission::Made);
         assert!((&mut connections[0].1).await.unwrap_err().is_cancelled());
         let (newcomer, _task) = sit(&mut seats, ONE);
         newcomer.called();
-        assert_eq!(seats.make_room(ONE), Admission::Full);
+        assert_eq!(seats.make_room(ONE), ConnectionAdmission::Full);
         assert_eq!(seats.taken(), SEATS);
     }
 
@@ -196,7 +196,7 @@ mod tests {
             seat.called();
         }
         many[0].0.called();
-        assert_eq!(seats.make_room(OTHER), Admission::Taken(ONE));
+        assert_eq!(seats.make_room(OTHER), ConnectionAdmission::Taken(ONE));
         assert!(
             is_closed(many.remove(1).1).await,
             "it has not called for the longest time"
@@ -204,7 +204,7 @@ mod tests {
         let (_newcomer, task) = sit(&mut seats, OTHER);
         // It also keeps a connection that has not called yet.
         for _ in 0..10 {
-            assert_eq!(seats.make_room(ONE), Admission::Full);
+            assert_eq!(seats.make_room(ONE), ConnectionAdmission::Full);
         }
         assert!(!is_closed(task).await);
     }
@@ -222,7 +222,7 @@ mod tests {
             seat.called();
         }
         for pid in 100..200 {
-            assert_eq!(seats.make_room(process(pid)), Admission::Full);
+            assert_eq!(seats.make_room(process(pid)), ConnectionAdmission::Full);
         }
         for (_, task) in few {
             assert!(!is_closed(task).await);
@@ -237,7 +237,7 @@ mod tests {
             sit(&mut seats, ONE);
         }
         for _ in 0..SEATS * 2 {
-            assert_eq!(seats.make_room(ONE), Admission::Made);
+            assert_eq!(seats.make_room(ONE), ConnectionAdmission::Made);
             sit(&mut seats, ONE);
         }
         assert!(!is_closed(task).await);

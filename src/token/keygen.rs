@@ -21,7 +21,7 @@ use crate::secret::Key;
 use crate::token::attribute;
 use crate::token::error::TokenError;
 use crate::token::key_object::KeyObject;
-use crate::token::keygen::make::Made;
+use crate::token::keygen::make::GeneratedKey;
 use crate::token::keygen::template::Wish;
 use crate::token::label;
 use crate::token::options::Login;
@@ -86,7 +86,7 @@ fn version(root_key: &RootKeyName, number: Number, state: State) -> Result<(Vers
 fn finished(
     session: &Session,
     options: &Pkcs11Options,
-    made: Result<Made, TokenError>,
+    made: Result<GeneratedKey, TokenError>,
     version: Version,
     label: &str,
 ) -> Result<Version, TokenError> {

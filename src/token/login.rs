@@ -41,7 +41,7 @@ const ASKED_AGAIN: &str = "the daemon asks for it again only after `dekhand toke
 
 /// The kind of login that this process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proof {
+pub(crate) enum LoginProof {
     /// `C_Login` succeeded, or the token needs no login: an object that is not found does not exist.
     Confirmed,
     /// The process was logged in already (`CKR_USER_ALREADY_LOGGED_IN`): the PIN was not checked.
@@ -64,10 +64,10 @@ pub(crate) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Logs in a session, and thereby the whole process.
-    pub(crate) fn log_in(&self, session: &Session) -> Result<Proof, CallError> {
+    pub(crate) fn log_in(&self, session: &Session) -> Result<LoginProof, CallError> {
         let Assignment { role, options, .. } = self.assignment;
         let user = match options.login {
-            Login::None => return Ok(Proof::Confirmed),
+            Login::None => return Ok(LoginProof::Confirmed),
             Login::ProtectedPath => return self.log_in_at_the_device(session),
             Login::User => UserType::User,
             Login::Vendor(number) => UserType::VendorExtension(number),
@@ -79,7 +79,7 @@ impl Attempt<'_> {
         match (source, role) {
             (Some(source), _) => self.log_in_with(session, user, source),
             // The session sees the token's public objects only.
-            (None, Role::Look) => Ok(Proof::Assumed),
+            (None, Role::Look) => Ok(LoginProof::Assumed),
             (None, Role::Daemon | Role::Admin) => Err(CallError::outage(
                 "no PIN is configured, but the token requires a login",
             )),
@@ -89,7 +89,7 @@ impl Attempt<'_> {
     /// Lets the token ask for its PIN at its own device. The typed PIN is unknown here, so every rejected PIN from the
     /// device counts as the same PIN. A daemon that prompted again and again would lock a token whose device answers
     /// for an absent human. A human starts a command; after its login the daemon may prompt again.
-    fn log_in_at_the_device(&self, session: &Session) -> Result<Proof, CallError> {
+    fn log_in_at_the_device(&self, session: &Session) -> Result<LoginProof, CallError> {
         let by_itself = self.assignment.role == Role::Daemon;
         let token = (self.flags)()?;
         let pin = Pin::typed_elsewhere();
@@ -121,7 +121,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn log_in_with(&self, session: &Session, user: UserType, source: &PinSource) -> Result<Proof, CallError> {
+    fn log_in_with(&self, session: &Session, user: UserType, source: &PinSource) -> Result<LoginProof, CallError> {
         let read = || source.read().map_err(|error| CallError::outage(chain(&error)));
         let mut pin = read()?;
         let token = (self.flags)()?;
@@ -341,10 +341,10 @@ fn says_nothing_of_the_pin(error: &TokenError) -> bool {
     )
 }
 
-fn judge(outcome: Result<(), TokenError>) -> Result<Proof, CallError> {
+fn judge(outcome: Result<(), TokenError>) -> Result<LoginProof, CallError> {
     match outcome {
-        Ok(()) => Ok(Proof::Confirmed),
-        Err(error) if error.value() == Some(ReturnValue::USER_ALREADY_LOGGED_IN) => Ok(Proof::Assumed),
+        Ok(()) => Ok(LoginProof::Confirmed),
+        Err(error) if error.value() == Some(ReturnValue::USER_ALREADY_LOGGED_IN) => Ok(LoginProof::Assumed),
         Err(error) => Err(error.into()),
     }
 }

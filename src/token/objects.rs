@@ -39,7 +39,7 @@ use crate::token::objects::memory::Known;
 use crate::token::objects::memory::KnownKey;
 use crate::token::objects::memory::Memory;
 use crate::token::objects::memory::Underway;
-use crate::token::objects::search::Place;
+use crate::token::objects::search::FoundKey;
 use crate::token::options::ListedVersion;
 use crate::token::options::ObjectName;
 use crate::token::raw::Calls;
@@ -161,7 +161,7 @@ impl Finder {
         let admission = self.memory().admission.clone().unwrap_or_default();
         let name = ObjectName::Id(id.clone());
         // Another application's key does not count, whatever its id is.
-        let ours = |found: Vec<(Place, Candidate)>| {
+        let ours = |found: Vec<(FoundKey, Candidate)>| {
             let ours = found.into_iter().filter(|(_, candidate)| self.is_ours(candidate));
             admission.sort(ours.collect()).0
         };
@@ -282,7 +282,7 @@ impl Finder {
         calls: &Calls,
         session: &Session,
         admission: &Admission,
-        place: Place,
+        place: FoundKey,
     ) -> Result<(), TokenError> {
         let handle = place.handle.handle();
         let label = search::label_at_once(calls, session, place)?;
@@ -307,9 +307,9 @@ impl Finder {
         &self,
         session: &Session,
         admission: &Admission,
-        places: Vec<Place>,
+        places: Vec<FoundKey>,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<(Vec<(Place, Candidate)>, Judgement), TokenError> {
+    ) -> Result<(Vec<(FoundKey, Candidate)>, Judgement), TokenError> {
         let (found, beside) = admission.sort(self.labelled(session, places, goes_on)?);
         let candidates: Vec<&Candidate> = found.iter().map(|(_, candidate)| candidate).collect();
         let mut judgement = classify::by_label(&self.root_key, &candidates);
@@ -327,7 +327,7 @@ impl Finder {
         session: &Session,
         admission: &Admission,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<(Vec<(Place, Candidate)>, Judgement), TokenError> {
+    ) -> Result<(Vec<(FoundKey, Candidate)>, Judgement), TokenError> {
         let mut all = Vec::new();
         for (entry, version) in self.listed.iter().enumerate() {
             let named = named::all(session, &version.object, admission, goes_on)?;
@@ -340,13 +340,13 @@ impl Finder {
                 .filter(|(_, candidate)| candidate.private)
                 .map(|((entry, _), _)| *entry)
                 .collect();
-            let is_beside = |((entry, _), candidate): &mut ((usize, Place), Candidate)| {
+            let is_beside = |((entry, _), candidate): &mut ((usize, FoundKey), Candidate)| {
                 !candidate.private && with_private.contains(entry)
             };
             beside.extend(found.extract_if(.., is_beside));
         }
         let entries: Vec<usize> = found.iter().map(|((entry, _), _)| *entry).collect();
-        let found: Vec<(Place, Candidate)> = found.into_iter().map(|((_, place), of)| (place, of)).collect();
+        let found: Vec<(FoundKey, Candidate)> = found.into_iter().map(|((_, place), of)| (place, of)).collect();
         let candidates: Vec<&Candidate> = found.iter().map(|(_, candidate)| candidate).collect();
         let mut judgement = classify::by_list(&self.listed, &candidates, &entries);
         let public = beside.iter().map(|(_, candidate)| candidate).collect();

@@ -2,7 +2,7 @@
 
 /// How to encrypt or decrypt: a mechanism with its parameter.
 #[derive(Debug)]
-pub(crate) enum Mechanism<'a> {
+pub(crate) enum CipherParams<'a> {
     /// `CKM_AES_GCM` with a tag of 16 bytes.
     AesGcm {
         /// The IV.

@@ -22,12 +22,12 @@ use crate::files::FileError;
 use crate::secret::NoRandomness;
 use crate::secret::random_bytes;
 use crate::token::pin::Pin;
-use crate::token::pin_history::content::Content;
-use crate::token::pin_history::content::Line;
+use crate::token::pin_history::content::PinHistoryContent;
+use crate::token::pin_history::content::PinLine;
 use crate::token::pin_history::content::Rejected;
 use crate::token::pin_history::content::Salt;
 use crate::token::pin_history::content::Worked;
-use crate::token::state_file::Flaw;
+use crate::token::state_file::StateFileFlaw;
 
 /// OWASP's figure for PBKDF2-HMAC-SHA-256. A PIN has few digits, so this only slows down a search.
 const ROUNDS: u32 = 600_000;
@@ -146,7 +146,7 @@ impl PinRecord {
         Ok(self.judge(&self.read()?, token, pin))
     }
 
-    fn judge(&self, content: &Content, token: &str, pin: &Pin) -> PinStatus {
+    fn judge(&self, content: &PinHistoryContent, token: &str, pin: &Pin) -> PinStatus {
         let Some(line) = content.line(token) else {
             return PinStatus::New;
         };
@@ -262,13 +262,13 @@ impl PinRecord {
             path: self.path.clone(),
             source,
         })?;
-        self.replace(Content::default())?;
+        self.replace(PinHistoryContent::default())?;
         self.read()?;
         Ok(aside)
     }
 
     /// Changes the entry of a token, and writes the file.
-    fn change(&self, token: &str, change: impl FnOnce(&mut Line)) -> Result<(), PinRecordError> {
+    fn change(&self, token: &str, change: impl FnOnce(&mut PinLine)) -> Result<(), PinRecordError> {
         let _lock = self.lock()?;
         let mut content = self.read()?;
         content.change(token, change)?;
@@ -280,26 +280,26 @@ impl PinRecord {
         files::lock(&files::with_suffix(&self.path, ".lock"))
     }
 
-    fn read(&self) -> Result<Content, PinRecordError> {
+    fn read(&self) -> Result<PinHistoryContent, PinRecordError> {
         let bytes = match files::read_state(&self.path, LIMIT) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(Content::default()),
+            Err(error) if error.is_not_found() => return Ok(PinHistoryContent::default()),
             Err(error) => return Err(error.into()),
         };
         match content::decode(&bytes) {
             Ok(content) => Ok(content),
-            Err(Flaw::Damaged(source)) => Err(PinRecordError::Damaged {
+            Err(StateFileFlaw::Damaged(source)) => Err(PinRecordError::Damaged {
                 path: self.path.clone(),
                 source,
             }),
-            Err(Flaw::ApiVersion(found)) => Err(PinRecordError::ApiVersion {
+            Err(StateFileFlaw::ApiVersion(found)) => Err(PinRecordError::ApiVersion {
                 path: self.path.clone(),
                 found,
             }),
         }
     }
 
-    fn replace(&self, content: Content) -> Result<(), PinRecordError> {
+    fn replace(&self, content: PinHistoryContent) -> Result<(), PinRecordError> {
         let bytes = content::encode(content).map_err(|source| PinRecordError::Damaged {
             path: self.path.clone(),
             source,
@@ -314,7 +314,7 @@ impl PinRecord {
     }
 }
 
-impl Line {
+impl PinLine {
     /// Drops the entries of this PIN, and of its source.
     fn forget(&mut self, pin: &Pin, hash: &[u8; 32]) {
         let Self {

@@ -8,7 +8,7 @@
 //! bytes does not disclose them.
 //!
 //! It also lists the versions that count although their objects are public: those that existed when the records began,
-//! up to the primary that this node had reported before ([`Line::public`]).
+//! up to the primary that this node had reported before ([`ProofLine::public`]).
 
 mod content;
 
@@ -21,11 +21,11 @@ use crate::files::FileError;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
-use crate::token::state_file::Flaw;
+use crate::token::state_file::StateFileFlaw;
 
-use content::Content;
-pub use content::Line;
 pub(crate) use content::Proof;
+pub use content::ProofLine;
+use content::ProofRecordContent;
 
 /// The most bytes of the file: room for some thousands of versions.
 const LIMIT: u64 = 8 << 20;
@@ -107,7 +107,7 @@ impl ProofRecord {
     ///
     /// # Errors
     /// The file cannot be read or is damaged. That never means "none": another key would be accepted.
-    pub fn read(&self, name: &RootKeyName) -> Result<Option<Line>, ProofRecordError> {
+    pub fn read(&self, name: &RootKeyName) -> Result<Option<ProofLine>, ProofRecordError> {
         let content = self.content()?.unwrap_or_default();
         Ok(content.root_keys.into_iter().find(|line| line.name == *name))
     }
@@ -130,7 +130,7 @@ impl ProofRecord {
         if self.content()?.is_some() {
             return Ok(());
         }
-        self.replace(&Content {
+        self.replace(&ProofRecordContent {
             upgraded: root_keys,
             root_keys: Vec::new(),
         })
@@ -155,7 +155,7 @@ impl ProofRecord {
         if content.root_keys.iter().any(|line| line.name == *name) {
             return Ok(());
         }
-        content.root_keys.push(Line {
+        content.root_keys.push(ProofLine {
             name: name.clone(),
             public,
             versions: Vec::new(),
@@ -242,7 +242,7 @@ impl ProofRecord {
     /// # Errors
     /// The file cannot be read or written; the old content is kept.
     pub fn forget(&self, name: &RootKeyName, id: &KeyId) -> Result<bool, ProofRecordError> {
-        let known = |line: &Line| line.has(id) || line.public.contains(id);
+        let known = |line: &ProofLine| line.has(id) || line.public.contains(id);
         // A file that is not there is not made for this.
         if !self.read(name)?.is_some_and(|line| known(&line)) {
             return Ok(false);
@@ -254,7 +254,7 @@ impl ProofRecord {
         Ok(true)
     }
 
-    fn change<T>(&self, name: &RootKeyName, change: impl FnOnce(&mut Line) -> T) -> Result<T, ProofRecordError> {
+    fn change<T>(&self, name: &RootKeyName, change: impl FnOnce(&mut ProofLine) -> T) -> Result<T, ProofRecordError> {
         let _lock = self.lock()?;
         let mut content = self.content()?.unwrap_or_default();
         let line = content.root_keys.iter_mut().find(|line| line.name == *name);
@@ -278,7 +278,7 @@ impl ProofRecord {
     }
 
     /// `None` if there is no file.
-    fn content(&self) -> Result<Option<Content>, ProofRecordError> {
+    fn content(&self) -> Result<Option<ProofRecordContent>, ProofRecordError> {
         let bytes = match files::read_state(&self.path, LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(None),
@@ -286,12 +286,12 @@ impl ProofRecord {
         };
         let path = || self.path.clone();
         content::decode(&bytes).map(Some).map_err(|flaw| match flaw {
-            Flaw::Damaged(source) => ProofRecordError::Damaged { path: path(), source },
-            Flaw::ApiVersion(found) => ProofRecordError::ApiVersion { path: path(), found },
+            StateFileFlaw::Damaged(source) => ProofRecordError::Damaged { path: path(), source },
+            StateFileFlaw::ApiVersion(found) => ProofRecordError::ApiVersion { path: path(), found },
         })
     }
 
-    fn replace(&self, content: &Content) -> Result<(), ProofRecordError> {
+    fn replace(&self, content: &ProofRecordContent) -> Result<(), ProofRecordError> {
         let bytes = content::encode(content).map_err(|source| ProofRecordError::Damaged {
             path: self.path.clone(),
             source,

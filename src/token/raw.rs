@@ -23,9 +23,9 @@ use cryptoki_sys::CK_RV;
 use cryptoki_sys::CK_ULONG;
 
 use crate::token::error::TokenError;
+use crate::token::params::CipherParams;
 use crate::token::params::GcmIv;
 use crate::token::params::GcmMessage;
-use crate::token::params::Mechanism;
 use crate::token::params::OaepHash;
 use crate::token::return_value::ReturnValue;
 
@@ -96,7 +96,7 @@ impl Calls {
         &self,
         session: &Session,
         key: ObjectHandle,
-        mechanism: Mechanism<'_>,
+        mechanism: CipherParams<'_>,
         plaintext: &[u8],
         output: &mut [u8],
     ) -> Result<usize, TokenError> {
@@ -110,7 +110,7 @@ impl Calls {
         &self,
         session: &Session,
         key: ObjectHandle,
-        mechanism: Mechanism<'_>,
+        mechanism: CipherParams<'_>,
         ciphertext: &[u8],
         output: &mut [u8],
     ) -> Result<usize, TokenError> {
@@ -268,7 +268,7 @@ fn one_part(
     init: Function<Init>,
     run: Function<Run>,
     (session, key): (&Session, ObjectHandle),
-    mechanism: Mechanism<'_>,
+    mechanism: CipherParams<'_>,
     input: &[u8],
     output: &mut [u8],
 ) -> Result<usize, TokenError> {
@@ -276,16 +276,16 @@ fn one_part(
     // The parameters live until this function ends: a token may write to the IV as late as in C_Encrypt.
     let (mut gcm, mut oaep, mut cbc_iv);
     let mut raw = match mechanism {
-        Mechanism::AesGcm { iv, associated_data } => {
+        CipherParams::AesGcm { iv, associated_data } => {
             gcm = gcm_parameter(iv, associated_data);
             of(sys::CKM_AES_GCM, &raw mut gcm, bytes_of(&gcm))
         }
-        Mechanism::AesKwp => of(sys::CKM_AES_KEY_WRAP_KWP, ptr::null_mut::<c_void>(), 0),
-        Mechanism::AesCbc(iv) => {
+        CipherParams::AesKwp => of(sys::CKM_AES_KEY_WRAP_KWP, ptr::null_mut::<c_void>(), 0),
+        CipherParams::AesCbc(iv) => {
             cbc_iv = iv;
             of(sys::CKM_AES_CBC, &raw mut cbc_iv, bytes_of(&cbc_iv))
         }
-        Mechanism::RsaOaep(hash) => {
+        CipherParams::RsaOaep(hash) => {
             oaep = oaep_parameter(hash);
             of(sys::CKM_RSA_PKCS_OAEP, &raw mut oaep, bytes_of(&oaep))
         }

@@ -61,13 +61,13 @@ pub struct MechanismReport {
     /// Whether dekhand wraps by it.
     pub chosen: bool,
     /// The result.
-    pub verdict: Verdict,
+    pub verdict: TrialResult,
 }
 
 /// The result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum TrialResult {
     /// The mechanism works correctly.
     Good {
         /// Where IVs come from, for AES-GCM.

@@ -10,7 +10,7 @@ use cryptoki::slot::Slot;
 use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
 use crate::token::error::TokenError;
-use crate::token::login::Proof;
+use crate::token::login::LoginProof;
 use crate::token::module::Module;
 use crate::token::module::TokenInfo;
 use crate::token::objects::Finder;
@@ -30,7 +30,7 @@ pub(crate) struct Connection {
 pub(crate) struct OpenToken {
     slot: Slot,
     read_write: bool,
-    login: Proof,
+    login: LoginProof,
     /// Stays open: a process loses its login with its last session, without an error.
     _holder: Mutex<Session>,
     /// One for each thread. A failed operation can leave a session unusable; that session is then closed.
@@ -40,7 +40,7 @@ pub(crate) struct OpenToken {
 
 /// How to log in on an open session.
 pub(crate) type LogIn<'a> =
-    &'a dyn Fn(&Session, &dyn Fn() -> Result<TokenInfo, TokenError>) -> Result<Proof, CallError>;
+    &'a dyn Fn(&Session, &dyn Fn() -> Result<TokenInfo, TokenError>) -> Result<LoginProof, CallError>;
 
 impl Connection {
     /// Loads and initialises the module.
@@ -101,7 +101,7 @@ impl Connection {
 }
 
 impl OpenToken {
-    pub(crate) fn login(&self) -> Proof {
+    pub(crate) fn login(&self) -> LoginProof {
         self.login
     }
 

@@ -11,25 +11,25 @@ struct Head {
 
 /// The reason why a file is not usable.
 #[derive(Debug)]
-pub(crate) enum Flaw {
+pub(crate) enum StateFileFlaw {
     /// The file is not valid.
     Damaged(serde_json::Error),
     /// Another release wrote it.
     ApiVersion(String),
 }
 
-impl From<serde_json::Error> for Flaw {
+impl From<serde_json::Error> for StateFileFlaw {
     fn from(error: serde_json::Error) -> Self {
         Self::Damaged(error)
     }
 }
 
 /// Checks that the file has this version. The error has another version in printable form.
-pub(crate) fn check_version(bytes: &[u8], expected: &str) -> Result<(), Flaw> {
+pub(crate) fn check_version(bytes: &[u8], expected: &str) -> Result<(), StateFileFlaw> {
     let Head { api_version } = serde_json::from_slice(bytes)?;
     if api_version == expected {
         return Ok(());
     }
     let printable = api_version.chars().take(40).flat_map(char::escape_debug).collect();
-    Err(Flaw::ApiVersion(printable))
+    Err(StateFileFlaw::ApiVersion(printable))
 }

@@ -27,8 +27,8 @@ use crate::token::module::Module;
 use crate::token::options::MechanismChoice;
 use crate::token::params::OaepHash;
 use crate::token::return_value::ReturnValue;
-use crate::token::wrap::cipher::Cipher;
 use crate::token::wrap::cipher::InSession;
+use crate::token::wrap::cipher::TokenCipher;
 
 pub(crate) use crate::token::wrap::gcm::IvMode;
 
@@ -60,7 +60,7 @@ impl WrapMethod {
         self.wrap_with(&InSession::new(module.calls(), session, *key), id, data_key)
     }
 
-    fn wrap_with(self, cipher: &dyn Cipher, id: &KeyId, data_key: &Key) -> Result<Wrapped, TokenError> {
+    fn wrap_with(self, cipher: &dyn TokenCipher, id: &KeyId, data_key: &Key) -> Result<Wrapped, TokenError> {
         let bytes = match self {
             Self::AesGcm(mode) => gcm::wrap(mode, cipher, id, data_key)?,
             Self::AesKwp => kwp::wrap(cipher, data_key)?,
@@ -110,7 +110,7 @@ pub(crate) fn unwrap(
     unwrap_with(&InSession::new(module.calls(), session, *key), id, wrapped)
 }
 
-fn unwrap_with(cipher: &dyn Cipher, id: &KeyId, wrapped: &Wrapped) -> Result<Key, TokenError> {
+fn unwrap_with(cipher: &dyn TokenCipher, id: &KeyId, wrapped: &Wrapped) -> Result<Key, TokenError> {
     let Wrapped { mechanism, bytes } = wrapped;
     let of_the_key = match mechanism {
         Mechanism::AesGcm | Mechanism::AesGcmTokenIv | Mechanism::AesKwp | Mechanism::AesCbc => {

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::backend::keyring::KeyringOptions;
-use crate::backend::keyring::content::Content;
-use crate::backend::keyring::content::Entry;
+use crate::backend::keyring::content::KeyringContent;
+use crate::backend::keyring::content::KeyringEntry;
 use crate::backend::keyring::content::Origin;
 use crate::backend::keyring::error::KeyringError;
 use crate::backend::keyring::file::KeyringFile;
@@ -69,7 +69,7 @@ impl KeyringAdmin {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Content) -> Result<T, Error>) -> Result<T, Error> {
+    fn change<T>(&self, change: impl FnOnce(&mut KeyringContent) -> Result<T, Error>) -> Result<T, Error> {
         let _lock = self.lock()?;
         let mut content = self.file.read()?;
         let result = change(&mut content)?;
@@ -86,7 +86,7 @@ impl KeyringAdmin {
                     format!("the keyring has this key already, as {number} (id {id})"),
                 ));
             }
-            content.entries.push(Entry {
+            content.entries.push(KeyringEntry {
                 version: version.clone(),
                 origin,
                 key,

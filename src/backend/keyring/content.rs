@@ -10,16 +10,16 @@ use crate::secret::Key;
 
 /// A keyring in memory. Its keys are wiped with it.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(super) struct KeyringContent {
     /// The root key that it holds.
     pub(super) name: RootKeyName,
     /// Its versions in the order in which they were made.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<KeyringEntry>,
 }
 
 /// One version with its key.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct KeyringEntry {
     /// Number, state and id.
     pub(super) version: Version,
     /// The origin of the key.
@@ -38,7 +38,7 @@ pub(super) enum Origin {
     Imported,
 }
 
-impl Content {
+impl KeyringContent {
     /// A keyring without versions.
     pub(super) fn empty(name: RootKeyName) -> Self {
         Self {
@@ -55,13 +55,13 @@ impl Content {
     }
 
     /// The version of an id.
-    pub(super) fn entry(&self, id: &KeyId) -> Option<&Entry> {
+    pub(super) fn entry(&self, id: &KeyId) -> Option<&KeyringEntry> {
         self.entries.iter().find(|entry| entry.version.id == *id)
     }
 
     /// Whether both have the same content. Keys are compared in constant time.
     pub(super) fn same_as(&self, other: &Self) -> bool {
-        let same = |(one, other): (&Entry, &Entry)| {
+        let same = |(one, other): (&KeyringEntry, &KeyringEntry)| {
             one.version == other.version && one.origin == other.origin && one.key.same_as(&other.key)
         };
         self.name == other.name

@@ -17,8 +17,8 @@
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::backend::keyring::content::Content;
-use crate::backend::keyring::content::Entry;
+use crate::backend::keyring::content::KeyringContent;
+use crate::backend::keyring::content::KeyringEntry;
 use crate::backend::keyring::content::Origin;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
@@ -26,12 +26,12 @@ use crate::root_key::version::Version;
 const DOMAIN: &[u8] = b"dekhand/keyring/v1";
 
 /// The digest of the whole content of a keyring.
-pub(super) fn digest(content: &Content) -> [u8; 32] {
-    let Content { name, entries } = content;
+pub(super) fn digest(content: &KeyringContent) -> [u8; 32] {
+    let KeyringContent { name, entries } = content;
     let mut fields = Fields(Sha256::new());
     fields.add(DOMAIN);
     fields.add(name.as_str().as_bytes());
-    for Entry { version, origin, key } in entries {
+    for KeyringEntry { version, origin, key } in entries {
         let Version { number, state, id } = version;
         fields.add(&u16::from(*number).to_be_bytes());
         fields.add(id.as_bytes());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::backend::keyring::format::Flaw;
+use crate::backend::keyring::format::KeyringFlaw;
 use crate::files::FileError;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -75,8 +75,8 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    pub(super) fn unreadable(path: PathBuf, flaw: &Flaw) -> Self {
-        let (newer, flaw) = (matches!(flaw, Flaw::Newer(_)), flaw.to_string());
+    pub(super) fn unreadable(path: PathBuf, flaw: &KeyringFlaw) -> Self {
+        let (newer, flaw) = (matches!(flaw, KeyringFlaw::Newer(_)), flaw.to_string());
         if newer {
             Self::Newer { path, flaw }
         } else {

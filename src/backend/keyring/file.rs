@@ -5,8 +5,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::backend::keyring::KeyringOptions;
-use crate::backend::keyring::content::Content;
-use crate::backend::keyring::content::Entry;
+use crate::backend::keyring::content::KeyringContent;
+use crate::backend::keyring::content::KeyringEntry;
 use crate::backend::keyring::content::Origin;
 use crate::backend::keyring::error::KeyringError;
 use crate::backend::keyring::format;
@@ -74,8 +74,8 @@ impl KeyringFile {
             state: State::ActiveFrom(now),
             id: KeyId::random()?,
         };
-        let mut content = Content::empty(self.name.clone());
-        content.entries.push(Entry {
+        let mut content = KeyringContent::empty(self.name.clone());
+        content.entries.push(KeyringEntry {
             version: version.clone(),
             origin: Origin::Generated,
             key: Key::random()?,
@@ -94,10 +94,10 @@ impl KeyringFile {
                 path: self.path.clone(),
             });
         }
-        self.replace(&Content::empty(self.name.clone()))
+        self.replace(&KeyringContent::empty(self.name.clone()))
     }
 
-    pub(super) fn read(&self) -> Result<Content, KeyringError> {
+    pub(super) fn read(&self) -> Result<KeyringContent, KeyringError> {
         let bytes = files::read_private(&self.path, format::LARGEST).map_err(|error| {
             if error.is_not_found() {
                 KeyringError::Missing {
@@ -121,7 +121,7 @@ impl KeyringFile {
 
     /// Writes new content. The caller holds the lock and has read the old content under it, so a file that cannot be
     /// read is never overwritten.
-    pub(super) fn replace(&self, content: &Content) -> Result<(), KeyringError> {
+    pub(super) fn replace(&self, content: &KeyringContent) -> Result<(), KeyringError> {
         let bytes = format::encode(content).map_err(|flaw| KeyringError::Unwritable {
             path: self.path.clone(),
             flaw: flaw.to_string(),

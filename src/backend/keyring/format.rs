@@ -29,8 +29,8 @@ use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::backend::keyring::content::Content;
-use crate::backend::keyring::content::Entry;
+use crate::backend::keyring::content::KeyringContent;
+use crate::backend::keyring::content::KeyringEntry;
 use crate::backend::keyring::content::Origin;
 use crate::backend::keyring::digest::digest;
 use crate::clock::Timestamp;
@@ -56,7 +56,7 @@ const ROOM_PER_VERSION: usize = 384;
 
 /// Why bytes are not a keyring.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Flaw {
+pub(super) enum KeyringFlaw {
     /// The format of a newer release, with this number.
     #[error("it has the format v{0}")]
     Newer(u32),
@@ -121,16 +121,16 @@ enum StateName {
 ///
 /// # Errors
 /// The bytes are not what [`encode`] writes, spaces and line ends apart.
-pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
+pub(super) fn decode(bytes: &[u8]) -> Result<KeyringContent, KeyringFlaw> {
     if bytes.contains(&b'\\') {
-        return Err(Flaw::Wrong("a string has a backslash"));
+        return Err(KeyringFlaw::Wrong("a string has a backslash"));
     }
     let Head { api_version } = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     if api_version != API_VERSION {
         let number = api_version.strip_prefix(API_FAMILY).and_then(|text| text.parse().ok());
         return Err(match number {
-            Some(number) if number > 1 => Flaw::Newer(number),
-            _ => Flaw::Wrong("apiVersion is not that of a keyring"),
+            Some(number) if number > 1 => KeyringFlaw::Newer(number),
+            _ => KeyringFlaw::Wrong("apiVersion is not that of a keyring"),
         });
     }
     let File {
@@ -141,34 +141,35 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
     } = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     let name: RootKeyName = name
         .parse()
-        .map_err(|_| Flaw::Wrong("`name` is not the name of a root key"))?;
+        .map_err(|_| KeyringFlaw::Wrong("`name` is not the name of a root key"))?;
     let count = versions.len();
     if count > MOST_VERSIONS {
-        return Err(Flaw::Wrong("it has too many versions"));
+        return Err(KeyringFlaw::Wrong("it has too many versions"));
     }
-    let mut content = Content::empty(name);
+    let mut content = KeyringContent::empty(name);
     content.entries.reserve_exact(count);
     for (index, line) in versions.into_iter().enumerate() {
         let place = index + 1;
         content
             .entries
-            .push(entry(line).map_err(|what| Flaw::Version { place, count, what })?);
+            .push(entry(line).map_err(|what| KeyringFlaw::Version { place, count, what })?);
     }
     let mut ids: Vec<&KeyId> = content.entries.iter().map(|entry| &entry.version.id).collect();
     ids.sort_unstable();
     if ids.windows(2).any(|pair| matches!(pair, [one, other] if one == other)) {
-        return Err(Flaw::Wrong("two versions have one id"));
+        return Err(KeyringFlaw::Wrong("two versions have one id"));
     }
     let mut expected = [0; 32];
-    hex::decode_to_slice(written, &mut expected).map_err(|_| Flaw::Wrong("`digest` is not 64 hexadecimal digits"))?;
+    hex::decode_to_slice(written, &mut expected)
+        .map_err(|_| KeyringFlaw::Wrong("`digest` is not 64 hexadecimal digits"))?;
     if digest(&content).ct_eq(&expected).into() {
         Ok(content)
     } else {
-        Err(Flaw::Wrong("the digest does not match"))
+        Err(KeyringFlaw::Wrong("the digest does not match"))
     }
 }
 
-fn entry(line: Line<'_>) -> Result<Entry, &'static str> {
+fn entry(line: Line<'_>) -> Result<KeyringEntry, &'static str> {
     let Line {
         number,
         id,
@@ -187,11 +188,11 @@ fn entry(line: Line<'_>) -> Result<Entry, &'static str> {
     let key =
         Key::try_filled(|place| hex::decode_to_slice(key, place)).map_err(|_| "`key` is not 64 hexadecimal digits")?;
     let version = Version { number, state, id };
-    Ok(Entry { version, origin, key })
+    Ok(KeyringEntry { version, origin, key })
 }
 
-fn unreadable(error: &serde_json::Error) -> Flaw {
-    Flaw::Unreadable {
+fn unreadable(error: &serde_json::Error) -> KeyringFlaw {
+    KeyringFlaw::Unreadable {
         line: error.line(),
         column: error.column(),
         // Not the parser's message, which quotes values.
@@ -207,15 +208,15 @@ fn unreadable(error: &serde_json::Error) -> Flaw {
 ///
 /// # Errors
 /// The file would be too large, or could not be read again.
-pub(super) fn encode(content: &Content) -> Result<Zeroizing<Vec<u8>>, Flaw> {
-    let Content { name, entries } = content;
-    let too_large = Flaw::Wrong("it has too many versions");
+pub(super) fn encode(content: &KeyringContent) -> Result<Zeroizing<Vec<u8>>, KeyringFlaw> {
+    let KeyringContent { name, entries } = content;
+    let too_large = KeyringFlaw::Wrong("it has too many versions");
     if entries.len() > MOST_VERSIONS {
         return Err(too_large);
     }
     let mut keys = Zeroizing::new(vec![0; 64 * entries.len()]);
     for (place, entry) in keys.chunks_exact_mut(64).zip(entries) {
-        hex::encode_to_slice(entry.key.expose(), place).map_err(|_| Flaw::Wrong("a key cannot be written"))?;
+        hex::encode_to_slice(entry.key.expose(), place).map_err(|_| KeyringFlaw::Wrong("a key cannot be written"))?;
     }
     let digest = hex::encode(digest(content));
     let file = File {
@@ -234,7 +235,7 @@ pub(super) fn encode(content: &Content) -> Result<Zeroizing<Vec<u8>>, Flaw> {
         .map_err(|error| error.to_string())
         .and_then(|()| std::io::Write::write_all(&mut rest, b"\n").map_err(|error| error.to_string()));
     let left = rest.len();
-    written.map_err(|_| Flaw::Wrong("it cannot be written"))?;
+    written.map_err(|_| KeyringFlaw::Wrong("it cannot be written"))?;
     let length = bytes.len() - left;
     bytes.truncate(length);
     if u64::try_from(length).unwrap_or(u64::MAX) > LARGEST {
@@ -243,13 +244,13 @@ pub(super) fn encode(content: &Content) -> Result<Zeroizing<Vec<u8>>, Flaw> {
     // A file that cannot be read again would lose the keys, for example one with a date after the year 9999.
     match decode(&bytes) {
         Ok(again) if again.same_as(content) => Ok(bytes),
-        Ok(_) => Err(Flaw::Wrong("it could not be read back unchanged")),
+        Ok(_) => Err(KeyringFlaw::Wrong("it could not be read back unchanged")),
         Err(flaw) => Err(flaw),
     }
 }
 
-fn line<'a>(entry: &Entry, key: &'a [u8]) -> Line<'a> {
-    let Entry {
+fn line<'a>(entry: &KeyringEntry, key: &'a [u8]) -> Line<'a> {
+    let KeyringEntry {
         version: Version { number, state, id },
         origin,
         key: _,

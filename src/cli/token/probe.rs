@@ -18,7 +18,7 @@ use crate::root_key::rotation::primary;
 use crate::root_key::version::Version;
 use crate::token::options::MechanismChoice;
 use crate::token::report::MechanismReport;
-use crate::token::report::Verdict;
+use crate::token::report::TrialResult;
 
 #[derive(Debug, Serialize)]
 struct ShownProbe {
@@ -117,13 +117,13 @@ impl ShownMechanism {
             verdict,
         } = report;
         let (name, iv, times, reason) = match verdict {
-            Verdict::Good { iv, wrap, unwrap } => {
+            TrialResult::Good { iv, wrap, unwrap } => {
                 let reason = not_used.filter(|_| !chosen).map(str::to_owned);
                 ("good", iv, Some((wrap, unwrap)), reason)
             }
-            Verdict::Absent(reason) => ("absent", None, None, Some(reason)),
-            Verdict::Wrong(reason) => ("wrong", None, None, Some(reason)),
-            Verdict::Untried(reason) => ("untried", None, None, Some(reason)),
+            TrialResult::Absent(reason) => ("absent", None, None, Some(reason)),
+            TrialResult::Wrong(reason) => ("wrong", None, None, Some(reason)),
+            TrialResult::Untried(reason) => ("untried", None, None, Some(reason)),
         };
         Self {
             mechanism,
@@ -189,7 +189,7 @@ impl ShownMechanism {
 mod tests {
     use super::*;
 
-    fn report(mechanism: &str, chosen: bool, verdict: Verdict) -> ShownMechanism {
+    fn report(mechanism: &str, chosen: bool, verdict: TrialResult) -> ShownMechanism {
         let mechanism = mechanism.to_owned();
         let report = MechanismReport {
             mechanism,
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn each_mechanism_says_what_it_did_and_why_it_is_not_used() {
-        let good = Verdict::Good {
+        let good = TrialResult::Good {
             iv: Some("random, made by dekhand".to_owned()),
             wrap: Duration::from_nanos(1_234_567),
             unwrap: Duration::from_micros(50),
@@ -210,7 +210,7 @@ mod tests {
             report("aes-gcm", true, good).line(),
             "  aes-gcm          used     IV: random, made by dekhand; wrap 1.235 ms, unwrap 0.05 ms\n"
         );
-        let good = Verdict::Good {
+        let good = TrialResult::Good {
             iv: None,
             wrap: Duration::from_micros(20),
             unwrap: Duration::from_micros(30),
@@ -219,12 +219,16 @@ mod tests {
             report("aes-cbc", false, good).line(),
             "  aes-cbc          good     aes-gcm is preferred; wrap 0.02 ms, unwrap 0.03 ms\n"
         );
-        let absent = Verdict::Absent("CKR_MECHANISM_INVALID".to_owned());
+        let absent = TrialResult::Absent("CKR_MECHANISM_INVALID".to_owned());
         assert_eq!(
             report("aes-kwp", false, absent).line(),
             "  aes-kwp          absent   CKR_MECHANISM_INVALID\n"
         );
-        let wrong = report("aes-cbc", false, Verdict::Wrong("opens what was changed".to_owned()));
+        let wrong = report(
+            "aes-cbc",
+            false,
+            TrialResult::Wrong("opens what was changed".to_owned()),
+        );
         let value = serde_json::to_value(&wrong).unwrap();
         assert_eq!((&value["verdict"], &value["used"]), (&"wrong".into(), &false.into()));
         assert_eq!(value["reason"], "opens what was changed");

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::health::Verdict;
+use crate::health::CheckResult;
 use crate::listener::socket::error::SocketError;
 
 /// The path and inode of the daemon's socket. Clones may outlive the socket.
@@ -35,7 +35,7 @@ impl Claim {
     }
 
     /// Whether the path still leads to the daemon's socket. Otherwise the daemon runs, but callers cannot reach it.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> CheckResult {
         let Some(inode) = &self.0 else {
             return Ok("listening".to_owned());
         };

@@ -20,7 +20,7 @@ use crate::token::options::Pkcs11Options;
 
 /// The objects of a new key.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Made {
+pub(super) struct GeneratedKey {
     /// The object that unwraps; its label and id count.
     secret: ObjectHandle,
     /// The public half of an RSA key.
@@ -28,7 +28,7 @@ pub(super) struct Made {
 }
 
 /// Lets the token make an AES key.
-pub(super) fn aes(session: &Session, wish: Wish<'_>) -> Result<Made, TokenError> {
+pub(super) fn aes(session: &Session, wish: Wish<'_>) -> Result<GeneratedKey, TokenError> {
     let make = |attributes: &[Attribute]| Ok(session.generate_key(&Mechanism::AesKeyGen, attributes)?);
     let attributes = wish.aes();
     let secret = make(&attributes).or_else(|error| {
@@ -37,11 +37,11 @@ pub(super) fn aes(session: &Session, wish: Wish<'_>) -> Result<Made, TokenError>
             make(&template::without(&attributes, spare))
         })
     })?;
-    Ok(Made { secret, public: None })
+    Ok(GeneratedKey { secret, public: None })
 }
 
 /// Imports an AES key into the token.
-pub(super) fn imported(session: &Session, wish: Wish<'_>, key: &Key) -> Result<Made, TokenError> {
+pub(super) fn imported(session: &Session, wish: Wish<'_>, key: &Key) -> Result<GeneratedKey, TokenError> {
     let make = |attributes: &[Attribute]| Ok(session.create_object(attributes)?);
     let attributes = wish.imported(key);
     let secret = make(attributes.expose()).or_else(|error| {
@@ -53,15 +53,15 @@ pub(super) fn imported(session: &Session, wish: Wish<'_>, key: &Key) -> Result<M
             make(attributes.without(spare).expose())
         })
     })?;
-    Ok(Made { secret, public: None })
+    Ok(GeneratedKey { secret, public: None })
 }
 
 /// Lets the token make an RSA pair.
-pub(super) fn rsa(session: &Session, wish: Wish<'_>) -> Result<Made, TokenError> {
-    let make = |public: &[Attribute], private: &[Attribute]| -> Result<Made, TokenError> {
+pub(super) fn rsa(session: &Session, wish: Wish<'_>) -> Result<GeneratedKey, TokenError> {
+    let make = |public: &[Attribute], private: &[Attribute]| -> Result<GeneratedKey, TokenError> {
         let (public, secret) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, public, private)?;
         let public = Some(public);
-        Ok(Made { secret, public })
+        Ok(GeneratedKey { secret, public })
     };
     let (public, private) = (wish.rsa_public(), wish.rsa_private());
     make(&public, &private).or_else(|error| {
@@ -69,7 +69,7 @@ pub(super) fn rsa(session: &Session, wish: Wish<'_>) -> Result<Made, TokenError>
             return Err(error);
         }
         let late = refused::patience();
-        let throw_away = |made: Made| made.destroy(session);
+        let throw_away = |made: GeneratedKey| made.destroy(session);
         let of_a_session = |attributes: &[Attribute]| template::of_a_session(attributes);
         let public_kept = of_a_session(&public);
         let refused = refused::find_out(&private, &late, &mut |private| {
@@ -120,7 +120,7 @@ fn again<T>(
     }
 }
 
-impl Made {
+impl GeneratedKey {
     /// Whether the key has the requested attributes. A token may cut a label, or ignore an attribute.
     pub(super) fn check(
         self,

@@ -68,14 +68,14 @@ impl Node {
     }
 
     /// Logs in as a new process would; `pause` runs while it waits.
-    fn log_in_while(&self, pause: &dyn Fn()) -> Result<Proof, Failure> {
+    fn log_in_while(&self, pause: &dyn Fn()) -> Result<LoginProof, Failure> {
         self.log_in_once(pause).map_err(|problem| match problem {
             CallError::Final(failure) => failure,
             CallError::Token(error) => panic!("{error}"),
         })
     }
 
-    fn log_in_once(&self, pause: &dyn Fn()) -> Result<Proof, CallError> {
+    fn log_in_once(&self, pause: &dyn Fn()) -> Result<LoginProof, CallError> {
         let module = Module::load(&self.assignment.options.module).unwrap();
         let (slot, _) = find_token(&module, &self.assignment.options.token).unwrap();
         let session = module.open(slot, false).unwrap();
@@ -85,7 +85,13 @@ impl Node {
         outcome
     }
 
-    fn attempt(&self, module: &Module, slot: Slot, session: &Session, pause: &dyn Fn()) -> Result<Proof, CallError> {
+    fn attempt(
+        &self,
+        module: &Module,
+        slot: Slot,
+        session: &Session,
+        pause: &dyn Fn(),
+    ) -> Result<LoginProof, CallError> {
         let record = PinRecord::quick(&self.state);
         let logins = || {
             let calls = std::fs::read_to_string(std::env::var_os("DEKHAND_SHIM_CALLS").unwrap()).unwrap();
@@ -110,7 +116,7 @@ impl Node {
         catch_unwind(AssertUnwindSafe(|| attempt.log_in(session))).unwrap_or_else(|_| Err(CallError::outage("killed")))
     }
 
-    fn log_in(&self) -> Result<Proof, Failure> {
+    fn log_in(&self) -> Result<LoginProof, Failure> {
         self.log_in_while(&|| {})
     }
 
@@ -128,7 +134,7 @@ fn a_pin_that_works_is_waited_for_once_and_never_again() {
     alone::run(|token| {
         let node = Node::new(token, "node", PIN);
         for _ in 0..3 {
-            assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+            assert_eq!(node.log_in().unwrap(), LoginProof::Confirmed);
         }
         assert_eq!(node.waits.get(), 1);
     });
@@ -157,7 +163,7 @@ fn a_rejected_pin_is_followed_by_a_try_when_its_source_changes() {
         node.set_pin("1111");
         assert_eq!(node.rejected(token), 1);
         node.set_pin(PIN);
-        assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+        assert_eq!(node.log_in().unwrap(), LoginProof::Confirmed);
     });
 }
 
@@ -257,7 +263,7 @@ fn a_login_that_was_there_already_checks_no_pin() {
     alone::run(|token| {
         token.set("login already");
         let node = Node::new(token, "node", "0000");
-        assert_eq!(node.log_in().unwrap(), Proof::Assumed);
+        assert_eq!(node.log_in().unwrap(), LoginProof::Assumed);
         // No verdict about the PIN: it is still unproven.
         token.set("pin locks 10 silent");
         assert_eq!(node.rejected(token), 1);
@@ -329,7 +335,7 @@ fn at_a_pin_pad_nobody_is_asked_when_a_flag_warns() {
         token.set("pin locks 3\nprotected-path 1234");
         let mut node = Node::new(token, "node", "");
         node.assignment.options.login = Login::ProtectedPath;
-        assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+        assert_eq!(node.log_in().unwrap(), LoginProof::Confirmed);
         assert!(
             node.told
                 .borrow()
@@ -349,7 +355,7 @@ fn a_user_type_of_the_vendors_logs_in_with_its_pin() {
         token.set("vendor-user 0x80000001");
         let mut node = Node::new(token, "node", PIN);
         node.assignment.options.login = Login::Vendor(0x8000_0001);
-        assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+        assert_eq!(node.log_in().unwrap(), LoginProof::Confirmed);
     });
 }
 

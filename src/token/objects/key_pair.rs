@@ -13,7 +13,7 @@ use crate::token::key_object::KeyKind;
 use crate::token::key_object::KeyObject;
 use crate::token::objects::candidate::Class;
 use crate::token::objects::search;
-use crate::token::objects::search::Place;
+use crate::token::objects::search::FoundKey;
 
 /// The bits of an RSA root key's modulus.
 const MODULUS: std::ops::RangeInclusive<u64> = 2048..=4096;
@@ -28,10 +28,10 @@ const MOST_HALVES: usize = 100;
 pub(super) fn of(
     session: &Session,
     id: &KeyId,
-    place: Place,
+    place: FoundKey,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<KeyObject, TokenError> {
-    let Place { class, handle } = place;
+    let FoundKey { class, handle } = place;
     match class {
         Class::Secret => Ok(KeyObject {
             kind: KeyKind::Aes256,

@@ -9,7 +9,7 @@ use crate::token::key_object::KeyObject;
 use crate::token::objects::candidate::Class;
 use crate::token::objects::key_pair;
 use crate::token::objects::memory::KnownKey;
-use crate::token::objects::search::Place;
+use crate::token::objects::search::FoundKey;
 
 impl Finder {
     /// Known objects; the public half of a pair is searched again if that is due.
@@ -23,7 +23,7 @@ impl Finder {
         if !known.half_due {
             return Ok(known.key);
         }
-        let place = Place {
+        let place = FoundKey {
             class: Class::Private,
             handle: known.key.unwraps,
         };

@@ -11,7 +11,7 @@ use crate::token::objects::classify;
 use crate::token::objects::classify::Ownership;
 use crate::token::objects::memory::Known;
 use crate::token::objects::search;
-use crate::token::objects::search::Place;
+use crate::token::objects::search::FoundKey;
 use crate::token::return_value::ReturnValue;
 
 impl Finder {
@@ -20,9 +20,9 @@ impl Finder {
     pub(super) fn labelled(
         &self,
         session: &Session,
-        places: Vec<Place>,
+        places: Vec<FoundKey>,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<Vec<(Place, Candidate)>, TokenError> {
+    ) -> Result<Vec<(FoundKey, Candidate)>, TokenError> {
         let mut candidates = Vec::new();
         let mut gone = Vec::new();
         for place in places {
@@ -49,7 +49,7 @@ impl Finder {
         Ok(candidates)
     }
 
-    fn look(&self, session: &Session, place: Place) -> Result<Seen, TokenError> {
+    fn look(&self, session: &Session, place: FoundKey) -> Result<Seen, TokenError> {
         let handle = place.handle.handle();
         let makeup = match self.memory().known.get(&handle) {
             Some(Known::Foreign(_) | Known::Public(_)) => return Ok(Seen::Before),

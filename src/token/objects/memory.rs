@@ -9,7 +9,7 @@ use crate::token::key_object::KeyObject;
 use crate::token::objects::admission::Admission;
 use crate::token::objects::candidate::Candidate;
 use crate::token::objects::candidate::Makeup;
-use crate::token::objects::search::Place;
+use crate::token::objects::search::FoundKey;
 
 /// Every object is read again within this number of discoveries.
 const ALL_AGAIN: u64 = 60;
@@ -62,7 +62,7 @@ impl KnownKey {
 /// A discovery that has listed the token's keys, and read some of them.
 #[derive(Debug)]
 pub(super) struct Underway {
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<FoundKey>,
     pub(super) sorted: usize,
 }
 

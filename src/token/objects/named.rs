@@ -10,7 +10,7 @@ use crate::token::error::TokenError;
 use crate::token::objects::admission::Admission;
 use crate::token::objects::candidate::Candidate;
 use crate::token::objects::search;
-use crate::token::objects::search::Place;
+use crate::token::objects::search::FoundKey;
 use crate::token::options::ObjectName;
 use crate::token::return_value::ReturnValue;
 
@@ -23,7 +23,7 @@ pub(super) fn all(
     name: &ObjectName,
     admission: &Admission,
     goes_on: &dyn Fn() -> bool,
-) -> Result<Vec<(Place, Candidate)>, TokenError> {
+) -> Result<Vec<(FoundKey, Candidate)>, TokenError> {
     let mut found = private(session, name, admission, goes_on)?;
     let known: HashSet<u64> = found.iter().map(|(place, _)| place.handle.handle()).collect();
     let mut others = match search::keys(session, &[template(name)], goes_on) {
@@ -47,7 +47,7 @@ pub(super) fn private(
     name: &ObjectName,
     admission: &Admission,
     goes_on: &dyn Fn() -> bool,
-) -> Result<Vec<(Place, Candidate)>, TokenError> {
+) -> Result<Vec<(FoundKey, Candidate)>, TokenError> {
     if !admission.prefers_private() {
         return Ok(Vec::new());
     }
@@ -85,9 +85,9 @@ fn template(name: &ObjectName) -> Attribute {
 pub(super) fn read(
     session: &Session,
     name: &ObjectName,
-    places: Vec<Place>,
+    places: Vec<FoundKey>,
     goes_on: &dyn Fn() -> bool,
-) -> Result<Vec<(Place, Candidate)>, TokenError> {
+) -> Result<Vec<(FoundKey, Candidate)>, TokenError> {
     let mut found = Vec::new();
     let mut gone = Vec::new();
     for place in places {

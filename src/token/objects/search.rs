@@ -28,7 +28,7 @@ pub(super) const LONGEST_OF_ANY: usize = 1024;
 
 /// A secret or private key of the token.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct FoundKey {
     pub(super) class: Class,
     pub(super) handle: ObjectHandle,
 }
@@ -39,14 +39,14 @@ pub(super) fn keys(
     session: &Session,
     with: &[Attribute],
     goes_on: &dyn Fn() -> bool,
-) -> Result<Vec<Place>, TokenError> {
+) -> Result<Vec<FoundKey>, TokenError> {
     let mut places = Vec::new();
     for (class, object_class) in [
         (Class::Secret, ObjectClass::SECRET_KEY),
         (Class::Private, ObjectClass::PRIVATE_KEY),
     ] {
         let handles = objects(session, object_class, with, goes_on)?;
-        places.extend(handles.into_iter().map(|handle| Place { class, handle }));
+        places.extend(handles.into_iter().map(|handle| FoundKey { class, handle }));
     }
     Ok(places)
 }
@@ -57,7 +57,7 @@ pub(super) fn private_keys(
     session: &Session,
     with: &[Attribute],
     goes_on: &dyn Fn() -> bool,
-) -> Result<Option<Vec<Place>>, TokenError> {
+) -> Result<Option<Vec<FoundKey>>, TokenError> {
     let with = [with, &[Attribute::Private(true)]].concat();
     match keys(session, &with, goes_on) {
         Ok(places) => Ok(Some(places)),
@@ -139,13 +139,13 @@ pub(super) fn unless_gone<T>(read: Result<T, TokenError>) -> Result<Option<T>, T
 }
 
 /// The label of an object, if it has no more bytes than `most`.
-pub(super) fn label(session: &Session, place: Place, most: usize) -> Result<attribute::Bytes, TokenError> {
+pub(super) fn label(session: &Session, place: FoundKey, most: usize) -> Result<attribute::Bytes, TokenError> {
     attribute::bytes(session, place.handle, AttributeType::Label, most)
 }
 
 /// The same with one call to the token, because most labels are other applications'; `None` also for a label that does
 /// not belong to the root key.
-pub(super) fn label_at_once(calls: &Calls, session: &Session, place: Place) -> Result<Option<Vec<u8>>, TokenError> {
+pub(super) fn label_at_once(calls: &Calls, session: &Session, place: FoundKey) -> Result<Option<Vec<u8>>, TokenError> {
     let mut buffer = [0; LONGEST_OF_OURS];
     let label = calls.attribute(session, place.handle, AttributeType::Label, &mut buffer)?;
     Ok(label.map(<[u8]>::to_vec))
@@ -154,11 +154,11 @@ pub(super) fn label_at_once(calls: &Calls, session: &Session, place: Place) -> R
 /// The attributes of an object with this label; `makeup` holds those that never change and are known already.
 pub(super) fn candidate(
     session: &Session,
-    place: Place,
+    place: FoundKey,
     label: attribute::Bytes,
     makeup: Option<Makeup>,
 ) -> Result<Candidate, TokenError> {
-    let Place { class, handle } = place;
+    let FoundKey { class, handle } = place;
     Ok(Candidate {
         label,
         id: attribute::bytes(session, handle, AttributeType::Id, id::LONGEST)?,

@@ -25,7 +25,7 @@ use serde::Serializer;
 use crate::secret::NoRandomness;
 use crate::secret::random_bytes;
 use crate::token::pin::Stamp;
-use crate::token::state_file::Flaw;
+use crate::token::state_file::StateFileFlaw;
 use crate::token::state_file::check_version;
 
 pub(super) const API_VERSION: &str = "dekhand/pins/v1";
@@ -35,14 +35,14 @@ const MOST_TOKENS: usize = 64;
 
 /// The content of the record.
 #[derive(Debug, Default)]
-pub(super) struct Content {
-    tokens: Vec<Line>,
+pub(super) struct PinHistoryContent {
+    tokens: Vec<PinLine>,
 }
 
 /// The entry of a token.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Line {
+pub(super) struct PinLine {
     token: String,
     /// One salt for all of a token's PINs, so that one hash is compared with all of them.
     pub(super) salt: Salt,
@@ -50,7 +50,7 @@ pub(super) struct Line {
     pub(super) rejected: Vec<Rejected>,
     /// Added later than the other fields: a file without it is valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) begun: Vec<Begun>,
+    pub(super) begun: Vec<BegunLogin>,
 }
 
 /// A PIN that the token has accepted.
@@ -73,7 +73,7 @@ pub(super) struct Rejected {
 /// that has worked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Begun {
+pub(super) struct BegunLogin {
     pub(super) bits: u8,
     pub(super) stamp: Stamp,
     pub(super) logins: u8,
@@ -101,16 +101,16 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
-impl Content {
-    pub(super) fn line(&self, token: &str) -> Option<&Line> {
+impl PinHistoryContent {
+    pub(super) fn line(&self, token: &str) -> Option<&PinLine> {
         self.tokens.iter().find(|line| line.token == token)
     }
 
     /// Changes the entry of a token, which is created if it is missing, and moves it to the end.
-    pub(super) fn change(&mut self, token: &str, change: impl FnOnce(&mut Line)) -> Result<(), NoRandomness> {
+    pub(super) fn change(&mut self, token: &str, change: impl FnOnce(&mut PinLine)) -> Result<(), NoRandomness> {
         let mut line = match self.tokens.iter().position(|line| line.token == token) {
             Some(place) => self.tokens.remove(place),
-            None => Line {
+            None => PinLine {
                 token: token.to_owned(),
                 salt: Hex(random_bytes()?),
                 worked: Vec::new(),
@@ -135,19 +135,19 @@ pub(super) fn keep_last<T>(list: &mut Vec<T>, most: usize) {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct File {
     api_version: String,
-    tokens: Vec<Line>,
+    tokens: Vec<PinLine>,
 }
 
 /// Reads what [`encode`] writes.
-pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
+pub(super) fn decode(bytes: &[u8]) -> Result<PinHistoryContent, StateFileFlaw> {
     check_version(bytes, API_VERSION)?;
     let File { api_version: _, tokens } = serde_json::from_slice(bytes)?;
-    Ok(Content { tokens })
+    Ok(PinHistoryContent { tokens })
 }
 
 /// The file's bytes.
-pub(super) fn encode(content: Content) -> serde_json::Result<Vec<u8>> {
-    let Content { tokens } = content;
+pub(super) fn encode(content: PinHistoryContent) -> serde_json::Result<Vec<u8>> {
+    let PinHistoryContent { tokens } = content;
     let api_version = API_VERSION.to_owned();
     serde_json::to_vec_pretty(&File { api_version, tokens })
 }

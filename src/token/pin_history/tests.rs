@@ -177,9 +177,9 @@ fn the_oldest_token_goes_when_there_are_64_and_a_full_file_can_be_read() {
         changed: (i64::MIN, u64::MAX),
         length: u64::MAX,
     };
-    let mut content = Content::default();
+    let mut content = PinHistoryContent::default();
     for number in 0..70 {
-        let full = |line: &mut Line| {
+        let full = |line: &mut PinLine| {
             let worked = |_| Worked {
                 bits: 255,
                 stamp: stamp(),
@@ -190,7 +190,7 @@ fn the_oldest_token_goes_when_there_are_64_and_a_full_file_can_be_read() {
                 stamp: stamp(),
             };
             line.rejected = (0..MOST_REJECTED).map(rejected).collect();
-            let begun = |_| content::Begun {
+            let begun = |_| content::BegunLogin {
                 bits: 255,
                 stamp: stamp(),
                 logins: 255,

@@ -19,7 +19,7 @@ use crate::token::pin_history::PinRecord;
 use crate::token::pin_history::PinRecordError;
 use crate::token::pin_history::PinStatus;
 use crate::token::pin_history::content;
-use crate::token::pin_history::content::Begun;
+use crate::token::pin_history::content::BegunLogin;
 use crate::token::pin_history::first_bits;
 
 /// The most logins without a verdict for one PIN: one less than the number of wrong PINs that locks the strictest
@@ -74,7 +74,7 @@ impl PinRecord {
             let hash = self.hash(&line.salt, pin);
             let known = line.begun.iter().position(|begun| begun.is_of(pin, &hash));
             let before = known.map_or(0, |place| line.begun.remove(place).logins);
-            line.begun.push(Begun {
+            line.begun.push(BegunLogin {
                 bits: first_bits(&hash),
                 stamp: pin.stamp.clone(),
                 logins: before.saturating_add(1),
@@ -93,7 +93,7 @@ impl PinRecord {
     pub(crate) fn note_not_judged(&self, token: &str, pin: &Pin) -> Result<(), PinRecordError> {
         let _lock = self.lock()?;
         let mut content = self.read()?;
-        let is_known = |begun: &Begun| begun.stamp == pin.stamp;
+        let is_known = |begun: &BegunLogin| begun.stamp == pin.stamp;
         if !content.line(token).is_some_and(|line| line.begun.iter().any(is_known)) {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl PinRecord {
     }
 }
 
-impl Begun {
+impl BegunLogin {
     /// Whether the PIN has used up its logins.
     pub(super) fn is_enough(&self) -> bool {
         self.logins >= MOST_LOGINS

@@ -33,7 +33,7 @@ use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
 use crate::secret::Key;
-use crate::token::state_file::Flaw;
+use crate::token::state_file::StateFileFlaw;
 use crate::token::state_file::check_version;
 
 /// A proof that a token has not ended is tried again after this time.
@@ -43,16 +43,16 @@ pub(super) const API_VERSION: &str = "dekhand/proofs/v1";
 
 /// The content of the record.
 #[derive(Debug, Default)]
-pub(super) struct Content {
+pub(super) struct ProofRecordContent {
     /// Root keys that an earlier release may have used on this node.
     pub(super) upgraded: Vec<RootKeyName>,
-    pub(super) root_keys: Vec<Line>,
+    pub(super) root_keys: Vec<ProofLine>,
 }
 
 /// The entry of a root key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Line {
+pub struct ProofLine {
     pub(super) name: RootKeyName,
     /// Versions that count although their objects are public.
     pub(crate) public: Vec<KeyId>,
@@ -67,13 +67,13 @@ pub(super) struct VersionLine {
     pub(super) proofs: Vec<Proof>,
     /// Proofs that were begun and have not ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) begun: Vec<Begun>,
+    pub(super) begun: Vec<BegunProof>,
 }
 
 /// A proof that was begun and has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Begun {
+pub(super) struct BegunProof {
     /// The number of the mechanism; an unknown one is another release's, and matches nothing.
     mechanism: u8,
     at: Timestamp,
@@ -95,7 +95,7 @@ struct Written {
     sha256: String,
 }
 
-impl Line {
+impl ProofLine {
     /// The proofs of a version; none if it was not used on this node.
     pub(crate) fn proofs(&self, id: &KeyId) -> &[Proof] {
         let version = self.versions.iter().find(|version| version.id == *id);
@@ -103,7 +103,7 @@ impl Line {
     }
 }
 
-impl Line {
+impl ProofLine {
     /// Whether anything is written down of a version.
     pub(super) fn has(&self, id: &KeyId) -> bool {
         self.versions.iter().any(|version| version.id == *id)
@@ -138,7 +138,7 @@ impl VersionLine {
 
     /// `None`: a proof by this mechanism begins now. Otherwise one was begun at that time, recently, and has not ended.
     pub(super) fn begin(&mut self, mechanism: Mechanism, now: Timestamp) -> Option<Timestamp> {
-        let of_it = |begun: &&Begun| begun.mechanism == mechanism.number();
+        let of_it = |begun: &&BegunProof| begun.mechanism == mechanism.number();
         // The clock may have been set back since.
         let is_recent = |at: &Timestamp| now.since(*at).max(at.since(now)) < UNTIL_BEGUN_AGAIN;
         let unended = self.begun.iter().find(of_it).map(|begun| begun.at);
@@ -147,7 +147,7 @@ impl VersionLine {
         }
         self.end(mechanism);
         let mechanism = mechanism.number();
-        self.begun.push(Begun { mechanism, at: now });
+        self.begun.push(BegunProof { mechanism, at: now });
         None
     }
 
@@ -227,18 +227,18 @@ struct File<U, L> {
 }
 
 /// Reads what [`encode`] writes.
-pub(super) fn decode(bytes: &[u8]) -> Result<Content, Flaw> {
+pub(super) fn decode(bytes: &[u8]) -> Result<ProofRecordContent, StateFileFlaw> {
     check_version(bytes, API_VERSION)?;
     let File {
         api_version: _,
         upgraded,
         root_keys,
-    }: File<Vec<RootKeyName>, Vec<Line>> = serde_json::from_slice(bytes)?;
-    Ok(Content { upgraded, root_keys })
+    }: File<Vec<RootKeyName>, Vec<ProofLine>> = serde_json::from_slice(bytes)?;
+    Ok(ProofRecordContent { upgraded, root_keys })
 }
 
 /// The file's bytes.
-pub(super) fn encode(content: &Content) -> serde_json::Result<Vec<u8>> {
+pub(super) fn encode(content: &ProofRecordContent) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec_pretty(&File {
         api_version: API_VERSION.to_owned(),
         upgraded: &content.upgraded,

@@ -197,14 +197,14 @@ fn no_record_is_dropped_for_another() {
         proofs: vec![proof(Mechanism::RsaOaepSha256, 1)],
         begun: Vec::new(),
     });
-    let line = Line {
+    let line = ProofLine {
         name: name(),
         public: Vec::new(),
         versions: versions.collect(),
     };
     let root_keys = vec![line.clone()];
     let upgraded = Vec::new();
-    record.replace(&Content { upgraded, root_keys }).unwrap();
+    record.replace(&ProofRecordContent { upgraded, root_keys }).unwrap();
     let added = record.add_first(&name(), &id(1), proof(Mechanism::AesGcm, 1));
     assert!(matches!(added, Err(ProofRecordError::Full { .. })), "{added:?}");
     assert_eq!(record.read(&name()).unwrap(), Some(line));
@@ -234,12 +234,12 @@ fn what_could_not_be_read_again_is_not_written() {
         begun: Vec::new(),
     };
     let versions: Vec<VersionLine> = (1..MOST_VERSIONS).map(version).collect();
-    let line = |root_key: usize| Line {
+    let line = |root_key: usize| ProofLine {
         name: format!("kube-{root_key}").parse().unwrap(),
         public: Vec::new(),
         versions: versions.clone(),
     };
-    let mut content = Content::default();
+    let mut content = ProofRecordContent::default();
     // As many root keys as there is room for.
     while content::encode(&content).unwrap().len() as u64 <= LIMIT {
         content.root_keys.push(line(content.root_keys.len()));

@@ -6,9 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::secret::Key;
 use crate::token::error::TokenError;
-use crate::token::params::Mechanism as Operation;
+use crate::token::params::CipherParams;
 use crate::token::wrap::bad_ciphertext;
-use crate::token::wrap::cipher::Cipher;
+use crate::token::wrap::cipher::TokenCipher;
 use crate::token::wrap::random;
 use crate::token::wrap::wrong_length;
 
@@ -16,19 +16,19 @@ use crate::token::wrap::wrong_length;
 const ROOM: usize = 128;
 
 /// IV and ciphertext; their length is checked by the caller.
-pub(super) fn wrap(cipher: &dyn Cipher, data_key: &Key) -> Result<Vec<u8>, TokenError> {
+pub(super) fn wrap(cipher: &dyn TokenCipher, data_key: &Key) -> Result<Vec<u8>, TokenError> {
     let iv = random::<16>()?;
     let mut output = vec![0; ROOM];
-    let length = cipher.encrypt(Operation::AesCbc(iv), data_key.expose(), &mut output)?;
+    let length = cipher.encrypt(CipherParams::AesCbc(iv), data_key.expose(), &mut output)?;
     output.truncate(length);
     Ok([iv.as_slice(), &output].concat())
 }
 
 /// The data key of IV and ciphertext, right or wrong.
-pub(super) fn unwrap(cipher: &dyn Cipher, bytes: &[u8]) -> Result<Key, TokenError> {
+pub(super) fn unwrap(cipher: &dyn TokenCipher, bytes: &[u8]) -> Result<Key, TokenError> {
     let (iv, ciphertext) = bytes.split_first_chunk().ok_or_else(bad_ciphertext)?;
     let mut output = Zeroizing::new([0; ROOM]);
-    let length = cipher.decrypt(Operation::AesCbc(*iv), ciphertext, output.as_mut_slice())?;
+    let length = cipher.decrypt(CipherParams::AesCbc(*iv), ciphertext, output.as_mut_slice())?;
     output
         .get(..length)
         .and_then(Key::copied_from)

@@ -7,20 +7,20 @@ use cryptoki::session::Session;
 use crate::token::error::TokenError;
 use crate::token::key_object::KeyKind;
 use crate::token::key_object::KeyObject;
+use crate::token::params::CipherParams;
 use crate::token::params::GcmMessage;
-use crate::token::params::Mechanism;
 use crate::token::raw::Calls;
 
 /// The three operations. Each writes to the caller's output and returns the number of bytes written.
-pub(super) trait Cipher {
+pub(super) trait TokenCipher {
     /// The kind of the key.
     fn kind(&self) -> KeyKind;
 
     /// `C_EncryptInit` and one `C_Encrypt`.
-    fn encrypt(&self, mechanism: Mechanism<'_>, plaintext: &[u8], output: &mut [u8]) -> Result<usize, TokenError>;
+    fn encrypt(&self, mechanism: CipherParams<'_>, plaintext: &[u8], output: &mut [u8]) -> Result<usize, TokenError>;
 
     /// `C_DecryptInit` and one `C_Decrypt`.
-    fn decrypt(&self, mechanism: Mechanism<'_>, ciphertext: &[u8], output: &mut [u8]) -> Result<usize, TokenError>;
+    fn decrypt(&self, mechanism: CipherParams<'_>, ciphertext: &[u8], output: &mut [u8]) -> Result<usize, TokenError>;
 
     /// `C_EncryptMessage` for one message.
     fn encrypt_message(
@@ -45,12 +45,12 @@ impl<'a, S: Borrow<Session>> InSession<'a, S> {
     }
 }
 
-impl<S: Borrow<Session>> Cipher for InSession<'_, S> {
+impl<S: Borrow<Session>> TokenCipher for InSession<'_, S> {
     fn kind(&self) -> KeyKind {
         self.key.kind
     }
 
-    fn encrypt(&self, mechanism: Mechanism<'_>, plaintext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
+    fn encrypt(&self, mechanism: CipherParams<'_>, plaintext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
         if self.key.only_unwraps() {
             return Err(TokenError::Refused(
                 "the RSA key only unwraps: the token has no public key of its own with the same CKA_ID".to_owned(),
@@ -61,7 +61,7 @@ impl<S: Borrow<Session>> Cipher for InSession<'_, S> {
             .encrypt(session, self.key.wraps, mechanism, plaintext, output)
     }
 
-    fn decrypt(&self, mechanism: Mechanism<'_>, ciphertext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
+    fn decrypt(&self, mechanism: CipherParams<'_>, ciphertext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
         let session = self.session.borrow();
         self.calls
             .decrypt(session, self.key.unwraps, mechanism, ciphertext, output)

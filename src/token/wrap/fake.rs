@@ -11,12 +11,12 @@ use sha2::Sha512;
 use crate::secret::random_bytes;
 use crate::token::error::TokenError;
 use crate::token::key_object::KeyKind;
+use crate::token::params::CipherParams;
 use crate::token::params::GcmIv;
 use crate::token::params::GcmMessage;
-use crate::token::params::Mechanism;
 use crate::token::params::OaepHash;
 use crate::token::return_value::ReturnValue;
-use crate::token::wrap::cipher::Cipher;
+use crate::token::wrap::cipher::TokenCipher;
 
 /// The token's support of AES-GCM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Fake {
         self.operations.get()
     }
 
-    pub(super) fn open(self: &Rc<Self>) -> Box<dyn Cipher> {
+    pub(super) fn open(self: &Rc<Self>) -> Box<dyn TokenCipher> {
         Box::new(FakeSession {
             token: Rc::clone(self),
             spoilt: Cell::new(false),
@@ -149,18 +149,18 @@ impl Fake {
         }
     }
 
-    fn encrypt_by(&self, mechanism: Mechanism<'_>, plaintext: &[u8], room: usize) -> Result<Vec<u8>, TokenError> {
+    fn encrypt_by(&self, mechanism: CipherParams<'_>, plaintext: &[u8], room: usize) -> Result<Vec<u8>, TokenError> {
         let quirks = &self.quirks;
         match mechanism {
-            Mechanism::AesGcm { iv, associated_data } => self.encrypt_gcm(iv, associated_data, plaintext),
-            Mechanism::AesKwp if quirks.kwp => Ok(self.encrypt("kwp", &[], &[], plaintext, 40)),
-            Mechanism::AesCbc(_) if quirks.naked => Ok(plaintext.to_vec()),
-            Mechanism::AesCbc(_) if quirks.cbc_without_iv => Ok(self.encrypt("cbc", &[], &[], plaintext, 32)),
-            Mechanism::AesCbc(iv) if quirks.cbc => Ok(self.encrypt("cbc", &iv, &[], plaintext, 32)),
-            Mechanism::RsaOaep(OaepHash::Sha256) if !quirks.oaep_sha256 => {
+            CipherParams::AesGcm { iv, associated_data } => self.encrypt_gcm(iv, associated_data, plaintext),
+            CipherParams::AesKwp if quirks.kwp => Ok(self.encrypt("kwp", &[], &[], plaintext, 40)),
+            CipherParams::AesCbc(_) if quirks.naked => Ok(plaintext.to_vec()),
+            CipherParams::AesCbc(_) if quirks.cbc_without_iv => Ok(self.encrypt("cbc", &[], &[], plaintext, 32)),
+            CipherParams::AesCbc(iv) if quirks.cbc => Ok(self.encrypt("cbc", &iv, &[], plaintext, 32)),
+            CipherParams::RsaOaep(OaepHash::Sha256) if !quirks.oaep_sha256 => {
                 Err(TokenError::call("C_EncryptInit", ReturnValue::ARGUMENTS_BAD))
             }
-            Mechanism::RsaOaep(_) if quirks.kind != KeyKind::Aes256 => {
+            CipherParams::RsaOaep(_) if quirks.kind != KeyKind::Aes256 => {
                 // The random bytes of the padding are part of the ciphertext, so that it can be found again.
                 let padding = random_bytes::<32>().unwrap();
                 let mut ciphertext = self.encrypt("oaep", &[], &padding, plaintext, 224);
@@ -203,19 +203,19 @@ impl Fake {
         }
     }
 
-    fn decrypt_by(&self, mechanism: Mechanism<'_>, ciphertext: &[u8]) -> Result<Vec<u8>, TokenError> {
+    fn decrypt_by(&self, mechanism: CipherParams<'_>, ciphertext: &[u8]) -> Result<Vec<u8>, TokenError> {
         match mechanism {
-            Mechanism::AesGcm { iv, associated_data } => match (self.quirks.gcm, iv) {
+            CipherParams::AesGcm { iv, associated_data } => match (self.quirks.gcm, iv) {
                 (Gcm::AnyTag, _) => Ok(vec![7; 32]),
                 (Gcm::NoAssociatedData, GcmIv::Buffer(iv)) => self.decrypt("gcm", iv, &[], ciphertext),
                 (_, GcmIv::Buffer(iv)) => self.decrypt("gcm", iv, associated_data, ciphertext),
                 (_, GcmIv::None { .. }) => Err(no_mechanism()),
             },
-            Mechanism::AesKwp => self.decrypt("kwp", &[], &[], ciphertext),
-            Mechanism::AesCbc(_) if self.quirks.naked => Ok(ciphertext.to_vec()),
-            Mechanism::AesCbc(_) if self.quirks.cbc_without_iv => self.decrypt("cbc", &[], &[], ciphertext),
-            Mechanism::AesCbc(iv) => self.decrypt("cbc", &iv, &[], ciphertext),
-            Mechanism::RsaOaep(_) => self.decrypt("oaep", &[], &[], ciphertext),
+            CipherParams::AesKwp => self.decrypt("kwp", &[], &[], ciphertext),
+            CipherParams::AesCbc(_) if self.quirks.naked => Ok(ciphertext.to_vec()),
+            CipherParams::AesCbc(_) if self.quirks.cbc_without_iv => self.decrypt("cbc", &[], &[], ciphertext),
+            CipherParams::AesCbc(iv) => self.decrypt("cbc", &iv, &[], ciphertext),
+            CipherParams::RsaOaep(_) => self.decrypt("oaep", &[], &[], ciphertext),
         }
     }
 }
@@ -245,16 +245,16 @@ impl FakeSession {
     }
 }
 
-impl Cipher for FakeSession {
+impl TokenCipher for FakeSession {
     fn kind(&self) -> KeyKind {
         self.token.quirks.kind
     }
 
-    fn encrypt(&self, mechanism: Mechanism<'_>, plaintext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
+    fn encrypt(&self, mechanism: CipherParams<'_>, plaintext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
         self.fill(output, |room| self.token.encrypt_by(mechanism, plaintext, room))
     }
 
-    fn decrypt(&self, mechanism: Mechanism<'_>, ciphertext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
+    fn decrypt(&self, mechanism: CipherParams<'_>, ciphertext: &[u8], output: &mut [u8]) -> Result<usize, TokenError> {
         self.fill(output, |_| self.token.decrypt_by(mechanism, ciphertext))
     }
 

@@ -8,11 +8,11 @@ use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
 use crate::token::error::TokenError;
+use crate::token::params::CipherParams;
 use crate::token::params::GcmIv;
 use crate::token::params::GcmMessage;
-use crate::token::params::Mechanism as Operation;
 use crate::token::wrap::bad_ciphertext;
-use crate::token::wrap::cipher::Cipher;
+use crate::token::wrap::cipher::TokenCipher;
 use crate::token::wrap::random;
 use crate::token::wrap::wrong_length;
 
@@ -123,10 +123,10 @@ impl fmt::Display for IvMode {
 }
 
 /// IV, ciphertext and tag.
-pub(super) fn wrap(mode: IvMode, cipher: &dyn Cipher, id: &KeyId, data_key: &Key) -> Result<Vec<u8>, TokenError> {
+pub(super) fn wrap(mode: IvMode, cipher: &dyn TokenCipher, id: &KeyId, data_key: &Key) -> Result<Vec<u8>, TokenError> {
     let associated_data = mode.mechanism().wrap_associated_data(id);
     let encrypt = |iv: GcmIv<'_>| {
-        let operation = Operation::AesGcm {
+        let operation = CipherParams::AesGcm {
             iv,
             associated_data: &associated_data,
         };
@@ -165,7 +165,7 @@ pub(super) fn wrap(mode: IvMode, cipher: &dyn Cipher, id: &KeyId, data_key: &Key
 
 fn wrap_message(
     by_token: bool,
-    cipher: &dyn Cipher,
+    cipher: &dyn TokenCipher,
     associated_data: &[u8],
     data_key: &Key,
 ) -> Result<Vec<u8>, TokenError> {
@@ -188,11 +188,16 @@ fn wrap_message(
 }
 
 /// The data key of IV, ciphertext and tag.
-pub(super) fn unwrap(cipher: &dyn Cipher, mechanism: Mechanism, id: &KeyId, bytes: &[u8]) -> Result<Key, TokenError> {
+pub(super) fn unwrap(
+    cipher: &dyn TokenCipher,
+    mechanism: Mechanism,
+    id: &KeyId,
+    bytes: &[u8],
+) -> Result<Key, TokenError> {
     let iv_length = bytes.len().checked_sub(SEALED).ok_or_else(bad_ciphertext)?;
     let (iv, sealed) = bytes.split_at_checked(iv_length).ok_or_else(bad_ciphertext)?;
     let mut iv = iv.to_vec();
-    let operation = Operation::AesGcm {
+    let operation = CipherParams::AesGcm {
         iv: GcmIv::Buffer(&mut iv),
         associated_data: &mechanism.wrap_associated_data(id),
     };

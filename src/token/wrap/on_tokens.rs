@@ -20,7 +20,7 @@ use crate::token::key_object::KeyObject;
 use crate::token::module::Module;
 use crate::token::options::MechanismChoice;
 use crate::token::report::PinState;
-use crate::token::report::Verdict;
+use crate::token::report::TrialResult;
 use crate::token::return_value::Remedy;
 use crate::token::wrap::IvMode;
 use crate::token::wrap::WrapMethod;
@@ -272,7 +272,7 @@ fn a_probe_shows_what_every_mechanism_does() {
         let reports = reports.unwrap();
         let good = reports
             .iter()
-            .filter(|report| matches!(report.verdict, Verdict::Good { .. }));
+            .filter(|report| matches!(report.verdict, TrialResult::Good { .. }));
         let good: Vec<_> = good.map(|report| report.mechanism.as_str()).collect();
         assert_eq!(good, ["aes-gcm", "aes-kwp", "aes-cbc"]);
         assert_eq!(reports.len(), 5);

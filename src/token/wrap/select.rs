@@ -10,14 +10,14 @@ use crate::token::key_object::KeyObject;
 use crate::token::module::Module;
 use crate::token::options::MechanismChoice;
 use crate::token::report::MechanismReport;
-use crate::token::report::Verdict;
+use crate::token::report::TrialResult;
 use crate::token::return_value::Remedy;
 use crate::token::wrap::WrapMethod;
-use crate::token::wrap::cipher::Cipher;
 use crate::token::wrap::cipher::InSession;
+use crate::token::wrap::cipher::TokenCipher;
 use crate::token::wrap::gcm::IvMode;
-use crate::token::wrap::self_test::Flaw;
 use crate::token::wrap::self_test::Opener;
+use crate::token::wrap::self_test::SelfTestFlaw;
 use crate::token::wrap::self_test::check;
 
 /// The result of a trial.
@@ -95,7 +95,7 @@ fn opener<'a>(
     module: &'a Module,
     sessions: &'a mut dyn FnMut() -> Result<Session, TokenError>,
     key: KeyObject,
-) -> impl FnMut() -> Result<Box<dyn Cipher + 'a>, TokenError> + 'a {
+) -> impl FnMut() -> Result<Box<dyn TokenCipher + 'a>, TokenError> + 'a {
     move || {
         let session = sessions()?;
         Ok(Box::new(InSession::new(module.calls(), session, key)))
@@ -179,7 +179,7 @@ struct Tried {
     mechanism: MechanismChoice,
     /// Its method, if it works correctly.
     method: Option<WrapMethod>,
-    verdict: Verdict,
+    verdict: TrialResult,
     /// If the mechanism does not work: its first failure that a failing token may have caused.
     trouble: Option<TokenError>,
 }
@@ -207,7 +207,7 @@ impl Tried {
                     return Ok(Self {
                         mechanism,
                         method: Some(method),
-                        verdict: Verdict::Good {
+                        verdict: TrialResult::Good {
                             iv: iv.map(|mode| mode.to_string()),
                             wrap: good.wrap,
                             unwrap: good.unwrap,
@@ -215,12 +215,12 @@ impl Tried {
                         trouble: None,
                     });
                 }
-                Err(Flaw::Unopened(error)) => return Err(error),
-                Err(Flaw::Wrong(what)) => {
+                Err(SelfTestFlaw::Unopened(error)) => return Err(error),
+                Err(SelfTestFlaw::Wrong(what)) => {
                     wrong = true;
                     reasons.add(iv, format!("the token {what}"));
                 }
-                Err(Flaw::Refused(error)) => {
+                Err(SelfTestFlaw::Refused(error)) => {
                     // Another source of IVs may help against any error: tokens refuse an IV with many return values.
                     reasons.add(iv, error.to_string());
                     if error.cure() != Remedy::Nothing {
@@ -229,7 +229,7 @@ impl Tried {
                 }
             }
         }
-        let verdict = if wrong { Verdict::Wrong } else { Verdict::Absent };
+        let verdict = if wrong { TrialResult::Wrong } else { TrialResult::Absent };
         Ok(Self {
             mechanism,
             method: None,
@@ -240,8 +240,8 @@ impl Tried {
 
     fn reason(&self) -> &str {
         match &self.verdict {
-            Verdict::Good { .. } => "it works",
-            Verdict::Absent(reason) | Verdict::Wrong(reason) | Verdict::Untried(reason) => reason,
+            TrialResult::Good { .. } => "it works",
+            TrialResult::Absent(reason) | TrialResult::Wrong(reason) | TrialResult::Untried(reason) => reason,
         }
     }
 }
@@ -333,9 +333,9 @@ fn reports(
         chosen: used == Some(mechanism),
         verdict: match tried.iter().find(|one| one.mechanism == mechanism) {
             Some(one) => one.verdict.clone(),
-            None if !of_kind(kind).contains(&mechanism) => Verdict::Untried(not_of(kind).to_owned()),
-            None if choice == MechanismChoice::Auto => Verdict::Untried("a better one works".to_owned()),
-            None => Verdict::Untried(format!("the configuration demands {choice}")),
+            None if !of_kind(kind).contains(&mechanism) => TrialResult::Untried(not_of(kind).to_owned()),
+            None if choice == MechanismChoice::Auto => TrialResult::Untried("a better one works".to_owned()),
+            None => TrialResult::Untried(format!("the configuration demands {choice}")),
         },
     };
     let kinds = [KeyKind::Aes256, KeyKind::Rsa { bits: 0 }];

@@ -9,7 +9,7 @@ use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
 use crate::token::error::TokenError;
 use crate::token::wrap::WrapMethod;
-use crate::token::wrap::cipher::Cipher;
+use crate::token::wrap::cipher::TokenCipher;
 use crate::token::wrap::unwrap_with;
 
 /// The durations, if the test passed.
@@ -23,7 +23,7 @@ pub(super) struct Good {
 
 /// Why a wrap method cannot be used.
 #[derive(Debug)]
-pub(super) enum Flaw {
+pub(super) enum SelfTestFlaw {
     /// No session for the test, which says nothing about the method.
     Unopened(TokenError),
     /// The token refused a correct call: it does not support the mechanism, or it fails.
@@ -33,13 +33,13 @@ pub(super) enum Flaw {
 }
 
 /// Opens a session with the key for each part of a test: a failed operation can leave its session unusable.
-pub(super) type Opener<'a> = dyn FnMut() -> Result<Box<dyn Cipher + 'a>, TokenError> + 'a;
+pub(super) type Opener<'a> = dyn FnMut() -> Result<Box<dyn TokenCipher + 'a>, TokenError> + 'a;
 
 /// Wraps and unwraps, and tries forgeries, which must fail.
-pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Result<Good, Flaw> {
+pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Result<Good, SelfTestFlaw> {
     let mut bench = Bench { open, cipher: None };
-    let data_key = Key::random().map_err(|error| Flaw::Unopened(TokenError::Refused(error.to_string())))?;
-    let wrap = |cipher: &dyn Cipher| method.wrap_with(cipher, id, &data_key);
+    let data_key = Key::random().map_err(|error| SelfTestFlaw::Unopened(TokenError::Refused(error.to_string())))?;
+    let wrap = |cipher: &dyn TokenCipher| method.wrap_with(cipher, id, &data_key);
 
     let begin = Instant::now();
     let first = bench.run(wrap)?;
@@ -69,46 +69,48 @@ pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Re
 /// The current session, and the function that opens another one.
 struct Bench<'a, 'b> {
     open: &'b mut Opener<'a>,
-    cipher: Option<Box<dyn Cipher + 'a>>,
+    cipher: Option<Box<dyn TokenCipher + 'a>>,
 }
 
 impl Bench<'_, '_> {
     /// Runs a call that should succeed; a session in which it failed is closed.
-    fn run<T>(&mut self, operation: impl FnOnce(&dyn Cipher) -> Result<T, TokenError>) -> Result<T, Flaw> {
+    fn run<T>(&mut self, operation: impl FnOnce(&dyn TokenCipher) -> Result<T, TokenError>) -> Result<T, SelfTestFlaw> {
         let cipher = match self.cipher.take() {
             Some(cipher) => cipher,
-            None => (self.open)().map_err(Flaw::Unopened)?,
+            None => (self.open)().map_err(SelfTestFlaw::Unopened)?,
         };
         let done = operation(&*cipher).map_err(|error| match error {
-            TokenError::Misbehaved(what) => Flaw::Wrong(what),
-            other => Flaw::Refused(other),
+            TokenError::Misbehaved(what) => SelfTestFlaw::Wrong(what),
+            other => SelfTestFlaw::Refused(other),
         })?;
         self.cipher = Some(cipher);
         Ok(done)
     }
 
-    fn opens(&mut self, wrapped: &Wrapped, id: &KeyId, expected: &Key) -> Result<(), Flaw> {
+    fn opens(&mut self, wrapped: &Wrapped, id: &KeyId, expected: &Key) -> Result<(), SelfTestFlaw> {
         let data_key = self.run(|cipher| unwrap_with(cipher, id, wrapped))?;
         if data_key.same_as(expected) {
             Ok(())
         } else {
-            Err(Flaw::Wrong("unwrapped another key than it had wrapped".to_owned()))
+            Err(SelfTestFlaw::Wrong(
+                "unwrapped another key than it had wrapped".to_owned(),
+            ))
         }
     }
 
     /// A forgery must not open, not even to another key.
-    fn refuses(&mut self, what: &str, forged: &Wrapped, id: &KeyId) -> Result<(), Flaw> {
+    fn refuses(&mut self, what: &str, forged: &Wrapped, id: &KeyId) -> Result<(), SelfTestFlaw> {
         match self.run(|cipher| unwrap_with(cipher, id, forged)) {
-            Ok(_) => Err(Flaw::Wrong(format!("unwrapped a key with {what}"))),
-            Err(unopened @ Flaw::Unopened(_)) => Err(unopened),
-            Err(Flaw::Refused(_) | Flaw::Wrong(_)) => Ok(()),
+            Ok(_) => Err(SelfTestFlaw::Wrong(format!("unwrapped a key with {what}"))),
+            Err(unopened @ SelfTestFlaw::Unopened(_)) => Err(unopened),
+            Err(SelfTestFlaw::Refused(_) | SelfTestFlaw::Wrong(_)) => Ok(()),
         }
     }
 }
 
 /// Two wraps of one key must differ completely if there is an IV or padding: a token that is given no IV may silently
 /// use a constant one.
-fn differ(first: &Wrapped, second: &Wrapped, data_key: &Key) -> Result<(), Flaw> {
+fn differ(first: &Wrapped, second: &Wrapped, data_key: &Key) -> Result<(), SelfTestFlaw> {
     let iv = iv_length(first.mechanism);
     let halves = |wrapped: &Wrapped| {
         let (iv, ciphertext) = wrapped.bytes.split_at_checked(iv).unwrap_or_default();
@@ -116,14 +118,18 @@ fn differ(first: &Wrapped, second: &Wrapped, data_key: &Key) -> Result<(), Flaw>
     };
     let ((one_iv, one), (other_iv, other)) = (halves(first), halves(second));
     if iv > 0 && one_iv == other_iv {
-        return Err(Flaw::Wrong("used an IV twice".to_owned()));
+        return Err(SelfTestFlaw::Wrong("used an IV twice".to_owned()));
     }
     if one == other && first.mechanism != Mechanism::AesKwp {
-        return Err(Flaw::Wrong("wrapped a key to the same ciphertext twice".to_owned()));
+        return Err(SelfTestFlaw::Wrong(
+            "wrapped a key to the same ciphertext twice".to_owned(),
+        ));
     }
     let naked = data_key.expose().as_slice();
     if one.windows(naked.len()).any(|window| window == naked) {
-        return Err(Flaw::Wrong("returned a key as it is, for its ciphertext".to_owned()));
+        return Err(SelfTestFlaw::Wrong(
+            "returned a key as it is, for its ciphertext".to_owned(),
+        ));
     }
     Ok(())
 }

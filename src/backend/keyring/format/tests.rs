@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn entry_of(number: u16, id: u8, state: State, origin: Origin, key: u8) -> Entry {
-    Entry {
+fn entry_of(number: u16, id: u8, state: State, origin: Origin, key: u8) -> KeyringEntry {
+    KeyringEntry {
         version: Version {
             number: Number::try_from(number).unwrap(),
             state,
@@ -16,9 +16,9 @@ fn entry_of(number: u16, id: u8, state: State, origin: Origin, key: u8) -> Entry
     }
 }
 
-fn sample() -> Content {
+fn sample() -> KeyringContent {
     let at = Timestamp::from_unix(1_772_366_400);
-    Content {
+    KeyringContent {
         name: "kube-root".parse().unwrap(),
         entries: vec![
             entry_of(1, 0xa1, State::RetiredSince(at), Origin::Imported, 0xc1),
@@ -32,7 +32,7 @@ fn text() -> String {
     String::from_utf8(encode(&sample()).unwrap().to_vec()).unwrap()
 }
 
-fn flaw(text: &str) -> Flaw {
+fn flaw(text: &str) -> KeyringFlaw {
     decode(text.as_bytes()).unwrap_err()
 }
 
@@ -46,7 +46,7 @@ fn a_keyring_reads_back_as_it_was_written() {
 #[test]
 fn the_digest_is_the_one_that_is_specified() {
     let at = Timestamp::from_unix(0x6655_4433);
-    let content = Content {
+    let content = KeyringContent {
         name: "k".parse().unwrap(),
         entries: vec![entry_of(258, 0xab, State::ActiveFrom(at), Origin::Imported, 0xcd)],
     };
@@ -149,12 +149,12 @@ fn a_newer_format_is_told_from_a_damaged_one() {
     let newer = text()
         .replacen("keyring/v1", "keyring/v2", 1)
         .replacen(r#""name""#, r#""rootKey""#, 1);
-    assert_eq!(flaw(&newer), Flaw::Newer(2));
+    assert_eq!(flaw(&newer), KeyringFlaw::Newer(2));
     for wrong in ["keyring/v0", "keyring/v", "keyring/v1a", "secret"] {
         let edited = text().replacen("keyring/v1", wrong, 1);
         assert_eq!(
             flaw(&edited),
-            Flaw::Wrong("apiVersion is not that of a keyring"),
+            KeyringFlaw::Wrong("apiVersion is not that of a keyring"),
             "{wrong}"
         );
     }
@@ -167,13 +167,16 @@ fn what_could_not_be_read_back_is_not_written() {
     assert!(encode(&content).is_err());
     let mut content = sample();
     content.entries[1].version.id = content.entries[0].version.id.clone();
-    assert_eq!(encode(&content).unwrap_err(), Flaw::Wrong("two versions have one id"));
+    assert_eq!(
+        encode(&content).unwrap_err(),
+        KeyringFlaw::Wrong("two versions have one id")
+    );
 }
 
 #[test]
 fn the_longest_versions_have_room_and_a_keyring_has_its_limits() {
     let at = State::RetiredSince(Timestamp::from_unix(1_772_366_400));
-    let many = |count: u32| Content {
+    let many = |count: u32| KeyringContent {
         name: "0123456789abcdef".parse().unwrap(),
         entries: (0..count)
             .map(|index| {
@@ -188,7 +191,7 @@ fn the_longest_versions_have_room_and_a_keyring_has_its_limits() {
     assert_eq!(decode(&encode(&many(1000)).unwrap()).unwrap().entries.len(), 1000);
     for count in [15_000, 2 * 9999 + 1] {
         let flaw = encode(&many(count)).unwrap_err();
-        assert_eq!(flaw, Flaw::Wrong("it has too many versions"), "{count}");
+        assert_eq!(flaw, KeyringFlaw::Wrong("it has too many versions"), "{count}");
     }
 }
 

@@ -17,7 +17,7 @@ use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::token::assignment::Role;
 use crate::token::error::TokenError;
-use crate::token::login::Proof;
+use crate::token::login::LoginProof;
 use crate::token::objects::Discovery;
 use crate::token::objects::Found;
 use crate::token::problem::CallError;
@@ -130,7 +130,7 @@ impl Service {
         }
         missing.retain(|what| !self.is_proven_missing(what.as_ref()));
         // Each command is a fresh worker, and its user looks twice.
-        let believed = self.assignment.role != Role::Daemon && token.login() == Proof::Confirmed;
+        let believed = self.assignment.role != Role::Daemon && token.login() == LoginProof::Confirmed;
         if missing.is_empty() || believed {
             return Ok(found);
         }

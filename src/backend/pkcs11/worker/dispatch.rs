@@ -184,7 +184,7 @@ impl Service {
             TokenError::Incomplete(missing) => missing.clone(),
             _ => return Err(explain(call, error, true)),
         };
-        let confirmed = self.with_token(|token| token.login() == login::Proof::Confirmed);
+        let confirmed = self.with_token(|token| token.login() == login::LoginProof::Confirmed);
         let confirmed = confirmed.unwrap_or(false);
         let now = self.clock.boottime();
         let mut sightings = lock(&self.sightings);

@@ -25,7 +25,7 @@ use crate::token::error::TokenError;
 use crate::token::key_object::KeyObject;
 use crate::token::keygen;
 use crate::token::problem::CallError;
-use crate::token::report::Verdict;
+use crate::token::report::TrialResult;
 use crate::token::return_value::Remedy;
 use crate::token::session::Connection;
 use crate::token::session::OpenToken;
@@ -198,7 +198,7 @@ impl Service {
             (Err(error), None) => return Err(error.into()),
         };
         for report in &chosen.reports {
-            if let Verdict::Wrong(reason) = &report.verdict {
+            if let TrialResult::Wrong(reason) = &report.verdict {
                 let told = format!("{} is not used under {id}: {reason}", report.mechanism);
                 self.outlet.say(Level::Warn, told);
             }

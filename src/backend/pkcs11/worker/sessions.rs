@@ -101,7 +101,7 @@ impl Service {
         number: u64,
         session: &Session,
         flags: &dyn Fn() -> Result<TokenInfo, TokenError>,
-    ) -> Result<login::Proof, CallError> {
+    ) -> Result<login::LoginProof, CallError> {
         login::Attempt {
             assignment: &self.assignment,
             records: self.records.as_ref(),

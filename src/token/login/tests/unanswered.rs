@@ -31,7 +31,7 @@ fn a_pin_of_which_the_token_never_says_a_word_is_tried_twice_and_then_when_its_s
                 "{told}"
             );
             node.set_pin(PIN);
-            assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+            assert_eq!(node.log_in().unwrap(), LoginProof::Confirmed);
         }
     });
 }
@@ -71,7 +71,7 @@ fn a_pin_that_has_worked_outlasts_any_number_of_failed_logins() {
         node.fails();
         node.fails();
         token.set("");
-        assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+        assert_eq!(node.log_in().unwrap(), LoginProof::Confirmed);
     });
 }
 
@@ -86,6 +86,6 @@ fn a_token_that_is_not_there_is_no_try_of_a_pin() {
             }
         }
         token.set("");
-        assert_eq!(node.log_in().unwrap(), Proof::Confirmed);
+        assert_eq!(node.log_in().unwrap(), LoginProof::Confirmed);
     });
 }

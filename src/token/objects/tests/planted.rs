@@ -351,11 +351,11 @@ fn an_object_that_vanishes_between_search_and_read_is_no_error() {
             Some(ReturnValue::OBJECT_HANDLE_INVALID)
         );
         let gone = [
-            Place {
+            FoundKey {
                 class: Class::Secret,
                 handle: twin,
             },
-            Place {
+            FoundKey {
                 class: Class::Secret,
                 handle: genuine,
             },

@@ -196,7 +196,7 @@ fn a_token_that_dies_at_any_moment_is_an_error_that_the_ladder_cures_and_no_wors
 
 #[test]
 fn a_session_that_does_not_open_is_the_error() {
-    let mut open = || Err::<Box<dyn Cipher>, _>(TokenError::call("C_OpenSession", ReturnValue::DEVICE_REMOVED));
+    let mut open = || Err::<Box<dyn TokenCipher>, _>(TokenError::call("C_OpenSession", ReturnValue::DEVICE_REMOVED));
     let error = choose_with(
         &mut open,
         KeyKind::Aes256,
