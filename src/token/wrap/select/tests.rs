@@ -29,7 +29,7 @@ fn with_gcm(gcm: Gcm) -> Quirks {
     Quirks { gcm, ..Fake::aes() }
 }
 
-fn verdict(chosen: &Chosen, mechanism: &str) -> Verdict {
+fn verdict(chosen: &Chosen, mechanism: &str) -> TrialResult {
     let mut reports = chosen.reports.iter();
     reports
         .find(|report| report.mechanism == mechanism)
@@ -85,7 +85,7 @@ fn what_every_way_wraps_opens_with_the_iv_in_front_whatever_is_chosen_now() {
 fn a_constant_iv_is_never_chosen() {
     let chosen = chosen_by(with_gcm(Gcm::Zeros)).unwrap();
     assert_eq!(chosen.method, WrapMethod::AesCbc);
-    assert!(matches!(verdict(&chosen, "aes-gcm"), Verdict::Wrong(_)));
+    assert!(matches!(verdict(&chosen, "aes-gcm"), TrialResult::Wrong(_)));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_token_that_opens_forgeries_is_not_used_so() {
     for gcm in [Gcm::AnyTag, Gcm::NoAssociatedData] {
         let chosen = chosen_by(with_gcm(gcm)).unwrap();
         assert_eq!(chosen.method, WrapMethod::AesCbc, "{gcm:?}");
-        assert!(matches!(verdict(&chosen, "aes-gcm"), Verdict::Wrong(_)), "{gcm:?}");
+        assert!(matches!(verdict(&chosen, "aes-gcm"), TrialResult::Wrong(_)), "{gcm:?}");
     }
 }
 
@@ -131,9 +131,9 @@ fn key_wrap_comes_before_cbc() {
     });
     let chosen = chosen.unwrap();
     assert_eq!(chosen.method, WrapMethod::AesKwp);
-    assert!(matches!(verdict(&chosen, "aes-gcm"), Verdict::Absent(_)));
-    assert!(matches!(verdict(&chosen, "aes-cbc"), Verdict::Untried(_)));
-    assert!(matches!(verdict(&chosen, "rsa-oaep-sha1"), Verdict::Untried(_)));
+    assert!(matches!(verdict(&chosen, "aes-gcm"), TrialResult::Absent(_)));
+    assert!(matches!(verdict(&chosen, "aes-cbc"), TrialResult::Untried(_)));
+    assert!(matches!(verdict(&chosen, "rsa-oaep-sha1"), TrialResult::Untried(_)));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_demanded_mechanism_is_used_or_refused_with_what_auto_would_use() {
     let demand = |choice| choose_on(&token(), KeyKind::Aes256, choice);
     let chosen = demand(MechanismChoice::AesCbc).unwrap();
     assert_eq!(chosen.method, WrapMethod::AesCbc);
-    assert!(matches!(verdict(&chosen, "aes-gcm"), Verdict::Untried(_)));
+    assert!(matches!(verdict(&chosen, "aes-gcm"), TrialResult::Untried(_)));
     assert_eq!(chosen.reports.iter().filter(|report| report.chosen).count(), 1);
 
     for (choice, why) in [
@@ -235,7 +235,7 @@ fn a_probe_tries_what_stands_behind_the_choice_too() {
     let reports = try_all_with(&mut || Ok(token.open()), KeyKind::Aes256, &id, MechanismChoice::Auto).unwrap();
     let good = |name: &str| {
         let report = reports.iter().find(|report| report.mechanism == name).unwrap();
-        (matches!(report.verdict, Verdict::Good { .. }), report.chosen)
+        (matches!(report.verdict, TrialResult::Good { .. }), report.chosen)
     };
     assert_eq!(good("aes-gcm"), (true, true));
     assert_eq!(good("aes-kwp"), (false, false));
