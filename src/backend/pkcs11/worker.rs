@@ -34,18 +34,18 @@ use rustix::process::Signal;
 
 use crate::backend::pkcs11::handover;
 use crate::backend::pkcs11::handover::HandoverError;
+use crate::backend::pkcs11::ipc::BUILD;
+use crate::backend::pkcs11::ipc::ProtocolError;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::message::ToWorker;
 use crate::backend::pkcs11::own_process;
-use crate::backend::pkcs11::protocol::BUILD;
-use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::clock::Clock;
 use crate::hardening::HardeningError;
 use crate::hardening::memory::keep;
-use crate::proto::token_worker as wire;
 use crate::telemetry::log::chain;
 use crate::token::assignment::Assignment;
 
@@ -174,18 +174,10 @@ fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<
 }
 
 fn read_calls(channel: &UnixStream, service: &Service) {
-    loop {
-        let message: wire::ToWorker = match frame::read(channel) {
-            Ok(message) => message,
-            Err(_) => return,
-        };
-        let number = message.number;
-        match Call::from_wire(message) {
-            Ok(call) => service.queue.push(Job::new(number, call)),
-            // The daemon is of the same build and only sends calls, so this message does not come from a daemon: the
-            // worker ends.
-            Err(_) => return,
-        }
+    // The daemon is of the same build and only sends calls, so another message does not come from a daemon: the worker
+    // ends, as when the channel does.
+    while let Ok(ToWorker { number, call }) = frame::read::<ToWorker<Call>>(channel) {
+        service.queue.push(Job::new(number, call));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::call_queue::Request;
 use crate::backend::pkcs11::supervisor::handshake::Opened;
@@ -162,7 +162,7 @@ impl ActiveWorker {
         let number = self.next;
         self.next += 1;
         request.begin();
-        self.link.send(request.call.to_wire(number));
+        self.link.send(number, &request.call);
         // Devices take long to make a key, above all RSA, and a human at a terminal waits for it.
         let limit = limits.call_timeout * if request.call.makes_a_key() { KEY_MAKING } else { 1 };
         let since = Instant::now();

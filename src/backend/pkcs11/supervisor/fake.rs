@@ -14,16 +14,18 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::backend::pkcs11::protocol::BUILD;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::frame;
-use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::ipc::BUILD;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::frame::Frame;
+use crate::backend::pkcs11::ipc::message::Answer;
+use crate::backend::pkcs11::ipc::message::FromWorker;
+use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::ToWorker;
+use crate::backend::pkcs11::ipc::message::Waiting;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::Channel;
 use crate::backend::pkcs11::supervisor::StartWorkers;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::from_worker::What;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::secret::Key;
@@ -170,26 +172,26 @@ impl Worker {
             Manners::Good => BUILD,
             Manners::OtherBuild => "0.0.0+0",
             Manners::Silent => std::future::pending().await,
-            Manners::NotStarted => return say(&mut to, What::NotStarted("out of memory".to_owned())).await,
+            Manners::NotStarted => return say(&mut to, &FromWorker::NotStarted("out of memory".to_owned())).await,
         };
         say(
             &mut to,
-            What::Hello(wire::Hello {
+            &FromWorker::Hello {
                 build: build.to_owned(),
-                not_locked: String::new(),
-            }),
+                not_locked: None,
+            },
         )
         .await?;
-        let (answer, mut answers) = mpsc::unbounded_channel::<Option<wire::FromWorker>>();
+        let (answer, mut answers) = mpsc::unbounded_channel::<Option<FromWorker>>();
         let read = async {
             loop {
-                let message: wire::ToWorker = frame::receive(&mut from).await?;
+                let message = frame::receive(&mut from).await?;
                 tokio::spawn(self.clone().serve(message, answer.clone()));
             }
         };
         let write = async {
             while let Some(Some(answer)) = answers.recv().await {
-                frame::send(&mut to, &answer).await?;
+                say(&mut to, &answer).await?;
             }
             Ok(())
         };
@@ -200,9 +202,8 @@ impl Worker {
     }
 
     /// Sends the answer, or none to end the worker.
-    async fn serve(self, message: wire::ToWorker, answer: mpsc::UnboundedSender<Option<wire::FromWorker>>) {
-        let number = message.number;
-        let call = Call::from_wire(message).unwrap();
+    async fn serve(self, message: ToWorker<Call>, answer: mpsc::UnboundedSender<Option<FromWorker>>) {
+        let ToWorker { number, call } = message;
         let opens = matches!(call, Call::Open);
         let (conduct, memory) = {
             let mut inner = self.workers.lock();
@@ -252,23 +253,22 @@ impl Worker {
             self.workers.lock().in_flight -= 1;
         }
         if let Some(result) = result {
-            answer.send(Some(Answer { number, memory, result }.to_wire())).ok();
+            let message = FromWorker::Answer(Answer { number, memory, result });
+            answer.send(Some(message)).ok();
         }
     }
 }
 
-fn waiting(number: u64, time: Duration, everybody: bool) -> wire::FromWorker {
-    let milliseconds = u32::try_from(time.as_millis()).unwrap();
-    let what = Some(What::Waiting(wire::Waiting {
+fn waiting(number: u64, pause: Duration, everybody: bool) -> FromWorker {
+    FromWorker::Waiting(Waiting {
         number,
-        milliseconds,
+        pause,
         everybody,
-    }));
-    wire::FromWorker { what }
+    })
 }
 
-async fn say(to: &mut (impl AsyncWrite + Unpin), what: What) -> Result<(), Ended> {
-    Ok(frame::send(to, &wire::FromWorker { what: Some(what) }).await?)
+async fn say(to: &mut (impl AsyncWrite + Unpin), message: &FromWorker) -> Result<(), Ended> {
+    Ok(frame::send(to, &Frame::of(message)?).await?)
 }
 
 fn outcome(call: &Call) -> Outcome {

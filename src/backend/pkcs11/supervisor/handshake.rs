@@ -8,18 +8,19 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
-use crate::backend::pkcs11::protocol::BUILD;
-use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::frame;
-use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::ipc::BUILD;
+use crate::backend::pkcs11::ipc::ProtocolError;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::frame::Frame;
+use crate::backend::pkcs11::ipc::message::FromWorker;
+use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::ToWorker;
+use crate::backend::pkcs11::ipc::message::Waiting;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::Channel;
 use crate::backend::pkcs11::supervisor::StartWorkers;
 use crate::backend::pkcs11::supervisor::journal::Events;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::from_worker::What;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::token::assignment::Assignment;
@@ -112,11 +113,9 @@ async fn greet(channel: &mut Channel, events: &Events) -> Result<Option<String>,
             "the token worker did not start within {HELLO:?}"
         ))),
         Ok(Err(error)) => Err(ended(error, "started")),
-        Ok(Ok(What::Hello(wire::Hello { build, not_locked }))) if build == BUILD => {
-            Ok(Some(not_locked).filter(|reason| !reason.is_empty()))
-        }
-        Ok(Ok(What::Hello(_))) => Err(NotOpened::outage(format!("the token worker is not build {BUILD}"))),
-        Ok(Ok(What::NotStarted(reason))) => Err(NotOpened::outage(format!(
+        Ok(Ok(FromWorker::Hello { build, not_locked })) if build == BUILD => Ok(not_locked),
+        Ok(Ok(FromWorker::Hello { .. })) => Err(NotOpened::outage(format!("the token worker is not build {BUILD}"))),
+        Ok(Ok(FromWorker::NotStarted(reason))) => Err(NotOpened::outage(format!(
             "the token worker cannot be started: {reason}"
         ))),
         Ok(Ok(_)) => Err(NotOpened::because(ProtocolError::Field("what"))),
@@ -125,7 +124,11 @@ async fn greet(channel: &mut Channel, events: &Events) -> Result<Option<String>,
 
 async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Events) -> Result<u64, NotOpened> {
     let limit = assignment.options.call_timeout;
-    let mut open = Some(Call::Open.to_wire(0));
+    let open = ToWorker {
+        number: 0,
+        call: Call::Open,
+    };
+    let mut open = Some(Frame::of(&open).map_err(NotOpened::because)?);
     let mut until = Instant::now() + limit;
     let answer = loop {
         let heard = async {
@@ -141,8 +144,8 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
                 return Err(NotOpened::hangs(message));
             }
             Ok(Err(error)) => return Err(ended(error, "opened the token")),
-            Ok(Ok(What::Waiting(waiting))) => until = Instant::now() + pause(&waiting) + limit,
-            Ok(Ok(What::Answer(answer))) => break Answer::from_wire(answer).map_err(NotOpened::because)?,
+            Ok(Ok(FromWorker::Waiting(waiting))) => until = Instant::now() + pause(&waiting) + limit,
+            Ok(Ok(FromWorker::Answer(answer))) => break answer,
             Ok(Ok(_)) => return Err(NotOpened::because(ProtocolError::Field("what"))),
         }
     };
@@ -158,17 +161,16 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
 }
 
 /// The length of a call's pause.
-pub(super) fn pause(waiting: &wire::Waiting) -> Duration {
-    Duration::from_millis(waiting.milliseconds.into()).min(LONGEST_PAUSE)
+pub(super) fn pause(waiting: &Waiting) -> Duration {
+    waiting.pause.min(LONGEST_PAUSE)
 }
 
 /// The next message that is not an event.
-async fn receive(channel: &mut Channel, events: &Events) -> Result<What, ProtocolError> {
+async fn receive(channel: &mut Channel, events: &Events) -> Result<FromWorker, ProtocolError> {
     loop {
-        let mut message: wire::FromWorker = frame::receive(channel).await?;
-        match message.what.take().ok_or(ProtocolError::Field("what"))? {
-            What::Event(event) => events.tell(&event),
-            what => return Ok(what),
+        match frame::receive(channel).await? {
+            FromWorker::Event { level, message } => events.tell(level, &message),
+            other => return Ok(other),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Decides which public objects this node keeps using: those that it may have used before it had proof records.
 
+use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::notices::Noted;
-use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::proof::unreadable;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::worker::execute::Progress;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::job::Stretches;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Answer;
+use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::worker::absence::Verdict;
-use crate::backend::pkcs11::worker::channel::Level;
 use crate::backend::pkcs11::worker::execute::Progress;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
@@ -201,7 +201,7 @@ impl Service {
 
     pub(super) fn answer(&self, number: u64, result: Result<Outcome, Failure>) {
         let ends = result.as_ref().is_err_and(|failure| failure.ends_worker);
-        self.outlet.answer(&Answer {
+        self.outlet.answer(Answer {
             number,
             memory: super::memory(),
             result,

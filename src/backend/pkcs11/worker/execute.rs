@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::worker::describe;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::proof::Shown;
@@ -54,9 +54,10 @@ impl Service {
             // Reports on a module need no login, and must not try one.
             Call::Open if self.assignment.role == Role::Look => self.load().map(|()| Outcome::Done),
             Call::Open => self.open(number).map(|()| Outcome::Done),
-            Call::Tokens => self.with_module(|connection| report(&describe::tokens(connection.module())?)),
+            Call::Tokens => self.with_module(|connection| Ok(Outcome::Tokens(describe::tokens(connection.module())?))),
             Call::Describe => self.with_module(|connection| {
-                report(&describe::token(connection.module(), &self.assignment.options.token)?)
+                let token = &self.assignment.options.token;
+                Ok(Outcome::Token(describe::token(connection.module(), token)?))
             }),
             Call::Find { expected } => {
                 return self.with_session(seat, number, |connection, token, session| {
@@ -96,7 +97,7 @@ impl Service {
                 self.canaries.keep(id, wrapped, &data_key);
                 Outcome::DataKey(data_key)
             }
-            Call::Probe { id } => report(&self.probe(job, connection, token, session, id.as_ref())?)?,
+            Call::Probe { id } => Outcome::Mechanisms(self.probe(job, connection, token, session, id.as_ref())?),
             Call::Attributes { id } => {
                 let key = token.finder().key(session, id, &goes_on)?;
                 let mut of_key = keygen::report::attributes(session, &key, options.exportable)?;
@@ -105,7 +106,7 @@ impl Service {
                     Shown::Another => of_key.is_another(),
                     Shown::NotDone => of_key.is_unproven(),
                 }
-                report(&of_key)?
+                Outcome::Attributes(of_key)
             }
             Call::Generate { number, state } => {
                 Outcome::Versions(vec![keygen::generate(session, options, root_key, *number, *state)?])
@@ -237,12 +238,4 @@ impl Service {
         }
         Ok(())
     }
-}
-
-fn report(what: &impl serde::Serialize) -> Result<Outcome, CallError> {
-    serde_json::to_vec(what).map(Outcome::Report).map_err(|error| {
-        Error::new(Kind::Corruption, "a report cannot be written")
-            .because(error)
-            .into()
-    })
 }

@@ -152,7 +152,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::pkcs11::protocol::call::Call;
+    use crate::backend::pkcs11::ipc::call::Call;
     use crate::backend::pkcs11::worker::job::LONGEST_DOUBT;
     use crate::root_key::id::KeyId;
     use crate::root_key::mechanism::Mechanism;

@@ -5,7 +5,7 @@ use std::sync::RwLockReadGuard;
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;
 use crate::token::error::TokenError;

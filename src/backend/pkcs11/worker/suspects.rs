@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::worker::canary::Canary;
 use crate::backend::pkcs11::worker::canary::Shown;
 use crate::backend::pkcs11::worker::dispatch::Step;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
 use crate::backend::pkcs11::worker::recovery::Pauses;

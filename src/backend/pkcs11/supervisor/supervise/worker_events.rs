@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::Next;
 use super::Supervision;
-use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::ipc::ProtocolError;
+use crate::backend::pkcs11::ipc::message::Answer;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::GRACE;
 use crate::backend::pkcs11::supervisor::handshake::pause;
@@ -21,7 +21,7 @@ use crate::token::problem::Failure;
 impl Supervision {
     pub(super) fn hear(&mut self, worker: WorkerNumber, heard: Heard) {
         match heard {
-            Heard::Event(event) => self.journal.events().tell(&event),
+            Heard::Event(level, message) => self.journal.events().tell(level, &message),
             Heard::Answer(answer) => self.answered(worker, answer),
             Heard::Waiting(waiting) => match self.post(worker) {
                 Some(post) if waiting.everybody => post.hold(pause(&waiting)),

@@ -22,14 +22,13 @@ use token_shim::token::PIN;
 use token_shim::token::Token;
 
 use super::*;
-use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::message::FromWorker;
 use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::files;
 use crate::hardening::LockMemory;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::from_worker::What;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
@@ -107,7 +106,7 @@ async fn after(seconds: u64) {
 struct Worker {
     service: Arc<Service>,
     threads: Vec<JoinHandle<()>>,
-    heard: mpsc::Receiver<What>,
+    heard: mpsc::Receiver<FromWorker>,
     answers: HashMap<u64, Result<Outcome, Failure>>,
     /// Its lines for the daemon's log.
     told: Vec<String>,
@@ -142,9 +141,8 @@ impl Worker {
         threads.push(std::thread::spawn(move || making.make_proofs()));
         let (hear, heard) = mpsc::channel();
         std::thread::spawn(move || {
-            while let Ok(message) = frame::read::<wire::FromWorker>(&ours) {
-                let mut message = message;
-                hear.send(message.what.take().unwrap()).ok();
+            while let Ok(message) = frame::read(&ours) {
+                hear.send(message).ok();
             }
         });
         Self {
@@ -173,14 +171,13 @@ impl Worker {
                 return answer;
             }
             match self.heard.recv_timeout(LONGEST).expect("an answer") {
-                What::Answer(answer) => {
-                    let answer = Answer::from_wire(answer).unwrap();
+                FromWorker::Answer(answer) => {
                     self.answers.insert(answer.number, answer.result);
                 }
-                What::Event(event) => self.told.push(event.message),
+                FromWorker::Event { message, .. } => self.told.push(message),
                 // After a proof for which no call waits.
-                What::Waiting(waiting) if waiting.number == 0 => {}
-                What::Waiting(waiting) => self.waited.push(waiting.number),
+                FromWorker::Waiting(waiting) if waiting.number == 0 => {}
+                FromWorker::Waiting(waiting) => self.waited.push(waiting.number),
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::worker::proof::pending::Entry;
 use crate::backend::pkcs11::worker::proof::pending::Source;
 use crate::backend::pkcs11::worker::proof::pending::Wanted;
