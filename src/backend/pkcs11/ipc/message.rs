@@ -45,8 +45,8 @@ pub enum FromWorker {
         /// Its text.
         message: String,
     },
-    /// The worker pauses on purpose before it continues a call.
-    Waiting(Waiting),
+    /// More time for calls: the worker pauses on purpose, or continues after a step.
+    ExtendDeadline(ExtendDeadline),
 }
 
 /// One answer.
@@ -96,15 +96,22 @@ pub enum Level {
     Debug,
 }
 
-/// A pause of a call on purpose.
+/// More time for calls.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Waiting {
-    /// The number of the call.
-    pub number: u64,
-    /// The longest pause. The call's timeout starts anew after it.
+pub struct ExtendDeadline {
+    /// The calls that pause. The worker goes on with the others.
+    pub of: Paused,
+    /// The longest pause. The timeout of these calls starts anew after it.
     pub pause: Duration,
-    /// Whether all other calls pause too; otherwise the worker goes on with them.
-    pub everybody: bool,
+}
+
+/// The calls that pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Paused {
+    /// The call of this number.
+    Call(u64),
+    /// All calls of the worker.
+    All,
 }
 
 /// A message from the daemon to its spawner, each in its own packet.

@@ -19,10 +19,11 @@ use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::ipc::frame;
 use crate::backend::pkcs11::ipc::frame::Frame;
 use crate::backend::pkcs11::ipc::message::Answer;
+use crate::backend::pkcs11::ipc::message::ExtendDeadline;
 use crate::backend::pkcs11::ipc::message::FromWorker;
 use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::ipc::message::ToWorker;
-use crate::backend::pkcs11::ipc::message::Waiting;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::Channel;
 use crate::backend::pkcs11::supervisor::StartWorkers;
@@ -40,7 +41,7 @@ pub(super) enum Conduct {
     /// It answers after this time.
     Slow(Duration),
     /// It reports a pause of this length, of one call or of all, and then answers.
-    Wait { time: Duration, everybody: bool },
+    Wait { time: Duration, all: bool },
     /// It reports a pause of all calls, reports its end after a shorter time, and answers.
     Hold { told: Duration, time: Duration },
     /// It reports progress this many times, then answers.
@@ -224,21 +225,22 @@ impl Worker {
                 tokio::time::sleep(time).await;
                 Some(Ok(outcome(&call)))
             }
-            Conduct::Wait { time, everybody } => {
-                answer.send(Some(waiting(number, time, everybody))).ok();
+            Conduct::Wait { time, all } => {
+                let of = if all { Paused::All } else { Paused::Call(number) };
+                answer.send(Some(more(of, time))).ok();
                 tokio::time::sleep(time).await;
                 Some(Ok(outcome(&call)))
             }
             Conduct::Hold { told, time } => {
-                answer.send(Some(waiting(number, told, true))).ok();
+                answer.send(Some(more(Paused::All, told))).ok();
                 tokio::time::sleep(time).await;
-                answer.send(Some(waiting(number, Duration::ZERO, true))).ok();
+                answer.send(Some(more(Paused::All, Duration::ZERO))).ok();
                 Some(Ok(outcome(&call)))
             }
             Conduct::Signs { every, times } => {
                 for _ in 0..times {
                     tokio::time::sleep(every).await;
-                    answer.send(Some(waiting(number, Duration::ZERO, false))).ok();
+                    answer.send(Some(more(Paused::Call(number), Duration::ZERO))).ok();
                 }
                 Some(Ok(outcome(&call)))
             }
@@ -259,12 +261,8 @@ impl Worker {
     }
 }
 
-fn waiting(number: u64, pause: Duration, everybody: bool) -> FromWorker {
-    FromWorker::Waiting(Waiting {
-        number,
-        pause,
-        everybody,
-    })
+fn more(of: Paused, pause: Duration) -> FromWorker {
+    FromWorker::ExtendDeadline(ExtendDeadline { of, pause })
 }
 
 async fn say(to: &mut (impl AsyncWrite + Unpin), message: &FromWorker) -> Result<(), Ended> {

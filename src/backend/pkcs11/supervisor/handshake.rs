@@ -13,10 +13,10 @@ use crate::backend::pkcs11::ipc::ProtocolError;
 use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::ipc::frame;
 use crate::backend::pkcs11::ipc::frame::Frame;
+use crate::backend::pkcs11::ipc::message::ExtendDeadline;
 use crate::backend::pkcs11::ipc::message::FromWorker;
 use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::ipc::message::ToWorker;
-use crate::backend::pkcs11::ipc::message::Waiting;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::Channel;
 use crate::backend::pkcs11::supervisor::StartWorkers;
@@ -144,7 +144,7 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
                 return Err(NotOpened::hangs(message));
             }
             Ok(Err(error)) => return Err(ended(error, "opened the token")),
-            Ok(Ok(FromWorker::Waiting(waiting))) => until = Instant::now() + pause(&waiting) + limit,
+            Ok(Ok(FromWorker::ExtendDeadline(more))) => until = Instant::now() + pause(more) + limit,
             Ok(Ok(FromWorker::Answer(answer))) => break answer,
             Ok(Ok(_)) => return Err(NotOpened::because(ProtocolError::Field("what"))),
         }
@@ -160,9 +160,9 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
     }
 }
 
-/// The length of a call's pause.
-pub(super) fn pause(waiting: &Waiting) -> Duration {
-    waiting.pause.min(LONGEST_PAUSE)
+/// The length of a pause.
+pub(super) fn pause(more: ExtendDeadline) -> Duration {
+    more.pause.min(LONGEST_PAUSE)
 }
 
 /// The next message that is not an event.

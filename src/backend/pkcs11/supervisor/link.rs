@@ -9,10 +9,10 @@ use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::ipc::frame;
 use crate::backend::pkcs11::ipc::frame::Frame;
 use crate::backend::pkcs11::ipc::message::Answer;
+use crate::backend::pkcs11::ipc::message::ExtendDeadline;
 use crate::backend::pkcs11::ipc::message::FromWorker;
 use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::ipc::message::ToWorker;
-use crate::backend::pkcs11::ipc::message::Waiting;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::Channel;
 
@@ -21,8 +21,7 @@ use crate::backend::pkcs11::supervisor::Channel;
 pub(super) enum Heard {
     Answer(Answer),
     Event(Level, String),
-    /// The worker has paused a call on purpose.
-    Waiting(Waiting),
+    ExtendDeadline(ExtendDeadline),
     /// No more messages will arrive.
     Lost(ProtocolError),
 }
@@ -112,7 +111,7 @@ fn understand(message: FromWorker) -> Result<Heard, ProtocolError> {
     match message {
         FromWorker::Answer(answer) => Ok(Heard::Answer(answer)),
         FromWorker::Event { level, message } => Ok(Heard::Event(level, message)),
-        FromWorker::Waiting(waiting) => Ok(Heard::Waiting(waiting)),
+        FromWorker::ExtendDeadline(more) => Ok(Heard::ExtendDeadline(more)),
         FromWorker::Hello { .. } | FromWorker::NotStarted(_) => Err(ProtocolError::Field("what")),
     }
 }

@@ -15,9 +15,10 @@ use rustix::fs::OFlags;
 use crate::backend::pkcs11::ipc::ProtocolError;
 use crate::backend::pkcs11::ipc::frame;
 use crate::backend::pkcs11::ipc::message::Answer;
+use crate::backend::pkcs11::ipc::message::ExtendDeadline;
 use crate::backend::pkcs11::ipc::message::FromWorker;
 use crate::backend::pkcs11::ipc::message::Level;
-use crate::backend::pkcs11::ipc::message::Waiting;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 
@@ -72,23 +73,10 @@ impl Outlet {
         self.write(&FromWorker::Event { level, message }).ok();
     }
 
-    /// Announces a pause of a call; its time limit restarts after the pause.
-    pub(super) fn waiting(&self, number: u64, pause: Duration) {
-        self.tell_of_waiting(number, pause, false);
-    }
-
-    /// Announces a pause of all calls of this worker: none can continue before this one does.
-    pub(super) fn everybody_waits(&self, number: u64, pause: Duration) {
-        self.tell_of_waiting(number, pause, true);
-    }
-
-    fn tell_of_waiting(&self, number: u64, pause: Duration, everybody: bool) {
-        let waiting = Waiting {
-            number,
-            pause,
-            everybody,
-        };
-        self.write(&FromWorker::Waiting(waiting)).ok();
+    /// Announces a pause of a call, or with no pause that it continues: its time limit starts anew.
+    pub(super) fn extend_deadline(&self, of: Paused, pause: Duration) {
+        let more = ExtendDeadline { of, pause };
+        self.write(&FromWorker::ExtendDeadline(more)).ok();
     }
 
     fn write(&self, message: &FromWorker) -> Result<(), ProtocolError> {

@@ -8,6 +8,7 @@ use cryptoki::session::Session;
 
 use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::execute::Progress;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::job::Stretches;
@@ -91,7 +92,7 @@ impl Service {
         let last = Cell::new(since);
         move || {
             if last.get().elapsed() >= SIGN {
-                self.outlet.waiting(number, Duration::ZERO);
+                self.outlet.extend_deadline(Paused::Call(number), Duration::ZERO);
                 last.set(Instant::now());
             }
             since.elapsed() < stretch
@@ -110,7 +111,7 @@ impl Service {
             );
             self.outlet.say(Level::Warn, told);
         }
-        self.outlet.waiting(job.number, WAIT_AS_TOLD);
+        self.outlet.extend_deadline(Paused::Call(job.number), WAIT_AS_TOLD);
         self.queue.push(job);
     }
 

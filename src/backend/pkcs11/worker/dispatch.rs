@@ -6,6 +6,7 @@ use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::ipc::message::Answer;
 use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::absence::Verdict;
 use crate::backend::pkcs11::worker::execute::Progress;
 use crate::backend::pkcs11::worker::job::Doubt;
@@ -55,7 +56,7 @@ impl Service {
 
     fn serve(&self, seat: usize, job: Job) {
         if job.stretches.is_some() {
-            self.outlet.waiting(job.number, Duration::ZERO);
+            self.outlet.extend_deadline(Paused::Call(job.number), Duration::ZERO);
         }
         match self.climb(seat, &job, true) {
             Step::Answered(result) => self.answer(job.number, result),
@@ -151,7 +152,7 @@ impl Service {
                 Ok(())
             }
             Rung::Worker => Ok(()),
-            Rung::Login => self.log_in_again(job.number, generation),
+            Rung::Login => self.log_in_again(generation),
             Rung::Module => {
                 self.reconnect(generation);
                 Ok(())

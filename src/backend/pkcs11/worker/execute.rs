@@ -53,7 +53,7 @@ impl Service {
         let outcome = match &job.call {
             // Reports on a module need no login, and must not try one.
             Call::Open if self.assignment.role == Role::Look => self.load().map(|()| Outcome::Done),
-            Call::Open => self.open(number).map(|()| Outcome::Done),
+            Call::Open => self.open().map(|()| Outcome::Done),
             Call::Tokens => self.with_module(|connection| Ok(Outcome::Tokens(describe::tokens(connection.module())?))),
             Call::Describe => self.with_module(|connection| {
                 let token = &self.assignment.options.token;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cryptoki::session::Session;
 
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::proof::examination::Examination;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
 use crate::backend::pkcs11::worker::service::Service;
@@ -162,20 +163,20 @@ impl Service {
     /// Works on a file of the state directory. The daemon must not take a slow disk for a hanging token: it would kill
     /// the worker each time.
     pub(super) fn at_the_disk<T>(&self, job: u64, work: impl FnOnce() -> T) -> T {
-        self.outlet.waiting(job, LONGEST_AT_THE_DISK);
+        self.outlet.extend_deadline(Paused::Call(job), LONGEST_AT_THE_DISK);
         let done = work();
-        self.outlet.waiting(job, Duration::ZERO);
+        self.outlet.extend_deadline(Paused::Call(job), Duration::ZERO);
         done
     }
 
     /// Tells the daemon between two steps of a call that it continues. A step that hangs sends nothing, and is noticed.
     pub(super) fn goes_on(&self, job: u64) {
-        self.outlet.waiting(job, Duration::ZERO);
+        self.outlet.extend_deadline(Paused::Call(job), Duration::ZERO);
     }
 
     /// The same for all calls; not during a login, whose announced pause it would end.
-    fn everybody_goes_on(&self) {
-        self.outlet.everybody_waits(0, Duration::ZERO);
+    fn all_go_on(&self) {
+        self.outlet.extend_deadline(Paused::All, Duration::ZERO);
     }
 
     /// The proof record, if this process makes it.

@@ -6,6 +6,7 @@ use std::sync::RwLockReadGuard;
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::service::lock;
 use crate::token::error::TokenError;
@@ -36,7 +37,7 @@ impl Service {
         number: u64,
         work: impl FnOnce(&Connection, &OpenToken, &Session) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        self.open(number)?;
+        self.open()?;
         let connection = self.read();
         let (Some(connection), Some(token)) = (connection.as_ref(), connection.as_ref().and_then(Connection::token))
         else {
@@ -81,7 +82,7 @@ impl Service {
     }
 
     /// Logs in if no thread has.
-    pub(super) fn open(&self, number: u64) -> Result<(), CallError> {
+    pub(super) fn open(&self) -> Result<(), CallError> {
         self.load()?;
         if self.with_token(|_| ()).is_some() {
             return Ok(());
@@ -89,7 +90,7 @@ impl Service {
         let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
         match connection.as_mut() {
             Some(connection) if connection.token().is_none() => {
-                connection.open(&self.assignment, &|session, flags| self.log_in(number, session, flags))
+                connection.open(&self.assignment, &|session, flags| self.log_in(session, flags))
             }
             Some(_) => Ok(()),
             None => Err(closed().into()),
@@ -98,7 +99,6 @@ impl Service {
 
     fn log_in(
         &self,
-        number: u64,
         session: &Session,
         flags: &dyn Fn() -> Result<TokenInfo, TokenError>,
     ) -> Result<login::Proof, CallError> {
@@ -109,24 +109,24 @@ impl Service {
             wait: &|pause, why| {
                 let told = format!("waits {} s {why}", pause.as_secs());
                 self.outlet.say(Level::Info, told);
-                self.outlet.everybody_waits(number, pause);
+                self.outlet.extend_deadline(Paused::All, pause);
                 std::thread::sleep(pause);
             },
-            busy: &|time| self.outlet.everybody_waits(number, time),
+            busy: &|time| self.outlet.extend_deadline(Paused::All, time),
             warn: &|told| self.outlet.say(Level::Warn, told),
         }
         .log_in(session)
     }
 
     /// Logs in again, unless another thread has done so since `generation`.
-    pub(super) fn log_in_again(&self, number: u64, generation: u64) -> Result<(), CallError> {
+    pub(super) fn log_in_again(&self, generation: u64) -> Result<(), CallError> {
         let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
         if !self.is_first_since(generation) {
             return Ok(());
         }
         match connection.as_mut() {
             Some(connection) => {
-                connection.log_in_again(&self.assignment, &|session, flags| self.log_in(number, session, flags))
+                connection.log_in_again(&self.assignment, &|session, flags| self.log_in(session, flags))
             }
             None => Ok(()),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cryptoki::session::Session;
 
 use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::canary::Canary;
 use crate::backend::pkcs11::worker::canary::Shown;
 use crate::backend::pkcs11::worker::dispatch::Step;
@@ -50,7 +51,7 @@ impl Service {
         if self.canaries.is_unprovable(&doubt.id, doubt.mechanism) {
             return self.answer(job.number, Err(not_done(&doubt)));
         }
-        self.outlet.waiting(job.number, WAIT_AS_TOLD);
+        self.outlet.extend_deadline(Paused::Call(job.number), WAIT_AS_TOLD);
         if let Err(job) = self.queue.doubt(doubt, job) {
             self.answer(job.number, Err(cannot_tell()));
         }
@@ -80,14 +81,14 @@ impl Service {
         };
         let (id, wrapped) = (id.clone(), wrapped.clone());
         let canary = Job::new(*number, Call::Unwrap { id, wrapped });
-        self.outlet.waiting(canary.number, Duration::ZERO);
+        self.outlet.extend_deadline(Paused::Call(canary.number), Duration::ZERO);
         match self.open_canary(seat, &canary, doubt) {
             Ok(Verdict::Shown(Shown::Unprovable)) => self.fail_all(doubtful, &not_done(doubt)),
             Ok(Verdict::Shown(shown @ (Shown::Opened | Shown::Elsewhere))) => {
                 for job in &mut doubtful {
                     job.elsewhere = shown == Shown::Elsewhere;
                 }
-                self.outlet.waiting(canary.number, WAIT_AS_TOLD);
+                self.outlet.extend_deadline(Paused::Call(canary.number), WAIT_AS_TOLD);
                 self.queue.again(doubtful);
             }
             Ok(Verdict::Throttled) => {
@@ -120,7 +121,7 @@ impl Service {
     /// Repeats an unwrap whose canary has opened. One that fails again is bad, unless another one that failed alike has
     /// opened meanwhile: a throttled token refuses good ones too, and they wait for the next canary.
     pub(super) fn judge(&self, seat: usize, job: Job) {
-        self.outlet.waiting(job.number, Duration::ZERO);
+        self.outlet.extend_deadline(Paused::Call(job.number), Duration::ZERO);
         let result = match self.climb(seat, &job, false) {
             Step::Answered(result) => result,
             Step::Underway { ladder, left } => return self.put_back(job, ladder, left),

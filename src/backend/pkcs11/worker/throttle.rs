@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::queue::CANARY_GAP;
 use crate::backend::pkcs11::worker::recovery::Pauses;
@@ -56,9 +57,9 @@ impl Service {
         let pause = pauses.backoff.get_or_insert_with(backoff).wait();
         let told = format!("{error}; backs off for {} ms", pause.as_millis());
         self.outlet.say(Level::Debug, told);
-        self.outlet.waiting(job.number, Duration::ZERO);
+        self.outlet.extend_deadline(Paused::Call(job.number), Duration::ZERO);
         std::thread::sleep(pause);
-        self.outlet.waiting(job.number, Duration::ZERO);
+        self.outlet.extend_deadline(Paused::Call(job.number), Duration::ZERO);
         Throttled::Paused
     }
 

@@ -23,11 +23,11 @@ impl Supervision {
         match heard {
             Heard::Event(level, message) => self.journal.events().tell(level, &message),
             Heard::Answer(answer) => self.answered(worker, answer),
-            Heard::Waiting(waiting) => match self.post(worker) {
-                Some(post) if waiting.everybody => post.hold(pause(&waiting)),
-                Some(post) => post.wait(waiting.number, pause(&waiting)),
-                None => {}
-            },
+            Heard::ExtendDeadline(more) => {
+                if let Some(post) = self.post(worker) {
+                    post.extend_deadline(more.of, pause(more));
+                }
+            }
             Heard::Lost(error) => {
                 let message = match &error {
                     ProtocolError::Channel(error) if error.kind() == ErrorKind::UnexpectedEof => {

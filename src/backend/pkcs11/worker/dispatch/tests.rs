@@ -24,6 +24,7 @@ use token_shim::token::Token;
 use super::*;
 use crate::backend::pkcs11::ipc::frame;
 use crate::backend::pkcs11::ipc::message::FromWorker;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
@@ -175,9 +176,11 @@ impl Worker {
                     self.answers.insert(answer.number, answer.result);
                 }
                 FromWorker::Event { message, .. } => self.told.push(message),
-                // After a proof for which no call waits.
-                FromWorker::Waiting(waiting) if waiting.number == 0 => {}
-                FromWorker::Waiting(waiting) => self.waited.push(waiting.number),
+                FromWorker::ExtendDeadline(more) => {
+                    if let Paused::Call(number) = more.of {
+                        self.waited.push(number);
+                    }
+                }
                 _ => {}
             }
         }

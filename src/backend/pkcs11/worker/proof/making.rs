@@ -204,7 +204,7 @@ impl Service {
                 Entry::Beside => Some((made, Some(opens(connection, token, id, key, &known)?))),
             });
             // A token that makes one call at a time has delayed other calls.
-            self.everybody_goes_on();
+            self.all_go_on();
             Some(made)
         });
         match made {

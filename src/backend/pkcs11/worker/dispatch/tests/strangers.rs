@@ -25,7 +25,9 @@ impl Worker {
         let find = self.begin(Call::Find { expected: Vec::new() });
         loop {
             match self.heard.recv().unwrap() {
-                FromWorker::Waiting(waiting) if waiting.number == find && !waiting.pause.is_zero() => return find,
+                FromWorker::ExtendDeadline(more) if more.of == Paused::Call(find) && !more.pause.is_zero() => {
+                    return find;
+                }
                 FromWorker::Answer(_) => panic!("nobody else had a turn"),
                 _ => {}
             }
@@ -88,7 +90,9 @@ fn what_cannot_be_interrupted_says_that_it_goes_on() {
         let mut signs = 0;
         loop {
             match worker.heard.recv().unwrap() {
-                FromWorker::Waiting(waiting) => signs += u32::from(waiting.number == find && waiting.pause.is_zero()),
+                FromWorker::ExtendDeadline(more) => {
+                    signs += u32::from(more.of == Paused::Call(find) && more.pause.is_zero());
+                }
                 FromWorker::Answer(_) => break,
                 _ => {}
             }
