@@ -1,11 +1,12 @@
 //! The token worker: the only process that loads the vendor's module and holds the PIN and the sessions.
 //!
 //! Calls arrive through `channel` and wait in `queue`. `dispatch` takes each one and tries it with `execute`,
-//! repeatedly and with the steps of `recovery` in between. `sessions` opens the module, the login and the session of
-//! each thread.
+//! repeatedly and with the steps of `recovery` in between. The parts that all threads share own their state, and leave
+//! it to `dispatch` to act on what they decide: `sessions` (module, login, the session of each thread), `wrap_methods`,
+//! `proof`, `suspects`, `absence` and `activity`.
 
 mod absence;
-mod admission;
+mod activity;
 mod canary;
 mod channel;
 mod describe;
@@ -13,13 +14,15 @@ mod discovery;
 mod dispatch;
 mod execute;
 mod job;
+mod mutex;
+mod progress;
 mod proof;
 mod queue;
 mod recovery;
 mod service;
 mod sessions;
 mod suspects;
-mod throttle;
+mod wrap_methods;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -152,20 +155,20 @@ fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<
         .name("proofs".to_owned())
         .spawn(move || {
             let _ends = EndOnPanic;
-            making.make_proofs();
+            making.proofs.make_proofs();
             drop(done);
         })
         .map_err(system("start a thread"))?;
     read_calls(channel, &service);
     // The daemon is gone, or has ended this worker. Sessions are closed as far as the module cooperates.
     service.queue.close();
-    service.pending.close();
+    service.proofs.close();
     std::thread::Builder::new()
         .name("goodbye".to_owned())
         .spawn(move || {
             // Nothing is ever sent: the channel ends with the last session's thread.
             all_done.recv().ok();
-            service.disconnect();
+            service.sessions.disconnect();
             end();
         })
         .map_err(system("start a thread"))?;

@@ -8,11 +8,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::backend::pkcs11::worker::canary::CANARY_GAP;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
-
-/// The interval of canaries in a storm of bad ciphertexts.
-pub(super) const CANARY_GAP: Duration = Duration::from_secs(1);
 
 /// The most unwraps in doubt: each costs the token another call.
 const MOST_DOUBTS: usize = 256;

@@ -5,12 +5,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::worker::mutex::lock;
+use crate::backend::pkcs11::worker::proof::Proofs;
+use crate::backend::pkcs11::worker::proof::opens;
 use crate::backend::pkcs11::worker::proof::pending::Entry;
 use crate::backend::pkcs11::worker::proof::pending::Source;
 use crate::backend::pkcs11::worker::proof::pending::Wanted;
 use crate::backend::pkcs11::worker::proof::unwritable;
-use crate::backend::pkcs11::worker::service::Service;
-use crate::backend::pkcs11::worker::service::lock;
+use crate::backend::pkcs11::worker::sessions::Access;
+use crate::backend::pkcs11::worker::sessions::Open;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
@@ -21,8 +24,6 @@ use crate::token::problem::CallError;
 use crate::token::proof_record::Proof;
 use crate::token::proof_record::ProofRecord;
 use crate::token::proof_record::ProofRecordError;
-use crate::token::session::Connection;
-use crate::token::session::OpenToken;
 use crate::token::wrap;
 use crate::token::wrap::WrapMethod;
 use crate::token::wrap::select;
@@ -30,33 +31,31 @@ use crate::token::wrap::select;
 /// A mechanism that has given no proof is tried again after this time.
 const UNTIL_TRIED_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
-impl Service {
+impl Proofs {
     /// Records a version by a wrap of a random key, after its first wrap. If that fails, the first wrap is not used.
     pub(in crate::backend::pkcs11::worker) fn record_first_wrap(
         &self,
-        job: u64,
-        connection: &Connection,
-        token: &OpenToken,
+        access: Access<'_>,
         id: &KeyId,
         key: &KeyObject,
     ) -> Result<(), CallError> {
-        let (Some(record), Some(method)) = (self.recorder(), self.method(id)) else {
+        let (Some(record), Some(method)) = (self.recorder(), self.methods.of(id)) else {
             return Ok(());
         };
-        self.goes_on(job);
-        let proof = make(connection, token, id, key, method)?;
-        let is_first = self.at_the_disk(job, || self.is_added(record, id, &proof, None));
+        let Access { job, open, .. } = access;
+        self.outlet.goes_on(job);
+        let proof = make(open, id, key, method)?;
+        let is_first = self.outlet.at_the_disk(job, || self.is_added(record, id, &proof, None));
         if !is_first.map_err(unwritable)? {
             // Another worker of this node has recorded the version meanwhile, and may have found another key.
-            let session = token.session(connection.module())?;
-            if self.check(job, connection, token, &session, (id, key))? {
+            if self.check(access.on(&open.session()?), id, key)? {
                 return Err(CallError::outage(format!(
                     "the proof record of version {id} was changed while it was made"
                 )));
             }
             return Ok(());
         }
-        token.finder().note_proven(id, key);
+        open.finder().note_proven(id, key);
         self.want_other_mechanisms(id, key);
         Ok(())
     }
@@ -105,7 +104,7 @@ impl Service {
     /// wrap itself is the proof. By the other mechanisms any bytes open, so a wrap is made, if the key can wrap.
     pub(in crate::backend::pkcs11::worker) fn record_first_unwrap(
         &self,
-        token: &OpenToken,
+        open: Open<'_>,
         id: &KeyId,
         key: &KeyObject,
         (wrapped, data_key): (&Wrapped, &Key),
@@ -113,7 +112,7 @@ impl Service {
         if self.recorder().is_none() {
             return;
         }
-        token.finder().note_proven(id, key);
+        open.finder().note_proven(id, key);
         let source = if wrapped.mechanism.is_committed() {
             Source::Token(wrapped.mechanism)
         } else {
@@ -186,28 +185,28 @@ impl Service {
             self.outlet.say(Level::Warn, told);
             return Ok(false);
         }
-        let made = self.with_open_token(|connection, token| {
+        let made = self.sessions.with_token(|open| {
             // A new search may have found another object, possibly under the same handle.
-            if !token.finder().is_proven(id, key) {
+            if !open.finder().is_proven(id, key) {
                 return None;
             }
-            let chosen = self.method(id).filter(|method| method.mechanism() == mechanism);
+            let chosen = self.methods.of(id).filter(|method| method.mechanism() == mechanism);
             let method = chosen.or_else(|| {
-                let mut sessions = || token.session(connection.module());
-                let tried = select::one(connection.module(), &mut sessions, key, id, mechanism);
+                let mut sessions = || open.session();
+                let tried = select::one(open.module(), &mut sessions, key, id, mechanism);
                 tried.ok().flatten()
             });
-            let made = method.and_then(|method| make(connection, token, id, key, method).ok());
+            let made = method.and_then(|method| make(open, id, key, method).ok());
             let made = made.and_then(|made| match entry {
-                Entry::First => token.finder().is_proven(id, key).then_some((made, None)),
+                Entry::First => open.finder().is_proven(id, key).then_some((made, None)),
                 // By the key that has made it: it may have been exchanged meanwhile, under the same handle.
-                Entry::Beside => Some((made, Some(opens(connection, token, id, key, &known)?))),
+                Entry::Beside => Some((made, Some(first_that_opens(open, id, key, &known)?))),
             });
             // A token that makes one call at a time has delayed other calls.
-            self.all_go_on();
+            self.outlet.all_go_on();
             Some(made)
         });
-        match made {
+        match made.flatten() {
             Some(Some((proof, shown_by))) => {
                 self.add(record, id, &proof, shown_by)?;
                 return Ok(true);
@@ -230,7 +229,7 @@ impl Service {
     ) -> Result<(), ProofRecordError> {
         if !self.is_added(record, id, proof, shown_by)? {
             // The key must be checked by the current record.
-            self.with_token(|token| token.finder().forget_key(id));
+            self.sessions.with_token(|open| open.finder().forget_key(id));
             record.end_proof(&self.assignment.root_key, id, proof.mechanism())?;
         }
         Ok(())
@@ -270,8 +269,33 @@ impl Service {
         }
     }
 
-    fn method(&self, id: &KeyId) -> Option<WrapMethod> {
-        lock(&self.methods).get(id).map(|settled| settled.method)
+    /// No more proofs are made: the daemon is gone.
+    pub(in crate::backend::pkcs11::worker) fn close(&self) {
+        self.pending.close();
+    }
+
+    /// Waits until all ordered proofs are made.
+    #[cfg(test)]
+    pub(in crate::backend::pkcs11::worker) fn until_made(&self) {
+        self.pending.until_made();
+    }
+
+    /// As if this process had tried no mechanism.
+    #[cfg(test)]
+    pub(in crate::backend::pkcs11::worker) fn forget_tries(&self) {
+        lock(&self.tried).clear();
+    }
+
+    /// As if this process had not read the record.
+    #[cfg(test)]
+    pub(in crate::backend::pkcs11::worker) fn forget_record(&self) {
+        lock(&self.recorded).clear();
+    }
+
+    /// Whether this process has tried a mechanism.
+    #[cfg(test)]
+    pub(in crate::backend::pkcs11::worker) fn has_tried(&self, id: &KeyId, mechanism: Mechanism) -> bool {
+        lock(&self.tried).contains_key(&(id.clone(), mechanism))
     }
 }
 
@@ -284,30 +308,18 @@ fn of_kind(key: &KeyObject) -> impl Iterator<Item = Mechanism> {
 }
 
 /// The first of these proofs that opens with a key.
-fn opens<'a>(
-    connection: &Connection,
-    token: &OpenToken,
-    id: &KeyId,
-    key: &KeyObject,
-    proofs: &'a [Proof],
-) -> Option<&'a Proof> {
+fn first_that_opens<'a>(open: Open<'_>, id: &KeyId, key: &KeyObject, proofs: &'a [Proof]) -> Option<&'a Proof> {
     proofs.iter().find(|proof| {
-        let session = token.session(connection.module());
-        let opened = session.and_then(|session| wrap::unwrap(connection.module(), &session, key, id, proof.wrapped()));
-        opened.is_ok_and(|opened| proof.is_of(&opened))
+        let session = open.session();
+        let opened = session.and_then(|session| opens(open, &session, id, key, proof));
+        opened.is_ok_and(|opened| opened)
     })
 }
 
 /// A wrap of a random key that has been unwrapped again.
-pub(super) fn make(
-    connection: &Connection,
-    token: &OpenToken,
-    id: &KeyId,
-    key: &KeyObject,
-    method: WrapMethod,
-) -> Result<Proof, TokenError> {
-    let module = connection.module();
-    let session = token.session(module)?;
+pub(super) fn make(open: Open<'_>, id: &KeyId, key: &KeyObject, method: WrapMethod) -> Result<Proof, TokenError> {
+    let module = open.module();
+    let session = open.session()?;
     let random = Key::random().map_err(|error| TokenError::Refused(error.to_string()))?;
     let wrapped = method.wrap(module, &session, key, id, &random)?;
     let opened = wrap::unwrap(module, &session, key, id, &wrapped)?;
