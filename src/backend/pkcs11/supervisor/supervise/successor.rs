@@ -96,3 +96,52 @@ impl Successor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun() -> Change {
+        Change::Begun(Box::pin(std::future::pending()))
+    }
+
+    #[test]
+    fn a_worker_that_is_starting_takes_the_place_of_a_lost_one_and_no_other_is_started() {
+        let now = Instant::now();
+        let mut successor = Successor::new(now);
+        assert_eq!(successor.due(true), Some((now, Reason::Start)), "the first one at once");
+        successor.change(begun());
+        successor.change(Change::Lost(Reason::Died, now));
+        successor.change(Change::TooLarge);
+        assert_eq!(successor.due(true), None);
+        successor.change(Change::NotOpened(now));
+        let due = successor.due(true);
+        assert!(due.is_some_and(|(at, why)| at > now && why == Reason::Start), "{due:?}");
+    }
+
+    #[test]
+    fn only_a_worker_that_serves_is_replaced_for_its_size_and_a_lost_one_at_any_time() {
+        let now = Instant::now();
+        let mut successor = Successor::new(now);
+        successor.change(begun());
+        successor.change(Change::Opened);
+        assert!(successor.is_unwanted() && successor.due(true).is_none());
+        successor.change(Change::TooLarge);
+        assert_eq!(successor.due(false), Some((now, Reason::Memory)), "nothing has failed");
+        successor.change(Change::Lost(Reason::Hung, now));
+        assert!(successor.due(true).is_some_and(|(_, why)| why == Reason::Hung));
+    }
+
+    #[test]
+    fn nothing_starts_after_the_end_of_all_attempts() {
+        let now = Instant::now();
+        for change in [begun(), Change::Lost(Reason::Asked, now)] {
+            let mut successor = Successor::new(now);
+            successor.change(change);
+            successor.change(Change::GivenUp);
+            assert!(successor.is_unwanted() && successor.due(true).is_none());
+            successor.change(Change::NotOpened(now));
+            assert!(successor.is_unwanted());
+        }
+    }
+}
