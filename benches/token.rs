@@ -11,18 +11,6 @@
     reason = "a benchmark prints"
 )]
 
-#[path = "../tests/survival/calls.rs"]
-#[allow(dead_code, reason = "tests need more of it")]
-mod calls;
-#[path = "../tests/token/node.rs"]
-#[allow(dead_code, reason = "tests need more of it")]
-mod node;
-#[path = "../tests/daemon/pulse.rs"]
-mod pulse;
-#[path = "../tests/daemon/run.rs"]
-#[allow(dead_code, reason = "tests need more of it")]
-mod run;
-
 use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
@@ -45,10 +33,10 @@ use tonic::Response;
 use tonic::Status;
 use tonic::service::Routes;
 
-use crate::calls::Kms;
-use crate::node::Node;
-use crate::node::Settings;
-use crate::run::Daemon;
+use support::calls::Kms;
+use support::daemon::Daemon;
+use support::token_node::Node;
+use support::token_node::Settings;
 
 const ROUNDS: usize = 5;
 /// Encrypts in flight that wait for the token.

@@ -1,7 +1,7 @@
 //! dekhand: a Kubernetes KMS provider plugin whose root key stays in a PKCS#11 token, or in a file.
 //!
 //! The crate is layered into floors. The modules below are listed from the lowest floor up; a module imports only from
-//! floors below its own (`tests/floors.rs` enforces this). The rest of the ground may also use `secret` and `clock`.
+//! floors below its own (`tests/architecture/main.rs` enforces this). The rest of the ground may also use `secret` and `clock`.
 
 // Ground: modules that every floor may use.
 pub mod backoff;

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 
 use rustix::process::Signal;
 
-use crate::run::Caller;
-use crate::run::HANG;
-use crate::run::Node;
-use crate::run::dekhand;
-use crate::run::wait_for;
+use support::daemon::Caller;
+use support::daemon::HANG;
+use support::daemon::dekhand;
+use support::daemon::wait_for;
+use support::keyring_node::Node;
 
 #[tokio::test]
 async fn a_changed_file_is_taken_over_without_dropping_a_request_and_a_broken_one_is_refused() {

@@ -1,9 +1,9 @@
 //! Log lines: what they contain, what they never contain, and that no request waits for them.
 
-use crate::run::Caller;
-use crate::run::Daemon;
-use crate::run::Node;
-use crate::run::wait_for;
+use support::daemon::Caller;
+use support::daemon::Daemon;
+use support::daemon::wait_for;
+use support::keyring_node::Node;
 
 #[tokio::test]
 async fn calls_go_on_while_nobody_reads_stderr() {

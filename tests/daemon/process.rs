@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::pulse::Stopwatch;
-use crate::run::Caller;
-use crate::run::Daemon;
-use crate::run::Node;
-use crate::run::dekhand;
-use crate::run::page;
-use crate::run::wait_for;
 use crate::unfinished::begin_encrypt;
+use support::daemon::Caller;
+use support::daemon::Daemon;
+use support::daemon::dekhand;
+use support::daemon::page;
+use support::daemon::wait_for;
+use support::keyring_node::Node;
+use support::pulse::Stopwatch;
 
 #[test]
 fn serve_dev_makes_what_it_needs_and_says_what_to_type_next() {

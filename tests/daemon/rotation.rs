@@ -6,10 +6,10 @@ use rustix::process::Signal;
 use tokio::time::Duration;
 use tokio::time::sleep;
 
-use crate::run::Caller;
-use crate::run::Daemon;
-use crate::run::Node;
-use crate::run::dekhand;
+use support::daemon::Caller;
+use support::daemon::Daemon;
+use support::daemon::dekhand;
+use support::keyring_node::Node;
 
 /// Status and Encrypt of every node until all report `key_id`; every payload sealed on the way opens on every node.
 async fn until_all_report(key_id: &str, callers: &mut [Caller]) {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::run::HANG;
+use support::daemon::HANG;
 
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;

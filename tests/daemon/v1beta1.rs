@@ -14,9 +14,9 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
-use crate::run::Caller;
-use crate::run::Node;
-use crate::run::json;
+use support::daemon::Caller;
+use support::daemon::json;
+use support::keyring_node::Node;
 
 /// Calls a daemon as a kube-apiserver with KMS v1 does.
 #[derive(Clone)]

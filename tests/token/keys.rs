@@ -4,15 +4,15 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value;
 use serde_json::json;
 use token_shim::token::PIN;
 use token_shim::token::Token;
 
-use crate::node::Node;
-use crate::node::Settings;
+use support::token_node::Node;
+use support::token_node::Settings;
 
 const ID: &str = "00112233445566778899aabbccddeeff";
 const OWN: Settings<'static> = Settings {
@@ -38,7 +38,7 @@ fn put(token: &Token, label: &str, id: &str, key: [u8; 32]) {
 
 /// A node on a token with these versions.
 fn node(versions: &[(&str, &str)], settings: Settings<'_>) -> Node {
-    let token = Rc::new(Token::new());
+    let token = Arc::new(Token::new());
     for (label, id) in versions {
         put(&token, label, id, [7; 32]);
     }
@@ -258,7 +258,7 @@ fn versions_of_the_configuration_are_verified_and_destroyed_but_not_labelled() {
 
 #[test]
 fn changing_uses_the_admin_pin_and_looking_the_daemons() {
-    let token = Rc::new(Token::new());
+    let token = Arc::new(Token::new());
     let node = Node::on(&token, Settings::default());
     let admin = node.path("admin-pin");
     let line = format!("admin: {{pin: {{file: {}}}}}", admin.display());

@@ -8,9 +8,9 @@ use std::process::Stdio;
 use serde_json::Value;
 use token_shim::token::Token;
 
-use crate::node::Node;
-use crate::node::Settings;
-use crate::run::dekhand;
+use support::daemon::dekhand;
+use support::token_node::Node;
+use support::token_node::Settings;
 
 /// `dekhand token ...` without a configuration.
 fn by_hand(token: &Token, module: &Path, arguments: &[&str]) -> Output {
@@ -200,7 +200,7 @@ fn the_command_line_names_a_module_or_a_configuration() {
     assert_eq!(output.status.code(), Some(2));
     let output = dekhand(&["token", "list", "--token", "kube"]);
     assert_eq!(output.status.code(), Some(2));
-    let node = crate::run::Node::new();
+    let node = support::keyring_node::Node::new();
     let output = dekhand(&["token", "list", "--config", &node.config()]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("is in a token"), "{}", said(&output));

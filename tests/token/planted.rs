@@ -3,8 +3,8 @@
 use serde_json::Value;
 use token_shim::token::Token;
 
-use crate::node::Node;
-use crate::node::Settings;
+use support::token_node::Node;
+use support::token_node::Settings;
 
 const LABEL: &str = "test.v7@20260101T0000Z";
 const ID: &str = "00112233445566778899aabbccddeeff";

@@ -2,8 +2,8 @@
 
 use token_shim::token::Token;
 
-use crate::node::Node;
-use crate::node::Settings;
+use support::token_node::Node;
+use support::token_node::Settings;
 
 #[test]
 fn the_nodes_of_these_tests_have_a_configuration_that_is_fine() {

@@ -4,8 +4,8 @@ use std::process::Output;
 
 use token_shim::token::Token;
 
-use crate::node::Node;
-use crate::node::Settings;
+use support::token_node::Node;
+use support::token_node::Settings;
 
 fn on(control: &str) -> Node {
     let node = Node::on(&Token::new().into(), Settings::default());

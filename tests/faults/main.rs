@@ -1,0 +1,28 @@
+//! What a daemon lives through when its workers die, hang and leak and its token is away, as its callers see it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+mod away;
+mod control;
+mod findings;
+mod hijacked;
+mod hung;
+mod isolation;
+mod load;
+mod mechanisms;
+mod memory;
+mod missing;
+mod objects;
+mod pin;
+mod rate;
+mod restarts;
+mod rotation;
+mod table;
+mod throttled;
+mod upgrade;
+mod workers;
