@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::root_key::id::KeyId;
 
-/// A wrap mechanism of the sealed format, version 1. The numbers are stored; they never change.
+/// A wrap mechanism of the sealed format, version 1. The numbers are stored; they never change. The form of `serde` is
+/// never stored: it is for messages between processes of one build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Mechanism {

@@ -7,6 +7,7 @@
 mod admission;
 mod examination;
 mod making;
+mod orders;
 mod pending;
 
 use std::collections::HashMap;
