@@ -6,21 +6,12 @@ use std::path::Path;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let descriptors = protox::compile(
-        [
-            "proto/kms_v1beta1.proto",
-            "proto/kms_v2.proto",
-            "proto/token_worker.proto",
-        ],
-        ["proto"],
-    )?;
+    let descriptors = protox::compile(["proto/kms_v1beta1.proto", "proto/kms_v2.proto"], ["proto"])?;
     tonic_prost_build::configure()
         .build_transport(false)
         // The derived `Debug` of these messages would print a plaintext.
         .skip_debug(["v1beta1.EncryptRequest", "v1beta1.DecryptResponse"])
         .skip_debug(["v2.EncryptRequest", "v2.DecryptResponse"])
-        .skip_debug(["token_worker.ToWorker", "token_worker.Wrap", "token_worker.Import"])
-        .skip_debug(["token_worker.FromWorker", "token_worker.Answer"])
         .compile_fds(descriptors)?;
     let sources = ["Cargo.lock", "build.rs", "proto", "src"];
     println!("cargo:rustc-env=DEKHAND_BUILD={:016x}", digest(&sources)?);

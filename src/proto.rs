@@ -1,4 +1,4 @@
-//! Messages and services of kube-apiserver's KMS protocols and of the token worker, generated from `proto/`.
+//! Messages and services of kube-apiserver's KMS protocols, generated from `proto/`.
 
 use zeroize::Zeroize as _;
 
@@ -24,18 +24,6 @@ pub mod v1beta1 {
 )]
 pub mod v2 {
     tonic::include_proto!("v2");
-}
-
-/// The messages between the daemon and its token workers.
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    clippy::allow_attributes_without_reason,
-    clippy::pedantic,
-    reason = "generated code"
-)]
-pub mod token_worker {
-    tonic::include_proto!("token_worker");
 }
 
 // Messages with a payload wipe it whenever they are dropped: after encoding, and when a call is cancelled.

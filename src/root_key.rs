@@ -16,6 +16,8 @@ pub mod waiters;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
@@ -27,7 +29,7 @@ use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 
 /// A wrapped data key as the backend returns it, without the commitment of the sealed format.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wrapped {
     /// The wrap mechanism.
     pub mechanism: Mechanism,

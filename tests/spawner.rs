@@ -18,18 +18,21 @@ use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
+use dekhand::backend::pkcs11::ipc::ProtocolError;
+use dekhand::backend::pkcs11::ipc::call::Call;
+use dekhand::backend::pkcs11::ipc::frame;
+use dekhand::backend::pkcs11::ipc::frame::Frame;
+use dekhand::backend::pkcs11::ipc::message::FromWorker;
+use dekhand::backend::pkcs11::ipc::message::ToWorker;
 use dekhand::backend::pkcs11::spawner::Prints;
 use dekhand::backend::pkcs11::spawner::Spawner;
 use dekhand::backend::pkcs11::spawner::WorkerNumber;
 use dekhand::backend::pkcs11::spawner::WorkerSource;
 use dekhand::hardening::LockMemory;
-use dekhand::proto::token_worker::FromWorker;
-use dekhand::proto::token_worker::from_worker::What;
 use dekhand::token::assignment::Assignment;
 use dekhand::token::assignment::Role;
 use dekhand::token::options::EnvironmentVariable;
 use dekhand::token::options::Pkcs11Options;
-use prost::Message as _;
 use rustix::fs::MemfdFlags;
 use rustix::fs::SealFlags;
 use rustix::process::Pid;
@@ -67,7 +70,7 @@ fn source(spawner: &Spawner, name: &str) -> WorkerSource {
 }
 
 /// Asks for a worker. Returns its channel when it has said its first word.
-fn started(source: &WorkerSource) -> (UnixStream, WorkerNumber, What) {
+fn started(source: &WorkerSource) -> (UnixStream, WorkerNumber, FromWorker) {
     let (channel, number) = source.start_worker().unwrap();
     let first = read(&channel).unwrap();
     channel.set_nonblocking(true).unwrap();
@@ -77,31 +80,31 @@ fn started(source: &WorkerSource) -> (UnixStream, WorkerNumber, What) {
 /// Starts a worker that comes to work.
 fn start(source: &WorkerSource) -> (UnixStream, WorkerNumber) {
     let (channel, number, first) = started(source);
-    assert!(matches!(first, What::Hello(_)), "{:?}", reason(first));
+    assert!(matches!(first, FromWorker::Hello { .. }), "{:?}", reason(first));
     (channel, number)
 }
 
 /// Why there is no worker.
-fn reason(first: What) -> Option<String> {
+fn reason(first: FromWorker) -> Option<String> {
     match first {
-        What::NotStarted(reason) => Some(reason),
+        FromWorker::NotStarted(reason) => Some(reason),
         _ => None,
     }
 }
 
 /// The next message, or nothing when there comes none.
-fn read(mut channel: &UnixStream) -> Option<What> {
+fn read(channel: &UnixStream) -> Option<FromWorker> {
     channel.set_nonblocking(false).unwrap();
     channel.set_read_timeout(Some(HANG)).unwrap();
-    let mut length = [0; 4];
-    if let Err(error) = channel.read_exact(&mut length) {
-        let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
-        assert!(ended.contains(&error.kind()), "{error}");
-        return None;
+    match frame::read(channel) {
+        Ok(message) => Some(message),
+        Err(ProtocolError::Channel(error)) => {
+            let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+            assert!(ended.contains(&error.kind()), "{error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
     }
-    let mut bytes = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
-    channel.read_exact(&mut bytes).unwrap();
-    FromWorker::decode(bytes.as_slice()).unwrap().what
 }
 
 fn signal(spawner: &Spawner, signal: Signal) {
@@ -202,7 +205,11 @@ fn what_is_not_in_the_list_has_no_workers() {
 fn a_worker_that_is_told_what_is_no_call_ends() {
     let spawner = spawner();
     let source = source(&spawner, "test");
-    for message in [&[][..], &[0x12, 0], b"\x08\x01", b"no message"] {
+    let call = Call::Tokens;
+    let call = Frame::of(&ToWorker { number: 1, call }).unwrap();
+    let continued = [call.message(), &[0]].concat();
+    let cut_short = &call.message()[..1];
+    for message in [&[][..], cut_short, &continued, b"no message"] {
         let (mut channel, _) = start(&source);
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
         channel.write_all(&[&length, message].concat()).unwrap();
@@ -276,11 +283,11 @@ fn where_memory_must_be_locked_and_cannot_be_no_worker_starts() {
         "{told}"
     );
     let not_locked = |first| match first {
-        What::Hello(hello) => hello.not_locked,
+        FromWorker::Hello { not_locked, .. } => not_locked,
         _ => panic!("not started"),
     };
-    assert!(not_locked(tried).contains("memory may be swapped"));
-    assert_eq!(not_locked(off), "");
+    assert!(not_locked(tried).unwrap().contains("memory may be swapped"));
+    assert_eq!(not_locked(off), None);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 pub mod admin;
 mod handover;
 pub mod inspect;
+pub mod ipc;
 pub mod notices;
 mod own_process;
-mod protocol;
 pub mod spawner;
 mod supervisor;
 pub(crate) mod worker;
@@ -18,10 +18,10 @@ use async_trait::async_trait;
 
 use tokio::task::JoinSet;
 
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::notices::Noted;
 use crate::backend::pkcs11::notices::Notices;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
 use crate::root_key::RootKey;

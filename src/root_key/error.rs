@@ -1,11 +1,14 @@
 //! The errors of root keys: outage, refusal, corruption, bad input, and too many calls.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
 
 /// The kind of a failure. Status, the cache and the operator treat each kind differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// The store is unavailable: unreachable, sessions lost, a call timed out, a PIN rejected, a key not found yet.
     Outage,

@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::root_key::id::KeyId;
 
-/// A wrap mechanism of the sealed format, version 1. The numbers are stored; they never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A wrap mechanism of the sealed format, version 1. The numbers are stored; they never change. The form of `serde` is
+/// never stored: it is for messages between processes of one build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Mechanism {
     /// AES-256-GCM with a 12-byte IV: IV 12, C 32, tag 16 (NIST SP 800-38D).

@@ -54,7 +54,7 @@ impl fmt::Display for Number {
 }
 
 /// The state of a version: whether it encrypts and decrypts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Decrypts. Has no date yet, and cannot encrypt without one.
     Pending,
@@ -85,7 +85,7 @@ impl State {
 }
 
 /// One version of a root key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// Its number.
     pub number: Number,

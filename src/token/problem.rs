@@ -1,5 +1,8 @@
 //! The reason of a failed call: an error that the recovery ladder still has to judge, or a final one.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::token::error::TokenError;
@@ -49,9 +52,10 @@ impl From<Error> for CallError {
 }
 
 /// Why a call failed.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
     /// The kind and the text.
+    #[serde(with = "kind_and_text")]
     pub(crate) error: Error,
     /// The worker cannot continue: it ends after this answer, and another one must be started.
     pub(crate) ends_worker: bool,
@@ -66,5 +70,25 @@ impl From<Error> for Failure {
             ends_worker: false,
             pin_rejected: false,
         }
+    }
+}
+
+/// An error between processes: its kind, and its text with all causes.
+mod kind_and_text {
+    use serde::Deserialize as _;
+    use serde::Deserializer;
+    use serde::Serialize as _;
+    use serde::Serializer;
+
+    use crate::root_key::error::Error;
+    use crate::root_key::error::Kind;
+
+    pub(super) fn serialize<S: Serializer>(error: &Error, serializer: S) -> Result<S::Ok, S::Error> {
+        (error.kind(), error.chain()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Error, D::Error> {
+        let (kind, text) = <(Kind, String)>::deserialize(deserializer)?;
+        Ok(Error::new(kind, text))
     }
 }

@@ -10,7 +10,7 @@ use crate::tokens::Token;
 use crate::tokens::tokens;
 
 /// Names that several types still share. The list may only shrink.
-const SHARED: [&str; 6] = ["Channel", "Queue", "Remedy", "Shown", "State", "Verdict"];
+const SHARED: [&str; 2] = ["Remedy", "State"];
 
 /// The definitions of each name, with their lines.
 #[derive(Debug, Default)]

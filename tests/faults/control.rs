@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::io::IoSlice;
-use std::io::Read as _;
 use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd as _;
@@ -10,9 +9,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use dekhand::proto::token_worker as wire;
-use dekhand::proto::token_worker::from_worker::What;
-use prost::Message;
+use dekhand::backend::pkcs11::ipc::ProtocolError;
+use dekhand::backend::pkcs11::ipc::frame;
+use dekhand::backend::pkcs11::ipc::frame::Frame;
+use dekhand::backend::pkcs11::ipc::message::FromWorker;
+use dekhand::backend::pkcs11::ipc::message::ToSpawner;
 use rustix::fs::OFlags;
 use rustix::net::SendAncillaryBuffer;
 use rustix::net::SendAncillaryMessage;
@@ -21,56 +22,10 @@ use rustix::net::SocketType;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::PidfdGetfdFlags;
+use serde::Serialize;
 
 use support::daemon::Daemon;
 use support::daemon::HANG;
-
-/// A message to the spawner, with fields that no daemon sends.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ToSpawner {
-    #[prost(uint64, tag = "1")]
-    pub(crate) worker: u64,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) start: Option<StartWorker>,
-    #[prost(message, optional, tag = "3")]
-    pub(crate) kill: Option<KillWorker>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct StartWorker {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) environment: Vec<Variable>,
-    #[prost(uint32, tag = "2")]
-    pub(crate) index: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Variable {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(string, tag = "2")]
-    pub(crate) value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct KillWorker {}
-
-/// A message to a worker that gives it an assignment.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct StartOnChannel {
-    #[prost(uint64, tag = "1")]
-    pub(crate) number: u64,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) start: Option<Start>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Start {
-    #[prost(string, tag = "1")]
-    pub(crate) build: String,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) assignment: Vec<u8>,
-}
 
 /// A duplicate of the daemon's end of the control socket.
 pub(crate) struct Control(OwnedFd);
@@ -96,40 +51,39 @@ impl Control {
     }
 
     /// Sends a message to the spawner, with the end of a channel if there is one.
-    pub(crate) fn say(&self, message: &ToSpawner, channel: Option<&UnixStream>) {
-        let bytes = message.encode_to_vec();
+    pub(crate) fn say(&self, message: &impl Serialize, channel: Option<&UnixStream>) {
+        let frame = Frame::of(message).unwrap();
         let descriptors: Vec<_> = channel.iter().map(|channel| channel.as_fd()).collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
             assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
         }
-        rustix::net::sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
+        rustix::net::sendmsg(
+            &self.0,
+            &[IoSlice::new(frame.message())],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
+        .unwrap();
     }
 
     /// Requests a worker, and returns this end of its channel.
-    pub(crate) fn start(&self, worker: u64, start: StartWorker) -> UnixStream {
+    pub(crate) fn start(&self, worker: u64, index: u32) -> UnixStream {
+        self.start_with(&ToSpawner::Start { worker, index })
+    }
+
+    /// The same by a message that no daemon sends.
+    pub(crate) fn start_with(&self, message: &impl Serialize) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(HANG)).unwrap();
-        let start = Some(start);
-        let message = ToSpawner {
-            worker,
-            start,
-            kill: None,
-        };
-        self.say(&message, Some(&theirs));
+        self.say(message, Some(&theirs));
         ours
     }
 
     /// Requests the end of a worker.
     pub(crate) fn kill(&self, worker: u64) {
-        let kill = Some(KillWorker {});
-        let message = ToSpawner {
-            worker,
-            start: None,
-            kill,
-        };
-        self.say(&message, None);
+        self.say(&ToSpawner::Kill { worker }, None);
     }
 }
 
@@ -138,32 +92,25 @@ pub(crate) fn pid(process: u32) -> Pid {
 }
 
 /// Sends a message as the daemon would. A worker that has ended does not get it.
-pub(crate) fn write(mut channel: &UnixStream, message: &impl Message) {
-    let bytes = message.encode_to_vec();
-    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
-    match channel.write_all(&[&length, bytes.as_slice()].concat()) {
+pub(crate) fn write(mut channel: &UnixStream, message: &impl Serialize) {
+    match channel.write_all(Frame::of(message).unwrap().as_bytes()) {
         Ok(()) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}"),
     }
 }
 
 /// The worker's next message that is not an event; `None` after its last one.
-pub(crate) fn read(mut channel: &UnixStream) -> Option<What> {
+pub(crate) fn read(channel: &UnixStream) -> Option<FromWorker> {
     loop {
-        let mut length = [0; 4];
-        match channel.read_exact(&mut length) {
-            Ok(()) => {}
-            Err(error) => {
+        match frame::read(channel) {
+            Ok(FromWorker::Event { .. }) => {}
+            Ok(message) => return Some(message),
+            Err(ProtocolError::Channel(error)) => {
                 let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
                 assert!(ended.contains(&error.kind()), "{error}");
                 return None;
             }
-        }
-        let mut bytes = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
-        channel.read_exact(&mut bytes).unwrap();
-        match wire::FromWorker::decode(bytes.as_slice()).unwrap().what.unwrap() {
-            What::Event(_) => {}
-            what => return Some(what),
+            Err(error) => panic!("{error}"),
         }
     }
 }

@@ -9,27 +9,25 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
+use dekhand::backend::pkcs11::ipc::call::Call;
+use dekhand::backend::pkcs11::ipc::frame;
+use dekhand::backend::pkcs11::ipc::message::FromWorker;
+use dekhand::backend::pkcs11::ipc::message::Outcome;
+use dekhand::backend::pkcs11::ipc::message::ToSpawner;
+use dekhand::backend::pkcs11::ipc::message::ToWorker;
 use dekhand::hardening;
 use dekhand::hardening::HardeningOptions;
 use dekhand::hardening::LockMemory;
-use dekhand::proto::token_worker as wire;
-use dekhand::proto::token_worker::from_worker::What;
-use dekhand::proto::token_worker::to_worker::Call;
+use dekhand::root_key::id::KeyId;
 use dekhand::token::options::EnvironmentVariable;
 use dekhand::token::options::Pkcs11Options;
 use dekhand::token::pin::PinSource;
-use prost::Message as _;
 use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use rustix::process::PidfdGetfdFlags;
 use serde_json::json;
 
 use crate::control::Control;
-use crate::control::Start;
-use crate::control::StartOnChannel;
-use crate::control::StartWorker;
-use crate::control::ToSpawner;
-use crate::control::Variable;
 use crate::control::pid;
 use crate::control::read;
 use crate::control::write;
@@ -71,13 +69,18 @@ fn environments(daemon: &Daemon) -> String {
 
 /// Waits until a worker has started on this channel or was refused. Returns the build in a started worker's hello.
 fn build_of(channel: &UnixStream) -> Option<String> {
-    let start = Some(Start::default());
-    write(channel, &StartOnChannel { number: 0, start });
+    write(channel, &other_assignment("", b""));
     match read(channel) {
-        Some(What::Hello(hello)) => Some(hello.build),
-        Some(What::NotStarted(_)) | None => None,
+        Some(FromWorker::Hello { build, .. }) => Some(build),
+        Some(FromWorker::NotStarted(_)) | None => None,
         Some(_) => panic!("neither a start nor a refusal"),
     }
+}
+
+/// A message to a worker that gives it another assignment. There is no call of that number; the worker ends.
+fn other_assignment<'a>(build: &'a str, assignment: &'a [u8]) -> ToWorker<(u32, &'a str, &'a [u8])> {
+    let call = (100, build, assignment);
+    ToWorker { number: 0, call }
 }
 
 /// The assignment that an attacker would like a worker to have: the daemon's own, with the right to change versions.
@@ -103,20 +106,15 @@ fn of_an_admin(node: &Node) -> Vec<u8> {
 }
 
 /// Opens the token and tries to destroy a version of it. Returns whether the worker has done that.
-fn destroys(channel: &UnixStream, id: &[u8]) -> bool {
-    let calls = [
-        Call::Open(wire::Open {}),
-        Call::Destroy(wire::Destroy { id: id.to_vec() }),
-    ];
-    for (number, call) in (1..).zip(calls) {
-        let call = Some(call);
-        write(channel, &wire::ToWorker { number, call });
+fn destroys(channel: &UnixStream, id: &KeyId) -> bool {
+    for (number, call) in (1..).zip([Call::Open, Call::Destroy { id: id.clone() }]) {
+        write(channel, &ToWorker { number, call });
     }
     loop {
         match read(channel) {
             None => return false,
-            Some(What::Answer(answer)) if answer.number == 2 => {
-                return matches!(answer.outcome, Some(wire::answer::Outcome::Done(_)));
+            Some(FromWorker::Answer(answer)) if answer.number == 2 => {
+                return matches!(answer.result, Ok(Outcome::Done));
             }
             Some(_) => {}
         }
@@ -142,10 +140,7 @@ fn the_control_socket_puts_no_variable_into_a_workers_environment() {
         println!("{SKIPPED}");
         return;
     };
-    let name = "LD_PRELOAD".to_owned();
-    let value = "/nowhere/evil.so".to_owned();
-    let environment = vec![Variable { name, value }];
-    let _channel = control.start(OURS, StartWorker { environment, index: 0 });
+    let _channel = control.start(OURS, 0);
     wait_for("a second worker", || {
         let workers = children(spawner(&daemon));
         workers.len() == 2 && workers.into_iter().all(has_begun)
@@ -157,6 +152,17 @@ fn the_control_socket_puts_no_variable_into_a_workers_environment() {
         2,
         "the list's own variables: {all}"
     );
+    // A start that continues with a variable is no message: the spawner ends, and starts nothing.
+    let start = ToSpawner::Start {
+        worker: OURS + 1,
+        index: 0,
+    };
+    let (spawner, channel) = (
+        spawner(&daemon),
+        control.start_with(&(start, [("LD_PRELOAD", "/nowhere/evil.so")])),
+    );
+    assert!(read(&channel).is_none());
+    wait_for("the spawner's end", || !lives(spawner));
 }
 
 /// Whether a worker has taken its name: until then it may be a copy of its spawner.
@@ -172,8 +178,7 @@ fn an_index_that_is_not_in_the_list_starts_nothing() {
         return;
     };
     for (number, index) in (OURS..).zip([1, 2, u32::MAX]) {
-        let environment = Vec::new();
-        let channel = control.start(number, StartWorker { environment, index });
+        let channel = control.start(number, index);
         assert_eq!(build_of(&channel), None, "a worker of index {index}");
     }
     assert_eq!(children(spawner(&daemon)).len(), 1);
@@ -184,30 +189,21 @@ fn an_index_that_is_not_in_the_list_starts_nothing() {
 fn nobody_makes_a_worker_of_the_daemon_one_that_changes_versions() {
     let node = Node::new();
     let before = ids(&node);
-    let id = hex::decode(&before[0]).unwrap();
+    let id = before[0].parse().unwrap();
     let Some((daemon, control)) = hijacked(&node) else {
         println!("{SKIPPED}");
         return;
     };
-    let build = build_of(&control.start(OURS, StartWorker::default())).unwrap();
+    let build = build_of(&control.start(OURS, 0)).unwrap();
 
     // A worker that is sent another assignment on its channel, with everything that this needs.
-    let environment = node.token.environment().into_iter();
-    let environment = environment
-        .map(|(name, value)| Variable {
-            name: name.to_owned(),
-            value: value.display().to_string(),
-        })
-        .collect();
-    let told = control.start(OURS + 1, StartWorker { environment, index: 0 });
-    let assignment = of_an_admin(&node);
-    let start = Some(Start { build, assignment });
-    write(&told, &StartOnChannel { number: 0, start });
+    let told = control.start(OURS + 1, 0);
+    write(&told, &other_assignment(&build, &of_an_admin(&node)));
     assert!(!destroys(&told, &id));
     wait_for("it has ended", || children(spawner(&daemon)).len() == 1);
 
     // A worker without one, which is sent a call that only an admin's worker makes.
-    assert!(!destroys(&control.start(OURS + 2, StartWorker::default()), &id));
+    assert!(!destroys(&control.start(OURS + 2, 0), &id));
     assert_eq!(ids(&node), before);
 }
 
@@ -235,31 +231,20 @@ fn storm(control: &Control, first: u64, kill: bool) -> usize {
     ours.set_nonblocking(true).unwrap();
     let mut answers = Vec::new();
     for worker in (first..).take(STORM) {
-        let start = Some(StartWorker::default());
-        control.say(
-            &ToSpawner {
-                worker,
-                start,
-                kill: None,
-            },
-            Some(&theirs),
-        );
+        control.say(&ToSpawner::Start { worker, index: 0 }, Some(&theirs));
         if kill {
             control.kill(worker);
         }
         drain(&ours, &mut answers);
     }
     // Earlier messages are answered first.
-    build_of(&control.start(first - 1, StartWorker::default()));
+    build_of(&control.start(first - 1, 0));
     drain(&ours, &mut answers);
     let mut rest = answers.as_slice();
     let mut refused = 0;
-    while let Some((length, message)) = rest.split_at_checked(4) {
-        let length = u32::from_be_bytes(length.try_into().unwrap());
-        let (message, behind) = message.split_at(usize::try_from(length).unwrap());
-        let message = wire::FromWorker::decode(message).unwrap();
-        refused += usize::from(matches!(message.what, Some(What::NotStarted(_))));
-        rest = behind;
+    while !rest.is_empty() {
+        let message = frame::read(&mut rest).unwrap();
+        refused += usize::from(matches!(message, FromWorker::NotStarted(_)));
     }
     refused
 }

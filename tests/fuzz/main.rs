@@ -25,6 +25,8 @@ mod random;
 #[path = "checks/sealed_parse.rs"]
 mod sealed_parse;
 mod seeds;
+#[path = "checks/token_worker.rs"]
+mod token_worker;
 
 use std::path::Path;
 
@@ -116,6 +118,11 @@ fn keyring_parse_takes_only_fitting_digests_and_quotes_no_key() {
 #[test]
 fn config_parse_takes_what_can_be_shown_and_loaded_again() {
     hold("config_parse", &seeds::config_parse(), 8_000, config_parse::check);
+}
+
+#[test]
+fn token_worker_messages_read_back_from_their_own_bytes() {
+    hold("token_worker", &seeds::token_worker(), 100_000, token_worker::check);
 }
 
 #[test]

@@ -2,6 +2,25 @@
 
 use std::path::Path;
 
+use dekhand::backend::pkcs11::ipc::call::Call;
+use dekhand::backend::pkcs11::ipc::frame::Frame;
+use dekhand::backend::pkcs11::ipc::message::Answer;
+use dekhand::backend::pkcs11::ipc::message::FromWorker;
+use dekhand::backend::pkcs11::ipc::message::Level;
+use dekhand::backend::pkcs11::ipc::message::Outcome;
+use dekhand::backend::pkcs11::ipc::message::ToSpawner;
+use dekhand::backend::pkcs11::ipc::message::ToWorker;
+use dekhand::backend::pkcs11::notices::Noted;
+use dekhand::clock::Timestamp;
+use dekhand::root_key::Wrapped;
+use dekhand::root_key::error::Error;
+use dekhand::root_key::error::Kind;
+use dekhand::root_key::id::KeyId;
+use dekhand::root_key::mechanism::Mechanism;
+use dekhand::root_key::version::State;
+use dekhand::root_key::version::Version;
+use dekhand::secret::Key;
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
@@ -92,4 +111,88 @@ pub(crate) fn authority() -> Vec<Vec<u8>> {
         input
     });
     seeds.collect()
+}
+
+/// Messages of each direction, and of each shape that a field can have.
+pub(crate) fn token_worker() -> Vec<Vec<u8>> {
+    fn bytes(message: &impl Serialize) -> Vec<u8> {
+        Frame::of(message).unwrap().message().to_vec()
+    }
+    let id = || KeyId::try_from([7; 16].as_slice()).unwrap();
+    let key = || Key::copied_from(&[3; 32]).unwrap();
+    let number = 1.try_into().unwrap();
+    let state = State::ActiveFrom(Timestamp::from_unix(1_772_366_400));
+    let wrapped = || Wrapped {
+        mechanism: Mechanism::AesKwp,
+        bytes: vec![5; 40],
+    };
+    let calls = [
+        Call::Open,
+        Call::Find {
+            expected: vec![id(), id()],
+        },
+        Call::Wrap {
+            id: id(),
+            data_key: key(),
+        },
+        Call::Unwrap {
+            id: id(),
+            wrapped: wrapped(),
+        },
+        Call::Probe { id: None },
+        Call::Import {
+            number,
+            state,
+            key: key(),
+        },
+    ];
+    let versions = vec![
+        Version {
+            number,
+            state,
+            id: id(),
+        },
+        Version {
+            number,
+            state: State::Pending,
+            id: id(),
+        },
+    ];
+    let results = [
+        Ok(Outcome::Done),
+        Ok(Outcome::Listed(versions, Noted::default())),
+        Ok(Outcome::Wrapped(wrapped())),
+        Ok(Outcome::DataKey(key())),
+        Err(Error::new(Kind::Outage, "the token is gone").into()),
+    ];
+    let answers = results.map(|result| {
+        bytes(&FromWorker::Answer(Answer {
+            number: 300,
+            memory: 1 << 27,
+            result,
+        }))
+    });
+    let others = [
+        FromWorker::Hello {
+            build: "1.0+0".to_owned(),
+            not_locked: Some("no right".to_owned()),
+        },
+        FromWorker::NotStarted("no memory".to_owned()),
+        FromWorker::Event {
+            level: Level::Warn,
+            message: "a line".to_owned(),
+        },
+    ];
+    let to_spawner = [
+        ToSpawner::Start { worker: 300, index: 1 },
+        ToSpawner::Kill { worker: 300 },
+    ];
+    let mut seeds: Vec<_> = calls
+        .into_iter()
+        .map(|call| bytes(&ToWorker { number: 300, call }))
+        .collect();
+    seeds.extend(answers);
+    seeds.extend(others.iter().map(bytes));
+    seeds.extend(to_spawner.iter().map(bytes));
+    seeds
 }

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::listed_versions;
 use crate::backend::pkcs11::notices::Notices;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
 use crate::backend::pkcs11::unasked;
@@ -13,7 +13,6 @@ use crate::backend::pkcs11::versions;
 use crate::clock::Clock;
 use crate::root_key::Admin;
 use crate::root_key::error::Error;
-use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
@@ -55,7 +54,10 @@ impl TokenAdmin {
     /// The token has no such version, or is unavailable.
     pub async fn attributes(&self, id: &KeyId) -> Result<KeyReport, Error> {
         let id = id.clone();
-        report(self.supervisor.call(Call::Attributes { id }).await?)
+        match self.supervisor.call(Call::Attributes { id }).await? {
+            Outcome::Attributes(report) => Ok(report),
+            _ => Err(unasked()),
+        }
     }
 
     /// Makes a call that returns the version that it has created.
@@ -75,15 +77,6 @@ impl TokenAdmin {
     fn rounded(&self, state: State) -> State {
         rounded(state, self.clock.now())
     }
-}
-
-/// The content of a report.
-pub(super) fn report<R: serde::de::DeserializeOwned>(outcome: Outcome) -> Result<R, Error> {
-    let Outcome::Report(json) = outcome else {
-        return Err(unasked());
-    };
-    let read = serde_json::from_slice(&json);
-    read.map_err(|error| Error::new(Kind::Outage, "the token worker's report can't be read").because(error))
 }
 
 #[async_trait]

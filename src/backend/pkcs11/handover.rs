@@ -18,7 +18,7 @@ use rustix::fs::SealFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::backend::pkcs11::protocol::BUILD;
+use crate::backend::pkcs11::ipc::BUILD;
 
 /// Far more than the assignments of the largest configuration need.
 const LONGEST: u64 = 16 << 20;

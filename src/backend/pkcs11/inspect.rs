@@ -1,11 +1,11 @@
 //! The reports of `dekhand token`: each comes from a read-only worker that is started for it.
 
-use crate::backend::pkcs11::admin::report;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::notices::Noted;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
+use crate::backend::pkcs11::unasked;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
@@ -18,7 +18,10 @@ use crate::token::report::TokenReport;
 /// # Errors
 /// The module cannot be loaded.
 pub async fn tokens(workers: &WorkerSource) -> Result<Vec<TokenReport>, Error> {
-    report(look(workers, Call::Tokens).await?)
+    match look(workers, Call::Tokens).await? {
+        Outcome::Tokens(reports) => Ok(reports),
+        _ => Err(unasked()),
+    }
 }
 
 /// The assignment's token and its mechanisms. Does not log in.
@@ -26,7 +29,10 @@ pub async fn tokens(workers: &WorkerSource) -> Result<Vec<TokenReport>, Error> {
 /// # Errors
 /// No token matches, or several do.
 pub async fn describe(workers: &WorkerSource) -> Result<TokenReport, Error> {
-    report(look(workers, Call::Describe).await?)
+    match look(workers, Call::Describe).await? {
+        Outcome::Token(report) => Ok(report),
+        _ => Err(unasked()),
+    }
 }
 
 /// The versions of the assignment's root key, and notes about the token's objects for operators.
@@ -43,7 +49,10 @@ pub async fn versions(workers: &WorkerSource) -> Result<(Vec<Version>, Noted), E
 /// # Errors
 /// The login fails, or there is no such version.
 pub async fn probe(workers: &WorkerSource, id: Option<KeyId>) -> Result<Vec<MechanismReport>, Error> {
-    report(look(workers, Call::Probe { id }).await?)
+    match look(workers, Call::Probe { id }).await? {
+        Outcome::Mechanisms(reports) => Ok(reports),
+        _ => Err(unasked()),
+    }
 }
 
 async fn look(workers: &WorkerSource, call: Call) -> Result<Outcome, Error> {

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 /// Notes about the token's objects for operators.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted {
     /// Versions that count although their objects are public, with the remedy for each.
     pub public: Vec<String>,

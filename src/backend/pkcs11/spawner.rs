@@ -24,7 +24,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use prost::Message as _;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -37,8 +36,8 @@ use rustix::net::SocketFlags;
 use rustix::net::SocketType;
 
 use crate::backend::pkcs11::handover;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::to_spawner::What;
+use crate::backend::pkcs11::ipc::frame::Frame;
+use crate::backend::pkcs11::ipc::message::ToSpawner;
 use crate::root_key::name::RootKeyName;
 use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
@@ -199,8 +198,8 @@ impl WorkerSource {
         if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
             return Err(io::Error::other("no space for a descriptor"));
         }
-        let start = What::Start(wire::StartWorker { index: self.index });
-        spawner.say(number, start, &mut ancillary)?;
+        let (worker, index) = (number, self.index);
+        spawner.say(&ToSpawner::Start { worker, index }, &mut ancillary)?;
         Ok((ours, WorkerNumber(number)))
     }
 
@@ -209,18 +208,17 @@ impl WorkerSource {
     /// # Errors
     /// The spawner is gone or does not read.
     pub fn kill(&self, worker: WorkerNumber) -> io::Result<()> {
-        let kill = What::Kill(wire::KillWorker {});
-        self.spawner.0.say(worker.0, kill, &mut SendAncillaryBuffer::default())
+        let kill = ToSpawner::Kill { worker: worker.0 };
+        self.spawner.0.say(&kill, &mut SendAncillaryBuffer::default())
     }
 }
 
 impl Inner {
-    fn say(&self, worker: u64, what: What, ancillary: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
-        let what = Some(what);
-        let message = wire::ToSpawner { worker, what }.encode_to_vec();
+    fn say(&self, message: &ToSpawner, ancillary: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
+        let frame = Frame::of(message).map_err(io::Error::other)?;
         // Does not wait: the calling task serves others too.
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        rustix::net::sendmsg(&self.control, &[IoSlice::new(&message)], ancillary, flags)?;
+        rustix::net::sendmsg(&self.control, &[IoSlice::new(frame.message())], ancillary, flags)?;
         Ok(())
     }
 

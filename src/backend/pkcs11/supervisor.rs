@@ -23,8 +23,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::call_queue::Request;
@@ -101,21 +101,21 @@ fn stopped() -> Error {
 /// A source of workers: the spawner, or a test.
 pub(super) trait StartWorkers: Debug + Send + Sync + 'static {
     /// Starts a worker, which gets its assignment from its own spawner.
-    fn start_worker(&self) -> io::Result<(Channel, WorkerNumber)>;
+    fn start_worker(&self) -> io::Result<(WorkerChannel, WorkerNumber)>;
 
     /// Kills a worker, if it still runs.
     fn kill(&self, worker: WorkerNumber) -> io::Result<()>;
 }
 
 /// The daemon's end of a worker's channel.
-pub(super) type Channel = Box<dyn ReadWrite>;
+pub(super) type WorkerChannel = Box<dyn ReadWrite>;
 
 pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for C {}
 
 impl StartWorkers for WorkerSource {
-    fn start_worker(&self) -> io::Result<(Channel, WorkerNumber)> {
+    fn start_worker(&self) -> io::Result<(WorkerChannel, WorkerNumber)> {
         let (channel, worker) = Self::start_worker(self)?;
         Ok((Box::new(UnixStream::from_std(channel)?), worker))
     }

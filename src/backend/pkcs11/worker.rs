@@ -1,11 +1,12 @@
 //! The token worker: the only process that loads the vendor's module and holds the PIN and the sessions.
 //!
 //! Calls arrive through `channel` and wait in `queue`. `dispatch` takes each one and tries it with `execute`,
-//! repeatedly and with the steps of `recovery` in between. `sessions` opens the module, the login and the session of
-//! each thread.
+//! repeatedly and with the steps of `recovery` in between. The parts that all threads share own their state, and leave
+//! it to `dispatch` to act on what they decide: `sessions` (module, login, the session of each thread), `wrap_methods`,
+//! `proof`, `suspects`, `absence` and `activity`.
 
 mod absence;
-mod admission;
+mod activity;
 mod canary;
 mod channel;
 mod describe;
@@ -13,13 +14,15 @@ mod discovery;
 mod dispatch;
 mod execute;
 mod job;
+mod mutex;
+mod progress;
 mod proof;
 mod queue;
 mod recovery;
 mod service;
 mod sessions;
 mod suspects;
-mod throttle;
+mod wrap_methods;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -34,18 +37,18 @@ use rustix::process::Signal;
 
 use crate::backend::pkcs11::handover;
 use crate::backend::pkcs11::handover::HandoverError;
+use crate::backend::pkcs11::ipc::BUILD;
+use crate::backend::pkcs11::ipc::ProtocolError;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::message::ToWorker;
 use crate::backend::pkcs11::own_process;
-use crate::backend::pkcs11::protocol::BUILD;
-use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::clock::Clock;
 use crate::hardening::HardeningError;
 use crate::hardening::memory::keep;
-use crate::proto::token_worker as wire;
 use crate::telemetry::log::chain;
 use crate::token::assignment::Assignment;
 
@@ -152,20 +155,20 @@ fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<
         .name("proofs".to_owned())
         .spawn(move || {
             let _ends = EndOnPanic;
-            making.make_proofs();
+            making.proofs.make_proofs();
             drop(done);
         })
         .map_err(system("start a thread"))?;
     read_calls(channel, &service);
     // The daemon is gone, or has ended this worker. Sessions are closed as far as the module cooperates.
     service.queue.close();
-    service.pending.close();
+    service.proofs.close();
     std::thread::Builder::new()
         .name("goodbye".to_owned())
         .spawn(move || {
             // Nothing is ever sent: the channel ends with the last session's thread.
             all_done.recv().ok();
-            service.disconnect();
+            service.sessions.disconnect();
             end();
         })
         .map_err(system("start a thread"))?;
@@ -174,18 +177,10 @@ fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<
 }
 
 fn read_calls(channel: &UnixStream, service: &Service) {
-    loop {
-        let message: wire::ToWorker = match frame::read(channel) {
-            Ok(message) => message,
-            Err(_) => return,
-        };
-        let number = message.number;
-        match Call::from_wire(message) {
-            Ok(call) => service.queue.push(Job::new(number, call)),
-            // The daemon is of the same build and only sends calls, so this message does not come from a daemon: the
-            // worker ends.
-            Err(_) => return,
-        }
+    // The daemon is of the same build and only sends calls, so another message does not come from a daemon: the worker
+    // ends, as when the channel does.
+    while let Ok(ToWorker { number, call }) = frame::read::<ToWorker<Call>>(channel) {
+        service.queue.push(Job::new(number, call));
     }
 }
 

@@ -13,7 +13,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
 
-use prost::Message as _;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -25,12 +24,13 @@ use rustix::net::SocketType;
 use rustix::process::Signal;
 
 use crate::backend::pkcs11::handover;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::frame::Frame;
+use crate::backend::pkcs11::ipc::message::FromWorker;
+use crate::backend::pkcs11::ipc::message::ToSpawner;
 use crate::backend::pkcs11::own_process;
-use crate::backend::pkcs11::protocol::frame;
 use crate::backend::pkcs11::spawner::process::child::Worker;
 use crate::backend::pkcs11::spawner::process::limits::Pace;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::to_spawner::What;
 use crate::token::assignment::Assignment;
 
 /// The time for workers to leave their token after the daemon is gone, and for the kernel to end killed ones.
@@ -77,19 +77,16 @@ fn serve(control: BorrowedFd<'_>, list: Vec<Assignment>) -> io::Result<()> {
             continue;
         }
         match receive(control, &mut buffer)? {
-            Heard::Nothing => {}
             Heard::End => break,
-            Heard::Message(message, channel) => match (message.what, channel) {
-                (Some(What::Start(start)), Some(channel)) => {
-                    let started = start_worker(message.worker, start.index, &channel, &mut list, &workers);
-                    workers.extend(started);
-                }
-                (Some(What::Kill(_)), _) => {
-                    let killed = workers.iter_mut().filter(|worker| worker.number == message.worker);
-                    killed.for_each(Worker::kill);
-                }
-                (Some(What::Start(_)) | None, _) => {}
-            },
+            Heard::Message(ToSpawner::Start { worker, index }, Some(channel)) => {
+                let started = start_worker(worker, index, &channel, &mut list, &workers);
+                workers.extend(started);
+            }
+            Heard::Nothing | Heard::Message(ToSpawner::Start { .. }, None) => {}
+            Heard::Message(ToSpawner::Kill { worker: number }, _) => {
+                let killed = workers.iter_mut().filter(|worker| worker.number == number);
+                killed.for_each(Worker::kill);
+            }
         }
     }
     end(workers);
@@ -129,7 +126,7 @@ fn wait(control: Option<BorrowedFd<'_>>, workers: &mut Vec<Worker>, limit: Optio
 
 enum Heard {
     Nothing,
-    Message(wire::ToSpawner, Option<OwnedFd>),
+    Message(ToSpawner, Option<OwnedFd>),
     End,
 }
 
@@ -150,7 +147,10 @@ fn receive(control: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Heard> {
         // An empty message is impossible.
         None | Some([]) => Ok(Heard::End),
         // An invalid or too long message does not come from a daemon of this build: this process ends.
-        Some(message) => Ok(Heard::Message(wire::ToSpawner::decode(message)?, channel)),
+        Some(message) => {
+            let message = frame::decode(message).map_err(io::Error::other)?;
+            Ok(Heard::Message(message, channel))
+        }
     }
 }
 
@@ -165,12 +165,10 @@ fn start_worker(number: u64, index: u32, channel: &OwnedFd, list: &mut [Entry], 
     match started {
         Ok(worker) => Some(worker),
         Err(error) => {
-            let what = Some(wire::from_worker::What::NotStarted(error.to_string()));
-            let mut bytes = Vec::new();
-            frame::write(&mut bytes, &wire::FromWorker { what }).ok();
+            let frame = Frame::of(&FromWorker::NotStarted(error.to_string())).ok()?;
             // Without waiting, because the peer may be any socket. A daemon that does not read does not need the
             // reason.
-            rustix::net::send(channel, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).ok();
+            rustix::net::send(channel, frame.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL).ok();
             None
         }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::call_queue::Request;
 use crate::backend::pkcs11::supervisor::handshake::Opened;
@@ -120,8 +121,16 @@ impl ActiveWorker {
         free_from + self.pace.0.unwrap_or_default().saturating_mul(halves) / sessions / 2
     }
 
-    /// The worker has paused a call on purpose: the time limit of the call restarts after the pause.
-    pub(super) fn wait(&mut self, number: u64, pause: Duration) {
+    /// Gives more time to the calls that the worker has paused on purpose.
+    pub(super) fn extend_deadline(&mut self, of: Paused, pause: Duration) {
+        match of {
+            Paused::Call(number) => self.pause(number, pause),
+            Paused::All => self.pause_all(pause),
+        }
+    }
+
+    /// The time limit of the call restarts after the pause.
+    fn pause(&mut self, number: u64, pause: Duration) {
         let now = Instant::now();
         if let Some(begun) = self.begun.get_mut(&number) {
             let end = now + pause;
@@ -136,9 +145,8 @@ impl ActiveWorker {
         }
     }
 
-    /// The worker as a whole pauses: time limits do not run until then. The last report counts, so that it can end a
-    /// pause.
-    pub(super) fn hold(&mut self, pause: Duration) {
+    /// Time limits do not run until the end of the pause. The last report counts, so that it can end a pause.
+    fn pause_all(&mut self, pause: Duration) {
         let end = Instant::now() + pause;
         self.holds_until = Some(end);
         for begun in self.begun.values_mut() {
@@ -162,7 +170,7 @@ impl ActiveWorker {
         let number = self.next;
         self.next += 1;
         request.begin();
-        self.link.send(request.call.to_wire(number));
+        self.link.send(number, &request.call);
         // Devices take long to make a key, above all RSA, and a human at a terminal waits for it.
         let limit = limits.call_timeout * if request.call.makes_a_key() { KEY_MAKING } else { 1 };
         let since = Instant::now();

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::caller::ConnectionId;
 use crate::quota::ASSURED_CALLS;
 use crate::root_key::error::Error;
@@ -93,7 +93,7 @@ impl Request {
 /// shared call runs at the earliest turn of any of its waiters, so a waiter that joins a call in a storm does not wait
 /// for the storm.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct CallQueue {
     own: VecDeque<Request>,
     /// In the order of arrival.
     callers: VecDeque<Request>,
@@ -102,7 +102,7 @@ pub(super) struct Queue {
     turns: VecDeque<Option<ConnectionId>>,
 }
 
-impl Queue {
+impl CallQueue {
     /// Adds a call at the end, or answers that there are too many.
     pub(super) fn push(&mut self, request: Request) {
         if self.callers.len() >= LONGEST {

@@ -14,16 +14,19 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::backend::pkcs11::protocol::BUILD;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::frame;
-use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::ipc::BUILD;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::frame::Frame;
+use crate::backend::pkcs11::ipc::message::Answer;
+use crate::backend::pkcs11::ipc::message::ExtendDeadline;
+use crate::backend::pkcs11::ipc::message::FromWorker;
+use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::Paused;
+use crate::backend::pkcs11::ipc::message::ToWorker;
 use crate::backend::pkcs11::spawner::WorkerNumber;
-use crate::backend::pkcs11::supervisor::Channel;
 use crate::backend::pkcs11::supervisor::StartWorkers;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::from_worker::What;
+use crate::backend::pkcs11::supervisor::WorkerChannel;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::secret::Key;
@@ -38,7 +41,7 @@ pub(super) enum Conduct {
     /// It answers after this time.
     Slow(Duration),
     /// It reports a pause of this length, of one call or of all, and then answers.
-    Wait { time: Duration, everybody: bool },
+    Wait { time: Duration, all: bool },
     /// It reports a pause of all calls, reports its end after a shorter time, and answers.
     Hold { told: Duration, time: Duration },
     /// It reports progress this many times, then answers.
@@ -113,7 +116,7 @@ impl FakeWorkers {
 }
 
 impl StartWorkers for FakeWorkers {
-    fn start_worker(&self) -> io::Result<(Channel, WorkerNumber)> {
+    fn start_worker(&self) -> io::Result<(WorkerChannel, WorkerNumber)> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let mut inner = self.lock();
         let number = inner.started.len() as u64;
@@ -170,26 +173,26 @@ impl Worker {
             Manners::Good => BUILD,
             Manners::OtherBuild => "0.0.0+0",
             Manners::Silent => std::future::pending().await,
-            Manners::NotStarted => return say(&mut to, What::NotStarted("out of memory".to_owned())).await,
+            Manners::NotStarted => return say(&mut to, &FromWorker::NotStarted("out of memory".to_owned())).await,
         };
         say(
             &mut to,
-            What::Hello(wire::Hello {
+            &FromWorker::Hello {
                 build: build.to_owned(),
-                not_locked: String::new(),
-            }),
+                not_locked: None,
+            },
         )
         .await?;
-        let (answer, mut answers) = mpsc::unbounded_channel::<Option<wire::FromWorker>>();
+        let (answer, mut answers) = mpsc::unbounded_channel::<Option<FromWorker>>();
         let read = async {
             loop {
-                let message: wire::ToWorker = frame::receive(&mut from).await?;
+                let message = frame::receive(&mut from).await?;
                 tokio::spawn(self.clone().serve(message, answer.clone()));
             }
         };
         let write = async {
             while let Some(Some(answer)) = answers.recv().await {
-                frame::send(&mut to, &answer).await?;
+                say(&mut to, &answer).await?;
             }
             Ok(())
         };
@@ -200,9 +203,8 @@ impl Worker {
     }
 
     /// Sends the answer, or none to end the worker.
-    async fn serve(self, message: wire::ToWorker, answer: mpsc::UnboundedSender<Option<wire::FromWorker>>) {
-        let number = message.number;
-        let call = Call::from_wire(message).unwrap();
+    async fn serve(self, message: ToWorker<Call>, answer: mpsc::UnboundedSender<Option<FromWorker>>) {
+        let ToWorker { number, call } = message;
         let opens = matches!(call, Call::Open);
         let (conduct, memory) = {
             let mut inner = self.workers.lock();
@@ -223,21 +225,22 @@ impl Worker {
                 tokio::time::sleep(time).await;
                 Some(Ok(outcome(&call)))
             }
-            Conduct::Wait { time, everybody } => {
-                answer.send(Some(waiting(number, time, everybody))).ok();
+            Conduct::Wait { time, all } => {
+                let of = if all { Paused::All } else { Paused::Call(number) };
+                answer.send(Some(more(of, time))).ok();
                 tokio::time::sleep(time).await;
                 Some(Ok(outcome(&call)))
             }
             Conduct::Hold { told, time } => {
-                answer.send(Some(waiting(number, told, true))).ok();
+                answer.send(Some(more(Paused::All, told))).ok();
                 tokio::time::sleep(time).await;
-                answer.send(Some(waiting(number, Duration::ZERO, true))).ok();
+                answer.send(Some(more(Paused::All, Duration::ZERO))).ok();
                 Some(Ok(outcome(&call)))
             }
             Conduct::Signs { every, times } => {
                 for _ in 0..times {
                     tokio::time::sleep(every).await;
-                    answer.send(Some(waiting(number, Duration::ZERO, false))).ok();
+                    answer.send(Some(more(Paused::Call(number), Duration::ZERO))).ok();
                 }
                 Some(Ok(outcome(&call)))
             }
@@ -252,23 +255,18 @@ impl Worker {
             self.workers.lock().in_flight -= 1;
         }
         if let Some(result) = result {
-            answer.send(Some(Answer { number, memory, result }.to_wire())).ok();
+            let message = FromWorker::Answer(Answer { number, memory, result });
+            answer.send(Some(message)).ok();
         }
     }
 }
 
-fn waiting(number: u64, time: Duration, everybody: bool) -> wire::FromWorker {
-    let milliseconds = u32::try_from(time.as_millis()).unwrap();
-    let what = Some(What::Waiting(wire::Waiting {
-        number,
-        milliseconds,
-        everybody,
-    }));
-    wire::FromWorker { what }
+fn more(of: Paused, pause: Duration) -> FromWorker {
+    FromWorker::ExtendDeadline(ExtendDeadline { of, pause })
 }
 
-async fn say(to: &mut (impl AsyncWrite + Unpin), what: What) -> Result<(), Ended> {
-    Ok(frame::send(to, &wire::FromWorker { what: Some(what) }).await?)
+async fn say(to: &mut (impl AsyncWrite + Unpin), message: &FromWorker) -> Result<(), Ended> {
+    Ok(frame::send(to, &Frame::of(message)?).await?)
 }
 
 fn outcome(call: &Call) -> Outcome {

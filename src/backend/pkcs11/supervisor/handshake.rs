@@ -8,18 +8,19 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
-use crate::backend::pkcs11::protocol::BUILD;
-use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::frame;
-use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
+use crate::backend::pkcs11::ipc::BUILD;
+use crate::backend::pkcs11::ipc::ProtocolError;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::frame::Frame;
+use crate::backend::pkcs11::ipc::message::ExtendDeadline;
+use crate::backend::pkcs11::ipc::message::FromWorker;
+use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::ToWorker;
 use crate::backend::pkcs11::spawner::WorkerNumber;
-use crate::backend::pkcs11::supervisor::Channel;
 use crate::backend::pkcs11::supervisor::StartWorkers;
+use crate::backend::pkcs11::supervisor::WorkerChannel;
 use crate::backend::pkcs11::supervisor::journal::Events;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::from_worker::What;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::token::assignment::Assignment;
@@ -33,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A worker with an open token.
 pub(super) struct Opened {
     pub(super) worker: WorkerNumber,
-    pub(super) channel: Channel,
+    pub(super) channel: WorkerChannel,
     /// Bytes of data memory that it uses.
     pub(super) memory: u64,
     /// Why its memory is not kept from swap, if locking failed.
@@ -106,26 +107,28 @@ pub(super) async fn open(
 }
 
 /// Receives the worker's hello, with the reason why its memory is not locked, if locking failed.
-async fn greet(channel: &mut Channel, events: &Events) -> Result<Option<String>, NotOpened> {
+async fn greet(channel: &mut WorkerChannel, events: &Events) -> Result<Option<String>, NotOpened> {
     match timeout(HELLO, receive(channel, events)).await {
         Err(_) => Err(NotOpened::hangs(format!(
             "the token worker did not start within {HELLO:?}"
         ))),
         Ok(Err(error)) => Err(ended(error, "started")),
-        Ok(Ok(What::Hello(wire::Hello { build, not_locked }))) if build == BUILD => {
-            Ok(Some(not_locked).filter(|reason| !reason.is_empty()))
-        }
-        Ok(Ok(What::Hello(_))) => Err(NotOpened::outage(format!("the token worker is not build {BUILD}"))),
-        Ok(Ok(What::NotStarted(reason))) => Err(NotOpened::outage(format!(
+        Ok(Ok(FromWorker::Hello { build, not_locked })) if build == BUILD => Ok(not_locked),
+        Ok(Ok(FromWorker::Hello { .. })) => Err(NotOpened::outage(format!("the token worker is not build {BUILD}"))),
+        Ok(Ok(FromWorker::NotStarted(reason))) => Err(NotOpened::outage(format!(
             "the token worker cannot be started: {reason}"
         ))),
         Ok(Ok(_)) => Err(NotOpened::because(ProtocolError::Field("what"))),
     }
 }
 
-async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Events) -> Result<u64, NotOpened> {
+async fn open_token(channel: &mut WorkerChannel, assignment: &Assignment, events: &Events) -> Result<u64, NotOpened> {
     let limit = assignment.options.call_timeout;
-    let mut open = Some(Call::Open.to_wire(0));
+    let open = ToWorker {
+        number: 0,
+        call: Call::Open,
+    };
+    let mut open = Some(Frame::of(&open).map_err(NotOpened::because)?);
     let mut until = Instant::now() + limit;
     let answer = loop {
         let heard = async {
@@ -141,8 +144,8 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
                 return Err(NotOpened::hangs(message));
             }
             Ok(Err(error)) => return Err(ended(error, "opened the token")),
-            Ok(Ok(What::Waiting(waiting))) => until = Instant::now() + pause(&waiting) + limit,
-            Ok(Ok(What::Answer(answer))) => break Answer::from_wire(answer).map_err(NotOpened::because)?,
+            Ok(Ok(FromWorker::ExtendDeadline(more))) => until = Instant::now() + pause(more) + limit,
+            Ok(Ok(FromWorker::Answer(answer))) => break answer,
             Ok(Ok(_)) => return Err(NotOpened::because(ProtocolError::Field("what"))),
         }
     };
@@ -157,18 +160,17 @@ async fn open_token(channel: &mut Channel, assignment: &Assignment, events: &Eve
     }
 }
 
-/// The length of a call's pause.
-pub(super) fn pause(waiting: &wire::Waiting) -> Duration {
-    Duration::from_millis(waiting.milliseconds.into()).min(LONGEST_PAUSE)
+/// The length of a pause.
+pub(super) fn pause(more: ExtendDeadline) -> Duration {
+    more.pause.min(LONGEST_PAUSE)
 }
 
 /// The next message that is not an event.
-async fn receive(channel: &mut Channel, events: &Events) -> Result<What, ProtocolError> {
+async fn receive(channel: &mut WorkerChannel, events: &Events) -> Result<FromWorker, ProtocolError> {
     loop {
-        let mut message: wire::FromWorker = frame::receive(channel).await?;
-        match message.what.take().ok_or(ProtocolError::Field("what"))? {
-            What::Event(event) => events.tell(&event),
-            what => return Ok(what),
+        match frame::receive(channel).await? {
+            FromWorker::Event { level, message } => events.tell(level, &message),
+            other => return Ok(other),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::proto::token_worker as wire;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Level;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::name::RootKeyName;
@@ -195,17 +195,16 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn tell(&self, event: &wire::Event) {
-        let wire::Event { level, message } = event;
+    pub(super) fn tell(&self, level: Level, message: &str) {
         let Some(suppressed) = self.limit.pass() else {
             return;
         };
         let root_key = &self.root_key;
         match level {
-            1 => tracing::error!(%root_key, event = message, suppressed, "the token worker reports"),
-            2 => tracing::warn!(%root_key, event = message, suppressed, "the token worker reports"),
-            3 => tracing::info!(%root_key, event = message, suppressed, "the token worker reports"),
-            _ => tracing::debug!(%root_key, event = message, suppressed, "the token worker reports"),
+            Level::Error => tracing::error!(%root_key, event = message, suppressed, "the token worker reports"),
+            Level::Warn => tracing::warn!(%root_key, event = message, suppressed, "the token worker reports"),
+            Level::Info => tracing::info!(%root_key, event = message, suppressed, "the token worker reports"),
+            Level::Debug => tracing::debug!(%root_key, event = message, suppressed, "the token worker reports"),
         }
     }
 }

@@ -4,21 +4,24 @@ use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::frame;
-use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::ipc::ProtocolError;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::frame::Frame;
+use crate::backend::pkcs11::ipc::message::Answer;
+use crate::backend::pkcs11::ipc::message::ExtendDeadline;
+use crate::backend::pkcs11::ipc::message::FromWorker;
+use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::ipc::message::ToWorker;
 use crate::backend::pkcs11::spawner::WorkerNumber;
-use crate::backend::pkcs11::supervisor::Channel;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::from_worker::What;
+use crate::backend::pkcs11::supervisor::WorkerChannel;
 
 /// Something that arrived from a worker.
 #[derive(Debug)]
 pub(super) enum Heard {
     Answer(Answer),
-    Event(wire::Event),
-    /// The worker has paused a call on purpose.
-    Waiting(wire::Waiting),
+    Event(Level, String),
+    ExtendDeadline(ExtendDeadline),
     /// No more messages will arrive.
     Lost(ProtocolError),
 }
@@ -26,7 +29,7 @@ pub(super) enum Heard {
 /// A worker's channel with a task that reads and writes it. Closed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Link {
-    outgoing: mpsc::Sender<wire::ToWorker>,
+    outgoing: mpsc::Sender<Result<Frame, ProtocolError>>,
     task: AbortHandle,
 }
 
@@ -34,7 +37,7 @@ impl Link {
     /// Takes a channel. At most `most` messages may wait to be written.
     pub(super) fn new(
         worker: WorkerNumber,
-        channel: Channel,
+        channel: WorkerChannel,
         most: usize,
         heard: mpsc::Sender<(WorkerNumber, Heard)>,
     ) -> Self {
@@ -50,9 +53,9 @@ impl Link {
         }
     }
 
-    /// Sends a message. If that fails, the loss of the worker is reported separately.
-    pub(super) fn send(&self, message: wire::ToWorker) {
-        self.outgoing.try_send(message).ok();
+    /// Sends a call. If that fails, the loss of the worker is reported separately.
+    pub(super) fn send(&self, number: u64, call: &Call) {
+        self.outgoing.try_send(Frame::of(&ToWorker { number, call })).ok();
     }
 }
 
@@ -64,14 +67,14 @@ impl Drop for Link {
 
 async fn carry(
     worker: WorkerNumber,
-    channel: Channel,
-    to_write: mpsc::Receiver<wire::ToWorker>,
+    channel: WorkerChannel,
+    to_write: mpsc::Receiver<Result<Frame, ProtocolError>>,
     heard: &mpsc::Sender<(WorkerNumber, Heard)>,
 ) -> ProtocolError {
     let (mut from, to) = tokio::io::split(channel);
     let read = async {
         loop {
-            let message = match frame::receive::<wire::FromWorker>(&mut from).await {
+            let message = match frame::receive(&mut from).await {
                 Ok(message) => understand(message),
                 Err(error) => return error,
             };
@@ -87,9 +90,16 @@ async fn carry(
     }
 }
 
-async fn write(mut to: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<wire::ToWorker>) -> ProtocolError {
-    while let Some(message) = messages.recv().await {
-        if let Err(error) = frame::send(&mut to, &message).await {
+async fn write(
+    mut to: impl AsyncWrite + Unpin,
+    mut frames: mpsc::Receiver<Result<Frame, ProtocolError>>,
+) -> ProtocolError {
+    while let Some(frame) = frames.recv().await {
+        let sent = match frame {
+            Ok(frame) => frame::send(&mut to, &frame).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
             return error;
         }
     }
@@ -97,11 +107,11 @@ async fn write(mut to: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<wir
     std::future::pending().await
 }
 
-fn understand(mut message: wire::FromWorker) -> Result<Heard, ProtocolError> {
-    match message.what.take() {
-        Some(What::Answer(answer)) => Ok(Heard::Answer(Answer::from_wire(answer)?)),
-        Some(What::Event(event)) => Ok(Heard::Event(event)),
-        Some(What::Waiting(waiting)) => Ok(Heard::Waiting(waiting)),
-        Some(What::Hello(_) | What::NotStarted(_)) | None => Err(ProtocolError::Field("what")),
+fn understand(message: FromWorker) -> Result<Heard, ProtocolError> {
+    match message {
+        FromWorker::Answer(answer) => Ok(Heard::Answer(answer)),
+        FromWorker::Event { level, message } => Ok(Heard::Event(level, message)),
+        FromWorker::ExtendDeadline(more) => Ok(Heard::ExtendDeadline(more)),
+        FromWorker::Hello { .. } | FromWorker::NotStarted(_) => Err(ProtocolError::Field("what")),
     }
 }

@@ -1,9 +1,9 @@
 //! The task that decides which worker serves, and when another one starts.
 
+mod successor;
 mod worker_events;
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use crate::backend::pkcs11::supervisor::GRACE;
 use crate::backend::pkcs11::supervisor::StartWorkers;
 use crate::backend::pkcs11::supervisor::active_worker::ActiveWorker;
 use crate::backend::pkcs11::supervisor::active_worker::Limits;
-use crate::backend::pkcs11::supervisor::call_queue::Queue;
+use crate::backend::pkcs11::supervisor::call_queue::CallQueue;
 use crate::backend::pkcs11::supervisor::call_queue::Request;
 use crate::backend::pkcs11::supervisor::call_queue::too_late;
 use crate::backend::pkcs11::supervisor::handshake::NotOpened;
@@ -23,14 +23,13 @@ use crate::backend::pkcs11::supervisor::handshake::open;
 use crate::backend::pkcs11::supervisor::journal::Journal;
 use crate::backend::pkcs11::supervisor::journal::Reason;
 use crate::backend::pkcs11::supervisor::link::Heard;
-use crate::backend::pkcs11::supervisor::restart_backoff::Attempts;
+use crate::backend::pkcs11::supervisor::supervise::successor::Change;
+use crate::backend::pkcs11::supervisor::supervise::successor::Successor;
 use crate::root_key::error::Error;
 use crate::telemetry::metrics::Metrics;
 use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
 use crate::token::problem::Failure;
-
-type Attempt = Pin<Box<dyn Future<Output = Result<Opened, NotOpened>> + Send>>;
 
 /// The most messages from workers that wait here; beyond that the workers wait.
 const HEARD: usize = 16;
@@ -42,29 +41,18 @@ pub(super) struct Supervision {
     limits: Limits,
     journal: Journal,
     requests: mpsc::Receiver<Request>,
-    queue: Queue,
+    queue: CallQueue,
     /// Gets every new call.
     current: Option<ActiveWorker>,
     /// Workers that were replaced and finish the calls that they have begun.
     retiring: Vec<ActiveWorker>,
     /// Workers without calls, each with the deadline for its end.
     leaving: Vec<(Instant, WorkerNumber)>,
-    next: Next,
-    attempts: Attempts,
+    successor: Successor,
     /// The error of a rejected PIN, which is not tried again for each call.
     rejected: Option<Error>,
     heard: mpsc::Receiver<(WorkerNumber, Heard)>,
     hear: mpsc::Sender<(WorkerNumber, Heard)>,
-}
-
-/// The successor of the current worker.
-enum Next {
-    /// Not needed. -> `Wanted`
-    Unwanted,
-    /// Starts when it is due. -> `Coming`
-    Wanted(Reason),
-    /// Starting. -> `Unwanted` if it opens its token, else `Wanted`
-    Coming(Reason, Attempt),
 }
 
 impl Supervision {
@@ -86,12 +74,11 @@ impl Supervision {
             assignment: Arc::new(assignment),
             limits,
             requests,
-            queue: Queue::default(),
+            queue: CallQueue::default(),
             current: None,
             retiring: Vec::new(),
             leaving: Vec::new(),
-            next: Next::Wanted(Reason::Start),
-            attempts: Attempts::new(Instant::now()),
+            successor: Successor::new(Instant::now()),
             rejected: None,
             heard,
             hear,
@@ -109,7 +96,7 @@ impl Supervision {
                     None => return,
                 },
                 Some((worker, heard)) = self.heard.recv() => self.hear(worker, heard),
-                (reason, opened) = self.next.opened() => self.opened(reason, opened),
+                (reason, opened) = self.successor.opened() => self.opened(reason, opened),
                 () = sleep_until(due) => self.act(Instant::now()),
             }
         }
@@ -151,17 +138,18 @@ impl Supervision {
 
     /// When the next action is due.
     fn due(&self) -> Option<Instant> {
-        let attempt = match self.next {
-            Next::Wanted(_) if self.has_room() => {
-                Some(self.attempts.due(self.current.is_none() && self.queue.is_waited_for()))
-            }
-            Next::Wanted(_) | Next::Unwanted | Next::Coming(..) => None,
-        };
+        let attempt = self.next_attempt().map(|(at, _)| at);
         let calls = self.posts().filter_map(ActiveWorker::until);
         let leaving = self.leaving.iter().map(|(until, _)| *until);
         // Only to wake up: then all calls that may begin do.
         let held = self.current.as_ref().and_then(|post| post.held_until(Instant::now()));
         calls.chain(leaving).chain(attempt).chain(held).min()
+    }
+
+    /// When the next worker is to be started, and why.
+    fn next_attempt(&self) -> Option<(Instant, Reason)> {
+        let waited_for = self.current.is_none() && self.queue.is_waited_for();
+        self.successor.due(waited_for).filter(|_| self.has_room())
     }
 
     fn posts(&self) -> impl Iterator<Item = &ActiveWorker> {
@@ -187,16 +175,14 @@ impl Supervision {
         for worker in hung {
             self.hung(worker, now);
         }
-        let waited_for = self.current.is_none() && self.queue.is_waited_for();
-        if let Next::Wanted(reason) = self.next
-            && self.has_room()
-            && self.attempts.due(waited_for) <= now
+        if let Some((at, reason)) = self.next_attempt()
+            && at <= now
         {
             self.make_room(now);
             self.journal.starting(reason);
             let (workers, assignment) = (self.workers.clone(), self.assignment.clone());
             let attempt = open(workers, assignment, self.journal.events().clone());
-            self.next = Next::Coming(reason, Box::pin(attempt));
+            self.successor.change(Change::Begun(Box::pin(attempt)));
         }
     }
 
@@ -221,7 +207,7 @@ impl Supervision {
         let now = Instant::now();
         match opened {
             Ok(mut opened) => {
-                self.next = Next::Unwanted;
+                self.successor.change(Change::Opened);
                 self.rejected = None;
                 self.journal.locked(opened.not_locked.take());
                 self.journal.opened(reason, opened.memory);
@@ -230,13 +216,12 @@ impl Supervision {
                 self.dismiss_idle(now);
             }
             Err(NotOpened { failure, worker, hangs }) => {
-                self.next = Next::Wanted(reason);
+                self.successor.change(Change::NotOpened(now));
                 if let Some(worker) = worker {
                     self.leaving.push((if hangs { now } else { now + GRACE }, worker));
                 }
                 self.journal.not_opened(&failure);
-                self.attempts.failed(now);
-                self.note_pin(&failure, now);
+                self.note_pin(&failure, false, now);
                 self.answer_who_waits(&failure.error);
             }
         }
@@ -249,30 +234,28 @@ impl Supervision {
         }
     }
 
-    /// A rejected PIN is not tried for each call. A command never tries it twice, because no operator acts between its
-    /// calls.
-    fn note_pin(&mut self, failure: &Failure, now: Instant) {
-        self.rejected = failure.pin_rejected.then(|| failure.error.clone());
-        if !failure.pin_rejected {
-            return;
+    /// Decides what follows from a failure for the PIN, and for the calls that need it. `still_serves`: its worker has
+    /// failed in one call, and continues.
+    fn note_pin(&mut self, failure: &Failure, still_serves: bool, now: Instant) {
+        match (failure.pin_rejected, self.assignment.role, still_serves) {
+            (false, _, still_serves) => {
+                self.rejected = self.rejected.take().filter(|_| still_serves);
+                return;
+            }
+            // The token was opened with this PIN, and the next worker tells whether the PIN still is right.
+            (true, Role::Daemon, true) => return self.journal.pin_rejected(true),
+            // A rejected PIN is not tried for each call, only by the attempts to start a worker.
+            (true, Role::Daemon, false) => {}
+            // A command never tries it twice, because no operator acts between its calls.
+            (true, Role::Look | Role::Admin, _) => {
+                self.successor.change(Change::GivenUp);
+                self.retiring.extend(self.current.take());
+                self.dismiss_idle(now);
+            }
         }
         self.journal.pin_rejected(true);
-        if self.assignment.role != Role::Daemon {
-            self.next = Next::Unwanted;
-            self.retiring.extend(self.current.take());
-            self.dismiss_idle(now);
-        }
+        self.rejected = Some(failure.error.clone());
         self.answer_who_waits(&failure.error);
-    }
-}
-
-impl Next {
-    /// Waits for the worker that is starting.
-    async fn opened(&mut self) -> (Reason, Result<Opened, NotOpened>) {
-        match self {
-            Self::Coming(reason, attempt) => (*reason, attempt.await),
-            Self::Unwanted | Self::Wanted(_) => std::future::pending().await,
-        }
     }
 }
 

@@ -104,9 +104,9 @@ impl Bench {
     }
 }
 
-fn waits(time: u64, everybody: bool) -> Conduct {
+fn waits(time: u64, all: bool) -> Conduct {
     let time = seconds(time);
-    Conduct::Wait { time, everybody }
+    Conduct::Wait { time, all }
 }
 
 fn unwrap() -> Call {

@@ -3,8 +3,11 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::backend::pkcs11::worker::mutex::lock;
+use crate::clock::Clock;
 use crate::root_key::id::KeyId;
 
 /// The pause between the two searches of a proof.
@@ -12,7 +15,7 @@ pub(super) const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
 
 /// The meaning of a failed search; of several the lowest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(super) enum AbsenceVerdict {
     /// This process has found it before, so its view of the token may be wrong: only a fresh worker can decide.
     AskFresh,
     /// It may still exist: an outage.
@@ -21,9 +24,40 @@ pub(super) enum Verdict {
     Gone,
 }
 
+/// The searches of this process, shared by its threads.
+pub(super) struct Absence {
+    clock: Clock,
+    proof: Mutex<AbsenceProof>,
+}
+
+impl Absence {
+    pub(super) fn new(clock: Clock) -> Self {
+        let proof = Mutex::default();
+        Self { clock, proof }
+    }
+
+    /// An object was found.
+    pub(super) fn saw(&self, what: Option<KeyId>) {
+        lock(&self.proof).saw(what);
+    }
+
+    /// Whether it is proven that this object is gone.
+    pub(super) fn is_proven(&self, what: Option<&KeyId>) -> bool {
+        lock(&self.proof).is_gone(what)
+    }
+
+    /// What it means that these objects were not found now, with a login that the token has confirmed or not.
+    pub(super) fn judge(&self, missing: Vec<Option<KeyId>>, login_confirmed: bool) -> AbsenceVerdict {
+        let now = self.clock.boottime();
+        let mut proof = lock(&self.proof);
+        let verdicts = missing.into_iter().map(|what| proof.missed(what, login_confirmed, now));
+        verdicts.min().unwrap_or(AbsenceVerdict::NotYet)
+    }
+}
+
 /// The objects that this process has found and missed. `None` stands for any version.
 #[derive(Debug, Default)]
-pub(super) struct AbsenceProof {
+struct AbsenceProof {
     seen: HashSet<Option<KeyId>>,
     /// The time of the first failed search, by the system's boot-time clock.
     missed: HashMap<Option<KeyId>, Duration>,
@@ -32,31 +66,31 @@ pub(super) struct AbsenceProof {
 
 impl AbsenceProof {
     /// An object was found.
-    pub(super) fn saw(&mut self, what: Option<KeyId>) {
+    fn saw(&mut self, what: Option<KeyId>) {
         self.missed.remove(&what);
         self.gone.remove(&what);
         self.seen.insert(what);
     }
 
     /// Whether it is proven that this object is gone.
-    pub(super) fn is_gone(&self, what: Option<&KeyId>) -> bool {
+    fn is_gone(&self, what: Option<&KeyId>) -> bool {
         self.gone.contains(&what.cloned())
     }
 
     /// An object was not found, with a login that the token has confirmed or not. `now` is the boot-time clock.
-    pub(super) fn missed(&mut self, what: Option<KeyId>, login_confirmed: bool, now: Duration) -> Verdict {
+    fn missed(&mut self, what: Option<KeyId>, login_confirmed: bool, now: Duration) -> AbsenceVerdict {
         if self.seen.contains(&what) {
-            return Verdict::AskFresh;
+            return AbsenceVerdict::AskFresh;
         }
         if !login_confirmed {
-            return Verdict::NotYet;
+            return AbsenceVerdict::NotYet;
         }
         let first = *self.missed.entry(what.clone()).or_insert(now);
         if now.saturating_sub(first) >= BETWEEN_LOOKS {
             self.gone.insert(what);
-            Verdict::Gone
+            AbsenceVerdict::Gone
         } else {
-            Verdict::NotYet
+            AbsenceVerdict::NotYet
         }
     }
 }
@@ -70,21 +104,21 @@ mod tests {
         let start = Duration::from_secs(1000);
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut sightings = AbsenceProof::default();
-        assert_eq!(sightings.missed(None, true, start), Verdict::NotYet);
-        assert_eq!(sightings.missed(None, true, after(14)), Verdict::NotYet);
+        assert_eq!(sightings.missed(None, true, start), AbsenceVerdict::NotYet);
+        assert_eq!(sightings.missed(None, true, after(14)), AbsenceVerdict::NotYet);
         assert!(!sightings.is_gone(None));
-        assert_eq!(sightings.missed(None, true, after(15)), Verdict::Gone);
+        assert_eq!(sightings.missed(None, true, after(15)), AbsenceVerdict::Gone);
         assert!(sightings.is_gone(None));
 
         let mut unconfirmed = AbsenceProof::default();
-        assert_eq!(unconfirmed.missed(None, false, start), Verdict::NotYet);
-        assert_eq!(unconfirmed.missed(None, false, after(3600)), Verdict::NotYet);
+        assert_eq!(unconfirmed.missed(None, false, start), AbsenceVerdict::NotYet);
+        assert_eq!(unconfirmed.missed(None, false, after(3600)), AbsenceVerdict::NotYet);
     }
 
     #[test]
     fn a_worker_that_has_seen_it_does_not_judge() {
         let mut sightings = AbsenceProof::default();
         sightings.saw(None);
-        assert_eq!(sightings.missed(None, true, Duration::ZERO), Verdict::AskFresh);
+        assert_eq!(sightings.missed(None, true, Duration::ZERO), AbsenceVerdict::AskFresh);
     }
 }

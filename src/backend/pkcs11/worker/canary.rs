@@ -3,24 +3,24 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use cryptoki::session::Session;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::backend::pkcs11::worker::mutex::lock;
+use crate::backend::pkcs11::worker::sessions::Access;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
 use crate::token::error::TokenError;
 use crate::token::problem::CallError;
-use crate::token::session::Connection;
-use crate::token::session::OpenToken;
 use crate::token::wrap;
 
+/// The interval of canaries in a storm of bad ciphertexts.
+pub(super) const CANARY_GAP: Duration = Duration::from_secs(1);
 /// The time for which a failed attempt to make a canary counts.
 const UNPROVABLE_FOR: Duration = Duration::from_secs(60);
 
@@ -51,7 +51,7 @@ pub(super) struct Canary {
 
 /// The result of a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) enum CanaryVerdict {
     /// The token unwraps by this mechanism under this version: a wrapped key that does not open is bad.
     Opened,
     /// The token unwraps under another version. This version may lack the permission.
@@ -95,38 +95,36 @@ impl Canaries {
     /// none can be made; then the canary of another version shows at least that the token works.
     pub(super) fn prove(
         &self,
-        connection: &Connection,
-        token: &OpenToken,
-        session: &Session,
+        access: Access<'_>,
         (id, mechanism): (&KeyId, Mechanism),
         make: Make<'_>,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<Shown, CallError> {
+    ) -> Result<CanaryVerdict, CallError> {
         let known = self.lock().get(&(id.clone(), mechanism)).cloned();
         let canary = match known {
             Some(Known::Canary(canary)) => Some(canary),
-            Some(unprovable) if unprovable.is_unprovable() => return Ok(Shown::Unprovable),
+            Some(unprovable) if unprovable.is_unprovable() => return Ok(CanaryVerdict::Unprovable),
             Some(Known::Unprovable(_)) | None => make()?,
         };
         let opens = |id: &KeyId, canary: &Canary| {
-            let key = token.finder().key(session, id, goes_on)?;
-            wrap::unwrap(connection.module(), session, &key, id, &canary.wrapped)
+            let key = access.open.finder().key(access.session, id, goes_on)?;
+            wrap::unwrap(access.open.module(), access.session, &key, id, &canary.wrapped)
         };
         if let Some(canary) = canary {
             canary.compare(id, &opens(id, &canary)?)?;
             self.lock().insert((id.clone(), mechanism), Known::Canary(canary));
-            return Ok(Shown::Opened);
+            return Ok(CanaryVerdict::Opened);
         }
         for (other, canary) in self.of_other_versions(mechanism) {
             match opens(&other, &canary) {
-                Ok(opened) => return canary.compare(&other, &opened).map(|()| Shown::Elsewhere),
+                Ok(opened) => return canary.compare(&other, &opened).map(|()| CanaryVerdict::Elsewhere),
                 // That version was destroyed.
                 Err(TokenError::NotFound(_)) => drop(self.lock().remove(&(other, mechanism))),
                 Err(error) => return Err(error.into()),
             }
         }
         self.set_unprovable(id, mechanism);
-        Ok(Shown::Unprovable)
+        Ok(CanaryVerdict::Unprovable)
     }
 
     /// Notes that no canary proves this mechanism.
@@ -152,7 +150,7 @@ impl Canaries {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(KeyId, Mechanism), Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

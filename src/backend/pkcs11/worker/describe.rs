@@ -1,12 +1,10 @@
 //! Reports on a module, its tokens and their mechanisms, for commands.
 
-use std::time::Duration;
-
 use cryptoki::mechanism::Mechanism as CryptokiMechanism;
 use cryptoki::object::Attribute;
 use cryptoki::session::Session;
 
-use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::sessions::Access;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
@@ -15,11 +13,10 @@ use crate::token::key_object::KeyKind;
 use crate::token::key_object::KeyObject;
 use crate::token::module::Module;
 use crate::token::module::TokenInfo;
+use crate::token::options::MechanismChoice;
 use crate::token::problem::CallError;
 use crate::token::report::MechanismReport;
 use crate::token::report::TokenReport;
-use crate::token::session::Connection;
-use crate::token::session::OpenToken;
 use crate::token::session::find_token;
 use crate::token::uri::TokenName;
 use crate::token::wrap;
@@ -52,34 +49,20 @@ pub(super) fn token(module: &Module, name: &TokenName) -> Result<TokenReport, To
     })
 }
 
-impl Service {
-    /// The test of each mechanism with a version's key, or with a session key.
-    pub(super) fn probe(
-        &self,
-        job: u64,
-        connection: &Connection,
-        token: &OpenToken,
-        session: &Session,
-        id: Option<&KeyId>,
-    ) -> Result<Vec<MechanismReport>, CallError> {
-        let module = connection.module();
-        let random = || KeyId::random().map_err(|error| Error::new(Kind::Outage, "no id for a trial").because(error));
-        let (id, key) = match id {
-            Some(id) => (
-                id.clone(),
-                token.finder().key(session, id, &self.signs(job, Duration::MAX))?,
-            ),
-            None => (random()?, throwaway(session)?),
-        };
-        let mut sessions = || token.session(module);
-        Ok(select::try_all(
-            module,
-            &mut sessions,
-            &key,
-            &id,
-            self.assignment.options.mechanism,
-        )?)
-    }
+/// The test of each mechanism with a version's key, or with a session key.
+pub(super) fn mechanisms(
+    access: Access<'_>,
+    id: Option<&KeyId>,
+    choice: MechanismChoice,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Vec<MechanismReport>, CallError> {
+    let random = || KeyId::random().map_err(|error| Error::new(Kind::Outage, "no id for a trial").because(error));
+    let (id, key) = match id {
+        Some(id) => (id.clone(), access.open.finder().key(access.session, id, goes_on)?),
+        None => (random()?, throwaway(access.session)?),
+    };
+    let mut sessions = || access.open.session();
+    Ok(select::try_all(access.open.module(), &mut sessions, &key, &id, choice)?)
 }
 
 /// A key that is deleted with its session.

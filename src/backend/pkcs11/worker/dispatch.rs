@@ -1,21 +1,23 @@
-//! Makes calls, each on the session of its thread, with the recovery ladder.
+//! Makes calls, each on the session of its thread, and acts on what the parts decide.
+
+mod doubt;
 
 use std::time::Duration;
 
-use crate::backend::pkcs11::protocol::call::Call;
-use crate::backend::pkcs11::protocol::outcome::Answer;
-use crate::backend::pkcs11::protocol::outcome::Outcome;
-use crate::backend::pkcs11::worker::absence::Verdict;
-use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::ipc::call::Call;
+use crate::backend::pkcs11::ipc::message::Answer;
+use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::Paused;
+use crate::backend::pkcs11::worker::absence::AbsenceVerdict;
 use crate::backend::pkcs11::worker::execute::Progress;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::queue::Work;
+use crate::backend::pkcs11::worker::recovery::Decision;
 use crate::backend::pkcs11::worker::recovery::Ladder;
 use crate::backend::pkcs11::worker::recovery::Rung;
 use crate::backend::pkcs11::worker::service::Service;
-use crate::backend::pkcs11::worker::service::lock;
-use crate::backend::pkcs11::worker::throttle::Throttled;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::token::error::TokenError;
@@ -23,6 +25,10 @@ use crate::token::login;
 use crate::token::problem::CallError;
 use crate::token::problem::Failure;
 use crate::token::return_value::Remedy;
+
+/// The longest pause of a discovery, or of an unwrap in doubt, that is announced to the daemon. The queue gives up an
+/// unwrap earlier.
+const WAIT_AS_TOLD: Duration = Duration::from_secs(60);
 
 /// The result of one step of a job.
 pub(super) enum Step {
@@ -40,6 +46,15 @@ pub(super) enum Step {
     },
 }
 
+/// What follows from an unwrap that fails with an error that a bad ciphertext can cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnBadCiphertext {
+    /// A canary decides.
+    Suspect,
+    /// A canary has opened: the failure counts, unless the connection was replaced during the call.
+    Final,
+}
+
 impl Service {
     /// Works on the session of this number until no work is left.
     pub(super) fn run(&self, seat: usize) {
@@ -55,38 +70,44 @@ impl Service {
 
     fn serve(&self, seat: usize, job: Job) {
         if job.stretches.is_some() {
-            self.outlet.waiting(job.number, Duration::ZERO);
+            self.outlet.goes_on(job.number);
         }
-        match self.climb(seat, &job, true) {
+        match self.climb(seat, &job, OnBadCiphertext::Suspect) {
             Step::Answered(result) => self.answer(job.number, result),
             Step::Doubtful { doubt, .. } => self.doubt(doubt, job),
             Step::Underway { ladder, left } => self.put_back(job, ladder, left),
         }
     }
 
-    /// Makes a call, and climbs the ladder after a failure, until the call succeeds or no rung is left. `doubts`: the
-    /// first failure that a bad ciphertext can cause is left to a canary.
-    pub(super) fn climb(&self, seat: usize, job: &Job, doubts: bool) -> Step {
+    /// Puts a discovery back to wait for its next stretch, and frees the session for others.
+    fn put_back(&self, mut job: Job, ladder: Ladder, left: usize) {
+        self.end_stretch(&mut job, ladder, left);
+        self.outlet.extend_deadline(Paused::Call(job.number), WAIT_AS_TOLD);
+        self.queue.push(job);
+    }
+
+    /// Makes a call, and climbs the ladder after a failure, until the call succeeds or no rung is left.
+    pub(super) fn climb(&self, seat: usize, job: &Job, on_bad_ciphertext: OnBadCiphertext) -> Step {
         let mut ladder = job
             .stretches
             .as_ref()
             .map(|stretches| stretches.ladder.clone())
             .unwrap_or_default();
         loop {
-            let generation = *lock(&self.generation);
+            let generation = self.sessions.generation();
             let problem = match self.attempt(seat, job) {
                 Ok(Progress::Underway { left }) => return Step::Underway { ladder, left },
                 Ok(Progress::Done(outcome)) => {
-                    self.note_work(&job.call);
+                    self.activity.note(&job.call);
                     return Step::Answered(Ok(outcome));
                 }
                 Err(problem) => problem,
             };
             if let (Call::Unwrap { id, wrapped }, CallError::Token(error)) = (&job.call, &problem)
                 && error.may_be_the_ciphertext()
-                && (doubts || generation == *lock(&self.generation))
+                && (on_bad_ciphertext == OnBadCiphertext::Suspect || generation == self.sessions.generation())
             {
-                self.leave(seat);
+                self.sessions.leave(seat);
                 return Step::Doubtful {
                     doubt: Doubt {
                         id: id.clone(),
@@ -101,19 +122,6 @@ impl Service {
         }
     }
 
-    fn note_work(&self, call: &Call) {
-        let now = Some(self.clock.boottime());
-        match call {
-            Call::Unwrap { .. } => {
-                *lock(&self.opened) = now;
-                *lock(&self.worked) = now;
-            }
-            Call::Wrap { .. } => *lock(&self.worked) = now,
-            // An answer alone does not show that the token works.
-            _ => {}
-        }
-    }
-
     /// Pauses for an overloaded token, or takes the next rung of the ladder. An error is final: nothing else helps.
     pub(super) fn recover(
         &self,
@@ -123,7 +131,7 @@ impl Service {
         ladder: &mut Ladder,
         generation: u64,
     ) -> Result<(), Failure> {
-        self.leave(seat);
+        self.sessions.leave(seat);
         let error = match problem {
             CallError::Final(failure) => return Err(failure),
             CallError::Token(error) => error,
@@ -132,15 +140,15 @@ impl Service {
             // Whether the call took effect is unknown.
             return Err(explain(&job.call, error, true));
         }
-        match self.back_off(job, &error, &mut ladder.pauses) {
-            Throttled::No => {}
-            Throttled::Paused => return Ok(()),
-            Throttled::Still => return Err(explain(&job.call, error, false)),
-        }
-        let rung = match ladder.climb(error.cure()) {
-            None => return Err(explain(&job.call, error, false)),
-            Some(Rung::Worker) => return self.give_up(&job.call, error),
-            Some(rung) => rung,
+        let call_timeout = self.assignment.options.call_timeout;
+        let rung = match ladder.decide(&error, self.activity.has_just_worked(), call_timeout) {
+            Decision::Pause(pause) => {
+                self.pause(job.number, &error, pause);
+                return Ok(());
+            }
+            Decision::Fail => return Err(explain(&job.call, error, false)),
+            Decision::Climb(Rung::Worker) => return self.give_up(&job.call, error),
+            Decision::Climb(rung) => rung,
         };
         // Not a warning: in an outage each attempt comes here, and the daemon logs the begin and the end.
         let told = format!("{error}; {}", describe(rung));
@@ -151,9 +159,9 @@ impl Service {
                 Ok(())
             }
             Rung::Worker => Ok(()),
-            Rung::Login => self.log_in_again(job.number, generation),
+            Rung::Login => self.sessions.log_in_again(generation),
             Rung::Module => {
-                self.reconnect(generation);
+                self.sessions.reconnect(generation);
                 Ok(())
             }
         };
@@ -162,6 +170,15 @@ impl Service {
             // If it failed, the next attempt fails for the same reason, and climbs on.
             Ok(()) | Err(CallError::Token(_)) => Ok(()),
         }
+    }
+
+    /// Lets an overloaded token rest. The time limit of the call restarts before and after the pause.
+    fn pause(&self, job: u64, error: &TokenError, pause: Duration) {
+        let told = format!("{error}; backs off for {} ms", pause.as_millis());
+        self.outlet.say(Level::Debug, told);
+        self.outlet.goes_on(job);
+        std::thread::sleep(pause);
+        self.outlet.goes_on(job);
     }
 
     /// The handles of a key change with its sessions, so it is searched again.
@@ -173,7 +190,7 @@ impl Service {
         | Call::Relabel { id, .. }
         | Call::Destroy { id } = call
         {
-            self.with_token(|token| token.finder().forget_key(id));
+            self.sessions.with_token(|open| open.finder().forget_key(id));
         }
     }
 
@@ -184,16 +201,14 @@ impl Service {
             TokenError::Incomplete(missing) => missing.clone(),
             _ => return Err(explain(call, error, true)),
         };
-        let confirmed = self.with_token(|token| token.login() == login::LoginProof::Confirmed);
-        let confirmed = confirmed.unwrap_or(false);
-        let now = self.clock.boottime();
-        let mut sightings = lock(&self.sightings);
-        let verdicts = missing.into_iter().map(|what| sightings.missed(what, confirmed, now));
-        match (verdicts.min().unwrap_or(Verdict::NotYet), call) {
-            (Verdict::Gone, Call::Find { .. }) => Ok(()),
-            (Verdict::Gone, _) => Err(Error::new(Kind::Refusal, call.doing()).because(error).into()),
-            (verdict @ (Verdict::NotYet | Verdict::AskFresh), _) => Err(Failure {
-                ends_worker: verdict == Verdict::AskFresh,
+        let confirmed = self
+            .sessions
+            .with_token(|open| open.token().login() == login::LoginProof::Confirmed);
+        match (self.absence.judge(missing, confirmed.unwrap_or(false)), call) {
+            (AbsenceVerdict::Gone, Call::Find { .. }) => Ok(()),
+            (AbsenceVerdict::Gone, _) => Err(Error::new(Kind::Refusal, call.doing()).because(error).into()),
+            (verdict @ (AbsenceVerdict::NotYet | AbsenceVerdict::AskFresh), _) => Err(Failure {
+                ends_worker: verdict == AbsenceVerdict::AskFresh,
                 ..Error::new(Kind::Outage, call.doing()).because(error).into()
             }),
         }
@@ -201,7 +216,7 @@ impl Service {
 
     pub(super) fn answer(&self, number: u64, result: Result<Outcome, Failure>) {
         let ends = result.as_ref().is_err_and(|failure| failure.ends_worker);
-        self.outlet.answer(&Answer {
+        self.outlet.answer(Answer {
             number,
             memory: super::memory(),
             result,

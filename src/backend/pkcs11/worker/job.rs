@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::backend::pkcs11::protocol::call::Call;
+use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::worker::recovery::Ladder;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;

@@ -4,21 +4,36 @@
 //! A version's objects are confirmed after each search for them: in a new worker, and after a change of their handles.
 //! While the handles stay valid, the check costs nothing.
 
+mod admission;
 mod examination;
 mod making;
-pub(super) mod pending;
+mod orders;
+mod pending;
 
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cryptoki::session::Session;
 
+use crate::backend::pkcs11::worker::activity::Activity;
+use crate::backend::pkcs11::worker::canary::CANARY_GAP;
+use crate::backend::pkcs11::worker::channel::Outlet;
+use crate::backend::pkcs11::worker::mutex::lock;
 use crate::backend::pkcs11::worker::proof::examination::Examination;
-use crate::backend::pkcs11::worker::queue::CANARY_GAP;
-use crate::backend::pkcs11::worker::service::Service;
-use crate::backend::pkcs11::worker::service::lock;
+use crate::backend::pkcs11::worker::proof::pending::Pending;
+use crate::backend::pkcs11::worker::sessions::Access;
+use crate::backend::pkcs11::worker::sessions::Open;
+use crate::backend::pkcs11::worker::sessions::Sessions;
+use crate::backend::pkcs11::worker::wrap_methods::WrapMethods;
+use crate::clock::Clock;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::mechanism::Mechanism;
+use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
 use crate::token::error::TokenError;
 use crate::token::key_object::KeyObject;
@@ -26,11 +41,7 @@ use crate::token::problem::CallError;
 use crate::token::proof_record::Proof;
 use crate::token::proof_record::ProofRecord;
 use crate::token::proof_record::ProofRecordError;
-use crate::token::session::Connection;
-use crate::token::session::OpenToken;
-
-/// The longest wait for the disk that is announced to the daemon.
-const LONGEST_AT_THE_DISK: Duration = Duration::from_secs(30);
+use crate::token::wrap;
 
 /// The result of a check by the proof record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,45 +63,86 @@ pub(super) struct Usable {
     pub(super) unrecorded: bool,
 }
 
-impl Service {
+/// The proof record, and what this process knows of it.
+pub(super) struct Proofs {
+    assignment: Arc<Assignment>,
+    outlet: Arc<Outlet>,
+    clock: Clock,
+    sessions: Arc<Sessions>,
+    methods: Arc<WrapMethods>,
+    activity: Arc<Activity>,
+    record: Option<ProofRecord>,
+    /// The work of a thread of its own.
+    pending: Pending,
+    /// The mechanisms of each version's record, as far as this process has read it.
+    recorded: Mutex<HashMap<KeyId, HashSet<Mechanism>>>,
+    /// When this process has last begun a proof that no call needs ([`Clock::boottime`]).
+    tried: Mutex<HashMap<(KeyId, Mechanism), Duration>>,
+    /// Versions whose objects were found to be another key than before, and when.
+    other_keys: Mutex<HashMap<KeyId, Duration>>,
+    /// Messages that are logged only once.
+    told: Mutex<HashSet<String>>,
+}
+
+/// The parts of the worker that proofs need.
+pub(super) struct Parts {
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) outlet: Arc<Outlet>,
+    pub(super) clock: Clock,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) methods: Arc<WrapMethods>,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl Proofs {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            assignment,
+            outlet,
+            clock,
+            sessions,
+            methods,
+            activity,
+        } = parts;
+        Self {
+            record: assignment.state.as_deref().map(ProofRecord::of),
+            assignment,
+            outlet,
+            clock,
+            sessions,
+            methods,
+            activity,
+            pending: Pending::default(),
+            recorded: Mutex::default(),
+            tried: Mutex::default(),
+            other_keys: Mutex::default(),
+            told: Mutex::default(),
+        }
+    }
+
     /// The objects of a version, unless they are another key than before.
-    pub(super) fn usable_key(
-        &self,
-        job: u64,
-        connection: &Connection,
-        token: &OpenToken,
-        session: &Session,
-        id: &KeyId,
-    ) -> Result<Usable, CallError> {
-        if self.is_known_as_another(token, id) {
+    pub(super) fn usable_key(&self, access: Access<'_>, id: &KeyId) -> Result<Usable, CallError> {
+        if self.is_known_as_another(access.open, id) {
             return Err(another(id));
         }
-        let key = token.finder().key(session, id, &self.signs(job, Duration::MAX))?;
-        let unrecorded =
-            !token.finder().is_proven(id, &key) && self.check(job, connection, token, session, (id, &key))?;
+        let goes_on = self.outlet.signs(access.job, Duration::MAX);
+        let finder = access.open.finder();
+        let key = finder.key(access.session, id, &goes_on)?;
+        let unrecorded = !finder.is_proven(id, &key) && self.check(access, id, &key)?;
         Ok(Usable { key, unrecorded })
     }
 
     /// Checks by the proof record whether a version's objects may be used. `true`: they are still to be recorded.
-    pub(super) fn check(
-        &self,
-        job: u64,
-        connection: &Connection,
-        token: &OpenToken,
-        session: &Session,
-        (id, key): (&KeyId, &KeyObject),
-    ) -> Result<bool, CallError> {
-        let shown = self
-            .show(job, connection, token, session, id, key)
-            .map_err(|problem| match problem {
-                CallError::Token(error) => TokenError::Unproven(Box::new(error)).into(),
-                CallError::Final(_) => problem,
-            });
+    pub(super) fn check(&self, access: Access<'_>, id: &KeyId, key: &KeyObject) -> Result<bool, CallError> {
+        let shown = self.show(access, id, key).map_err(|problem| match problem {
+            CallError::Token(error) => TokenError::Unproven(Box::new(error)).into(),
+            CallError::Final(_) => problem,
+        });
         match shown? {
             // A command uses the key without recording it: the daemon records its own first use.
             Shown::Unrecorded if self.recorder().is_some() => Ok(true),
             Shown::Proven | Shown::Unrecorded => {
-                token.finder().note_proven(id, key);
+                access.open.finder().note_proven(id, key);
                 Ok(false)
             }
             Shown::Another => {
@@ -109,32 +161,23 @@ impl Service {
     }
 
     /// Checks a version's objects by the proof record.
-    pub(super) fn show(
-        &self,
-        job: u64,
-        connection: &Connection,
-        token: &OpenToken,
-        session: &Session,
-        id: &KeyId,
-        key: &KeyObject,
-    ) -> Result<Shown, CallError> {
-        let proofs = self.proofs(job, id)?;
+    pub(super) fn show(&self, access: Access<'_>, id: &KeyId, key: &KeyObject) -> Result<Shown, CallError> {
+        let proofs = self.read(access.job, id)?;
         if proofs.is_empty() {
             return Ok(Shown::Unrecorded);
         }
         Examination {
-            service: self,
-            job,
-            connection,
-            token,
+            outlet: &self.outlet,
+            activity: &self.activity,
+            access,
             id,
             key,
         }
-        .examine(session, &proofs)
+        .examine(&proofs)
     }
 
     /// Whether a version's objects were found to be another key a moment ago. After that they are searched again.
-    fn is_known_as_another(&self, token: &OpenToken, id: &KeyId) -> bool {
+    fn is_known_as_another(&self, open: Open<'_>, id: &KeyId) -> bool {
         let mut known = lock(&self.other_keys);
         let now = self.clock.boottime();
         let is_recent = |since: &Duration| now.saturating_sub(*since) < CANARY_GAP;
@@ -142,47 +185,34 @@ impl Service {
             return true;
         }
         if known.remove(id).is_some() {
-            token.finder().forget_key(id);
+            open.finder().forget_key(id);
         }
         false
     }
 
-    fn proofs(&self, job: u64, id: &KeyId) -> Result<Vec<Proof>, CallError> {
-        let Some(record) = &self.proof_record else {
+    fn read(&self, job: u64, id: &KeyId) -> Result<Vec<Proof>, CallError> {
+        let Some(record) = &self.record else {
             return Ok(Vec::new());
         };
         let name = &self.assignment.root_key;
-        let line = self.at_the_disk(job, || record.read(name)).map_err(unreadable)?;
+        let line = self.outlet.at_the_disk(job, || record.read(name)).map_err(unreadable)?;
         let proofs = line.map(|line| line.proofs(id).to_vec()).unwrap_or_default();
         let mechanisms = proofs.iter().map(Proof::mechanism).collect();
         lock(&self.recorded).insert(id.clone(), mechanisms);
         Ok(proofs)
     }
 
-    /// Works on a file of the state directory. The daemon must not take a slow disk for a hanging token: it would kill
-    /// the worker each time.
-    pub(super) fn at_the_disk<T>(&self, job: u64, work: impl FnOnce() -> T) -> T {
-        self.outlet.waiting(job, LONGEST_AT_THE_DISK);
-        let done = work();
-        self.outlet.waiting(job, Duration::ZERO);
-        done
-    }
-
-    /// Tells the daemon between two steps of a call that it continues. A step that hangs sends nothing, and is noticed.
-    pub(super) fn goes_on(&self, job: u64) {
-        self.outlet.waiting(job, Duration::ZERO);
-    }
-
-    /// The same for all calls; not during a login, whose announced pause it would end.
-    fn everybody_goes_on(&self) {
-        self.outlet.everybody_waits(0, Duration::ZERO);
-    }
-
     /// The proof record, if this process makes it.
-    pub(super) fn recorder(&self) -> Option<&ProofRecord> {
-        let record = self.proof_record.as_ref();
+    fn recorder(&self) -> Option<&ProofRecord> {
+        let record = self.record.as_ref();
         record.filter(|_| self.assignment.role == Role::Daemon)
     }
+}
+
+/// Whether a proof opens with a key to the bytes from which it was made.
+fn opens(open: Open<'_>, session: &Session, id: &KeyId, key: &KeyObject, proof: &Proof) -> Result<bool, TokenError> {
+    let opened = wrap::unwrap(open.module(), session, key, id, proof.wrapped())?;
+    Ok(proof.is_of(&opened))
 }
 
 fn another(id: &KeyId) -> CallError {
@@ -193,7 +223,7 @@ fn another(id: &KeyId) -> CallError {
     Error::new(Kind::Corruption, message).into()
 }
 
-pub(super) fn unreadable(error: ProofRecordError) -> CallError {
+fn unreadable(error: ProofRecordError) -> CallError {
     let message = "the proof record cannot be read";
     Error::new(Kind::Outage, message).because(error).into()
 }

@@ -8,11 +8,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::backend::pkcs11::worker::canary::CANARY_GAP;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
-
-/// The interval of canaries in a storm of bad ciphertexts.
-pub(super) const CANARY_GAP: Duration = Duration::from_secs(1);
 
 /// The most unwraps in doubt: each costs the token another call.
 const MOST_DOUBTS: usize = 256;
@@ -31,7 +29,7 @@ pub(super) enum Work {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct JobQueue {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -47,7 +45,7 @@ struct Inner {
     closed: bool,
 }
 
-impl Queue {
+impl JobQueue {
     /// Adds a call.
     pub(super) fn push(&self, job: Job) {
         self.lock().calls.push_back(job);
@@ -152,7 +150,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::pkcs11::protocol::call::Call;
+    use crate::backend::pkcs11::ipc::call::Call;
     use crate::backend::pkcs11::worker::job::LONGEST_DOUBT;
     use crate::root_key::id::KeyId;
     use crate::root_key::mechanism::Mechanism;
@@ -172,7 +170,7 @@ mod tests {
 
     #[test]
     fn one_canary_serves_all_doubtful_unwraps_of_its_version_and_mechanism() {
-        let queue = Queue::default();
+        let queue = JobQueue::default();
         for number in 1..=3 {
             queue.doubt(gcm(1), job(number)).unwrap();
         }
@@ -189,7 +187,7 @@ mod tests {
 
     #[test]
     fn while_a_canary_waits_for_its_second_calls_go_on() {
-        let queue = Queue::default();
+        let queue = JobQueue::default();
         queue.doubt(gcm(1), job(1)).unwrap();
         assert!(matches!(queue.next(), Some(Work::Canary(..))));
         queue.doubt(gcm(2), job(2)).unwrap();
@@ -200,7 +198,7 @@ mod tests {
 
     #[test]
     fn no_more_unwraps_are_in_doubt_than_the_token_can_be_asked_about() {
-        let queue = Queue::default();
+        let queue = JobQueue::default();
         for number in 0..MOST_DOUBTS {
             queue.doubt(gcm(1), job(number as u64)).unwrap();
         }
@@ -220,8 +218,8 @@ mod tests {
         assert!(!job.is_overdue());
         job.doubted = Instant::now().checked_sub(LONGEST_DOUBT + Duration::from_secs(1));
         assert!(job.is_overdue());
-        let queue = Queue::default();
-        let overdue = |queue: &Queue| matches!(queue.next(), Some(Work::Overdue(jobs)) if jobs.len() == 1);
+        let queue = JobQueue::default();
+        let overdue = |queue: &JobQueue| matches!(queue.next(), Some(Work::Overdue(jobs)) if jobs.len() == 1);
         queue.lock().doubtful.push((gcm(1), job));
         assert!(overdue(&queue), "before its canary");
         let mut job = super::tests::job(2);
@@ -233,7 +231,7 @@ mod tests {
 
     #[test]
     fn unwraps_that_are_tried_again_and_calls_take_turns() {
-        let queue = Queue::default();
+        let queue = JobQueue::default();
         queue.again((1..=3).map(job).collect());
         for number in 4..=5 {
             queue.push(job(number));
@@ -249,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_gives_nothing_more() {
-        let queue = Queue::default();
+        let queue = JobQueue::default();
         queue.push(job(1));
         queue.close();
         assert!(queue.next().is_none());

@@ -1,121 +1,76 @@
-//! The state that all threads of the worker share.
+//! The parts of the worker. Each owns its state; all threads share all parts.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::OnceLock;
-use std::sync::PoisonError;
-use std::sync::RwLock;
-use std::time::Duration;
+use std::sync::Arc;
 
-use cryptoki::context::Pkcs11;
-
-use crate::backend::pkcs11::worker::absence::AbsenceProof;
-use crate::backend::pkcs11::worker::canary::Canaries;
+use crate::backend::pkcs11::worker::absence::Absence;
+use crate::backend::pkcs11::worker::activity::Activity;
 use crate::backend::pkcs11::worker::channel::Outlet;
-use crate::backend::pkcs11::worker::proof::pending::Pending;
-use crate::backend::pkcs11::worker::queue::Queue;
+use crate::backend::pkcs11::worker::proof::Parts;
+use crate::backend::pkcs11::worker::proof::Proofs;
+use crate::backend::pkcs11::worker::queue::JobQueue;
+use crate::backend::pkcs11::worker::sessions::Access;
+use crate::backend::pkcs11::worker::sessions::Sessions;
+use crate::backend::pkcs11::worker::suspects::Suspects;
+use crate::backend::pkcs11::worker::wrap_methods::WrapMethods;
 use crate::clock::Clock;
-use crate::root_key::id::KeyId;
-use crate::root_key::mechanism::Mechanism;
 use crate::token::assignment::Assignment;
 use crate::token::pin_history::PinRecord;
-use crate::token::proof_record::ProofRecord;
-use crate::token::session::Connection;
-use crate::token::wrap::WrapMethod;
+use crate::token::problem::CallError;
 
-/// The state that all threads of the worker share.
+/// The parts of the worker.
 pub(super) struct Service {
-    pub(super) assignment: Assignment,
-    pub(super) outlet: Outlet,
-    pub(super) queue: Queue,
-    /// The work of a thread of its own.
-    pub(super) pending: Pending,
-    pub(super) records: Option<PinRecord>,
-    pub(super) proof_record: Option<ProofRecord>,
-    /// Calls hold it for reading; a change waits for the last of them, because `C_Finalize` during a call crashes or
-    /// hangs the process.
-    pub(super) connection: RwLock<Option<Connection>>,
-    /// Counts connections: if several threads notice the failure of one, only the first replaces it.
-    pub(super) generation: Mutex<u64>,
-    /// Keeps the vendor's code in memory when the module is finalised.
-    pub(super) library: OnceLock<Pkcs11>,
-    /// The wrap method of each version, from its trial.
-    pub(super) methods: Mutex<HashMap<KeyId, Settled>>,
-    pub(super) canaries: Canaries,
-    /// The mechanisms of each version's record, as far as this process has read it.
-    pub(super) recorded: Mutex<HashMap<KeyId, HashSet<Mechanism>>>,
-    /// When this process has last begun a proof that no call needs ([`Clock::boottime`]).
-    pub(super) tried: Mutex<HashMap<(KeyId, Mechanism), Duration>>,
-    /// Versions whose objects were found to be another key than before, and when.
-    pub(super) other_keys: Mutex<HashMap<KeyId, Duration>>,
-    /// Messages that are logged only once.
-    pub(super) told: Mutex<HashSet<String>>,
-    pub(super) sightings: Mutex<AbsenceProof>,
-    /// The last time that an unwrap in doubt opened at its repetition.
-    pub(super) opened_again: Mutex<Option<Duration>>,
-    /// The last time that any unwrap succeeded.
-    pub(super) opened: Mutex<Option<Duration>>,
-    /// The last time that any wrap or unwrap succeeded.
-    pub(super) worked: Mutex<Option<Duration>>,
-    pub(super) clock: Clock,
-}
-
-/// The wrap method of a version.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settled {
-    pub(super) method: WrapMethod,
-    pub(super) again: Option<AnotherTrial>,
-}
-
-/// A trial that may find a better method.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AnotherTrial {
-    /// When it is due ([`Clock::boottime`]).
-    pub(super) at: Duration,
-    /// The delay since the previous trial.
-    pub(super) pause: Duration,
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) outlet: Arc<Outlet>,
+    pub(super) queue: JobQueue,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) methods: Arc<WrapMethods>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) proofs: Proofs,
+    pub(super) suspects: Suspects,
+    pub(super) absence: Absence,
 }
 
 impl Service {
     pub(super) fn new(assignment: Assignment, outlet: Outlet, clock: Clock) -> Self {
         let records = assignment.state.as_deref().map(PinRecord::of);
-        let proof_record = assignment.state.as_deref().map(ProofRecord::of);
+        Self::with(assignment, outlet, clock, records)
+    }
+
+    /// With this record of PINs.
+    pub(super) fn with(assignment: Assignment, outlet: Outlet, clock: Clock, records: Option<PinRecord>) -> Self {
+        let (assignment, outlet) = (Arc::new(assignment), Arc::new(outlet));
+        let sessions = Arc::new(Sessions::new(assignment.clone(), outlet.clone(), records));
+        let methods = Arc::new(WrapMethods::new(assignment.clone(), outlet.clone(), clock.clone()));
+        let activity = Arc::new(Activity::new(clock.clone()));
+        let proofs = Proofs::new(Parts {
+            assignment: assignment.clone(),
+            outlet: outlet.clone(),
+            clock: clock.clone(),
+            sessions: sessions.clone(),
+            methods: methods.clone(),
+            activity: activity.clone(),
+        });
         Self {
             assignment,
             outlet,
-            queue: Queue::default(),
-            pending: Pending::default(),
-            records,
-            proof_record,
-            connection: RwLock::default(),
-            generation: Mutex::default(),
-            library: OnceLock::new(),
-            methods: Mutex::default(),
-            canaries: Canaries::default(),
-            recorded: Mutex::default(),
-            tried: Mutex::default(),
-            other_keys: Mutex::default(),
-            told: Mutex::default(),
-            sightings: Mutex::default(),
-            opened_again: Mutex::default(),
-            opened: Mutex::default(),
-            worked: Mutex::default(),
-            clock,
+            queue: JobQueue::default(),
+            sessions,
+            methods,
+            activity,
+            proofs,
+            suspects: Suspects::new(clock.clone()),
+            absence: Absence::new(clock),
         }
     }
 
-    /// An object was found.
-    pub(super) fn saw(&self, what: Option<KeyId>) {
-        lock(&self.sightings).saw(what);
+    /// Runs `work` on this thread's session, and opens what is not open yet.
+    pub(super) fn with_session<T>(
+        &self,
+        seat: usize,
+        job: u64,
+        work: impl FnOnce(Access<'_>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        self.sessions
+            .with_session(seat, job, || self.proofs.admission(job), work)
     }
-
-    pub(super) fn is_proven_missing(&self, what: Option<&KeyId>) -> bool {
-        lock(&self.sightings).is_gone(what)
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -45,8 +45,7 @@ fn list() -> Vec<Entry> {
 fn refusal(index: u32, others: &[Worker]) -> String {
     let (ours, theirs) = UnixStream::pair().unwrap();
     assert!(start_worker(4, index, &theirs.into(), &mut list(), others).is_none());
-    let message: wire::FromWorker = frame::read(&ours).unwrap();
-    let Some(wire::from_worker::What::NotStarted(reason)) = message.what else {
+    let FromWorker::NotStarted(reason) = frame::read(&ours).unwrap() else {
         panic!("started");
     };
     reason

@@ -22,18 +22,18 @@ fn request(connection: u64) -> (Request, Waiting) {
     (request, (waiters, waiter, answer))
 }
 
-fn push(queue: &mut Queue, connection: u64) -> Waiting {
+fn push(queue: &mut CallQueue, connection: u64) -> Waiting {
     let (request, waiting) = request(connection);
     queue.push(request);
     waiting
 }
 
-fn storm(queue: &mut Queue, connection: u64, calls: usize) -> Vec<Waiting> {
+fn storm(queue: &mut CallQueue, connection: u64, calls: usize) -> Vec<Waiting> {
     (0..calls).map(|_| push(queue, connection)).collect()
 }
 
 /// The connections of the next calls.
-fn begin(queue: &mut Queue, calls: usize) -> Vec<Vec<Option<ConnectionId>>> {
+fn begin(queue: &mut CallQueue, calls: usize) -> Vec<Vec<Option<ConnectionId>>> {
     (0..calls)
         .map_while(|_| queue.next())
         .map(|request| request.connections())
@@ -49,7 +49,7 @@ fn of(connections: &[u64]) -> Vec<Vec<Option<ConnectionId>>> {
 
 #[tokio::test]
 async fn a_call_begins_after_at_most_one_of_a_connection_that_has_hundreds() {
-    let mut queue = Queue::default();
+    let mut queue = CallQueue::default();
     let _storm = storm(&mut queue, 1, 500);
     let (other, _waiting) = request(2);
     assert_eq!(queue.before(&other), 1);
@@ -65,7 +65,7 @@ async fn a_call_begins_after_at_most_one_of_a_connection_that_has_hundreds() {
 
 #[tokio::test]
 async fn connections_take_turns_and_within_one_the_first_call_is_the_first() {
-    let mut queue = Queue::default();
+    let mut queue = CallQueue::default();
     let waiting: Vec<_> = [1, 1, 1, 2, 2, 3].map(|connection| push(&mut queue, connection)).into();
     let (last, _waiting) = request(3);
     assert_eq!(queue.before(&last), 5, "two of each other, and its own");
@@ -80,7 +80,7 @@ async fn connections_take_turns_and_within_one_the_first_call_is_the_first() {
 
 #[tokio::test]
 async fn connections_that_come_and_go_do_not_go_before_who_waits() {
-    let mut queue = Queue::default();
+    let mut queue = CallQueue::default();
     let mut kept = storm(&mut queue, 1, 2);
     assert_eq!(begin(&mut queue, 1), of(&[1]));
     kept.push(push(&mut queue, 2));
@@ -95,7 +95,7 @@ async fn connections_that_come_and_go_do_not_go_before_who_waits() {
 
 #[tokio::test]
 async fn a_caller_who_joins_a_call_in_a_storm_lends_it_its_turn() {
-    let mut queue = Queue::default();
+    let mut queue = CallQueue::default();
     let storm = storm(&mut queue, 1, 500);
     assert_eq!(begin(&mut queue, 1), of(&[1]));
     let (last, ..) = storm.last().unwrap();
@@ -110,7 +110,7 @@ async fn a_caller_who_joins_a_call_in_a_storm_lends_it_its_turn() {
 
 #[tokio::test]
 async fn a_connection_has_its_assured_places_in_a_queue_that_is_full() {
-    let mut queue = Queue::default();
+    let mut queue = CallQueue::default();
     let _storm = storm(&mut queue, 1, LONGEST);
     let refused = |calls: &mut Vec<Waiting>| {
         calls
@@ -126,7 +126,7 @@ async fn a_connection_has_its_assured_places_in_a_queue_that_is_full() {
 
 #[tokio::test]
 async fn a_call_whose_callers_left_when_it_had_begun_is_repeated() {
-    let mut queue = Queue::default();
+    let mut queue = CallQueue::default();
     let (waiters, waiter, _answer) = push(&mut queue, 1);
     let begun = queue.next().unwrap();
     begun.begin();

@@ -4,30 +4,29 @@ use std::io::ErrorKind;
 
 use tokio::time::Instant;
 
-use super::Next;
 use super::Supervision;
-use crate::backend::pkcs11::protocol::ProtocolError;
-use crate::backend::pkcs11::protocol::outcome::Answer;
+use crate::backend::pkcs11::ipc::ProtocolError;
+use crate::backend::pkcs11::ipc::message::Answer;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::GRACE;
 use crate::backend::pkcs11::supervisor::handshake::pause;
 use crate::backend::pkcs11::supervisor::journal::Reason;
 use crate::backend::pkcs11::supervisor::link::Heard;
+use crate::backend::pkcs11::supervisor::supervise::successor::Change;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
-use crate::token::assignment::Role;
 use crate::token::problem::Failure;
 
 impl Supervision {
     pub(super) fn hear(&mut self, worker: WorkerNumber, heard: Heard) {
         match heard {
-            Heard::Event(event) => self.journal.events().tell(&event),
+            Heard::Event(level, message) => self.journal.events().tell(level, &message),
             Heard::Answer(answer) => self.answered(worker, answer),
-            Heard::Waiting(waiting) => match self.post(worker) {
-                Some(post) if waiting.everybody => post.hold(pause(&waiting)),
-                Some(post) => post.wait(waiting.number, pause(&waiting)),
-                None => {}
-            },
+            Heard::ExtendDeadline(more) => {
+                if let Some(post) = self.post(worker) {
+                    post.extend_deadline(more.of, pause(more));
+                }
+            }
             Heard::Lost(error) => {
                 let message = match &error {
                     ProtocolError::Channel(error) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -71,29 +70,25 @@ impl Supervision {
         if is_current {
             self.journal.memory(memory);
         }
-        match failure {
-            Some(failure) if failure.ends_worker => {
+        if let Some(failure) = failure {
+            if failure.ends_worker {
                 self.lost(worker, Reason::Asked, &failure.error, now);
                 if is_current {
-                    self.note_pin(&failure, now);
+                    self.note_pin(&failure, false, now);
                 }
                 return;
             }
-            Some(failure) if failure.pin_rejected && self.assignment.role == Role::Daemon => {
-                self.journal.pin_rejected(true);
-            }
-            Some(failure) if failure.pin_rejected => self.note_pin(&failure, now),
-            _ => {}
+            self.note_pin(&failure, true, now);
         }
         if !is_current {
             self.dismiss_idle(now);
-        } else if matches!(self.next, Next::Unwanted) {
+        } else if self.successor.is_unwanted() {
             if good {
-                self.attempts.succeeded();
+                self.successor.forget_failures();
             }
             if is_too_large {
                 self.journal.too_large(memory, self.limits.memory);
-                self.next = Next::Wanted(Reason::Memory);
+                self.successor.change(Change::TooLarge);
             }
         }
     }
@@ -140,11 +135,7 @@ impl Supervision {
         }
         if is_current {
             self.journal.lost(reason, cause);
-            // A worker that is starting already takes its place.
-            if !matches!(self.next, Next::Coming(..)) {
-                self.attempts.failed(now);
-                self.next = Next::Wanted(reason);
-            }
+            self.successor.change(Change::Lost(reason, now));
         }
     }
 

@@ -22,14 +22,14 @@ use token_shim::token::PIN;
 use token_shim::token::Token;
 
 use super::*;
-use crate::backend::pkcs11::protocol::frame;
+use crate::backend::pkcs11::ipc::frame;
+use crate::backend::pkcs11::ipc::message::FromWorker;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::files;
 use crate::hardening::LockMemory;
-use crate::proto::token_worker as wire;
-use crate::proto::token_worker::from_worker::What;
 use crate::root_key::Wrapped;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Version;
@@ -107,7 +107,7 @@ async fn after(seconds: u64) {
 struct Worker {
     service: Arc<Service>,
     threads: Vec<JoinHandle<()>>,
-    heard: mpsc::Receiver<What>,
+    heard: mpsc::Receiver<FromWorker>,
     answers: HashMap<u64, Result<Outcome, Failure>>,
     /// Its lines for the daemon's log.
     told: Vec<String>,
@@ -130,21 +130,18 @@ impl Worker {
         token.forget_calls();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let sessions = usize::from(assignment.options.sessions);
-        let mut service = Service::new(assignment, Outlet::new(theirs), clock);
-        service.records = Some(record);
-        let service = Arc::new(service);
+        let service = Arc::new(Service::with(assignment, Outlet::new(theirs), clock, Some(record)));
         let threads = (0..sessions).map(|seat| {
             let service = service.clone();
             std::thread::spawn(move || service.run(seat))
         });
         let mut threads: Vec<JoinHandle<()>> = threads.collect();
         let making = service.clone();
-        threads.push(std::thread::spawn(move || making.make_proofs()));
+        threads.push(std::thread::spawn(move || making.proofs.make_proofs()));
         let (hear, heard) = mpsc::channel();
         std::thread::spawn(move || {
-            while let Ok(message) = frame::read::<wire::FromWorker>(&ours) {
-                let mut message = message;
-                hear.send(message.what.take().unwrap()).ok();
+            while let Ok(message) = frame::read(&ours) {
+                hear.send(message).ok();
             }
         });
         Self {
@@ -173,14 +170,15 @@ impl Worker {
                 return answer;
             }
             match self.heard.recv_timeout(LONGEST).expect("an answer") {
-                What::Answer(answer) => {
-                    let answer = Answer::from_wire(answer).unwrap();
+                FromWorker::Answer(answer) => {
                     self.answers.insert(answer.number, answer.result);
                 }
-                What::Event(event) => self.told.push(event.message),
-                // After a proof for which no call waits.
-                What::Waiting(waiting) if waiting.number == 0 => {}
-                What::Waiting(waiting) => self.waited.push(waiting.number),
+                FromWorker::Event { message, .. } => self.told.push(message),
+                FromWorker::ExtendDeadline(more) => {
+                    if let Paused::Call(number) = more.of {
+                        self.waited.push(number);
+                    }
+                }
                 _ => {}
             }
         }
@@ -195,7 +193,7 @@ impl Worker {
     fn wrap(&mut self, byte: u8) -> Result<Wrapped, Failure> {
         let (id, data_key) = (v1(), key(byte));
         let done = self.call(Call::Wrap { id, data_key });
-        self.service.pending.until_made();
+        self.service.proofs.until_made();
         done.map(|outcome| match outcome {
             Outcome::Wrapped(wrapped) => wrapped,
             other => panic!("{other:?}"),
@@ -216,14 +214,13 @@ impl Worker {
 
     /// Pretends that the token last worked long ago: a failure may be that of a broken one.
     fn forget_work(&self) {
-        *lock(&self.service.worked) = None;
-        *lock(&self.service.opened) = None;
+        self.service.activity.forget();
     }
 
     /// Makes a call in this thread, and returns the answer; a worker that would end does not.
     fn climb(&self, call: Call) -> Result<Outcome, Failure> {
-        let step = self.service.climb(0, &Job::new(0, call), true);
-        self.service.pending.until_made();
+        let step = self.service.climb(0, &Job::new(0, call), OnBadCiphertext::Suspect);
+        self.service.proofs.until_made();
         match step {
             Step::Answered(result) => result,
             Step::Doubtful { doubt, .. } => panic!("{doubt:?}"),
@@ -244,7 +241,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.service.queue.close();
-        self.service.pending.close();
+        self.service.proofs.close();
         // A call without an answer may never end.
         if std::thread::panicking() {
             return;
@@ -252,7 +249,7 @@ impl Drop for Worker {
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }
-        self.service.disconnect();
+        self.service.sessions.disconnect();
     }
 }
 

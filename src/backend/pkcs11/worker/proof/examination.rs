@@ -2,27 +2,25 @@
 
 use cryptoki::session::Session;
 
+use crate::backend::pkcs11::worker::activity::Activity;
+use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::backend::pkcs11::worker::proof::Shown;
 use crate::backend::pkcs11::worker::proof::making::make;
-use crate::backend::pkcs11::worker::service::Service;
+use crate::backend::pkcs11::worker::proof::opens;
+use crate::backend::pkcs11::worker::sessions::Access;
 use crate::root_key::id::KeyId;
 use crate::token::error::TokenError;
 use crate::token::key_object::KeyObject;
 use crate::token::problem::CallError;
 use crate::token::proof_record::Proof;
 use crate::token::return_value::Remedy;
-use crate::token::session::Connection;
-use crate::token::session::OpenToken;
-use crate::token::wrap;
 use crate::token::wrap::select;
 
 /// One check of a version's objects.
 pub(super) struct Examination<'a> {
-    pub(super) service: &'a Service,
-    /// The number of its call.
-    pub(super) job: u64,
-    pub(super) connection: &'a Connection,
-    pub(super) token: &'a OpenToken,
+    pub(super) outlet: &'a Outlet,
+    pub(super) activity: &'a Activity,
+    pub(super) access: Access<'a>,
     pub(super) id: &'a KeyId,
     pub(super) key: &'a KeyObject,
 }
@@ -36,7 +34,7 @@ enum Doubt {
 }
 
 impl Examination<'_> {
-    pub(super) fn examine(&self, session: &Session, proofs: &[Proof]) -> Result<Shown, CallError> {
+    pub(super) fn examine(&self, proofs: &[Proof]) -> Result<Shown, CallError> {
         let of_kind = |proof: &&Proof| select::is_of_kind(proof.mechanism(), self.key.kind);
         let proofs: Vec<&Proof> = proofs.iter().filter(of_kind).collect();
         if proofs.is_empty() {
@@ -45,14 +43,14 @@ impl Examination<'_> {
         }
         let mut doubts = Vec::new();
         for proof in &proofs {
-            self.service.goes_on(self.job);
+            self.outlet.goes_on(self.access.job);
             // A session with a failed call may be unusable.
             let fresh = if doubts.is_empty() {
                 None
             } else {
-                Some(self.token.session(self.connection.module())?)
+                Some(self.access.open.session()?)
             };
-            match self.open(fresh.as_ref().unwrap_or(session), proof)? {
+            match self.open(fresh.as_ref().unwrap_or(self.access.session), proof)? {
                 None => return Ok(Shown::Proven),
                 Some(doubt) => doubts.push(doubt),
             }
@@ -62,11 +60,10 @@ impl Examination<'_> {
 
     /// `None`: the proof confirms the key.
     fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, CallError> {
-        let opened = wrap::unwrap(self.connection.module(), session, self.key, self.id, proof.wrapped());
-        match opened {
-            Ok(opened) if proof.is_of(&opened) => Ok(None),
-            Ok(_) => Ok(Some(Doubt::Differs)),
-            Err(error) if error.may_be_the_ciphertext() && !self.service.is_throttled(&error) => {
+        match opens(self.access.open, session, self.id, self.key, proof) {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(Doubt::Differs)),
+            Err(error) if error.may_be_the_ciphertext() && !self.activity.is_throttled(&error) => {
                 Ok(Some(Doubt::Fails(error)))
             }
             Err(error) => Err(error.into()),
@@ -76,19 +73,24 @@ impl Examination<'_> {
     /// No proof has confirmed the key. If the token wraps and unwraps with these objects before and after another
     /// attempt, they are another key; otherwise the token fails.
     fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, CallError> {
-        let module = self.connection.module();
         let mut trouble = None;
         for proof in proofs {
-            self.service.goes_on(self.job);
-            let mut sessions = || self.token.session(module);
-            match select::one(module, &mut sessions, self.key, self.id, proof.mechanism()) {
+            self.outlet.goes_on(self.access.job);
+            let mut sessions = || self.access.open.session();
+            match select::one(
+                self.access.open.module(),
+                &mut sessions,
+                self.key,
+                self.id,
+                proof.mechanism(),
+            ) {
                 Ok(Some(method)) => {
-                    self.service.goes_on(self.job);
-                    let session = self.token.session(module)?;
+                    self.outlet.goes_on(self.access.job);
+                    let session = self.access.open.session()?;
                     if self.open(&session, proof)?.is_none() {
                         return Ok(Shown::Proven);
                     }
-                    make(self.connection, self.token, self.id, self.key, method)?;
+                    make(self.access.open, self.id, self.key, method)?;
                     return Ok(Shown::Another);
                 }
                 Ok(None) => {}

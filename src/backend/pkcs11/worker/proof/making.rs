@@ -1,17 +1,17 @@
 //! Makes the proof record: the first wrap waits for its part, and a thread of its own makes the rest, for which no call
 //! waits.
 
-use std::collections::HashSet;
-use std::time::Duration;
-
-use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::ipc::message::Level;
+use crate::backend::pkcs11::worker::mutex::lock;
+use crate::backend::pkcs11::worker::proof::Proofs;
+use crate::backend::pkcs11::worker::proof::opens;
+use crate::backend::pkcs11::worker::proof::orders::of_kind;
 use crate::backend::pkcs11::worker::proof::pending::Entry;
 use crate::backend::pkcs11::worker::proof::pending::Source;
 use crate::backend::pkcs11::worker::proof::pending::Wanted;
 use crate::backend::pkcs11::worker::proof::unwritable;
-use crate::backend::pkcs11::worker::service::Service;
-use crate::backend::pkcs11::worker::service::lock;
-use crate::root_key::Wrapped;
+use crate::backend::pkcs11::worker::sessions::Access;
+use crate::backend::pkcs11::worker::sessions::Open;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
@@ -21,105 +21,37 @@ use crate::token::problem::CallError;
 use crate::token::proof_record::Proof;
 use crate::token::proof_record::ProofRecord;
 use crate::token::proof_record::ProofRecordError;
-use crate::token::session::Connection;
-use crate::token::session::OpenToken;
 use crate::token::wrap;
 use crate::token::wrap::WrapMethod;
 use crate::token::wrap::select;
 
-/// A mechanism that has given no proof is tried again after this time.
-const UNTIL_TRIED_AGAIN: Duration = Duration::from_secs(24 * 3600);
-
-impl Service {
+impl Proofs {
     /// Records a version by a wrap of a random key, after its first wrap. If that fails, the first wrap is not used.
     pub(in crate::backend::pkcs11::worker) fn record_first_wrap(
         &self,
-        job: u64,
-        connection: &Connection,
-        token: &OpenToken,
+        access: Access<'_>,
         id: &KeyId,
         key: &KeyObject,
     ) -> Result<(), CallError> {
-        let (Some(record), Some(method)) = (self.recorder(), self.method(id)) else {
+        let (Some(record), Some(method)) = (self.recorder(), self.methods.of(id)) else {
             return Ok(());
         };
-        self.goes_on(job);
-        let proof = make(connection, token, id, key, method)?;
-        let is_first = self.at_the_disk(job, || self.is_added(record, id, &proof, None));
+        let Access { job, open, .. } = access;
+        self.outlet.goes_on(job);
+        let proof = make(open, id, key, method)?;
+        let is_first = self.outlet.at_the_disk(job, || self.is_added(record, id, &proof, None));
         if !is_first.map_err(unwritable)? {
             // Another worker of this node has recorded the version meanwhile, and may have found another key.
-            let session = token.session(connection.module())?;
-            if self.check(job, connection, token, &session, (id, key))? {
+            if self.check(access.on(&open.session()?), id, key)? {
                 return Err(CallError::outage(format!(
                     "the proof record of version {id} was changed while it was made"
                 )));
             }
             return Ok(());
         }
-        token.finder().note_proven(id, key);
+        open.finder().note_proven(id, key);
         self.want_other_mechanisms(id, key);
         Ok(())
-    }
-
-    /// Whether a usable version has no record yet. A wrapped key that it has opened will identify it.
-    pub(in crate::backend::pkcs11::worker) fn lacks_a_record(&self, id: &KeyId) -> bool {
-        self.recorder().is_some() && lock(&self.recorded).get(id).is_some_and(HashSet::is_empty)
-    }
-
-    /// Whether a recorded version lacks proofs by some mechanisms that are untried: a token may stop permitting one.
-    pub(in crate::backend::pkcs11::worker) fn lacks_proofs(
-        &self,
-        id: &KeyId,
-        key: &KeyObject,
-        mechanism: Mechanism,
-    ) -> bool {
-        let recorded = lock(&self.recorded).get(id).cloned().unwrap_or_default();
-        let has_few = !recorded.is_empty() && (recorded.len() == 1 || !recorded.contains(&mechanism));
-        self.recorder().is_some() && has_few && !self.untried(id, key).is_empty()
-    }
-
-    /// Orders proofs by every mechanism that the token supports with this key. A proof that fails is only missing
-    /// later.
-    pub(in crate::backend::pkcs11::worker) fn want_other_mechanisms(&self, id: &KeyId, key: &KeyObject) {
-        if self.recorder().is_none() {
-            return;
-        }
-        for mechanism in self.untried(id, key) {
-            lock(&self.tried).insert((id.clone(), mechanism), self.clock.boottime());
-            self.want(id, key, Source::Token(mechanism), Entry::Beside);
-        }
-    }
-
-    /// The mechanisms for such a key by which a version is not recorded, and which were not tried lately.
-    fn untried(&self, id: &KeyId, key: &KeyObject) -> Vec<Mechanism> {
-        let recorded = lock(&self.recorded).get(id).cloned().unwrap_or_default();
-        let (tried, now) = (lock(&self.tried), self.clock.boottime());
-        let is_recent = |since: &Duration| now.saturating_sub(*since) < UNTIL_TRIED_AGAIN;
-        let mechanisms = of_kind(key).filter(|mechanism| !recorded.contains(mechanism));
-        mechanisms
-            .filter(|mechanism| !tried.get(&(id.clone(), *mechanism)).is_some_and(is_recent))
-            .collect()
-    }
-
-    /// Orders the record of a version that has unwrapped before it has wrapped. With integrity protection the opened
-    /// wrap itself is the proof. By the other mechanisms any bytes open, so a wrap is made, if the key can wrap.
-    pub(in crate::backend::pkcs11::worker) fn record_first_unwrap(
-        &self,
-        token: &OpenToken,
-        id: &KeyId,
-        key: &KeyObject,
-        (wrapped, data_key): (&Wrapped, &Key),
-    ) {
-        if self.recorder().is_none() {
-            return;
-        }
-        token.finder().note_proven(id, key);
-        let source = if wrapped.mechanism.is_committed() {
-            Source::Token(wrapped.mechanism)
-        } else {
-            Source::Opened(Proof::new(wrapped.clone(), data_key))
-        };
-        self.want(id, key, source, Entry::First);
     }
 
     /// Makes the proofs for which no call waits, until the daemon is gone.
@@ -131,11 +63,6 @@ impl Service {
                 self.outlet.say(Level::Warn, told);
             }
         }
-    }
-
-    fn want(&self, id: &KeyId, key: &KeyObject, source: Source, entry: Entry) {
-        let (id, key) = (id.clone(), *key);
-        self.pending.push(Wanted { id, key, source, entry });
     }
 
     fn make_proof(&self, record: &ProofRecord, wanted: Wanted) -> Result<(), ProofRecordError> {
@@ -186,28 +113,28 @@ impl Service {
             self.outlet.say(Level::Warn, told);
             return Ok(false);
         }
-        let made = self.with_open_token(|connection, token| {
+        let made = self.sessions.with_token(|open| {
             // A new search may have found another object, possibly under the same handle.
-            if !token.finder().is_proven(id, key) {
+            if !open.finder().is_proven(id, key) {
                 return None;
             }
-            let chosen = self.method(id).filter(|method| method.mechanism() == mechanism);
+            let chosen = self.methods.of(id).filter(|method| method.mechanism() == mechanism);
             let method = chosen.or_else(|| {
-                let mut sessions = || token.session(connection.module());
-                let tried = select::one(connection.module(), &mut sessions, key, id, mechanism);
+                let mut sessions = || open.session();
+                let tried = select::one(open.module(), &mut sessions, key, id, mechanism);
                 tried.ok().flatten()
             });
-            let made = method.and_then(|method| make(connection, token, id, key, method).ok());
+            let made = method.and_then(|method| make(open, id, key, method).ok());
             let made = made.and_then(|made| match entry {
-                Entry::First => token.finder().is_proven(id, key).then_some((made, None)),
+                Entry::First => open.finder().is_proven(id, key).then_some((made, None)),
                 // By the key that has made it: it may have been exchanged meanwhile, under the same handle.
-                Entry::Beside => Some((made, Some(opens(connection, token, id, key, &known)?))),
+                Entry::Beside => Some((made, Some(first_that_opens(open, id, key, &known)?))),
             });
             // A token that makes one call at a time has delayed other calls.
-            self.everybody_goes_on();
+            self.outlet.all_go_on();
             Some(made)
         });
-        match made {
+        match made.flatten() {
             Some(Some((proof, shown_by))) => {
                 self.add(record, id, &proof, shown_by)?;
                 return Ok(true);
@@ -230,7 +157,7 @@ impl Service {
     ) -> Result<(), ProofRecordError> {
         if !self.is_added(record, id, proof, shown_by)? {
             // The key must be checked by the current record.
-            self.with_token(|token| token.finder().forget_key(id));
+            self.sessions.with_token(|open| open.finder().forget_key(id));
             record.end_proof(&self.assignment.root_key, id, proof.mechanism())?;
         }
         Ok(())
@@ -270,44 +197,25 @@ impl Service {
         }
     }
 
-    fn method(&self, id: &KeyId) -> Option<WrapMethod> {
-        lock(&self.methods).get(id).map(|settled| settled.method)
+    /// No more proofs are made: the daemon is gone.
+    pub(in crate::backend::pkcs11::worker) fn close(&self) {
+        self.pending.close();
     }
 }
 
-/// The mechanisms that there are for a key of this kind.
-fn of_kind(key: &KeyObject) -> impl Iterator<Item = Mechanism> {
-    let kind = key.kind;
-    Mechanism::ALL
-        .into_iter()
-        .filter(move |mechanism| select::is_of_kind(*mechanism, kind))
-}
-
 /// The first of these proofs that opens with a key.
-fn opens<'a>(
-    connection: &Connection,
-    token: &OpenToken,
-    id: &KeyId,
-    key: &KeyObject,
-    proofs: &'a [Proof],
-) -> Option<&'a Proof> {
+fn first_that_opens<'a>(open: Open<'_>, id: &KeyId, key: &KeyObject, proofs: &'a [Proof]) -> Option<&'a Proof> {
     proofs.iter().find(|proof| {
-        let session = token.session(connection.module());
-        let opened = session.and_then(|session| wrap::unwrap(connection.module(), &session, key, id, proof.wrapped()));
-        opened.is_ok_and(|opened| proof.is_of(&opened))
+        let session = open.session();
+        let opened = session.and_then(|session| opens(open, &session, id, key, proof));
+        opened.is_ok_and(|opened| opened)
     })
 }
 
 /// A wrap of a random key that has been unwrapped again.
-pub(super) fn make(
-    connection: &Connection,
-    token: &OpenToken,
-    id: &KeyId,
-    key: &KeyObject,
-    method: WrapMethod,
-) -> Result<Proof, TokenError> {
-    let module = connection.module();
-    let session = token.session(module)?;
+pub(super) fn make(open: Open<'_>, id: &KeyId, key: &KeyObject, method: WrapMethod) -> Result<Proof, TokenError> {
+    let module = open.module();
+    let session = open.session()?;
     let random = Key::random().map_err(|error| TokenError::Refused(error.to_string()))?;
     let wrapped = method.wrap(module, &session, key, id, &random)?;
     let opened = wrap::unwrap(module, &session, key, id, &wrapped)?;

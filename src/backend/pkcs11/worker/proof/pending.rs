@@ -47,7 +47,7 @@ impl Wanted {
 
 /// They wait for the one thread that makes them.
 #[derive(Default)]
-pub(in crate::backend::pkcs11::worker) struct Pending {
+pub(super) struct Pending {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -93,7 +93,7 @@ impl Pending {
 
     /// Waits until all are made.
     #[cfg(test)]
-    pub(in crate::backend::pkcs11::worker) fn until_made(&self) {
+    pub(super) fn until_made(&self) {
         let mut inner = self.inner.lock().unwrap();
         while inner.busy || !inner.wanted.is_empty() {
             inner = self.changed.wait(inner).unwrap();
@@ -101,7 +101,7 @@ impl Pending {
     }
 
     /// No more proofs are made: the daemon is gone.
-    pub(in crate::backend::pkcs11::worker) fn close(&self) {
+    pub(super) fn close(&self) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.changed.notify_all();
     }

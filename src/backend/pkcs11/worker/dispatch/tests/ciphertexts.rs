@@ -204,7 +204,11 @@ fn a_device_that_stays_broken_is_an_outage_and_no_verdict() {
         let wrapped = worker.wrap(7).unwrap();
         token.set("C_Decrypt fail 0x40");
         let canary = Job::new(0, Call::Probe { id: Some(v1()) });
-        let Step::Doubtful { doubt, .. } = worker.service.climb(0, &Job::new(1, unwrap(&wrapped)), true) else {
+        let Step::Doubtful { doubt, .. } =
+            worker
+                .service
+                .climb(0, &Job::new(1, unwrap(&wrapped)), OnBadCiphertext::Suspect)
+        else {
             panic!("no doubt");
         };
         let failure = worker.service.open_canary(0, &canary, &doubt).unwrap_err();

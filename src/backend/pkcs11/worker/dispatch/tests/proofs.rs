@@ -119,9 +119,9 @@ fn a_first_wrap_that_another_worker_has_recorded_meanwhile_is_judged_by_that_rec
             // As if another worker had been faster.
             assert!(record(token).forget(&name, &v1()).unwrap());
             assert!(record(token).add_first(&name, &v1(), of_key_1.clone()).unwrap());
-            let first = slow.service.with_session(0, 1, |connection, opened, session| {
-                let object = opened.finder().key_at_once(session, &v1())?;
-                slow.service.record_first_wrap(1, connection, opened, &v1(), &object)
+            let first = slow.service.with_session(0, 1, |access| {
+                let object = access.open.finder().key_at_once(access.session, &v1())?;
+                slow.service.proofs.record_first_wrap(access, &v1(), &object)
             });
             let failed = first.map_err(|problem| match problem {
                 CallError::Final(failure) => failure.error.kind(),
@@ -163,7 +163,9 @@ fn a_token_in_trouble_is_never_taken_for_one_with_another_key() {
                 worker.find(&[]).unwrap();
                 token.set(&format!("C_Decrypt fail {value} times {times}"));
                 // In this thread: a worker that would end does not.
-                let step = worker.service.climb(0, &Job::new(0, unwrap(&wrapped)), true);
+                let step = worker
+                    .service
+                    .climb(0, &Job::new(0, unwrap(&wrapped)), OnBadCiphertext::Suspect);
                 token.set("");
                 if let Step::Answered(Err(failure)) = step {
                     let kind = failure.error.kind();
@@ -173,7 +175,9 @@ fn a_token_in_trouble_is_never_taken_for_one_with_another_key() {
             let mut worker = worker(token);
             worker.find(&[]).unwrap();
             token.set(&format!("C_Encrypt,C_Decrypt fail {value}"));
-            let step = worker.service.climb(0, &Job::new(0, unwrap(&wrapped)), true);
+            let step = worker
+                .service
+                .climb(0, &Job::new(0, unwrap(&wrapped)), OnBadCiphertext::Suspect);
             token.set("");
             let Step::Answered(Err(failure)) = step else {
                 panic!("{value}: it can't be answered")

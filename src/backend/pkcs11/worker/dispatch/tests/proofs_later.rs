@@ -125,18 +125,17 @@ fn proofs_of_objects_that_are_looked_for_anew_are_wanted_again() {
         token.plant(LABEL, ID, 1);
         let mut worker = worker(token);
         worker.wrap(7).unwrap();
-        lock(&worker.service.recorded).clear();
-        lock(&worker.service.tried).clear();
-        let found = worker.service.with_session(0, 1, |_, opened, session| {
-            let object = opened.finder().key_at_once(session, &v1())?;
-            opened.finder().forget_key(&v1());
-            worker.service.want_other_mechanisms(&v1(), &object);
+        worker.service.proofs.forget_record();
+        worker.service.proofs.forget_tries();
+        let found = worker.service.with_session(0, 1, |access| {
+            let object = access.open.finder().key_at_once(access.session, &v1())?;
+            access.open.finder().forget_key(&v1());
+            worker.service.proofs.want_other_mechanisms(&v1(), &object);
             Ok(())
         });
         assert!(found.is_ok());
-        worker.service.pending.until_made();
-        let tried = lock(&worker.service.tried);
-        assert!(!tried.contains_key(&(v1(), Mechanism::AesCbc)), "{tried:?}");
+        worker.service.proofs.until_made();
+        assert!(!worker.service.proofs.has_tried(&v1(), Mechanism::AesCbc));
     });
 }
 
@@ -173,16 +172,16 @@ fn a_proof_is_added_only_by_a_key_that_opens_another_one_of_the_version() {
         token.set("no cbc");
         let mut worker = worker(token);
         let wrapped = worker.wrap(7).unwrap();
-        lock(&worker.service.tried).clear();
+        worker.service.proofs.forget_tries();
         // Under the handle that has shown itself to be the key of before.
         token.set(&format!("exchanged {ID} {OTHER}"));
-        let found = worker.service.with_session(0, 1, |_, opened, session| {
-            let object = opened.finder().key_at_once(session, &v1())?;
-            worker.service.want_other_mechanisms(&v1(), &object);
+        let found = worker.service.with_session(0, 1, |access| {
+            let object = access.open.finder().key_at_once(access.session, &v1())?;
+            worker.service.proofs.want_other_mechanisms(&v1(), &object);
             Ok(())
         });
         assert!(found.is_ok());
-        worker.service.pending.until_made();
+        worker.service.proofs.until_made();
         assert_eq!(mechanisms(token), [Mechanism::AesGcm]);
         token.set("");
         assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);

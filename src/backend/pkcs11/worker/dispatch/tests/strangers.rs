@@ -25,8 +25,10 @@ impl Worker {
         let find = self.begin(Call::Find { expected: Vec::new() });
         loop {
             match self.heard.recv().unwrap() {
-                What::Waiting(waiting) if waiting.number == find && waiting.milliseconds > 0 => return find,
-                What::Answer(_) => panic!("nobody else had a turn"),
+                FromWorker::ExtendDeadline(more) if more.of == Paused::Call(find) && !more.pause.is_zero() => {
+                    return find;
+                }
+                FromWorker::Answer(_) => panic!("nobody else had a turn"),
                 _ => {}
             }
         }
@@ -88,8 +90,10 @@ fn what_cannot_be_interrupted_says_that_it_goes_on() {
         let mut signs = 0;
         loop {
             match worker.heard.recv().unwrap() {
-                What::Waiting(waiting) => signs += u32::from(waiting.number == find && waiting.milliseconds == 0),
-                What::Answer(_) => break,
+                FromWorker::ExtendDeadline(more) => {
+                    signs += u32::from(more.of == Paused::Call(find) && more.pause.is_zero());
+                }
+                FromWorker::Answer(_) => break,
                 _ => {}
             }
         }

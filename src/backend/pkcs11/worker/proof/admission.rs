@@ -1,10 +1,11 @@
 //! Decides which public objects this node keeps using: those that it may have used before it had proof records.
 
+use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::notices::Noted;
-use crate::backend::pkcs11::worker::channel::Level;
+use crate::backend::pkcs11::worker::mutex::lock;
+use crate::backend::pkcs11::worker::proof::Proofs;
 use crate::backend::pkcs11::worker::proof::unreadable;
-use crate::backend::pkcs11::worker::service::Service;
-use crate::backend::pkcs11::worker::service::lock;
+use crate::backend::pkcs11::worker::sessions::Open;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::high_water::HighWater;
@@ -16,16 +17,20 @@ use crate::token::objects::Admission;
 use crate::token::objects::Found;
 use crate::token::objects::UpTo;
 use crate::token::problem::CallError;
+use crate::token::proof_record::ProofRecord;
 use crate::token::proof_record::ProofRecordError;
-use crate::token::session::OpenToken;
 
-impl Service {
+impl Proofs {
     /// The public objects that count now.
-    pub(super) fn admission(&self) -> Result<Admission, CallError> {
+    pub(in crate::backend::pkcs11::worker) fn admission(&self, job: u64) -> Result<Admission, CallError> {
+        self.outlet.at_the_disk(job, || self.read_admission())
+    }
+
+    fn read_admission(&self) -> Result<Admission, CallError> {
         if !self.assignment.options.private {
             return Ok(Admission::All);
         }
-        let Some(record) = &self.proof_record else {
+        let Some(record) = &self.record else {
             return Ok(Admission::default());
         };
         if let Some(line) = record.read(&self.assignment.root_key).map_err(unreadable)? {
@@ -54,7 +59,7 @@ impl Service {
     pub(super) fn is_reported(&self) -> bool {
         let name = &self.assignment.root_key;
         let may_have_used = self
-            .proof_record
+            .record
             .as_ref()
             .is_some_and(|record| !matches!(record.is_upgraded(name), Ok(false)));
         may_have_used || !matches!(self.reported(), Ok(None))
@@ -69,10 +74,14 @@ impl Service {
 
     /// Records an accepted list: the first one begins the records. A version whose object is private by now no longer
     /// counts as a public one.
-    pub(super) fn note_listed(&self, token: &OpenToken, found: &Found) {
+    pub(in crate::backend::pkcs11::worker) fn note_listed(&self, job: u64, open: Open<'_>, found: &Found) {
         let Some(record) = self.recorder() else {
             return;
         };
+        self.outlet.at_the_disk(job, || self.record_list(record, open, found));
+    }
+
+    fn record_list(&self, record: &ProofRecord, open: Open<'_>, found: &Found) {
         let name = &self.assignment.root_key;
         let ids = |versions: &[Version]| -> Vec<KeyId> { versions.iter().map(|version| version.id.clone()).collect() };
         let public = ids(&found.public);
@@ -80,7 +89,7 @@ impl Service {
             None => {
                 record.begin(name, public.clone())?;
                 if self.assignment.options.private {
-                    token.finder().admit(Admission::Only(public.iter().cloned().collect()));
+                    open.finder().admit(Admission::Only(public.iter().cloned().collect()));
                 }
                 Ok(())
             }
@@ -101,7 +110,7 @@ impl Service {
     }
 
     /// Notes about a list for operators. Versions with public objects are logged as errors, once.
-    pub(super) fn noted(&self, found: &Found) -> Noted {
+    pub(in crate::backend::pkcs11::worker) fn noted(&self, found: &Found) -> Noted {
         let public = go_on(&found.public);
         for told in &public {
             if lock(&self.told).insert(told.clone()) {
