@@ -85,7 +85,7 @@ pub(super) struct Proofs {
 }
 
 /// The parts of the worker that proofs need.
-pub(super) struct Parts {
+pub(super) struct ProofParts {
     pub(super) assignment: Arc<Assignment>,
     pub(super) outlet: Arc<Outlet>,
     pub(super) clock: Clock,
@@ -95,8 +95,8 @@ pub(super) struct Parts {
 }
 
 impl Proofs {
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts {
+    pub(super) fn new(parts: ProofParts) -> Self {
+        let ProofParts {
             assignment,
             outlet,
             clock,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::backend::pkcs11::worker::absence::Absence;
 use crate::backend::pkcs11::worker::activity::Activity;
 use crate::backend::pkcs11::worker::channel::Outlet;
-use crate::backend::pkcs11::worker::proof::Parts;
+use crate::backend::pkcs11::worker::proof::ProofParts;
 use crate::backend::pkcs11::worker::proof::Proofs;
 use crate::backend::pkcs11::worker::queue::JobQueue;
 use crate::backend::pkcs11::worker::sessions::Access;
@@ -42,7 +42,7 @@ impl Service {
         let sessions = Arc::new(Sessions::new(assignment.clone(), outlet.clone(), records));
         let methods = Arc::new(WrapMethods::new(assignment.clone(), outlet.clone(), clock.clone()));
         let activity = Arc::new(Activity::new(clock.clone()));
-        let proofs = Proofs::new(Parts {
+        let proofs = Proofs::new(ProofParts {
             assignment: assignment.clone(),
             outlet: outlet.clone(),
             clock: clock.clone(),

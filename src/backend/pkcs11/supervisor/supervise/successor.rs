@@ -10,7 +10,7 @@ use crate::backend::pkcs11::supervisor::journal::Reason;
 use crate::backend::pkcs11::supervisor::restart_backoff::Attempts;
 
 /// The start of a worker. Dropped, it ends the worker.
-pub(super) type Attempt = Pin<Box<dyn Future<Output = Result<Opened, NotOpened>> + Send>>;
+pub(super) type StartAttempt = Pin<Box<dyn Future<Output = Result<Opened, NotOpened>> + Send>>;
 
 /// The successor of the current worker. Only [`Successor::change`] changes its state.
 pub(super) struct Successor {
@@ -24,7 +24,7 @@ enum State {
     /// Starts when it is due. -> `Coming`, or `Unwanted` when no worker may start any more
     Wanted(Reason),
     /// Starting. -> `Unwanted` if it opens its token, or when no worker may start any more; else `Wanted`
-    Coming(Reason, Attempt),
+    Coming(Reason, StartAttempt),
 }
 
 /// What changes the state.
@@ -34,7 +34,7 @@ pub(super) enum Change {
     /// The current worker is too large; it serves until another one does.
     TooLarge,
     /// Its start has begun.
-    Begun(Attempt),
+    Begun(StartAttempt),
     /// It has opened its token, and is the current worker.
     Opened,
     /// It could not open its token.
