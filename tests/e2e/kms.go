@@ -16,6 +16,13 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
+const (
+	// patience is kube-apiserver's own, which is also in Grpc-Timeout: what takes longer has failed.
+	patience = 3 * time.Second
+	// hang ends a call that would never end by itself.
+	hang = time.Minute
+)
+
 // KMS is a caller of one daemon.
 type KMS struct {
 	client *http.Client
@@ -25,7 +32,7 @@ func dial(socket string) *KMS {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	return &KMS{client: &http.Client{
-		Timeout: 3 * time.Second, // kube-apiserver's own
+		Timeout: hang,
 		Transport: &http.Transport{
 			Protocols: &protocols,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -76,8 +83,20 @@ func message(fields ...[]byte) []byte {
 	return out
 }
 
-// call makes one unary gRPC call and gives the fields of the answer, all of which are bytes or strings.
+// call makes one unary gRPC call and gives the fields of the answer, all of which are bytes or strings. An answer that
+// comes too late is an error. Time during which the machine gave no processor to a process does not count.
 func (k *KMS) call(method string, request []byte) (map[protowire.Number][]byte, error) {
+	began := time.Now()
+	fields, err := k.exchange(method, request)
+	ended := time.Now()
+	took, withheld := ended.Sub(began), machine.withheld(began, ended)
+	if err == nil && took-withheld > patience {
+		return nil, fmt.Errorf("%s took %v, of which the machine withheld %v", method, took, withheld)
+	}
+	return fields, err
+}
+
+func (k *KMS) exchange(method string, request []byte) (map[protowire.Number][]byte, error) {
 	frame := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
 	address := "http://localhost/v2.KeyManagementService/" + method
 	post, err := http.NewRequest(http.MethodPost, address, bytes.NewReader(append(frame, request...)))
