@@ -10,7 +10,6 @@ pub(crate) mod decrypt;
 pub(crate) mod encrypt;
 pub mod error;
 pub mod policy;
-pub(crate) mod primary;
 pub(crate) mod promotion;
 pub(crate) mod reconcile;
 pub(crate) mod rollover;

@@ -9,6 +9,7 @@ pub mod high_water;
 pub mod id;
 pub mod mechanism;
 pub mod name;
+pub mod primary;
 pub mod rotation;
 pub mod version;
 pub mod waiters;

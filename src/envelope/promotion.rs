@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::envelope::Inner;
 use crate::envelope::error::EnvelopeError;
-use crate::envelope::primary::Choice;
 use crate::envelope::sleep_if;
 use crate::envelope::state::Mark;
 use crate::envelope::state::Primary;
 use crate::envelope::state::State;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::key_id_hash;
+use crate::root_key::primary::Choice;
 use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
 use crate::telemetry::metrics::KeyIdHashLabels;

@@ -14,7 +14,6 @@ use crate::crypto::derive::Purpose;
 use crate::crypto::suite::Suite;
 use crate::envelope::Inner;
 use crate::envelope::data_key::DataKey;
-use crate::envelope::primary::Choice;
 use crate::envelope::reconcile::list::Which;
 use crate::envelope::rollover::KeyRollover;
 use crate::envelope::sleep_if;
@@ -23,6 +22,7 @@ use crate::envelope::state::State;
 use crate::root_key::error::Error;
 use crate::root_key::error::Remedy;
 use crate::root_key::id::KeyId;
+use crate::root_key::primary::Choice;
 use crate::root_key::waiters::Waiters;
 
 /// The shortest pause between two listings, unless the next one is due by the probe interval.

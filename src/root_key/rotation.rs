@@ -69,7 +69,7 @@ pub fn is_pending(version: &Version, now: Timestamp) -> bool {
 
 /// The version that encrypts by the store and the calendar alone: the highest whose activation has passed. A node may
 /// still use the one before: it switches when it has made a data key under the new one, and never back
-/// (`envelope::primary`).
+/// (`root_key::primary`).
 pub fn primary(versions: &[Version], now: Timestamp) -> Option<&Version> {
     let active = versions.iter().filter(|version| version.state.is_active(now));
     active.max_by(|one, other| one.rank().cmp(&other.rank()))
