@@ -1,8 +1,9 @@
-//! The rules that decide which version encrypts on this node: order, activation and "never backwards". Stateless.
+//! The rules that decide which version encrypts: order, activation and "never backwards". Stateless.
 
 use crate::clock::Timestamp;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
+use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
 
@@ -15,6 +16,51 @@ pub(crate) enum Choice {
     Wait(Version),
     /// No version may encrypt until an operator does what the sentence asks for.
     Refuse(String),
+}
+
+/// This node has reported a version as its primary that the store does not have: the store was lost, or is a copy from
+/// before the version was made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "version {number} with id {id}, which this node has reported as primary, is missing from the store; bring the store \
+     up to date, or run `dekhand keys accept-loss {id}` to continue without it"
+)]
+pub struct LostPrimary {
+    /// Its number.
+    pub number: Number,
+    /// Its id.
+    pub id: KeyId,
+}
+
+/// The version of a store that this node has reported as its primary; `None` if it has reported none.
+///
+/// # Errors
+/// The store does not have it.
+pub fn reported<'a>(
+    versions: &'a [Version],
+    high_water: Option<&HighWater>,
+) -> Result<Option<&'a Version>, LostPrimary> {
+    let Some(HighWater { number, id }) = high_water else {
+        return Ok(None);
+    };
+    match versions.iter().find(|version| version.id == *id) {
+        Some(version) => Ok(Some(version)),
+        None => Err(LostPrimary {
+            number: *number,
+            id: id.clone(),
+        }),
+    }
+}
+
+/// The version that encrypts by the store and the calendar alone. A node may still use the one before: it switches when
+/// it has made a data key under the new one, and never back ([`Candidates::choose`]).
+pub fn by_calendar(versions: &[Version], now: Timestamp) -> Option<&Version> {
+    let candidates = Candidates {
+        versions,
+        high_water: None,
+        now,
+    };
+    candidates.active(None).first().copied()
 }
 
 /// The versions of the first root key of the configuration, with the input of the decision between them.
@@ -33,9 +79,7 @@ impl<'a> Candidates<'a> {
             Ok(floor) => floor,
             Err(refusal) => return Choice::Refuse(refusal),
         };
-        let mut active: Vec<_> = self.decrypting().filter(|version| self.is_active(version)).collect();
-        active.retain(|version| floor.is_none_or(|floor| version.rank() >= floor.rank()));
-        active.sort_by_key(|version| std::cmp::Reverse(version.rank()));
+        let active = self.active(floor);
         let Some(highest) = active.first() else {
             return Choice::Refuse(self.why_none_is_active());
         };
@@ -83,6 +127,14 @@ impl<'a> Candidates<'a> {
         moments.filter(|moment| *moment > self.now).min()
     }
 
+    /// The active versions from the floor up, highest first.
+    fn active(self, floor: Option<&Version>) -> Vec<&'a Version> {
+        let mut active: Vec<_> = self.decrypting().filter(|version| self.is_active(version)).collect();
+        active.retain(|version| floor.is_none_or(|floor| version.rank() >= floor.rank()));
+        active.sort_by_key(|version| std::cmp::Reverse(version.rank()));
+        active
+    }
+
     fn decrypting(self) -> impl Iterator<Item = &'a Version> {
         self.versions.iter().filter(|version| version.state.decrypts())
     }
@@ -92,21 +144,16 @@ impl<'a> Candidates<'a> {
         version.state.is_active(self.now) || self.high_water.is_some_and(|mark| mark.id == version.id)
     }
 
+    /// The version below which none encrypts any more.
     fn floor(self) -> Result<Option<&'a Version>, String> {
-        let Some(mark) = self.high_water else {
-            return Ok(None);
-        };
-        let HighWater { number, id } = mark;
-        match self.versions.iter().find(|version| version.id == *id) {
-            Some(version) if version.state.decrypts() => Ok(Some(version)),
-            Some(_) => Err(format!(
-                "version {number} with id {id}, which this node has reported as primary, is retired; to use it again, \
-                 run `dekhand keys restore`"
+        match reported(self.versions, self.high_water) {
+            Ok(Some(retired)) if !retired.state.decrypts() => Err(format!(
+                "version {} with id {}, which this node has reported as primary, is retired; to use it again, run \
+                 `dekhand keys restore`",
+                retired.number, retired.id
             )),
-            None => Err(format!(
-                "version {number} with id {id}, which this node has reported as primary, is missing from the store; \
-                 bring the store up to date, or run `dekhand keys accept-loss {id}` to continue without it"
-            )),
+            Ok(floor) => Ok(floor),
+            Err(lost) => Err(lost.to_string()),
         }
     }
 
@@ -134,7 +181,6 @@ impl<'a> Candidates<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root_key::version::Number;
 
     const NOW: Timestamp = Timestamp::from_unix(1_000_000);
 

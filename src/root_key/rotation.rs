@@ -15,10 +15,11 @@ use crate::clock::Timestamp;
 use crate::root_key::Admin;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::name::RootKeyName;
+use crate::root_key::primary::reported;
+use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Number;
 use crate::root_key::version::Selector;
-use crate::root_key::version::State;
 use crate::root_key::version::Version;
 
 /// The rules, applied to one root key by one command.
@@ -37,6 +38,18 @@ pub struct Rotation<'a> {
 }
 
 impl Rotation<'_> {
+    /// The versions of the store, which must have the one that this node has reported as its primary.
+    async fn versions(&self, recorded: Option<&HighWater>) -> Result<Vec<Version>, RotationError> {
+        let versions = self.admin.versions().await?;
+        reported(&versions, recorded).map_err(Refusal::from)?;
+        Ok(versions)
+    }
+
+    /// Gives a version the state that a plan has for it.
+    async fn relabel(&self, planned: &Version) -> Result<(), RotationError> {
+        Ok(self.admin.relabel(&planned.id, planned.state).await?)
+    }
+
     /// The latest date of the store that is not after `moment`.
     fn date_until(&self, moment: Timestamp) -> Timestamp {
         date_until(moment, self.step)
@@ -56,23 +69,6 @@ impl Rotation<'_> {
 /// The latest date that is not after `moment`, in multiples of `step`. For dates that must take effect at once.
 fn date_until(moment: Timestamp, step: Duration) -> Timestamp {
     Timestamp::from_unix(moment.unix() - moment.unix() % step.as_secs().max(1))
-}
-
-/// Whether a version is not active yet: it has no date, or a future one.
-pub fn is_pending(version: &Version, now: Timestamp) -> bool {
-    match version.state {
-        State::Pending => true,
-        State::ActiveFrom(moment) => moment > now,
-        State::RetiredSince(_) => false,
-    }
-}
-
-/// The version that encrypts by the store and the calendar alone: the highest whose activation has passed. A node may
-/// still use the one before: it switches when it has made a data key under the new one, and never back
-/// (`root_key::primary`).
-pub fn primary(versions: &[Version], now: Timestamp) -> Option<&Version> {
-    let active = versions.iter().filter(|version| version.state.is_active(now));
-    active.max_by(|one, other| one.rank().cmp(&other.rank()))
 }
 
 /// The version that a selector names.
@@ -97,21 +93,6 @@ pub fn find<'a>(versions: &'a [Version], selector: &Selector) -> Result<&'a Vers
 /// The operator's confirmation of a step that cannot be undone: `NAME.vN`.
 pub fn confirmation(name: &RootKeyName, number: Number) -> String {
     format!("{name}.{number}")
-}
-
-/// Checks that the store has the version that this node has reported as its primary. A store without it was lost, or is
-/// a copy from before the version was made.
-///
-/// # Errors
-/// The version is missing from the store.
-pub fn check_recorded(versions: &[Version], recorded: Option<&HighWater>) -> Result<(), Refusal> {
-    match recorded {
-        Some(HighWater { number, id }) if !versions.iter().any(|version| version.id == *id) => Err(Refusal::Lost {
-            number: *number,
-            id: id.clone(),
-        }),
-        _ => Ok(()),
-    }
 }
 
 fn check_confirmation(name: &RootKeyName, number: Number, given: Option<&str>) -> Result<(), Refusal> {

@@ -75,6 +75,15 @@ impl State {
         matches!(self, Self::ActiveFrom(moment) if moment <= now)
     }
 
+    /// Whether the version is not active yet: it has no date, or a future one.
+    pub fn is_pending(self, now: Timestamp) -> bool {
+        match self {
+            Self::Pending => true,
+            Self::ActiveFrom(moment) => moment > now,
+            Self::RetiredSince(_) => false,
+        }
+    }
+
     /// The date of the state, if it has one.
     pub fn moment(self) -> Option<Timestamp> {
         match self {

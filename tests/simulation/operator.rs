@@ -11,7 +11,7 @@ use dekhand::root_key::rotation::accept_loss::accept_loss;
 use dekhand::root_key::rotation::activate::When;
 use dekhand::root_key::rotation::confirmation;
 use dekhand::root_key::rotation::error::RotationError;
-use dekhand::root_key::rotation::is_pending;
+
 use dekhand::root_key::rotation::verify;
 use dekhand::root_key::rotation::verify::VerifyError;
 use dekhand::root_key::version::Selector;
@@ -140,7 +140,10 @@ async fn execute(world: &World, node: usize, command: Command) -> Result<String,
         Command::PutAside => {
             let keys = Keys::on(world, node, false);
             let now = keys.clock.now();
-            let pending = keys.versions().into_iter().rfind(|version| is_pending(version, now));
+            let pending = keys
+                .versions()
+                .into_iter()
+                .rfind(|version| version.state.is_pending(now));
             let version = pending.ok_or_else(|| Stopped::Careful("nothing is pending".into()))?;
             everywhere(world, node, &version, async |keys, selector| {
                 keys.rules().retire(selector, true).await.map(drop)
@@ -318,7 +321,10 @@ async fn date(world: &World, node: usize, selector: &Selector, when: When) -> Re
 async fn activate(world: &World, node: usize, lead: u64) -> Result<String, Stopped> {
     let keys = Keys::on(world, node, true);
     let now = keys.clock.now();
-    let pending = keys.versions().into_iter().rfind(|version| is_pending(version, now));
+    let pending = keys
+        .versions()
+        .into_iter()
+        .rfind(|version| version.state.is_pending(now));
     let version = pending.ok_or_else(|| Stopped::Careful("nothing is pending".into()))?;
     let lacks = |node: usize| lock(&world.stores).replica(node).find(&version.id).is_none();
     if world.setup.topology == Topology::PerNode && NODES.into_iter().any(lacks) {

@@ -10,7 +10,6 @@ use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::backend::pkcs11::supervisor::Supervisor;
 use crate::backend::pkcs11::unasked;
 use crate::backend::pkcs11::versions;
-use crate::clock::Clock;
 use crate::root_key::Admin;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
@@ -19,28 +18,22 @@ use crate::root_key::version::State;
 use crate::root_key::version::Version;
 use crate::secret::Key;
 use crate::telemetry::metrics::Metrics;
-use crate::token::label::rounded;
 use crate::token::report::KeyReport;
 
 /// Changes the versions of a root key in a token, within the assignment's role.
 #[derive(Debug)]
 pub struct TokenAdmin {
     supervisor: Supervisor,
-    clock: Clock,
     notices: Notices,
 }
 
 impl TokenAdmin {
     /// Starts a worker at once. Must be called inside the runtime that will make the calls.
-    pub fn start(workers: WorkerSource, clock: Clock) -> Self {
+    pub fn start(workers: WorkerSource) -> Self {
         // A command has no metrics.
         let supervisor = Supervisor::start(workers, Metrics::new());
         let notices = Notices::default();
-        Self {
-            supervisor,
-            clock,
-            notices,
-        }
+        Self { supervisor, notices }
     }
 
     /// Notes about the token's objects for operators, from the last list.
@@ -72,11 +65,6 @@ impl TokenAdmin {
             _ => Err(unasked()),
         }
     }
-
-    /// The state with the resolution of a label.
-    fn rounded(&self, state: State) -> State {
-        rounded(state, self.clock.now())
-    }
 }
 
 #[async_trait]
@@ -89,17 +77,15 @@ impl Admin for TokenAdmin {
     }
 
     async fn generate(&self, number: Number, state: State) -> Result<Version, Error> {
-        let state = self.rounded(state);
         self.make(Call::Generate { number, state }).await
     }
 
     async fn import(&self, number: Number, state: State, key: Key) -> Result<Version, Error> {
-        let state = self.rounded(state);
         self.make(Call::Import { number, state, key }).await
     }
 
     async fn relabel(&self, id: &KeyId, state: State) -> Result<(), Error> {
-        let (id, state) = (id.clone(), self.rounded(state));
+        let id = id.clone();
         self.change(Call::Relabel { id, state }).await
     }
 

@@ -11,7 +11,7 @@ use crate::cli::output::OutputFormat;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::accept_loss::accept_loss;
 use crate::root_key::rotation::accept_loss::accept_other_key;
-use crate::root_key::rotation::accept_loss::acceptable;
+use crate::root_key::rotation::accept_loss::plan_accept_loss;
 use crate::root_key::rotation::confirmation;
 use crate::root_key::version::Version;
 
@@ -27,7 +27,7 @@ pub(super) async fn accept(
     if let Some(version) = exchanged(&store, &listed, id).await? {
         return accept_exchange(target, &version, confirm, console);
     }
-    let lost = acceptable(target.recorded()?, &target.name, &listed, id)?;
+    let lost = plan_accept_loss(target.recorded()?, &target.name, &listed, id)?;
     console.out.talk(&format!(
         "{} (id {id}) is lost: data encrypted under it stays unreadable, and this node may go back to an older \
          version; if there is a copy of the store, restore the copy instead",

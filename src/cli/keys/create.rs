@@ -21,8 +21,9 @@ use crate::cli::keys::target::Target;
 use crate::files;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
-use crate::root_key::rotation::check_recorded;
+use crate::root_key::primary::reported;
 use crate::root_key::rotation::create::Made;
+use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::State;
 use crate::secret::Key;
 
@@ -97,7 +98,7 @@ fn prepare(store: &OpenStore, recorded: Option<&HighWater>) -> Result<(), KeysEr
     if keyring.file().exists()? {
         return Ok(());
     }
-    check_recorded(&[], recorded)?;
+    reported(&[], recorded).map_err(Refusal::from)?;
     Ok(keyring.create_file()?)
 }
 

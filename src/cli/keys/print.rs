@@ -36,12 +36,15 @@ pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut 
         KeysCommand::Create(_) => desk.made(desk.first(console).await?, Act::Generate)?,
         KeysCommand::Rotate(_) => {
             let (store, recorded) = desk.look(console)?;
-            let next = target.rules(&store, console).rotatable(None, recorded.as_ref()).await?;
+            let next = target
+                .rules(&store, console)
+                .plan_rotate(None, recorded.as_ref())
+                .await?;
             desk.made(next, Act::Generate)?
         }
         KeysCommand::Import(_) => {
             let (store, recorded) = desk.look(console)?;
-            let next = target.rules(&store, console).importable(recorded.as_ref()).await?;
+            let next = target.rules(&store, console).plan_import(recorded.as_ref()).await?;
             desk.made(next, Act::Import)?
         }
         KeysCommand::Activate(args) => {
@@ -50,19 +53,19 @@ pub(super) async fn print(target: &Target, command: &KeysCommand, console: &mut 
             let rules = target.rules(&store, console);
             desk.relabelled(
                 "activate",
-                &rules.activatable(selector, when, recorded.as_ref()).await?.version,
+                &rules.plan_activate(selector, when, recorded.as_ref()).await?.version,
             )
         }
         KeysCommand::Retire(args) => {
             let (store, _) = desk.look(console)?;
             let rules = target.rules(&store, console);
-            desk.relabelled("retire", &rules.retirable(&args.version, args.unaudited).await?)
+            desk.relabelled("retire", &rules.plan_retire(&args.version, args.unaudited).await?)
         }
         KeysCommand::Restore(args) => {
             let (store, _) = desk.look(console)?;
             desk.relabelled(
                 "restore",
-                &target.rules(&store, console).restorable(&args.version).await?,
+                &target.rules(&store, console).plan_restore(&args.version).await?,
             )
         }
         KeysCommand::Destroy(args) => desk.destroyed(args, console).await?,
@@ -101,7 +104,7 @@ impl Desk<'_> {
         let (target, recorded) = (self.target, self.target.recorded()?);
         let looked = match target.open(StoreAccess::Look, console) {
             Ok(store) => {
-                let next = target.rules(&store, console).creatable(recorded.as_ref()).await;
+                let next = target.rules(&store, console).plan_create(recorded.as_ref()).await;
                 next.map_err(KeysError::from)
             }
             Err(error) => Err(error),
@@ -227,7 +230,9 @@ impl Desk<'_> {
     async fn destroyed(&self, args: &DestroyArgs, console: &mut Console<'_>) -> Result<Sheet, KeysError> {
         let (store, _) = self.look(console)?;
         let rules = self.target.rules(&store, console);
-        let destroyable = rules.destroyable(&args.version, args.retention, args.unaudited).await?;
+        let destroyable = rules
+            .plan_destroy(&args.version, args.retention, args.unaudited)
+            .await?;
         let version = destroyable.version;
         let entry = VersionEntry::changed(&self.options.versions, &version);
         console.out.talk(&format!(

@@ -64,7 +64,7 @@ pub(super) async fn destroy(target: &Target, args: &DestroyArgs, console: &mut C
     let store = target.open(StoreAccess::Consider, console)?;
     let Destroyed { version, retired_since } = target
         .rules(&store, console)
-        .destroyable(version, retention, unaudited)
+        .plan_destroy(version, retention, unaudited)
         .await?;
     console.out.talk(&format!(
         "{} (id {}) will be destroyed permanently: in backups of etcd from before {retired_since}, everything that is \

@@ -17,7 +17,6 @@ use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::primary::Candidates;
 use crate::root_key::primary::Choice;
-use crate::root_key::rotation::is_pending;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
 use crate::root_key::version::Version;
@@ -87,7 +86,7 @@ impl ShownVersion {
     pub(in crate::cli) fn new(version: &Version, primary: Option<&KeyId>, now: Timestamp) -> Self {
         let state = match version.state {
             State::RetiredSince(_) => "retired",
-            _ if is_pending(version, now) => "pending",
+            _ if version.state.is_pending(now) => "pending",
             State::Pending | State::ActiveFrom(_) => "active",
         };
         Self {

@@ -17,7 +17,6 @@ use crate::backend::pkcs11::spawner::Prints;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::backend::pkcs11::spawner::WorkerSource;
 use crate::cli::output::Output;
-use crate::clock::Clock;
 use crate::files;
 use crate::root_key::Admin;
 use crate::root_key::RootKey;
@@ -151,7 +150,7 @@ impl Workers {
 
 impl Tokens for Workers {
     fn keys(&self, name: &RootKeyName, role: Role) -> Result<Box<dyn TokenKeys>, Error> {
-        let admin = TokenAdmin::start(self.source(name, role)?, Clock::system());
+        let admin = TokenAdmin::start(self.source(name, role)?);
         self.notices().push(admin.notices());
         Ok(Box::new(admin))
     }

@@ -15,7 +15,7 @@ use crate::cli::token::show::ShownToken;
 use crate::cli::token::which::TokenTarget;
 use crate::clock::Clock;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::rotation::primary;
+use crate::root_key::primary::by_calendar;
 
 #[derive(Debug, Serialize)]
 struct ShownInfo {
@@ -74,7 +74,7 @@ async fn versions(workers: &WorkerSource, place: &TokenTarget) -> Result<(Vec<Sh
     let versions = inspect::versions(workers).await;
     let (versions, noted) = versions.map_err(|error| error.chain())?;
     let now = Clock::system().now();
-    let primary = primary(&versions, now).map(|version| &version.id);
+    let primary = by_calendar(&versions, now).map(|version| &version.id);
     let shown = |version| ShownVersion::new(version, primary, now);
     Ok((versions.iter().map(shown).collect(), noted))
 }

@@ -14,7 +14,7 @@ use crate::cli::token::which::TokenTarget;
 use crate::clock::Clock;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
-use crate::root_key::rotation::primary;
+use crate::root_key::primary::by_calendar;
 use crate::root_key::version::Version;
 use crate::token::options::MechanismChoice;
 use crate::token::report::MechanismReport;
@@ -101,7 +101,7 @@ pub(super) async fn probe(
 /// The version that encrypts, else the newest that decrypts.
 fn chosen(versions: Vec<Version>) -> Option<Version> {
     let now = Clock::system().now();
-    if let Some(primary) = primary(&versions, now) {
+    if let Some(primary) = by_calendar(&versions, now) {
         return Some(primary.clone());
     }
     let usable = versions.into_iter().filter(|version| version.state.decrypts());

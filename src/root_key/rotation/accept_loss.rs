@@ -14,7 +14,7 @@ use crate::root_key::version::Version;
 ///
 /// # Errors
 /// This node has not reported `id`, or the store has it.
-pub fn acceptable(
+pub fn plan_accept_loss(
     recorded: Option<HighWater>,
     name: &RootKeyName,
     versions: &[Version],
@@ -36,7 +36,7 @@ pub fn acceptable(
 /// it stay unreadable. `confirmation` is the operator's input, `NAME.vN`.
 ///
 /// # Errors
-/// As [`acceptable`]; the confirmation is missing or wrong; or the state directory cannot be read or written.
+/// As [`plan_accept_loss`]; the confirmation is missing or wrong; or the state directory cannot be read or written.
 pub fn accept_loss(
     file: &HighWaterFile,
     name: &RootKeyName,
@@ -44,7 +44,7 @@ pub fn accept_loss(
     id: &KeyId,
     confirmation: Option<&str>,
 ) -> Result<HighWater, RotationError> {
-    let lost = acceptable(file.read(name)?, name, versions, id)?;
+    let lost = plan_accept_loss(file.read(name)?, name, versions, id)?;
     check_confirmation(name, lost.number, confirmation)?;
     file.forget(name)?;
     Ok(lost)

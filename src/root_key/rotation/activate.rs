@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::root_key::high_water::HighWater;
+use crate::root_key::primary::by_calendar;
 use crate::root_key::rotation::Rotation;
-use crate::root_key::rotation::check_recorded;
 use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::find;
-use crate::root_key::rotation::is_pending;
-use crate::root_key::rotation::primary;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Selector;
 use crate::root_key::version::State;
@@ -51,8 +49,8 @@ impl Rotation<'_> {
         when: When,
         recorded: Option<&HighWater>,
     ) -> Result<Dated, RotationError> {
-        let dated = self.activatable(selector, when, recorded).await?;
-        self.admin.relabel(&dated.version.id, dated.version.state).await?;
+        let dated = self.plan_activate(selector, when, recorded).await?;
+        self.relabel(&dated.version).await?;
         Ok(dated)
     }
 
@@ -60,14 +58,13 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// As for [`Rotation::activate`].
-    pub async fn activatable(
+    pub async fn plan_activate(
         &self,
         selector: Option<&Selector>,
         when: When,
         recorded: Option<&HighWater>,
     ) -> Result<Dated, RotationError> {
-        let (versions, now) = (self.admin.versions().await?, self.clock.now());
-        check_recorded(&versions, recorded)?;
+        let (versions, now) = (self.versions(recorded).await?, self.clock.now());
         if matches!(when, When::In(_)) {
             check_clock(&versions, now)?;
         }
@@ -112,7 +109,10 @@ impl Rotation<'_> {
 }
 
 fn only_pending(versions: &[Version], now: Timestamp) -> Result<&Version, Refusal> {
-    let pending: Vec<&Version> = versions.iter().filter(|version| is_pending(version, now)).collect();
+    let pending: Vec<&Version> = versions
+        .iter()
+        .filter(|version| version.state.is_pending(now))
+        .collect();
     match pending.as_slice() {
         [version] => Ok(version),
         [] => Err(Refusal::NothingPending),
@@ -134,7 +134,7 @@ pub(super) fn check_clock(versions: &[Version], now: Timestamp) -> Result<(), Re
         State::ActiveFrom(moment) => Some(moment),
         State::Pending | State::RetiredSince(_) => None,
     });
-    let unreached = match primary(versions, now) {
+    let unreached = match by_calendar(versions, now) {
         Some(_) => None,
         None => active.min(),
     };

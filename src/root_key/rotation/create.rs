@@ -7,10 +7,8 @@ use crate::root_key::high_water::HighWater;
 use crate::root_key::id::KeyId;
 use crate::root_key::rotation::Rotation;
 use crate::root_key::rotation::activate;
-use crate::root_key::rotation::check_recorded;
 use crate::root_key::rotation::date_until;
 use crate::root_key::rotation::error::RotationError;
-use crate::root_key::rotation::is_pending;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Number;
 use crate::root_key::version::State;
@@ -54,7 +52,7 @@ impl Rotation<'_> {
     /// # Errors
     /// There are versions, or the reported version is missing from the store; or the store fails.
     pub async fn create(&self, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
-        let next = self.creatable(recorded).await?;
+        let next = self.plan_create(recorded).await?;
         self.make(next, None).await
     }
 
@@ -62,9 +60,8 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// As for [`Rotation::create`].
-    pub async fn creatable(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
-        let versions = self.admin.versions().await?;
-        check_recorded(&versions, recorded)?;
+    pub async fn plan_create(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
+        let versions = self.versions(recorded).await?;
         if versions.is_empty() {
             return Ok(Next::first(self.clock.now(), self.step));
         }
@@ -85,7 +82,7 @@ impl Rotation<'_> {
         activate_in: Option<Duration>,
         recorded: Option<&HighWater>,
     ) -> Result<Made, RotationError> {
-        let next = self.rotatable(activate_in, recorded).await?;
+        let next = self.plan_rotate(activate_in, recorded).await?;
         self.make(next, None).await
     }
 
@@ -93,7 +90,7 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// As for [`Rotation::rotate`].
-    pub async fn rotatable(
+    pub async fn plan_rotate(
         &self,
         activate_in: Option<Duration>,
         recorded: Option<&HighWater>,
@@ -101,8 +98,7 @@ impl Rotation<'_> {
         if activate_in.is_some() && !self.shared {
             return Err(Refusal::NotShared.into());
         }
-        let versions = self.admin.versions().await?;
-        check_recorded(&versions, recorded)?;
+        let versions = self.versions(recorded).await?;
         if versions.is_empty() {
             let name = self.name.clone();
             return Err(Refusal::HasNone { name }.into());
@@ -121,7 +117,7 @@ impl Rotation<'_> {
     /// A version is pending; the reported version is missing from the store; or the store fails, or has the key
     /// already.
     pub async fn import(&self, key: Key, recorded: Option<&HighWater>) -> Result<Made, RotationError> {
-        let next = self.importable(recorded).await?;
+        let next = self.plan_import(recorded).await?;
         self.make(next, Some(key)).await
     }
 
@@ -129,9 +125,8 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// As for [`Rotation::import`], except those about the key.
-    pub async fn importable(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
-        let versions = self.admin.versions().await?;
-        check_recorded(&versions, recorded)?;
+    pub async fn plan_import(&self, recorded: Option<&HighWater>) -> Result<Next, RotationError> {
+        let versions = self.versions(recorded).await?;
         if versions.is_empty() {
             return Ok(Next::first(self.clock.now(), self.step));
         }
@@ -144,7 +139,7 @@ impl Rotation<'_> {
     fn next_number(&self, versions: &[Version]) -> Result<Number, Refusal> {
         let now = self.clock.now();
         activate::check_clock(versions, now)?;
-        if let Some(pending) = versions.iter().find(|version| is_pending(version, now)) {
+        if let Some(pending) = versions.iter().find(|version| version.state.is_pending(now)) {
             let pending = pending.clone();
             return Err(match pending.state {
                 State::ActiveFrom(at) => Refusal::Dated { pending, at, now },

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
+use crate::root_key::primary::LostPrimary;
 use crate::root_key::version::Number;
 use crate::root_key::version::Selector;
 use crate::root_key::version::Version;
@@ -20,12 +21,9 @@ pub enum Refusal {
         list(known)
     )]
     HasVersions { name: RootKeyName, known: Vec<Number> },
-    /// The store is lost or outdated. The missing version must not be silently replaced by a new one.
-    #[error(
-        "version {number} with id {id}, which this node has reported as primary, is missing from the store; bring the \
-         store up to date, or run `dekhand keys accept-loss {id}` to continue without it"
-    )]
-    Lost { number: Number, id: KeyId },
+    /// The missing version must not be silently replaced by a new one.
+    #[error(transparent)]
+    Lost(#[from] LostPrimary),
     /// Every command but `create` and `import` needs an existing version.
     #[error("`{name}` has no versions: run `dekhand keys create` to make the first one")]
     HasNone { name: RootKeyName },

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::root_key::primary::by_calendar;
 use crate::root_key::rotation::Rotation;
 use crate::root_key::rotation::check_confirmation;
 use crate::root_key::rotation::error::RotationError;
 use crate::root_key::rotation::find;
-use crate::root_key::rotation::primary;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Selector;
 use crate::root_key::version::State;
@@ -37,8 +37,8 @@ impl Rotation<'_> {
     /// The version encrypts, did so recently or will do so soon, or is retired; etcd was not checked; or the store
     /// fails.
     pub async fn retire(&self, selector: &Selector, unaudited: bool) -> Result<Version, RotationError> {
-        let retired = self.retirable(selector, unaudited).await?;
-        self.admin.relabel(&retired.id, retired.state).await?;
+        let retired = self.plan_retire(selector, unaudited).await?;
+        self.relabel(&retired).await?;
         Ok(retired)
     }
 
@@ -46,7 +46,7 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// As for [`Rotation::retire`].
-    pub async fn retirable(&self, selector: &Selector, unaudited: bool) -> Result<Version, RotationError> {
+    pub async fn plan_retire(&self, selector: &Selector, unaudited: bool) -> Result<Version, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
         let version = find(&versions, selector)?;
         check_is_out_of_use(version, &versions, now)?;
@@ -63,8 +63,8 @@ impl Rotation<'_> {
     /// # Errors
     /// The version is not retired; or the store fails.
     pub async fn restore(&self, selector: &Selector) -> Result<Version, RotationError> {
-        let restored = self.restorable(selector).await?;
-        self.admin.relabel(&restored.id, restored.state).await?;
+        let restored = self.plan_restore(selector).await?;
+        self.relabel(&restored).await?;
         Ok(restored)
     }
 
@@ -72,14 +72,14 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// As for [`Rotation::restore`].
-    pub async fn restorable(&self, selector: &Selector) -> Result<Version, RotationError> {
+    pub async fn plan_restore(&self, selector: &Selector) -> Result<Version, RotationError> {
         let (versions, now) = (self.admin.versions().await?, self.clock.now());
         let version = find(&versions, selector)?;
         let State::RetiredSince(_) = version.state else {
             let number = version.number;
             return Err(Refusal::NothingToRestore { number }.into());
         };
-        let state = match restored(version, primary(&versions, now)) {
+        let state = match restored(version, by_calendar(&versions, now)) {
             // Not rounded down: the version must not become active before the primary.
             State::ActiveFrom(moment) => State::ActiveFrom(self.date_from(moment)),
             state @ (State::Pending | State::RetiredSince(_)) => state,
@@ -102,7 +102,7 @@ impl Rotation<'_> {
         unaudited: bool,
         confirmation: Option<&str>,
     ) -> Result<Destroyed, RotationError> {
-        let version = self.destroyable(selector, retention, unaudited).await?;
+        let version = self.plan_destroy(selector, retention, unaudited).await?;
         check_confirmation(self.name, version.version.number, confirmation)?;
         self.admin.destroy(&version.version.id).await?;
         Ok(version)
@@ -112,7 +112,7 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// As for [`Rotation::destroy`], except those of the confirmation.
-    pub async fn destroyable(
+    pub async fn plan_destroy(
         &self,
         selector: &Selector,
         retention: Duration,
@@ -153,7 +153,7 @@ fn check_audit(version: &Version, unaudited: bool) -> Result<(), Refusal> {
 /// Checks that no node encrypts under the version, may do so soon, or did so within [`NOT_PRIMARY_FOR`].
 fn check_is_out_of_use(version: &Version, versions: &[Version], now: Timestamp) -> Result<(), Refusal> {
     let number = version.number;
-    let primary = primary(versions, now).ok_or(Refusal::NoPrimary { now })?;
+    let primary = by_calendar(versions, now).ok_or(Refusal::NoPrimary { now })?;
     match version.state {
         State::RetiredSince(since) => Err(Refusal::AlreadyRetired { number, since }),
         State::Pending => Ok(()),

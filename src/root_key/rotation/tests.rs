@@ -4,7 +4,9 @@ use super::*;
 use crate::root_key::fake::active_from;
 use crate::root_key::fake_admin::FakeAdmin;
 use crate::root_key::fake_admin::version;
+use crate::root_key::primary::by_calendar;
 use crate::root_key::rotation::error::RotationError;
+use crate::root_key::version::State;
 
 /// The calendar of the tests.
 pub(super) const NOW: u64 = 1_772_366_400;
@@ -79,11 +81,11 @@ fn order_is_number_then_activation_then_id_and_the_highest_active_version_is_the
         version(1, 8, active_from(NOW - 5)),
         version(4, 7, retired_since(NOW - 50)),
     ];
-    assert_eq!(primary(&versions, at(NOW)), Some(&versions[3]));
-    assert_eq!(primary(&versions, at(NOW + 1)), Some(&versions[4]));
-    assert_eq!(primary(&versions, at(NOW - 15)), Some(&versions[1]));
+    assert_eq!(by_calendar(&versions, at(NOW)), Some(&versions[3]));
+    assert_eq!(by_calendar(&versions, at(NOW + 1)), Some(&versions[4]));
+    assert_eq!(by_calendar(&versions, at(NOW - 15)), Some(&versions[1]));
     assert_eq!(
-        primary(&versions, at(60)),
+        by_calendar(&versions, at(60)),
         None,
         "a clock in 1970 sees no version active"
     );
@@ -91,7 +93,7 @@ fn order_is_number_then_activation_then_id_and_the_highest_active_version_is_the
 
 #[test]
 fn pending_is_what_has_no_date_or_one_to_come() {
-    let pending = |state| is_pending(&version(1, 1, state), at(NOW));
+    let pending = |state: State| state.is_pending(at(NOW));
     assert!(pending(State::Pending) && pending(active_from(NOW + 1)));
     assert!(!pending(active_from(NOW)) && !pending(retired_since(NOW + 1)));
 }

@@ -15,7 +15,6 @@ use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::rotation::find;
-use crate::root_key::rotation::is_pending;
 use crate::root_key::rotation::refusal::Refusal;
 use crate::root_key::version::Number;
 use crate::root_key::version::Selector;
@@ -141,7 +140,7 @@ pub async fn record(
 
 fn default_version(versions: &[Version], now: Timestamp) -> Option<&Version> {
     let usable = || versions.iter().filter(|version| version.state.decrypts());
-    let pending = usable().filter(|version| is_pending(version, now));
+    let pending = usable().filter(|version| version.state.is_pending(now));
     let highest = |one: &&Version, other: &&Version| one.rank().cmp(&other.rank());
     pending.max_by(highest).or_else(|| usable().max_by(highest))
 }

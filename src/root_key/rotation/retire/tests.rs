@@ -58,7 +58,7 @@ fn a_version_is_retired_and_restored() {
     let restored = restore(&store, "v1").unwrap();
     assert!(restored.state.decrypts() && restored.state.is_active(at(NOW)));
     assert_eq!(store.now()[0], restored);
-    assert_eq!(primary(&store.now(), at(NOW)), Some(&store.now()[1]));
+    assert_eq!(by_calendar(&store.now(), at(NOW)), Some(&store.now()[1]));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_restored_version_never_outranks_the_primary() {
         let restored = restore(&store, &above).unwrap();
         assert_eq!(restored.state, State::Pending, "it waits for a date");
     }
-    assert_eq!(primary(&store.now(), at(NOW + 1000 * DAY)), Some(&store.now()[2]));
+    assert_eq!(by_calendar(&store.now(), at(NOW + 1000 * DAY)), Some(&store.now()[2]));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_restored_version_becomes_active_by_no_clock_before_the_primary() {
     let minute = Duration::from_secs(60);
     let restored = rule_in_steps(minute, &store, true, NOW, async |rules| rules.restore(&selector).await).unwrap();
     for slow_by in [0, 49, 50, 51, 3600, DAY] {
-        let encrypts = primary(&store.now(), at(NOW - slow_by)).unwrap().number;
+        let encrypts = by_calendar(&store.now(), at(NOW - slow_by)).unwrap().number;
         assert_ne!(encrypts, restored.number, "a clock that is slow by {slow_by} s");
     }
 }
