@@ -9,6 +9,7 @@ pub(crate) mod data_key;
 pub(crate) mod decrypt;
 pub(crate) mod encrypt;
 pub mod error;
+pub(crate) mod locations;
 pub mod policy;
 pub(crate) mod promotion;
 pub(crate) mod reconcile;
@@ -37,8 +38,10 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::data_key::LONGEST_SEALED;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
+use crate::envelope::state::EnvelopeState;
 use crate::envelope::state::ListingWanted;
-use crate::envelope::state::State;
+use crate::envelope::store_health::Event;
+use crate::envelope::store_health::News;
 use crate::files::io_thread::FileThread;
 use crate::quota::ASSURED_CALLS;
 use crate::quota::Pool;
@@ -115,13 +118,13 @@ pub(crate) struct Inner {
     files: FileThread,
     clock: Clock,
     metrics: Metrics,
-    state: Mutex<State>,
+    state: Mutex<EnvelopeState>,
     /// Wakes waiting callers: a data key, the listing or the primary has changed.
     changes: watch::Sender<()>,
     reconcile_wanted: Notify,
     switch_wanted: Notify,
     /// Limits the unwraps that callers wait for.
-    flights: Quota,
+    unwrap_quota: Quota,
     /// Limits the data keys that are made for one payload each.
     single_use: Quota,
 }
@@ -138,7 +141,7 @@ impl Envelope {
             clock,
             metrics,
         } = parts;
-        let state = Mutex::new(State::new(policy, stores.len()));
+        let state = Mutex::new(EnvelopeState::new(policy, stores.len()));
         Self(Arc::new(Inner {
             stores,
             purposes,
@@ -150,7 +153,7 @@ impl Envelope {
             changes: watch::Sender::default(),
             reconcile_wanted: Notify::new(),
             switch_wanted: Notify::new(),
-            flights: Quota::new(CALLS),
+            unwrap_quota: Quota::new(CALLS),
             single_use: Quota::new(CALLS),
         }))
     }
@@ -242,7 +245,7 @@ impl Envelope {
 }
 
 impl Inner {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, EnvelopeState> {
         // A panic in a critical section costs one request. The state changes in single steps, so it stays consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -277,54 +280,67 @@ impl Inner {
     /// Records the outcome of a wrap under a version of the first store.
     fn note_wrap(&self, id: &KeyId, result: Result<(), &Error>) {
         let away = result.is_err_and(|error| error.kind() == Kind::Outage);
-        let mut state = self.lock();
+        let state = self.lock();
         if result.is_ok() || away && state.encrypts(id) {
-            state.truth.note_wrap(result.is_ok());
+            let succeeded = result.is_ok();
+            self.observe(state, &Event::Wrapped { succeeded });
+        } else {
+            drop(state);
         }
-        drop(state);
         self.note(0, result);
     }
 
     /// Records the outcome of a call to a store: available or unavailable.
     fn note(&self, store: usize, result: Result<(), &Error>) {
-        let now = self.clock.boottime();
         let mut state = self.lock();
         // The rejection of a bad wrapped key proves that the root key works.
         let result = result.or_else(|error| match error.kind() {
             Kind::BadInput => Ok(()),
             Kind::Outage | Kind::Refusal | Kind::Corruption | Kind::Busy => Err(error),
         });
-        if result.is_ok() && state.is_unlisted(store) {
+        if result.is_ok() && state.locations.error(store).is_some() {
             // The store may be back, or the answer came from memory: only a listing can tell.
             state.want_listing(ListingWanted::Soon);
             self.reconcile_wanted.notify_one();
         }
-        let news = match result {
-            Ok(()) => state.truth.note_good(store, now),
-            Err(error) if store == 0 && error.kind() == Kind::Outage => state.truth.note_outage(error),
-            Err(_) => false,
+        match result {
+            Ok(()) => self.observe(state, &Event::Answered { store }),
+            Err(error) if store == 0 && error.kind() == Kind::Outage => self.observe(state, &Event::Unavailable(error)),
+            Err(_) => None,
         };
-        if state.truth.last_good() == Some(now) {
+    }
+
+    /// Takes an event into the health, and acts on what it changes: the log has one line for each change.
+    fn observe(&self, mut state: MutexGuard<'_, EnvelopeState>, event: &Event<'_>) -> Option<News> {
+        let now = self.clock.boottime();
+        let news = state.health.observe(event, now);
+        if matches!(event, Event::Answered { .. }) && state.health.last_good() == Some(now) {
             self.metrics
                 .last_good_call
                 .set(i64::try_from(self.clock.now().unix()).unwrap_or(i64::MAX));
         }
         drop(state);
-        if !news {
-            return;
-        }
-        match result {
-            Ok(()) => tracing::info!("the root key is back"),
-            Err(error) => {
+        let news = news?;
+        match event {
+            Event::Answered { .. } => tracing::info!("the root key is back"),
+            Event::Unavailable(error) => {
                 tracing::error!(
                     error = error.chain(),
                     "the root key is unavailable; dekhand continues with the data keys in memory"
                 );
                 self.reconcile_wanted.notify_one();
             }
+            Event::Refused { id, error } => {
+                tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; encryption has stopped");
+            }
+            Event::Proven { id } => tracing::info!(key_id = %id, "the root key works again"),
+            Event::Wrapped { .. } | Event::Listed(_) | Event::ReadRefused { .. } => {}
         }
-        // An outage suspends limits, so an Encrypt that waits may now continue.
-        self.changed();
+        if matches!(news, News::OutageBegan | News::OutageEnded) {
+            // An outage suspends limits, so an Encrypt that waits may now continue.
+            self.changed();
+        }
+        Some(news)
     }
 
     fn changed(&self) {

@@ -52,7 +52,7 @@ pub(crate) struct DataKey {
 pub(crate) enum Spent {
     /// Less than half of each limit is used.
     No,
-    /// Half of a limit is reached: the spare should be made.
+    /// Half of a limit is reached: the next data key should be made.
     Half,
     /// A limit of the configuration is reached.
     Soft,

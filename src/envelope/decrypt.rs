@@ -15,12 +15,13 @@ use crate::envelope::Inner;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::cipher_of_unwrapped;
 use crate::envelope::error::EnvelopeError;
+use crate::envelope::locations::VersionLocation;
 use crate::envelope::sealed_format::Sealed;
 use crate::envelope::sealed_format::associated_data;
-use crate::envelope::state::Flight;
+use crate::envelope::state::InFlightUnwrap;
 use crate::envelope::state::ListingWanted;
-use crate::envelope::state::Place;
 use crate::envelope::state::Unwrapped;
+use crate::envelope::store_health::Event;
 use crate::envelope::unopened::PayloadName;
 use crate::envelope::unopened::WrapName;
 use crate::quota::Permit;
@@ -52,19 +53,19 @@ pub(crate) async fn open(
     if let Some(answer) = from_memory(inner, store, &key, &sealed, bytes) {
         return answer;
     }
-    let (landing, waiter) = {
+    let (shared, waiter) = {
         let mut state = inner.lock();
-        if let Some(Flight { landing, waiters }) = state.flights.get(&key) {
-            (landing.clone(), waiters.join(caller))
+        if let Some(InFlightUnwrap { shared, waiters }) = state.unwraps.get(&key) {
+            (shared.clone(), waiters.join(caller))
         } else {
             let permit = inner
-                .flights
+                .unwrap_quota
                 .enter(caller.connection)
                 .ok_or(EnvelopeError::TooManyCalls)?;
             let (waiters, waiter) = Waiters::of_caller(caller);
-            let flight = start(inner.clone(), permit, store, key.clone(), bytes.to_vec(), waiters);
-            state.flights.insert(key.clone(), flight.clone());
-            (flight.landing, waiter)
+            let unwrap = start(inner.clone(), permit, store, key.clone(), bytes.to_vec(), waiters);
+            state.unwraps.insert(key.clone(), unwrap.clone());
+            (unwrap.shared, waiter)
         }
     };
     let mut waiting = Waiting {
@@ -74,25 +75,20 @@ pub(crate) async fn open(
         deadline: caller.deadline,
         answered: false,
     };
-    let landed = landing.await;
+    let unwrapped = shared.await;
     waiting.answered = true;
     drop(waiting);
-    let opened = match landed? {
-        Unwrapped::Cipher(cipher) => {
-            let opened = cipher.open(&associated_data(purpose, sealed.header), sealed.body);
-            opened.ok().map(|payload| (payload, cipher))
-        }
+    let opened = match unwrapped? {
+        // Again, since the payload that has started the unwrap may be the only bad one among those that share it.
+        Unwrapped::Cipher(cipher) => open_and_admit(inner, store, &key, &sealed, &cipher),
         Unwrapped::WrongCommitment => None,
     };
-    let Some((payload, cipher)) = opened else {
+    opened.ok_or_else(|| {
         let payload = PayloadName::of(purpose, bytes);
         let now = inner.clock.boottime();
         inner.lock().unopened.note_payload(payload, &WrapName::of(&sealed), now);
-        return Err(not_authentic(&sealed));
-    };
-    // Kept here too: the payload that started the unwrap may be the only bad one among those that share it.
-    keep(inner, store, key, &sealed, cipher);
-    Ok(payload)
+        not_authentic(&sealed)
+    })
 }
 
 /// The answer that needs no call to a root key, if there is one.
@@ -124,9 +120,8 @@ fn from_memory(
         && let Some(data_key) = unproven.key
     {
         if let Ok(cipher) = cipher_of_unwrapped(&data_key, sealed, key.purpose)
-            && let Ok(payload) = cipher.open(&associated_data, sealed.body)
+            && let Some(payload) = open_and_admit(inner, store, key, sealed, &Arc::new(cipher))
         {
-            keep(inner, store, key.clone(), sealed, Arc::new(cipher));
             return Some(Ok(payload));
         }
         if unproven.is_confirmed {
@@ -145,18 +140,28 @@ fn not_authentic(sealed: &Sealed<'_>) -> EnvelopeError {
     EnvelopeError::NotAuthentic { id: sealed.id.clone() }
 }
 
-/// Keeps the cipher of a data key under which a payload has opened.
-fn keep(inner: &Inner, store: usize, key: CacheKey, sealed: &Sealed<'_>, cipher: Arc<Cipher>) {
+/// Opens a payload under a data key that was unwrapped, and admits the data key to the cache only if the payload opens:
+/// whoever writes to etcd can change a stored commitment as easily as a body.
+fn open_and_admit(
+    inner: &Inner,
+    store: usize,
+    key: &CacheKey,
+    sealed: &Sealed<'_>,
+    cipher: &Arc<Cipher>,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let associated_data = associated_data(key.purpose, sealed.header);
+    let payload = cipher.open(&associated_data, sealed.body).ok()?;
     let mut state = inner.lock();
     if !state.policy.cache_ttl.is_zero() {
         state.unopened.forget_key(&WrapName::of(sealed));
     }
-    if state.locate(&sealed.id) == Place::Store(store) {
+    if state.locations.of(&sealed.id) == VersionLocation::Store(store) {
         let now = inner.clock.boottime();
-        if state.cached(&key, now).is_none() {
-            state.keep(key, sealed.id.clone(), cipher, now);
+        if state.cached(key, now).is_none() {
+            state.keep(key.clone(), sealed.id.clone(), cipher.clone(), now);
         }
     }
+    Some(payload)
 }
 
 /// The store that holds a version. Waits for an unlisted version until shortly before the caller's deadline.
@@ -164,29 +169,30 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
     let until = deadline.checked_sub(TIME_TO_ANSWER).unwrap_or(deadline);
     let listings_before = {
         let state = inner.lock();
-        if let Place::Store(store) = state.locate(id) {
+        if let VersionLocation::Store(store) = state.locations.of(id) {
             return Ok(store);
         }
-        state.listings()
+        state.locations.listings()
     };
     let mut changes = inner.changes.subscribe();
     loop {
         {
             let mut state = inner.lock();
             let now = inner.clock.boottime();
-            match state.locate(id) {
-                Place::Store(store) => return Ok(store),
-                Place::Retired => return Err(EnvelopeError::Retired(id.clone())),
-                Place::Ambiguous => return Err(EnvelopeError::Ambiguous(id.clone())),
-                Place::Unknown => {}
+            match state.locations.of(id) {
+                VersionLocation::Store(store) => return Ok(store),
+                VersionLocation::Retired => return Err(EnvelopeError::Retired(id.clone())),
+                VersionLocation::Ambiguous => return Err(EnvelopeError::Ambiguous(id.clone())),
+                VersionLocation::Unknown => {}
             }
             let given_up = state.was_given_up(id, now);
             if given_up || Instant::now() >= until {
-                if let Some((store, unavailable)) = state.store_away() {
-                    state.truth.note_unreadable(store, unavailable.to_string(), now);
+                if let Some((store, unavailable)) = state.locations.unlisted() {
+                    let reason = unavailable.to_string();
+                    inner.observe(state, &Event::ReadRefused { store, reason });
                     return Err(unavailable);
                 }
-                if !given_up && !state.all_listed_since(&listings_before) {
+                if !given_up && !state.locations.all_listed_since(&listings_before) {
                     // The caller's deadline was too short for a listing, so the version may still exist.
                     return Err(EnvelopeError::Unavailable(
                         "the versions were not listed in time".into(),
@@ -210,12 +216,19 @@ async fn find(inner: &Inner, id: &KeyId, deadline: Instant) -> Result<usize, Env
 
 /// Begins an unwrap. Once the call to the root key has begun, the unwrap continues without callers; before that, it
 /// ends when the last caller leaves.
-fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: Vec<u8>, waiters: Waiters) -> Flight {
+fn start(
+    inner: Arc<Inner>,
+    permit: Permit,
+    store: usize,
+    key: CacheKey,
+    bytes: Vec<u8>,
+    waiters: Waiters,
+) -> InFlightUnwrap {
     let waiting = waiters.clone();
     let task = tokio::spawn(async move {
         // Only the caller that begins the unwrap takes a permit; callers that join take none.
         let _permit = permit;
-        let _landed = Landed {
+        let _end = EndOfUnwrap {
             inner: &inner,
             key: &key,
         };
@@ -225,9 +238,9 @@ fn start(inner: Arc<Inner>, permit: Permit, store: usize, key: CacheKey, bytes: 
             () = waiting.abandoned() => Err(EnvelopeError::TooManyCalls),
         }
     });
-    let landing = async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) };
-    Flight {
-        landing: landing.boxed().shared(),
+    let shared = async move { task.await.unwrap_or(Err(EnvelopeError::Stopped)) };
+    InFlightUnwrap {
+        shared: shared.boxed().shared(),
         waiters,
     }
 }
@@ -250,23 +263,22 @@ impl Drop for Waiting<'_> {
         if self.answered || self.waiter.has_begun() || !gave_up {
             return;
         }
-        let mut state = self.inner.lock();
-        if let Some(reason) = state.away(self.store) {
-            let now = self.inner.clock.boottime();
-            state.truth.note_unreadable(self.store, reason, now);
+        let (state, store) = (self.inner.lock(), self.store);
+        if let Some(reason) = state.away(store) {
+            self.inner.observe(state, &Event::ReadRefused { store, reason });
         }
     }
 }
 
-/// Removes a flight when it ends, even by a panic.
-struct Landed<'a> {
+/// Removes an unwrap when it ends, even by a panic.
+struct EndOfUnwrap<'a> {
     inner: &'a Inner,
     key: &'a CacheKey,
 }
 
-impl Drop for Landed<'_> {
+impl Drop for EndOfUnwrap<'_> {
     fn drop(&mut self) {
-        self.inner.lock().flights.remove(self.key);
+        self.inner.lock().unwraps.remove(self.key);
     }
 }
 
@@ -292,7 +304,8 @@ async fn unwrap(
                     Err(not_authentic(&sealed))
                 }
                 Kind::Outage => {
-                    state.truth.note_unreadable(store, error.chain(), now);
+                    let reason = error.chain();
+                    inner.observe(state, &Event::ReadRefused { store, reason });
                     Err((&error).into())
                 }
                 Kind::Refusal | Kind::Corruption | Kind::Busy => Err((&error).into()),
@@ -306,22 +319,19 @@ async fn unwrap(
             key_id: sealed.id.to_string(),
         })
         .inc();
-    // The commitment is stored with the wrapped key, so a writer to etcd can change it as easily as a body.
     let unwrapped = match cipher_of_unwrapped(&data_key, &sealed, key.purpose) {
         Ok(cipher) => Unwrapped::Cipher(Arc::new(cipher)),
         Err(NotAuthentic) => Unwrapped::WrongCommitment,
     };
-    // A data key enters the cache only after a payload has opened under it. Tried here, since the caller may be gone.
-    let associated_data = associated_data(key.purpose, sealed.header);
-    match &unwrapped {
-        Unwrapped::Cipher(cipher) if cipher.open(&associated_data, sealed.body).is_ok() => {
-            keep(inner, store, key.clone(), &sealed, cipher.clone());
-        }
-        Unwrapped::Cipher(_) | Unwrapped::WrongCommitment => {
-            let mut state = inner.lock();
-            if state.locate(&sealed.id) == Place::Store(store) {
-                state.note_unproven(WrapName::of(&sealed), data_key, now);
-            }
+    // Opened here already, since the caller may be gone.
+    let opened = match &unwrapped {
+        Unwrapped::Cipher(cipher) => open_and_admit(inner, store, key, &sealed, cipher),
+        Unwrapped::WrongCommitment => None,
+    };
+    if opened.is_none() {
+        let mut state = inner.lock();
+        if state.locations.of(&sealed.id) == VersionLocation::Store(store) {
+            state.note_unproven(WrapName::of(&sealed), data_key, now);
         }
     }
     Ok(unwrapped)

@@ -9,9 +9,11 @@ use crate::envelope::Inner;
 use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Reuse;
-use crate::envelope::state::State;
+use crate::envelope::rollover::Taken;
+use crate::envelope::state::EnvelopeState;
+use crate::envelope::store_health::Event;
 use crate::root_key::error::Error;
-use crate::root_key::error::Remedy;
+use crate::root_key::error::Reaction;
 use crate::root_key::id::KeyId;
 use crate::root_key::waiters::Waiters;
 
@@ -77,13 +79,11 @@ async fn single_use(
 /// Without reuse no data key remains to encrypt with, so Status must fail as soon as the root key refuses an Encrypt.
 /// Status recovers when the reconciler has made and proven a data key.
 fn note_refusal(inner: &Inner, id: &KeyId, error: &Error) {
-    if error.remedy() != Remedy::Operator {
+    if error.reaction() != Reaction::Operator {
         return;
     }
-    let mut state = inner.lock();
-    if state.encrypts(id) && state.truth.note_refusal(error) {
-        drop(state);
-        tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; encryption has stopped");
+    let state = inner.lock();
+    if state.encrypts(id) && inner.observe(state, &Event::Refused { id, error }).is_some() {
         inner.reconcile_wanted.notify_one();
     }
 }
@@ -92,20 +92,20 @@ fn next(inner: &Inner, purpose: Purpose) -> Result<Next, EnvelopeError> {
     let mut state = inner.lock();
     let now = inner.clock.boottime();
     let id = state.ready(now)?.id.clone();
-    let suspended = state.truth.is_outage();
-    let State { policy, standing, .. } = &mut *state;
+    let suspended = state.health.is_outage();
+    let EnvelopeState { policy, rollovers, .. } = &mut *state;
     if policy.reuse == Reuse::Never {
         return Ok(Next::Make(id, policy.suite));
     }
-    let Some(standing) = standing.get_mut(&(id, purpose)) else {
+    let Some(rollover) = rollovers.get_mut(&(id, purpose)) else {
         // A listing has just dropped the version; `promotion` will set the reason in a moment.
         return Err(EnvelopeError::Unavailable(
             "the primary version is no longer in the store".into(),
         ));
     };
-    let taken = standing.take(policy, now, suspended);
-    if standing.wants_spare(policy, now) {
+    let Taken { key, next_is_due } = rollover.take(policy, now, suspended);
+    if next_is_due {
         inner.reconcile_wanted.notify_one();
     }
-    Ok(taken.map_or(Next::Wait, Next::Take))
+    Ok(key.map_or(Next::Wait, Next::Take))
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::envelope::Inner;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::sleep_if;
-use crate::envelope::state::Mark;
+use crate::envelope::state::EnvelopeState;
+use crate::envelope::state::HighWaterRead;
 use crate::envelope::state::Primary;
-use crate::envelope::state::State;
 use crate::root_key::high_water::HighWater;
 use crate::root_key::id::key_id_hash;
 use crate::root_key::primary::Choice;
@@ -79,7 +79,7 @@ async fn step(inner: &Inner) -> Option<Duration> {
 
 /// The choice by the rules now. The rules need a listing and the high-water mark; the reconciler reads both and calls
 /// again.
-fn choose(inner: &Inner, state: &State) -> Option<Choice> {
+fn choose(inner: &Inner, state: &EnvelopeState) -> Option<Choice> {
     let candidates = state.candidates(inner.clock.now())?;
     Some(candidates.choose(|id| state.has_data_keys(id, &inner.purposes)))
 }
@@ -98,7 +98,7 @@ type Written<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 /// version is the primary now.
 async fn report(inner: &Inner, version: Version) -> Written<bool> {
     let mark = mark_of(&version);
-    let known = inner.lock().mark == Mark::Read(Some(mark.clone()));
+    let known = inner.lock().high_water == HighWaterRead::Read(Some(mark.clone()));
     if !known {
         let (file, mark) = (inner.high_water.clone(), mark.clone());
         let Some(name) = inner.stores.first().map(|store| store.name.clone()) else {
@@ -108,7 +108,7 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
         inner.files.run(move || file.write(&name, mark)).await??;
     }
     let mut state = inner.lock();
-    state.mark_error = None;
+    state.high_water_error = None;
     let version = match choose(inner, &state) {
         Some(Choice::Primary(now)) if now.id == version.id => now,
         Some(Choice::Primary(higher)) if higher.rank() > version.rank() => return Ok(false),
@@ -127,10 +127,10 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
         }
     };
     let reported = state.encrypts(&version.id);
-    state.mark = Mark::Read(Some(mark));
+    state.high_water = HighWaterRead::Read(Some(mark));
     state.written_ahead = None;
     state.primary = Primary::Present(version.clone());
-    state.drop_standing_below_the_primary(inner.clock.now());
+    state.drop_data_keys_below_the_primary(inner.clock.now());
     drop(state);
     if !reported {
         let key_id = version.id.to_string();
@@ -150,8 +150,8 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
 /// Writes the version that was reported last into the file again. The file names a version that no Status has reported;
 /// after a restart with it, the node could not continue with the version that works.
 async fn take_back(inner: &Inner) -> Written<()> {
-    let mark = inner.lock().mark.clone();
-    let (Mark::Read(mark), Some(store)) = (mark, inner.stores.first()) else {
+    let mark = inner.lock().high_water.clone();
+    let (HighWaterRead::Read(mark), Some(store)) = (mark, inner.stores.first()) else {
         return Ok(());
     };
     let (file, name) = (inner.high_water.clone(), store.name.clone());
@@ -162,7 +162,7 @@ async fn take_back(inner: &Inner) -> Written<()> {
     inner.files.run(write).await??;
     let mut state = inner.lock();
     state.written_ahead = None;
-    state.mark_error = None;
+    state.high_water_error = None;
     Ok(())
 }
 
@@ -196,7 +196,7 @@ fn not_written(
     if stands_in_the_way && !state.has_primary() {
         state.set_absent(EnvelopeError::Refused(sentence.clone()));
     }
-    if state.mark_error.as_ref() != Some(&sentence) {
+    if state.high_water_error.as_ref() != Some(&sentence) {
         match unwritten {
             Unwritten::New => tracing::error!(error = reason, "the new primary cannot be recorded, so it is not used"),
             Unwritten::BeforeAgain { .. } => tracing::error!(
@@ -204,7 +204,7 @@ fn not_written(
                 "the file `primary` names a version that does not encrypt, and cannot be corrected"
             ),
         }
-        state.mark_error = Some(sentence);
+        state.high_water_error = Some(sentence);
     }
     RETRY_MARK
 }

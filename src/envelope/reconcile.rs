@@ -17,10 +17,11 @@ use crate::envelope::data_key::DataKey;
 use crate::envelope::reconcile::list::Which;
 use crate::envelope::rollover::KeyRollover;
 use crate::envelope::sleep_if;
+use crate::envelope::state::EnvelopeState;
 use crate::envelope::state::Primary;
-use crate::envelope::state::State;
+use crate::envelope::store_health::Event;
 use crate::root_key::error::Error;
-use crate::root_key::error::Remedy;
+use crate::root_key::error::Reaction;
 use crate::root_key::id::KeyId;
 use crate::root_key::primary::Choice;
 use crate::root_key::waiters::Waiters;
@@ -88,7 +89,7 @@ impl Reconciler<'_> {
             Err(NotGood) => false,
         };
         let state = self.inner.lock();
-        made.is_ok() && probed && state.has_primary() && state.truth.is_good()
+        made.is_ok() && probed && state.has_primary() && state.health.is_good()
     }
 
     /// Makes missing data keys and spares, those of the highest version first.
@@ -125,32 +126,33 @@ impl Reconciler<'_> {
         }
         let now = self.inner.clock.boottime();
         let mut state = self.inner.lock();
-        let doubted = state.truth.is_refusal();
-        let State { policy, standing, .. } = &mut *state;
-        let missing = standing.get_mut(&(id.clone(), purpose)).is_none_or(|standing| {
-            standing.take_turns(policy, now);
-            standing.wants_spare(policy, now) || doubted
+        let doubted = state.health.is_refusal();
+        let EnvelopeState { policy, rollovers, .. } = &mut *state;
+        let missing = rollovers.get_mut(&(id.clone(), purpose)).is_none_or(|rollover| {
+            rollover.take_turns(policy, now);
+            rollover.wants_next(policy, now) || doubted
         });
         missing.then_some(policy.suite)
     }
 
-    /// Installs a proven data key: as the first, as the spare, or, after a refusal, in place of the live one.
+    /// Installs a proven data key: as the first, as the next one, or, after a refusal, in place of the current one.
     fn take(&mut self, id: &KeyId, purpose: Purpose, made: Arc<DataKey>) {
         let inner = self.inner;
         let mut state = inner.lock();
-        let doubted = state.truth.is_refusal();
-        match state.standing.get_mut(&(id.clone(), purpose)) {
+        let doubted = state.health.is_refusal();
+        match state.rollovers.get_mut(&(id.clone(), purpose)) {
             None => {
-                state.standing.insert((id.clone(), purpose), KeyRollover::new(made));
+                state.rollovers.insert((id.clone(), purpose), KeyRollover::new(made));
             }
-            Some(standing) if doubted => standing.replace(made),
-            Some(standing) => standing.put_spare(made),
+            Some(rollover) if doubted => rollover.replace(made),
+            Some(rollover) => rollover.put_next(made),
         }
         self.warned.remove(id);
-        if self.should_encrypt(&state, id) && state.truth.end_refusal() {
-            tracing::info!(key_id = %id, "the root key works again");
+        if self.should_encrypt(&state, id) {
+            inner.observe(state, &Event::Proven { id });
+        } else {
+            drop(state);
         }
-        drop(state);
         inner.switch_wanted.notify_one();
         inner.changed();
     }
@@ -159,18 +161,16 @@ impl Reconciler<'_> {
     /// does. A higher version that is refused does no harm: the node does not switch to it. If `promotion` is recording
     /// that version now, it applies its rules again after the write.
     fn note_failure(&mut self, id: &KeyId, error: &Error) -> Result<(), NotGood> {
-        if error.remedy() == Remedy::Reconnect {
+        if error.reaction() == Reaction::Reconnect {
             return Err(NotGood);
         }
         let mut state = self.inner.lock();
         if self.should_encrypt(&state, id) {
-            if state.truth.note_refusal(error) {
-                tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; encryption has stopped");
-            }
+            self.inner.observe(state, &Event::Refused { id, error });
             return Err(NotGood);
         }
         // With older data keys the switch could choose this version, and could not replace them when they are spent.
-        state.standing.retain(|(of, _), _| of != id);
+        state.rollovers.retain(|(of, _), _| of != id);
         drop(state);
         self.inner.switch_wanted.notify_one();
         self.refused.insert(id.clone());
@@ -180,7 +180,7 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    fn should_encrypt(&self, state: &State, id: &KeyId) -> bool {
+    fn should_encrypt(&self, state: &EnvelopeState, id: &KeyId) -> bool {
         match &state.primary {
             Primary::Present(version) => version.id == *id,
             Primary::Absent(_) => {
@@ -191,7 +191,7 @@ impl Reconciler<'_> {
         }
     }
 
-    /// The time until the next listing, probe or spare is due.
+    /// The time until the next listing, probe or data key is due.
     fn until_due(&self) -> Duration {
         let inner = self.inner;
         let now = inner.clock.boottime();
@@ -199,17 +199,17 @@ impl Reconciler<'_> {
         let interval = state.policy.probe_interval;
         let listing = self.listed.map_or(now, |listed| listed.saturating_add(interval));
         let probe = state
-            .truth
+            .health
             .last_good()
             .map_or(now, |last| last.saturating_add(interval));
-        let standing = state.standing.iter().filter(|((id, _), _)| !self.refused.contains(id));
-        let turn = standing.map(|(_, standing)| standing.due(&state.policy)).min();
+        let rollover = state.rollovers.iter().filter(|((id, _), _)| !self.refused.contains(id));
+        let turn = rollover.map(|(_, rollover)| rollover.due(&state.policy)).min();
         let next = listing.min(probe).min(turn.unwrap_or(Duration::MAX));
         next.saturating_sub(now)
     }
 
     /// Waits until something is due or a caller needs the reconciler. While something fails, neither an Encrypt that
-    /// needs a spare nor a Decrypt of an unknown version may shorten the wait: they would become calls to a root key
+    /// needs a data key nor a Decrypt of an unknown version may shorten the wait: they would become calls to a root key
     /// that is unavailable. For such a Decrypt only the versions are listed, and the wait continues.
     async fn rest(&mut self, pause: Duration, good: bool) {
         let inner = self.inner;
@@ -233,10 +233,10 @@ impl Reconciler<'_> {
             }
             let (was_unlisted, which) = {
                 let state = inner.lock();
-                (state.is_unlisted(0), Which::of(state.listing))
+                (state.locations.error(0).is_some(), Which::of(state.listing))
             };
             self.list(which).await;
-            if was_unlisted && !inner.lock().is_unlisted(0) {
+            if was_unlisted && inner.lock().locations.error(0).is_none() {
                 // The store can be listed again: a call that proves the root key works is due now.
                 return;
             }

@@ -1,4 +1,4 @@
-//! The live data key of one version, and the spare that replaces it without making an `Encrypt` wait.
+//! The live data key of one version, and the next one, which replaces it without making an `Encrypt` wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,69 +10,82 @@ use crate::envelope::policy::Policy;
 /// The data keys of one version and one purpose.
 #[derive(Debug)]
 pub(crate) struct KeyRollover {
-    live: Arc<DataKey>,
-    spare: Option<Arc<DataKey>>,
+    current: Arc<DataKey>,
+    next: Option<Arc<DataKey>>,
+}
+
+/// The data key for one payload.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// `None` while the next key is being made.
+    pub(crate) key: Option<Arc<DataKey>>,
+    /// Whether the next key should be made now.
+    pub(crate) next_is_due: bool,
 }
 
 impl KeyRollover {
-    pub(crate) fn new(live: Arc<DataKey>) -> Self {
-        Self { live, spare: None }
+    pub(crate) fn new(current: Arc<DataKey>) -> Self {
+        Self { current, next: None }
     }
 
     /// The key that seals the next payload.
-    pub(crate) fn live(&self) -> &Arc<DataKey> {
-        &self.live
+    pub(crate) fn current(&self) -> &Arc<DataKey> {
+        &self.current
     }
 
-    /// Replaces the live key by the spare when the live key is spent or has another suite. The reconciler calls this
-    /// too, so that on a node without Encrypts neither key exceeds its age limit.
+    /// Puts the next key in place when the current one is spent or has another suite. The reconciler calls this too, so
+    /// that on a node without Encrypts neither key exceeds its age limit.
     pub(crate) fn take_turns(&mut self, policy: &Policy, now: Duration) {
-        let spent = matches!(self.live.spent(policy, now), Spent::Soft | Spent::Hard);
-        if let Some(spare) = self.spare.take_if(|_| spent || self.live.suite != policy.suite) {
-            self.live = spare;
+        let spent = matches!(self.current.spent(policy, now), Spent::Soft | Spent::Hard);
+        if let Some(next) = self.next.take_if(|_| spent || self.current.suite != policy.suite) {
+            self.current = next;
         }
     }
 
-    /// Takes a key for one payload; `None` while the next key is being made. If `suspended`, soft limits do not apply.
-    pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Option<Arc<DataKey>> {
+    /// Takes a key for one payload. If `suspended`, soft limits do not apply.
+    pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Taken {
         self.take_turns(policy, now);
-        match self.live.spent(policy, now) {
-            Spent::Hard => None,
-            Spent::Soft if !suspended => None,
-            Spent::No | Spent::Half | Spent::Soft => {
-                self.live.use_once();
-                Some(self.live.clone())
-            }
+        let is_usable = match self.current.spent(policy, now) {
+            Spent::No | Spent::Half => true,
+            Spent::Soft => suspended,
+            Spent::Hard => false,
+        };
+        let key = is_usable.then(|| self.current.clone());
+        if let Some(key) = &key {
+            key.use_once();
+        }
+        Taken {
+            next_is_due: self.wants_next(policy, now),
+            key,
         }
     }
 
-    /// Whether the live key has sealed 2^32 payloads and there is no spare.
+    /// Whether the current key has sealed 2^32 payloads and there is no next one.
     pub(crate) fn is_used_up(&self, policy: &Policy, now: Duration) -> bool {
-        self.spare.is_none() && self.live.spent(policy, now) == Spent::Hard
+        self.next.is_none() && self.current.spent(policy, now) == Spent::Hard
     }
 
-    /// Whether the spare is due: at half of each limit, so that an outage does not begin with a nearly spent key.
-    pub(crate) fn wants_spare(&self, policy: &Policy, now: Duration) -> bool {
-        let due = self.live.spent(policy, now) != Spent::No || self.live.suite != policy.suite;
-        due && self.spare.is_none()
+    /// Whether the next key is due: at half of each limit, so that an outage does not begin with a nearly spent key.
+    pub(crate) fn wants_next(&self, policy: &Policy, now: Duration) -> bool {
+        self.next.is_none() && (self.current.spent(policy, now) != Spent::No || self.current.suite != policy.suite)
     }
 
-    /// When a spare must be made or put in place because of age alone.
+    /// When the next key must be made or put in place because of age alone.
     pub(crate) fn due(&self, policy: &Policy) -> Duration {
-        let age = if self.spare.is_none() {
+        let age = if self.next.is_none() {
             policy.max_age / 2
         } else {
             policy.max_age
         };
-        self.live.born.saturating_add(age)
+        self.current.born.saturating_add(age)
     }
 
-    pub(crate) fn put_spare(&mut self, spare: Arc<DataKey>) {
-        self.spare = Some(spare);
+    pub(crate) fn put_next(&mut self, next: Arc<DataKey>) {
+        self.next = Some(next);
     }
 
-    /// Seals under `live` from now on, and drops both former keys.
-    pub(crate) fn replace(&mut self, live: Arc<DataKey>) {
-        *self = Self::new(live);
+    /// Seals under this key from now on, and drops both former keys.
+    pub(crate) fn replace(&mut self, current: Arc<DataKey>) {
+        *self = Self::new(current);
     }
 }

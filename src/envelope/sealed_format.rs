@@ -248,9 +248,9 @@ mod tests {
     #[test]
     fn what_later_releases_may_write_is_named_and_refused() {
         let whole = sealed_with(Suite::Aes256Gcm, Mechanism::AesGcm, 60, 60);
-        let with = |place: usize, byte: u8| {
+        let with = |location: usize, byte: u8| {
             let mut bytes = whole.clone();
-            bytes[place] = byte;
+            bytes[location] = byte;
             Sealed::parse(&bytes).map(drop)
         };
         assert_eq!(with(0, 2), Err(ParseError::Format(2)));

@@ -16,8 +16,11 @@ use crate::envelope::cache::Cache;
 use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::DataKey;
 use crate::envelope::error::EnvelopeError;
+use crate::envelope::locations::Locations;
+use crate::envelope::locations::VersionLocation;
 use crate::envelope::policy::Policy;
 use crate::envelope::rollover::KeyRollover;
+use crate::envelope::store_health::Event;
 use crate::envelope::store_health::StoreHealth;
 use crate::envelope::unopened::Unopened;
 use crate::envelope::unopened::WrapName;
@@ -36,8 +39,8 @@ const GIVEN_UP_CAPACITY: std::num::NonZeroUsize = std::num::NonZeroUsize::new(10
 
 /// One unwrap in progress, shared by all callers that wait for it.
 #[derive(Clone, Debug)]
-pub(crate) struct Flight {
-    pub(crate) landing: Shared<BoxFuture<'static, Result<Unwrapped, EnvelopeError>>>,
+pub(crate) struct InFlightUnwrap {
+    pub(crate) shared: Shared<BoxFuture<'static, Result<Unwrapped, EnvelopeError>>>,
     pub(crate) waiters: Waiters,
 }
 
@@ -51,39 +54,24 @@ pub(crate) enum Unwrapped {
 }
 
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct EnvelopeState {
     pub(crate) policy: Policy,
-    /// One listing for each root key, in the order of the configuration.
-    pub(crate) stores: Vec<Listing>,
-    /// The place of every listed version.
-    places: HashMap<KeyId, Place>,
-    pub(crate) standing: HashMap<(KeyId, Purpose), KeyRollover>,
+    pub(crate) locations: Locations,
+    pub(crate) rollovers: HashMap<(KeyId, Purpose), KeyRollover>,
     pub(crate) primary: Primary,
-    pub(crate) mark: Mark,
+    pub(crate) high_water: HighWaterRead,
     /// A version that is being written into the file `primary`, or was, before any Status has reported it: the file may
     /// name it instead of the mark.
     pub(crate) written_ahead: Option<HighWater>,
     /// Why the last write of the file `primary` failed; `promotion` tries again.
-    pub(crate) mark_error: Option<String>,
+    pub(crate) high_water_error: Option<String>,
     pub(crate) cache: Cache,
     pub(crate) unopened: Unopened,
-    pub(crate) flights: HashMap<CacheKey, Flight>,
+    pub(crate) unwraps: HashMap<CacheKey, InFlightUnwrap>,
     pub(crate) given_up: LruCache<KeyId, Duration>,
-    pub(crate) truth: StoreHealth,
+    pub(crate) health: StoreHealth,
     /// Whether an early listing of the stores is wanted.
     pub(crate) listing: ListingWanted,
-}
-
-/// The last listing of one store.
-#[derive(Debug, Default)]
-pub(crate) struct Listing {
-    pub(crate) versions: Vec<Version>,
-    /// Whether a listing has ever succeeded.
-    pub(crate) known: bool,
-    /// Why the last listing failed.
-    pub(crate) error: Option<Error>,
-    /// The number of listings, failed ones included.
-    pub(crate) tries: u64,
 }
 
 /// Whether an early listing of the stores is wanted; the most urgent reason last.
@@ -99,7 +87,7 @@ pub(crate) enum ListingWanted {
 
 /// The highest version that this node has ever reported, from the file `primary`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub(crate) enum HighWaterRead {
     /// The file was not read yet, or cannot be read.
     Unread,
     /// The file was read, or written by this process.
@@ -115,48 +103,23 @@ pub(crate) enum Primary {
     Present(Version),
 }
 
-/// The place of a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In this store, and it decrypts.
-    Store(usize),
-    /// In a store, but it no longer decrypts.
-    Retired,
-    /// In two stores.
-    Ambiguous,
-    /// In no listing.
-    Unknown,
-}
-
-impl State {
+impl EnvelopeState {
     pub(crate) fn new(policy: Policy, stores: usize) -> Self {
         Self {
             cache: Cache::new(policy.cache_capacity),
             unopened: Unopened::default(),
             policy,
-            stores: (0..stores).map(|_| Listing::default()).collect(),
-            places: HashMap::new(),
-            standing: HashMap::new(),
+            locations: Locations::new(stores),
+            rollovers: HashMap::new(),
             primary: Primary::Absent(EnvelopeError::Unavailable("the daemon is starting".into())),
-            mark: Mark::Unread,
+            high_water: HighWaterRead::Unread,
             written_ahead: None,
-            mark_error: None,
-            flights: HashMap::new(),
+            high_water_error: None,
+            unwraps: HashMap::new(),
             given_up: LruCache::sparse(GIVEN_UP_CAPACITY),
-            truth: StoreHealth::default(),
+            health: StoreHealth::default(),
             listing: ListingWanted::Soon,
         }
-    }
-
-    /// The number of listings of each store, for [`State::all_listed_since`].
-    pub(crate) fn listings(&self) -> Vec<u64> {
-        self.stores.iter().map(|listing| listing.tries).collect()
-    }
-
-    /// Whether every store was listed after [`State::listings`] had returned `before`.
-    pub(crate) fn all_listed_since(&self, before: &[u64]) -> bool {
-        let mut stores = self.stores.iter().zip(before);
-        stores.all(|(listing, before)| listing.tries > *before)
     }
 
     /// Asks for an early listing. Returns whether this raises the urgency.
@@ -171,14 +134,14 @@ impl State {
     /// # Errors
     /// No payload may be sealed now.
     pub(crate) fn ready(&self, now: Duration) -> Result<&Version, EnvelopeError> {
-        self.truth.verdict(&self.policy, now)?;
+        self.health.verdict(&self.policy, now)?;
         match &self.primary {
             // This node could not open payloads sealed under it.
-            Primary::Present(version) if self.locate(&version.id) == Place::Ambiguous => {
+            Primary::Present(version) if self.locations.of(&version.id) == VersionLocation::Ambiguous => {
                 Err(EnvelopeError::Ambiguous(version.id.clone()))
             }
             // An outage does not suspend this limit, and without the root key no new data key can be made.
-            Primary::Present(version) if self.truth.is_outage() && self.is_used_up(&version.id, now) => Err(
+            Primary::Present(version) if self.health.is_outage() && self.is_used_up(&version.id, now) => Err(
                 EnvelopeError::Unavailable("the data key has sealed 2^32 payloads".into()),
             ),
             Primary::Present(version) => Ok(version),
@@ -187,8 +150,8 @@ impl State {
     }
 
     fn is_used_up(&self, id: &KeyId, now: Duration) -> bool {
-        let mut standing = self.standing.iter().filter(|((of, _), _)| of == id);
-        standing.any(|(_, standing)| standing.is_used_up(&self.policy, now))
+        let mut rollover = self.rollovers.iter().filter(|((of, _), _)| of == id);
+        rollover.any(|(_, rollover)| rollover.is_used_up(&self.policy, now))
     }
 
     /// Whether a version encrypts.
@@ -204,10 +167,10 @@ impl State {
     /// A fault that does not stop calls yet, as a sentence for the operator.
     pub(crate) fn concern(&self) -> Option<String> {
         let away = self
-            .truth
+            .health
             .away()
             .map(|reason| format!("the root key is unavailable, data keys in memory serve: {reason}"));
-        away.or_else(|| self.mark_error.clone())
+        away.or_else(|| self.high_water_error.clone())
     }
 
     /// Notes that no version encrypts. Returns whether this or the reason is new.
@@ -223,13 +186,13 @@ impl State {
     /// The input of the decision which version of the first root key encrypts. `None` until the store was listed and
     /// the high water read: before that, an unlisted version must not count as missing.
     pub(crate) fn candidates(&self, now: Timestamp) -> Option<Candidates<'_>> {
-        let Mark::Read(high_water) = &self.mark else {
+        let HighWaterRead::Read(high_water) = &self.high_water else {
             return None;
         };
         let high_water = high_water.as_ref();
-        let listing = self.stores.first().filter(|listing| listing.known)?;
+        let versions = self.locations.first()?;
         Some(Candidates {
-            versions: &listing.versions,
+            versions,
             high_water,
             now,
         })
@@ -239,12 +202,7 @@ impl State {
     pub(crate) fn has_data_keys(&self, id: &KeyId, purposes: &[Purpose]) -> bool {
         purposes
             .iter()
-            .all(|purpose| self.standing.contains_key(&(id.clone(), *purpose)))
-    }
-
-    /// The place of a version, from the last listings.
-    pub(crate) fn locate(&self, id: &KeyId) -> Place {
-        self.places.get(id).copied().unwrap_or(Place::Unknown)
+            .all(|purpose| self.rollovers.contains_key(&(id.clone(), *purpose)))
     }
 
     /// The cipher of a data key in memory. An outage suspends the TTL.
@@ -252,7 +210,7 @@ impl State {
         if self.policy.cache_ttl.is_zero() {
             return None;
         }
-        let ttl = (!self.truth.is_outage()).then_some(self.policy.cache_ttl);
+        let ttl = (!self.health.is_outage()).then_some(self.policy.cache_ttl);
         self.cache.get(key, now, ttl)
     }
 
@@ -278,67 +236,35 @@ impl State {
         self.keep(key, data_key.id.clone(), data_key.cipher.clone(), now);
     }
 
-    /// The first store whose last listing failed or is missing, and why: until it is listed, no id counts as unknown.
-    pub(crate) fn store_away(&self) -> Option<(usize, EnvelopeError)> {
-        self.stores
-            .iter()
-            .enumerate()
-            .find_map(|(store, listing)| match &listing.error {
-                Some(error) => Some((store, EnvelopeError::Unavailable(error.chain()))),
-                None if listing.known => None,
-                None => Some((
-                    store,
-                    EnvelopeError::Unavailable("the versions are not listed yet".into()),
-                )),
-            })
-    }
-
     /// Why a store is unavailable, if it is.
     pub(crate) fn away(&self, store: usize) -> Option<String> {
-        let unlisted = self.stores.get(store)?.error.as_ref().map(Error::chain);
-        let away = self.truth.away().filter(|_| store == 0);
+        let unlisted = self.locations.error(store).map(Error::chain);
+        let away = self.health.away().filter(|_| store == 0);
         unlisted.or_else(|| away.map(str::to_owned))
-    }
-
-    /// Whether the last listing of a store failed.
-    pub(crate) fn is_unlisted(&self, store: usize) -> bool {
-        self.stores.get(store).is_some_and(|listing| listing.error.is_some())
     }
 
     /// Takes a new listing of a store, and drops the data keys of versions that no longer decrypt.
     pub(crate) fn take_listing(&mut self, store: usize, listed: Result<Vec<Version>, Error>, now: Duration) {
         if store == 0 {
-            self.truth.note_listing(listed.as_ref().map(drop));
+            self.health.observe(&Event::Listed(listed.as_ref().map(drop)), now);
         }
-        let Some(listing) = self.stores.get_mut(store) else {
-            return;
-        };
-        listing.tries += 1;
-        match listed {
-            Ok(versions) => {
-                listing.versions = versions;
-                listing.known = true;
-                listing.error = None;
-            }
-            Err(error) => listing.error = Some(error),
-        }
-        self.places = places(&self.stores);
-        let decrypts = |id: &KeyId| self.places.get(id).is_some_and(|place| *place != Place::Retired);
+        self.locations.take(store, listed);
+        let decrypts = |id: &KeyId| self.locations.decrypts(id);
         self.cache.retain_versions(decrypts);
         self.unopened.retain(now, decrypts);
-        self.standing.retain(|(id, _), _| decrypts(id));
-        if !self.truth.is_outage() {
+        self.rollovers.retain(|(id, _), _| decrypts(id));
+        if !self.health.is_outage() {
             self.cache.expire(now, self.policy.cache_ttl);
         }
     }
 
     /// Wipes the data keys of versions that will not encrypt again. Reads under them continue from the cache.
-    pub(crate) fn drop_standing_below_the_primary(&mut self, now: Timestamp) {
+    pub(crate) fn drop_data_keys_below_the_primary(&mut self, now: Timestamp) {
         let Some(candidates) = self.candidates(now) else {
             return;
         };
         let needed = candidates.need_data_keys();
-        self.standing
+        self.rollovers
             .retain(|(id, _), _| needed.iter().any(|version| version.id == *id));
     }
 
@@ -353,20 +279,4 @@ impl State {
             .peek(id)
             .is_some_and(|since| now.saturating_sub(*since) < GIVEN_UP_FOR)
     }
-}
-
-fn places(stores: &[Listing]) -> HashMap<KeyId, Place> {
-    let mut places = HashMap::new();
-    for (store, listing) in stores.iter().enumerate() {
-        for version in &listing.versions {
-            let place = if version.state.decrypts() {
-                Place::Store(store)
-            } else {
-                Place::Retired
-            };
-            let known = places.entry(version.id.clone());
-            known.and_modify(|place| *place = Place::Ambiguous).or_insert(place);
-        }
-    }
-    places
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::Policy;
 use crate::root_key::error::Error;
+use crate::root_key::id::KeyId;
 
 /// Status fails for this long after a read that was refused because a root key was unavailable.
 const UNREADABLE_FOR: Duration = Duration::from_secs(60);
@@ -36,57 +37,86 @@ struct Unreadable {
     reason: String,
 }
 
+/// An event that changes the health.
+#[derive(Debug)]
+pub(crate) enum Event<'a> {
+    /// A call to a store succeeded.
+    Answered { store: usize },
+    /// The first store is unavailable.
+    Unavailable(&'a Error),
+    /// A wrap under the version that encrypts succeeded, or failed because the first store was unavailable.
+    Wrapped { succeeded: bool },
+    /// The first store was listed, or could not be.
+    Listed(Result<(), &'a Error>),
+    /// A `Decrypt` was refused because a store was unavailable.
+    ReadRefused { store: usize, reason: String },
+    /// The version that encrypts, or should, is refused.
+    Refused { id: &'a KeyId, error: &'a Error },
+    /// A new data key of that version was proven.
+    Proven { id: &'a KeyId },
+}
+
+/// What an event changes for the callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// From now on data keys in memory serve, for a limited time.
+    OutageBegan,
+    /// The first store serves again.
+    OutageEnded,
+    /// Encryption has stopped.
+    RefusalBegan,
+    /// The version encrypts again.
+    RefusalEnded,
+}
+
 impl StoreHealth {
-    /// Notes that a call to a store succeeded. Returns whether this ends an outage.
-    pub(crate) fn note_good(&mut self, store: usize, now: Duration) -> bool {
+    /// Takes note of an event. Returns what it changes for the callers.
+    pub(crate) fn observe(&mut self, event: &Event<'_>, now: Duration) -> Option<News> {
+        match event {
+            Event::Answered { store } => self.answered(*store, now),
+            Event::Unavailable(error) => {
+                let before = self.outage.replace(error.chain());
+                before.is_none().then_some(News::OutageBegan)
+            }
+            Event::Wrapped { succeeded } => {
+                self.wraps_nothing = !succeeded;
+                None
+            }
+            Event::Listed(listed) => {
+                self.unlisted = listed.err().map(Error::chain);
+                None
+            }
+            Event::ReadRefused { store, reason } => {
+                self.unreadable = Some(Unreadable {
+                    store: *store,
+                    since: now,
+                    reason: reason.clone(),
+                });
+                None
+            }
+            Event::Refused { error, .. } => {
+                let before = self.refusal.replace(error.chain());
+                before.is_none().then_some(News::RefusalBegan)
+            }
+            Event::Proven { .. } => self.refusal.take().map(|_| News::RefusalEnded),
+        }
+    }
+
+    fn answered(&mut self, store: usize, now: Duration) -> Option<News> {
         if store == 0 && self.unlisted.is_some() {
-            return false;
+            return None;
         }
         self.unreadable.take_if(|unreadable| unreadable.store == store);
         if store != 0 || self.wraps_nothing {
-            return false;
+            return None;
         }
         self.last_good = Some(now);
-        self.outage.take().is_some()
-    }
-
-    /// Notes that the first store is unavailable. Returns whether this begins an outage.
-    pub(crate) fn note_outage(&mut self, error: &Error) -> bool {
-        self.outage.replace(error.chain()).is_none()
-    }
-
-    /// Notes that a wrap under the version that encrypts succeeded, or failed because the first store was unavailable.
-    pub(crate) fn note_wrap(&mut self, succeeded: bool) {
-        self.wraps_nothing = !succeeded;
+        self.outage.take().map(|_| News::OutageEnded)
     }
 
     /// Whether only a wrap can show that the first store is back.
     pub(crate) fn wants_wrap(&self) -> bool {
         self.wraps_nothing
-    }
-
-    /// Notes that the version that encrypts is refused. Returns whether this begins a refusal.
-    pub(crate) fn note_refusal(&mut self, error: &Error) -> bool {
-        self.refusal.replace(error.chain()).is_none()
-    }
-
-    /// Notes the outcome of a listing of the first store.
-    pub(crate) fn note_listing(&mut self, listed: Result<(), &Error>) {
-        self.unlisted = listed.err().map(Error::chain);
-    }
-
-    /// Notes that a new data key of the version that encrypts was proven. Returns whether this ends a refusal.
-    pub(crate) fn end_refusal(&mut self) -> bool {
-        self.refusal.take().is_some()
-    }
-
-    /// Notes that a `Decrypt` was refused because a store was unavailable.
-    pub(crate) fn note_unreadable(&mut self, store: usize, reason: String, now: Duration) {
-        self.unreadable = Some(Unreadable {
-            store,
-            since: now,
-            reason,
-        });
     }
 
     /// Why the first store is unavailable, if it is.
@@ -167,68 +197,82 @@ mod tests {
         Error::new(Kind::Outage, "token gone")
     }
 
+    impl StoreHealth {
+        fn good(&mut self, store: usize, now: Duration) -> Option<News> {
+            self.observe(&Event::Answered { store }, now)
+        }
+
+        fn read_refused(&mut self, store: usize, now: Duration) {
+            let reason = "token gone".to_owned();
+            assert_eq!(self.observe(&Event::ReadRefused { store, reason }, now), None);
+        }
+    }
+
     fn good_then_away() -> StoreHealth {
-        let mut truth = StoreHealth::default();
-        truth.note_good(0, HOUR);
-        assert!(truth.note_outage(&outage()) && !truth.note_outage(&outage()));
-        truth
+        let mut health = StoreHealth::default();
+        health.good(0, HOUR);
+        let error = outage();
+        let away = Event::Unavailable(&error);
+        assert_eq!(health.observe(&away, HOUR), Some(News::OutageBegan));
+        assert_eq!(health.observe(&away, HOUR), None);
+        health
     }
 
     #[test]
     fn an_outage_is_tolerated_since_the_last_good_call() {
-        let (truth, policy) = (good_then_away(), Policy::default());
-        assert!(truth.verdict(&policy, HOUR * 25).is_ok());
-        assert!(truth.verdict(&policy, HOUR * 25 + Duration::from_secs(1)).is_err());
+        let (health, policy) = (good_then_away(), Policy::default());
+        assert!(health.verdict(&policy, HOUR * 25).is_ok());
+        assert!(health.verdict(&policy, HOUR * 25 + Duration::from_secs(1)).is_err());
     }
 
     #[test]
     fn a_root_key_that_nobody_has_called_for_outage_tolerate_is_not_called_good() {
-        let (mut truth, policy) = (StoreHealth::default(), Policy::default());
-        truth.note_good(0, HOUR);
-        assert!(truth.verdict(&policy, HOUR * 25).is_ok());
-        assert!(truth.verdict(&policy, HOUR * 26).is_err());
+        let (mut health, policy) = (StoreHealth::default(), Policy::default());
+        health.good(0, HOUR);
+        assert!(health.verdict(&policy, HOUR * 25).is_ok());
+        assert!(health.verdict(&policy, HOUR * 26).is_err());
     }
 
     #[test]
     fn a_read_refused_in_an_outage_ends_the_tolerance_for_60_s() {
-        let (mut truth, policy) = (good_then_away(), Policy::default());
-        truth.note_unreadable(0, "token gone".into(), HOUR * 2);
-        assert!(truth.verdict(&policy, HOUR * 2 + Duration::from_secs(59)).is_err());
-        assert!(truth.verdict(&policy, HOUR * 2 + Duration::from_secs(60)).is_ok());
-        truth.note_unreadable(0, "token gone".into(), HOUR * 3);
-        assert!(truth.note_good(0, HOUR * 3));
-        assert!(truth.verdict(&policy, HOUR * 3).is_ok(), "the root key is back");
+        let (mut health, policy) = (good_then_away(), Policy::default());
+        health.read_refused(0, HOUR * 2);
+        assert!(health.verdict(&policy, HOUR * 2 + Duration::from_secs(59)).is_err());
+        assert!(health.verdict(&policy, HOUR * 2 + Duration::from_secs(60)).is_ok());
+        health.read_refused(0, HOUR * 3);
+        assert_eq!(health.good(0, HOUR * 3), Some(News::OutageEnded));
+        assert!(health.verdict(&policy, HOUR * 3).is_ok(), "the root key is back");
     }
 
     #[test]
     fn a_read_refused_for_want_of_another_store_shows_for_60_s_or_until_that_store_is_back() {
-        let (mut truth, policy) = (StoreHealth::default(), Policy::default());
-        truth.note_good(0, HOUR);
-        truth.note_unreadable(1, "old token gone".into(), HOUR);
-        truth.note_good(0, HOUR);
-        assert!(truth.verdict(&policy, HOUR).is_err());
-        truth.note_good(1, HOUR);
-        assert!(truth.verdict(&policy, HOUR).is_ok());
+        let (mut health, policy) = (StoreHealth::default(), Policy::default());
+        health.good(0, HOUR);
+        health.read_refused(1, HOUR);
+        health.good(0, HOUR);
+        assert!(health.verdict(&policy, HOUR).is_err());
+        health.good(1, HOUR);
+        assert!(health.verdict(&policy, HOUR).is_ok());
     }
 
     #[test]
     fn a_store_that_lists_nothing_is_away_whatever_its_memory_answers() {
-        let (mut truth, policy) = (StoreHealth::default(), Policy::default());
-        truth.note_good(0, HOUR);
-        truth.note_listing(Err(&outage()));
-        truth.note_good(0, HOUR * 24);
-        assert!(truth.is_outage() && truth.last_good() == Some(HOUR));
-        assert!(truth.verdict(&policy, HOUR * 26).is_err());
-        truth.note_listing(Ok(()));
-        truth.note_good(0, HOUR * 26);
-        assert!(truth.verdict(&policy, HOUR * 26).is_ok());
+        let (mut health, policy) = (StoreHealth::default(), Policy::default());
+        health.good(0, HOUR);
+        health.observe(&Event::Listed(Err(&outage())), HOUR);
+        health.good(0, HOUR * 24);
+        assert!(health.is_outage() && health.last_good() == Some(HOUR));
+        assert!(health.verdict(&policy, HOUR * 26).is_err());
+        health.observe(&Event::Listed(Ok(())), HOUR);
+        health.good(0, HOUR * 26);
+        assert!(health.verdict(&policy, HOUR * 26).is_ok());
     }
 
     #[test]
     fn without_a_reserve_an_outage_shows_at_once() {
-        let truth = good_then_away();
+        let health = good_then_away();
         assert!(
-            truth
+            health
                 .verdict(
                     &Policy {
                         reuse: Reuse::Never,
@@ -239,7 +283,7 @@ mod tests {
                 .is_err()
         );
         assert!(
-            truth
+            health
                 .verdict(
                     &Policy {
                         cache_ttl: Duration::ZERO,
@@ -254,15 +298,19 @@ mod tests {
     #[test]
     fn a_refusal_shows_at_once_and_a_good_unwrap_elsewhere_does_not_end_it() {
         for kind in [Kind::Refusal, Kind::Corruption] {
-            let mut truth = StoreHealth::default();
-            truth.note_good(0, HOUR);
-            truth.note_refusal(&Error::new(kind, "not permitted"));
-            truth.note_good(0, HOUR);
+            let mut health = StoreHealth::default();
+            health.good(0, HOUR);
+            let (id, error) = (KeyId::random().unwrap(), Error::new(kind, "not permitted"));
+            let refused = Event::Refused { id: &id, error: &error };
+            assert_eq!(health.observe(&refused, HOUR), Some(News::RefusalBegan));
+            health.good(0, HOUR);
             assert!(matches!(
-                truth.verdict(&Policy::default(), HOUR),
+                health.verdict(&Policy::default(), HOUR),
                 Err(EnvelopeError::Refused(_))
             ));
-            assert!(truth.end_refusal() && truth.verdict(&Policy::default(), HOUR).is_ok());
+            let ended = health.observe(&Event::Proven { id: &id }, HOUR);
+            assert_eq!(ended, Some(News::RefusalEnded));
+            assert!(health.verdict(&Policy::default(), HOUR).is_ok());
         }
     }
 }

@@ -22,9 +22,9 @@ pub enum Kind {
     Busy,
 }
 
-/// The remedy for a failure.
+/// The reaction to a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Remedy {
+pub enum Reaction {
     /// Try again, with backoff: the failure may end by itself.
     Reconnect,
     /// An operator must change something.
@@ -87,12 +87,12 @@ impl Error {
         self.kind
     }
 
-    /// The remedy for it.
-    pub fn remedy(&self) -> Remedy {
+    /// The reaction to it.
+    pub fn reaction(&self) -> Reaction {
         match self.kind {
-            Kind::Outage | Kind::Busy => Remedy::Reconnect,
-            Kind::Refusal | Kind::Corruption => Remedy::Operator,
-            Kind::BadInput => Remedy::Reject,
+            Kind::Outage | Kind::Busy => Reaction::Reconnect,
+            Kind::Refusal | Kind::Corruption => Reaction::Operator,
+            Kind::BadInput => Reaction::Reject,
         }
     }
 

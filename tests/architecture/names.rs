@@ -9,9 +9,6 @@ use crate::Violation;
 use crate::tokens::Token;
 use crate::tokens::tokens;
 
-/// Names that several types still share. The list may only shrink.
-const SHARED: [&str; 2] = ["Remedy", "State"];
-
 /// The definitions of each name, with their lines.
 #[derive(Debug, Default)]
 struct Definitions(BTreeMap<String, Vec<(PathBuf, usize)>>);
@@ -29,12 +26,10 @@ impl Definitions {
         all
     }
 
-    fn violations(&self, shared: &[&str]) -> Vec<Violation> {
+    fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         for (name, definitions) in &self.0 {
-            if let [(first, at), others @ ..] = definitions.as_slice()
-                && !shared.contains(&name.as_str())
-            {
+            if let [(first, at), others @ ..] = definitions.as_slice() {
                 let what = format!("`{name}` is also the name of the type at src/{}:{at}", first.display());
                 found.extend(
                     others
@@ -42,13 +37,6 @@ impl Definitions {
                         .map(|(file, line)| Violation::new(file, *line, what.as_str())),
                 );
             }
-        }
-        let is_shared = |name: &str| self.0.get(name).is_some_and(|definitions| definitions.len() > 1);
-        for name in shared.iter().filter(|name| !is_shared(name)) {
-            let what = format!(
-                "no types share the name `{name}` any more: take it off the list in tests/architecture/names.rs"
-            );
-            found.push(Violation::new(Path::new(""), 0, what));
         }
         found
     }
@@ -102,24 +90,20 @@ fn no_two_types_share_a_name() {
         "only {} types: is this the crate?",
         definitions.0.len()
     );
-    let violations: Vec<String> = definitions
-        .violations(&SHARED)
-        .iter()
-        .map(Violation::to_string)
-        .collect();
+    let violations: Vec<String> = definitions.violations().iter().map(Violation::to_string).collect();
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
 mod planted {
-    //! A shared name is found with both places, unless the list has it.
+    //! A shared name is found with both places.
 
     use super::*;
 
-    fn found(files: &[(&str, &str)], shared: &[&str]) -> Vec<String> {
+    fn found(files: &[(&str, &str)]) -> Vec<String> {
         let files = files
             .iter()
             .map(|(file, text)| (PathBuf::from(file), (*text).to_owned()));
-        let violations = Definitions::of(&Sources(files.collect())).violations(shared);
+        let violations = Definitions::of(&Sources(files.collect())).violations();
         violations.iter().map(Violation::to_string).collect()
     }
 
@@ -130,27 +114,12 @@ mod planted {
             ("config.rs", "pub(crate) enum Place {}"),
         ];
         let expected = "src/config.rs:1: `Place` is also the name of the type at src/kms.rs:2";
-        assert_eq!(found(&files, &[]), [expected]);
+        assert_eq!(found(&files), [expected]);
         let alias = [
             ("a.rs", "pub type Place = u8;"),
             ("b.rs", "fn f() {}\npub(in crate::b) trait Place {}"),
         ];
-        assert_eq!(found(&alias, &[]).len(), 1);
-    }
-
-    #[test]
-    fn the_list_shrinks() {
-        let files = [
-            ("envelope/room.rs", "pub struct Permit;"),
-            ("listener/limits.rs", "pub(super) struct Permit;"),
-        ];
-        assert_eq!(found(&files, &[]).len(), 1);
-        assert!(found(&files, &["Permit"]).is_empty());
-        let unshared = found(&files, &["Permit", "Room"]);
-        assert!(
-            matches!(unshared.as_slice(), [one] if one.contains("`Room` any more")),
-            "{unshared:?}"
-        );
+        assert_eq!(found(&alias).len(), 1);
     }
 
     #[test]
@@ -164,6 +133,6 @@ mod planted {
             ("c/tests.rs", text),
             ("c/fake_admin.rs", text),
         ];
-        assert_eq!(found(&files, &[]), Vec::<String>::new());
+        assert_eq!(found(&files), Vec::<String>::new());
     }
 }

@@ -8,9 +8,9 @@ use super::Reconciler;
 use crate::envelope::Store;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::limited;
+use crate::envelope::state::EnvelopeState;
+use crate::envelope::state::HighWaterRead;
 use crate::envelope::state::ListingWanted;
-use crate::envelope::state::Mark;
-use crate::envelope::state::State;
 use crate::root_key::error::Error;
 use crate::root_key::version::Version;
 use crate::telemetry::log::chain;
@@ -37,7 +37,7 @@ impl Reconciler<'_> {
     pub(super) fn listing_due(&self) -> Option<Which> {
         let now = self.inner.clock.boottime();
         let state = self.inner.lock();
-        let interval = if state.truth.is_good() {
+        let interval = if state.health.is_good() {
             state.policy.probe_interval
         } else {
             Duration::ZERO
@@ -49,7 +49,7 @@ impl Reconciler<'_> {
     }
 
     /// The time until a wanted listing may begin; `None` if none is wanted.
-    pub(super) fn until_listing(&self, state: &State) -> Option<Duration> {
+    pub(super) fn until_listing(&self, state: &EnvelopeState) -> Option<Duration> {
         let now = self.inner.clock.boottime();
         let due = self
             .listing_ended
@@ -102,7 +102,7 @@ impl Reconciler<'_> {
         let inner = self.inner;
         let now = inner.clock.boottime();
         let mut state = inner.lock();
-        let was_away = state.stores.get(number).is_some_and(|listing| listing.error.is_some());
+        let was_away = state.locations.error(number).is_some();
         match &listed {
             Ok(_) if was_away => tracing::info!(root_key = %store.name, "the versions can be listed again"),
             Err(error) if !was_away => {
@@ -153,15 +153,15 @@ impl Reconciler<'_> {
             Ok(Ok(mark)) => {
                 // A version that was written ahead but not reported is not a mark.
                 let is_ahead = mark.is_some() && mark == state.written_ahead;
-                if !is_ahead || state.mark == Mark::Unread {
-                    state.mark = Mark::Read(mark);
+                if !is_ahead || state.high_water == HighWaterRead::Unread {
+                    state.high_water = HighWaterRead::Read(mark);
                 }
                 return;
             }
             Ok(Err(error)) => chain(&error),
             Err(no_answer) => chain(&no_answer),
         };
-        state.mark = Mark::Unread;
+        state.high_water = HighWaterRead::Unread;
         let refusal = EnvelopeError::Refused(format!(
             "the version that this node reported last cannot be read: {reason}"
         ));

@@ -29,20 +29,20 @@ impl Reconciler<'_> {
             let Some(version) = probed else {
                 return true;
             };
-            let age = state.truth.last_good().map(|last| now.saturating_sub(last));
-            let due = !state.truth.is_good() || age.is_none_or(|age| age >= state.policy.probe_interval);
+            let age = state.health.last_good().map(|last| now.saturating_sub(last));
+            let due = !state.health.is_good() || age.is_none_or(|age| age >= state.policy.probe_interval);
             // A store that cannot be listed counts as unavailable. An unwrap from its memory would prove nothing.
-            if !due || state.stores.first().is_some_and(|listing| listing.error.is_some()) {
+            if !due || state.locations.error(0).is_some() {
                 return !due;
             }
-            let standing = inner
+            let rollover = inner
                 .purposes
                 .iter()
-                .find_map(|purpose| state.standing.get(&(version.id.clone(), *purpose)));
-            let Some(standing) = standing else {
+                .find_map(|purpose| state.rollovers.get(&(version.id.clone(), *purpose)));
+            let Some(rollover) = rollover else {
                 return false;
             };
-            (standing.live().clone(), version.id, state.truth.wants_wrap())
+            (rollover.current().clone(), version.id, state.health.wants_wrap())
         };
         let Some(store) = inner.stores.first() else {
             return false;

@@ -73,7 +73,7 @@ async fn connections_that_decrypt_forged_keys_leave_unwraps_to_others() {
     assert_eq!(opened.unwrap().as_slice(), SEED);
     drop(storm);
     sleep(1).await;
-    assert!(node.envelope.0.lock().flights.is_empty());
+    assert!(node.envelope.0.lock().unwraps.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

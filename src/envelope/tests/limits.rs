@@ -66,14 +66,14 @@ async fn an_idle_week_after_a_rotation_stays_as_quiet() {
     fake.take_calls();
     sleep(7 * 24 * 3600).await;
     let calls = fake.take_calls();
-    // A probe each minute, a wrap with every tenth; twice a day a spare for the primary and the pending version.
+    // A probe each minute, a wrap with every tenth; twice a day a next data key for the primary and the pending version.
     assert!(
         calls.unwrap <= 7 * 24 * 60 + 7 * 2 * 2 + 2 && calls.wrap <= 7 * 24 * 6 + 7 * 2 * 2 + 2,
         "{calls:?}"
     );
     assert!(calls.discover <= 7 * 24 * 60 + 1, "{calls:?}");
     assert_eq!(
-        node.envelope.0.lock().standing.len(),
+        node.envelope.0.lock().rollovers.len(),
         2,
         "nothing stands under version 1 any more"
     );
@@ -121,14 +121,14 @@ async fn a_data_key_seals_no_more_than_its_uses_and_the_spare_is_made_at_half() 
     let mut headers = Vec::new();
     for number in 1..=30 {
         headers.push(header(&node.encrypt().await.unwrap()));
-        // Lets the reconciler run: the spare must exist before it is needed.
+        // Lets the reconciler run: the next data key must exist before it is needed.
         tokio::task::yield_now().await;
         sleep(1).await;
         if number == 4 {
             assert_eq!(fake.take_calls().wrap, 0);
         }
         if number == 5 {
-            assert_eq!(fake.take_calls().wrap, 1, "the spare");
+            assert_eq!(fake.take_calls().wrap, 1, "the next data key");
         }
     }
     for data_key in headers.chunks(10) {
@@ -161,9 +161,9 @@ async fn a_burst_beyond_the_limit_waits_for_the_next_key_and_never_exceeds_it() 
 /// Sets the number of payloads that the live data key has sealed.
 fn set_uses(node: &Node, uses: u64) {
     let state = node.envelope.0.lock();
-    assert_eq!(state.standing.len(), 1);
-    for standing in state.standing.values() {
-        standing.live().set_uses(uses);
+    assert_eq!(state.rollovers.len(), 1);
+    for rollover in state.rollovers.values() {
+        rollover.current().set_uses(uses);
     }
 }
 
@@ -183,7 +183,7 @@ async fn after_2_to_the_32_payloads_a_fresh_data_key_seals() {
     fake.take_calls();
     set_uses(&node, MOST_USES - 1);
     assert_eq!(header(&node.encrypt().await.unwrap()), first, "the last one");
-    // There is no spare yet: this Encrypt waits for it.
+    // There is no next data key yet: this Encrypt waits for it.
     assert_ne!(header(&node.encrypt().await.unwrap()), first);
     assert_eq!(fake.take_calls().wrap, 1);
 }
@@ -272,8 +272,8 @@ async fn on_a_node_without_encrypts_no_key_grows_older_than_it_may() {
     fake.take_calls();
     node.encrypt().await.unwrap();
     let state = node.envelope.0.lock();
-    let standing = state.standing.values().next().unwrap();
-    let age = node.clock.boottime().saturating_sub(standing.live().born);
+    let rollover = state.rollovers.values().next().unwrap();
+    let age = node.clock.boottime().saturating_sub(rollover.current().born);
     assert!(age <= Duration::from_secs(24 * 3600), "{age:?}");
 }
 

@@ -133,7 +133,7 @@ async fn a_version_made_elsewhere_is_found_by_the_next_list_of_a_quick_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn between_the_lists_of_a_slow_token_the_operator_is_not_kept_waiting_nor_is_a_spare() {
+async fn between_the_lists_of_a_slow_token_the_operator_is_not_kept_waiting_nor_is_a_data_key() {
     let fake = one_version();
     let large = Large::new(&fake, Duration::from_secs(5));
     let (node, stranger) = (node(&large).await, stranger().await);
@@ -150,7 +150,7 @@ async fn between_the_lists_of_a_slow_token_the_operator_is_not_kept_waiting_nor_
         node.encrypt().await.unwrap();
     }
     sleep(1).await;
-    assert_eq!(fake.take_calls().wrap, 1, "the spare, at half of its uses");
+    assert_eq!(fake.take_calls().wrap, 1, "the next data key, at half of its uses");
     sleep(10).await;
     large.take_lists();
     fake.set(2, active_from(START));

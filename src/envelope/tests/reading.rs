@@ -191,17 +191,17 @@ async fn an_unwrap_that_has_not_begun_ends_with_its_last_caller() {
     fake.set_mood(Mood::Queues);
     fake.stall();
     fake.take_calls();
-    let flights = || node.envelope.0.lock().flights.len();
+    let unwraps = || node.envelope.0.lock().unwraps.len();
     let first = tokio::time::timeout(Duration::from_secs(1), node.decrypt(&sealed));
     let second = tokio::time::timeout(Duration::from_secs(2), node.decrypt(&sealed));
     let watch = async {
         tokio::time::sleep(Duration::from_millis(1500)).await;
-        flights()
+        unwraps()
     };
     let (first, second, while_one_waits) = tokio::join!(first, second, watch);
     assert!(first.is_err() && second.is_err() && while_one_waits == 1);
     sleep(1).await;
-    assert_eq!((flights(), fake.take_calls().unwrap), (0, 1), "one for both");
+    assert_eq!((unwraps(), fake.take_calls().unwrap), (0, 1), "one for both");
     assert!(node.envelope.status().is_ok(), "nothing is known to be wrong");
     fake.let_go();
     assert!(node.reads(&sealed).await);
@@ -233,7 +233,7 @@ async fn more_different_wrapped_keys_than_may_wait_are_refused_at_once() {
         .filter(|kind| **kind == Some(ErrorKind::ResourceExhausted))
         .count();
     assert!((5..=6).contains(&refused), "{refused}");
-    assert!(node.envelope.0.lock().flights.is_empty());
+    assert!(node.envelope.0.lock().unwraps.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

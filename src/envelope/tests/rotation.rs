@@ -68,7 +68,7 @@ async fn a_version_that_is_refused_before_its_activation_is_not_switched_to() {
     sleep(100).await;
     fake.set_mood(Mood::Refuses);
     sleep(700).await;
-    let has_data_keys = || !node.envelope.0.lock().standing.is_empty();
+    let has_data_keys = || !node.envelope.0.lock().rollovers.is_empty();
     assert!(!has_data_keys(), "the one from before would let the switch choose it");
     sleep(3300).await;
     assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Refused);
@@ -326,7 +326,7 @@ async fn retiring_evicts_the_versions_data_keys_and_restoring_takes_it_back() {
         .envelope
         .0
         .lock()
-        .standing
+        .rollovers
         .keys()
         .map(|(id, _)| id.clone())
         .collect();

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::crypto::suite::Suite;
-use crate::envelope::state::Mark;
+use crate::envelope::state::HighWaterRead;
 use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -293,7 +293,7 @@ async fn a_version_whose_mark_became_unreadable_while_it_was_written_down_is_not
     sleep(3).await;
     assert_eq!(node.envelope.0.lock().written_ahead, Some(mark_of(1)));
     pace.store(0, Ordering::Relaxed);
-    while node.envelope.0.lock().mark != Mark::Unread {
+    while node.envelope.0.lock().high_water != HighWaterRead::Unread {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(mark(&state), None, "the write is under way");
