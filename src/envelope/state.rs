@@ -61,7 +61,7 @@ pub(crate) struct EnvelopeState {
     pub(crate) primary: Primary,
     pub(crate) high_water: HighWaterRead,
     /// A version that is being written into the file `primary`, or was, before any Status has reported it: the file may
-    /// name it instead of the mark.
+    /// name it instead of the high water.
     pub(crate) written_ahead: Option<HighWater>,
     /// Why the last write of the file `primary` failed; `promotion` tries again.
     pub(crate) high_water_error: Option<String>,

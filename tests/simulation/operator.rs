@@ -11,7 +11,6 @@ use dekhand::root_key::rotation::accept_loss::accept_loss;
 use dekhand::root_key::rotation::activate::When;
 use dekhand::root_key::rotation::confirmation;
 use dekhand::root_key::rotation::error::RotationError;
-
 use dekhand::root_key::rotation::verify;
 use dekhand::root_key::rotation::verify::VerifyError;
 use dekhand::root_key::version::Selector;
