@@ -3,6 +3,8 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Child;
 use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
@@ -12,6 +14,7 @@ use support::calls::stop;
 use support::calls::until;
 use support::calls::until_proofs_are_made;
 use support::daemon::Daemon;
+use support::daemon::HANG;
 use support::daemon::wait_for;
 use support::processes::lives;
 use support::processes::send;
@@ -42,6 +45,15 @@ async fn next_worker(daemon: &Daemon, before: u32) -> u32 {
     })
     .await;
     next
+}
+
+/// Waits until the daemon's log has these words; shows the log if it never has.
+async fn until_logged(daemon: &Daemon, words: &str) {
+    let begin = Instant::now();
+    while !daemon.log().contains(words) {
+        assert!(begin.elapsed() < HANG, "never logged: {words}\n{}", daemon.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
@@ -196,11 +208,12 @@ async fn a_proof_in_which_the_token_hangs_ends_one_worker_and_not_the_next_one()
     std::fs::remove_file(node.path("state/proofs.json")).unwrap();
     node.token.set("hang cbc");
     let daemon = node.start();
-    let first = worker(&daemon);
-    let second = next_worker(&daemon, first).await;
+    // On a busy machine the first worker may be lost before the daemon counts as started.
+    until_logged(&daemon, "the token worker is lost").await;
     let kms = Kms::connect(&node.socket()).await;
     kms.until_open(&sealed).await;
-    until("it is told", || daemon.log().contains("has not ended a wrap by")).await;
+    until_logged(&daemon, "has not ended a wrap by").await;
+    let second = worker(&daemon);
     node.token.forget_calls();
     until("probes have wrapped", || node.token.calls("C_Encrypt") > 1).await;
     assert_eq!(worker(&daemon), second, "{}", daemon.log());
