@@ -33,19 +33,24 @@ impl KeyRollover {
         &self.current
     }
 
-    /// Puts the next key in place when the current one is spent or has another suite. The reconciler calls this too, so
-    /// that on a node without Encrypts neither key exceeds its age limit.
-    pub(crate) fn take_turns(&mut self, policy: &Policy, now: Duration) {
-        let spent = matches!(self.current.spent(policy, now), Spent::Soft | Spent::Hard);
-        if let Some(next) = self.next.take_if(|_| spent || self.current.suite != policy.suite) {
-            self.current = next;
+    /// Puts the next key in place when the current one is spent or has another suite. Returns how far the key that is
+    /// then the current one is spent. The reconciler calls this too, so that on a node without Encrypts neither key
+    /// exceeds its age limit.
+    pub(crate) fn take_turns(&mut self, policy: &Policy, now: Duration) -> Spent {
+        let spent = self.current.spent(policy, now);
+        let is_over = matches!(spent, Spent::Soft | Spent::Hard) || self.current.suite != policy.suite;
+        match self.next.take_if(|_| is_over) {
+            Some(next) => {
+                self.current = next;
+                self.current.spent(policy, now)
+            }
+            None => spent,
         }
     }
 
     /// Takes a key for one payload. If `suspended`, soft limits do not apply.
     pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Taken {
-        self.take_turns(policy, now);
-        let is_usable = match self.current.spent(policy, now) {
+        let is_usable = match self.take_turns(policy, now) {
             Spent::No | Spent::Half => true,
             Spent::Soft => suspended,
             Spent::Hard => false,
@@ -54,6 +59,7 @@ impl KeyRollover {
         if let Some(key) = &key {
             key.use_once();
         }
+        // This use may be the one that reaches half of the limit.
         Taken {
             next_is_due: self.wants_next(policy, now),
             key,
