@@ -293,11 +293,10 @@ impl Inner {
     /// Records the outcome of a call to a store: available or unavailable.
     fn note(&self, store: usize, result: Result<(), &Error>) {
         let mut state = self.lock();
-        // The rejection of a bad wrapped key proves that the root key works.
-        let result = result.or_else(|error| match error.kind() {
-            Kind::BadInput => Ok(()),
-            Kind::Outage | Kind::Refusal | Kind::Corruption | Kind::Busy => Err(error),
-        });
+        let result = match result {
+            Err(error) if error.shows_a_working_root_key() => Ok(()),
+            result => result,
+        };
         if result.is_ok() && state.locations.error(store).is_some() {
             // The store may be back, or the answer came from memory: only a listing can tell.
             state.want_listing(ListingWanted::Soon);

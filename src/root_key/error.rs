@@ -87,6 +87,11 @@ impl Error {
         self.kind
     }
 
+    /// Whether the failed call shows that the root key works: it does when it rejects a bad wrapped key.
+    pub fn shows_a_working_root_key(&self) -> bool {
+        self.kind == Kind::BadInput
+    }
+
     /// The reaction to it.
     pub fn reaction(&self) -> Reaction {
         match self.kind {

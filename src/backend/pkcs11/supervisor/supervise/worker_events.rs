@@ -56,8 +56,7 @@ impl Supervision {
         let failure = result.as_ref().err().cloned();
         let error = failure.as_ref().map(|failure| &failure.error);
         self.journal.called(&request.call, error.map_or(Ok(()), Err));
-        // The refusal of a bad wrapped key proves that the root key works.
-        let good = error.is_none_or(|error| error.kind() == Kind::BadInput);
+        let good = error.is_none_or(Error::shows_a_working_root_key);
         let fresh = |failure: &Failure| failure.ends_worker && !failure.pin_rejected;
         match &failure {
             // A fresh worker may succeed where this one cannot.
