@@ -166,6 +166,7 @@ fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<
     std::thread::Builder::new()
         .name("goodbye".to_owned())
         .spawn(move || {
+            service.proofs.withdraw();
             // Nothing is ever sent: the channel ends with the last session's thread.
             all_done.recv().ok();
             service.sessions.disconnect();

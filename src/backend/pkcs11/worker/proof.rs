@@ -63,6 +63,14 @@ pub(super) struct Usable {
     pub(super) unrecorded: bool,
 }
 
+/// A proof that is noted as begun in the record.
+struct InProgress {
+    id: KeyId,
+    mechanism: Mechanism,
+    /// [`Clock::boottime`].
+    since: Duration,
+}
+
 /// The proof record, and what this process knows of it.
 pub(super) struct Proofs {
     assignment: Arc<Assignment>,
@@ -74,6 +82,8 @@ pub(super) struct Proofs {
     record: Option<ProofRecord>,
     /// The work of a thread of its own.
     pending: Pending,
+    /// The proof that this thread is making with the token.
+    in_progress: Mutex<Option<InProgress>>,
     /// The mechanisms of each version's record, as far as this process has read it.
     recorded: Mutex<HashMap<KeyId, HashSet<Mechanism>>>,
     /// When this process has last begun a proof that no call needs ([`Clock::boottime`]).
@@ -113,6 +123,7 @@ impl Proofs {
             methods,
             activity,
             pending: Pending::default(),
+            in_progress: Mutex::default(),
             recorded: Mutex::default(),
             tried: Mutex::default(),
             other_keys: Mutex::default(),

@@ -3,6 +3,7 @@
 
 use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::worker::mutex::lock;
+use crate::backend::pkcs11::worker::proof::InProgress;
 use crate::backend::pkcs11::worker::proof::Proofs;
 use crate::backend::pkcs11::worker::proof::opens;
 use crate::backend::pkcs11::worker::proof::orders::of_kind;
@@ -108,11 +109,16 @@ impl Proofs {
         if let Some(since) = self.in_begun_records(record, begin)? {
             let told = format!(
                 "the token has not ended a wrap by {mechanism} under version {id} that began at {since}, unless the worker \
-                 was stopped meanwhile: dekhand tries it again a day later"
+                 was killed meanwhile: dekhand tries it again a day later"
             );
             self.outlet.say(Level::Warn, told);
             return Ok(false);
         }
+        *lock(&self.in_progress) = Some(InProgress {
+            id: id.clone(),
+            mechanism,
+            since: self.clock.boottime(),
+        });
         let made = self.sessions.with_token(|open| {
             // A new search may have found another object, possibly under the same handle.
             if !open.finder().is_proven(id, key) {
@@ -134,6 +140,7 @@ impl Proofs {
             self.outlet.all_go_on();
             Some(made)
         });
+        *lock(&self.in_progress) = None;
         match made.flatten() {
             Some(Some((proof, shown_by))) => {
                 self.add(record, id, &proof, shown_by)?;
@@ -200,6 +207,21 @@ impl Proofs {
     /// No more proofs are made: the daemon is gone.
     pub(in crate::backend::pkcs11::worker) fn close(&self) {
         self.pending.close();
+    }
+
+    /// Withdraws a proof in progress: the end of the daemon cuts it short, and not a token that hangs, so the next worker
+    /// may repeat it. After [`close`](Self::close).
+    pub(in crate::backend::pkcs11::worker) fn withdraw(&self) {
+        let (Some(proof), Some(record)) = (lock(&self.in_progress).take(), self.recorder()) else {
+            return;
+        };
+        let lasts = self.clock.boottime().saturating_sub(proof.since);
+        if lasts < self.assignment.options.call_timeout {
+            // Nobody listens any more. If it fails, the proof is repeated a day later.
+            record
+                .end_proof(&self.assignment.root_key, &proof.id, proof.mechanism)
+                .ok();
+        }
     }
 }
 

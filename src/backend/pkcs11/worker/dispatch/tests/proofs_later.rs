@@ -206,3 +206,35 @@ fn a_first_proof_that_was_cut_short_is_made_by_another_mechanism() {
         until_recorded(token, &[Mechanism::AesGcm]);
     });
 }
+
+/// Ends a daemon during a proof in which the token hangs; whether the next worker may repeat the proof.
+fn may_repeat_what_was_cut_short(token: &Token, call_timeout: Duration) -> bool {
+    plant(token);
+    token.set("hang cbc");
+    let change = |assignment: &mut Assignment| assignment.options.call_timeout = call_timeout;
+    // One of its threads hangs for ever.
+    let mut worker = std::mem::ManuallyDrop::new(Worker::with(token, change, Clock::system()));
+    let (id, data_key) = (v1(), key(7));
+    worker.call(Call::Wrap { id, data_key }).unwrap();
+    let since = std::time::Instant::now();
+    while !worker.service.proofs.is_in_progress() {
+        assert!(since.elapsed() < LONGEST, "no other mechanism is tried");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    worker.service.proofs.close();
+    worker.service.proofs.withdraw();
+    let record = ProofRecord::of(&token.path("state"));
+    let now = Clock::system().now();
+    let begun = record.begin_proof(&"kube".parse().unwrap(), &v1(), Mechanism::AesCbc, now);
+    begun.unwrap().is_none()
+}
+
+#[test]
+fn a_proof_that_the_end_of_the_daemon_cuts_short_may_be_repeated() {
+    alone::run(|token| assert!(may_repeat_what_was_cut_short(token, LONGEST)));
+}
+
+#[test]
+fn a_proof_that_hung_before_the_daemon_ended_may_not_be_repeated_at_once() {
+    alone::run(|token| assert!(!may_repeat_what_was_cut_short(token, Duration::ZERO)));
+}
