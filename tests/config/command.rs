@@ -1,9 +1,5 @@
 //! `dekhand config check` and `dekhand config show`.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
-
 use dekhand::cli::config::ConfigCommand;
 use dekhand::cli::config::run;
 use dekhand::cli::output::Output;
@@ -11,27 +7,15 @@ use dekhand::cli::output::OutputFormat;
 use dekhand::cli::overrides::OverrideArgs;
 use dekhand::config::ConfigError;
 use dekhand::config::known_settings;
+use support::paper::Paper;
 
 use crate::Home;
 
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn ran(command: &ConfigCommand, format: OutputFormat) -> (anyhow::Result<()>, String) {
     let paper = Paper::default();
-    let mut output = Output::new(format, paper.clone(), io::sink());
+    let mut output = Output::new(format, paper.clone(), std::io::sink());
     let result = run(command, &mut output);
-    let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+    let text = paper.text();
     (result, text)
 }
 

@@ -23,8 +23,8 @@ use tonic::Code;
 
 use support::calls::Kms;
 use support::calls::stock;
-use support::calls::until;
 use support::calls::until_away;
+use support::calls::until_logged;
 use support::calls::until_proofs_are_made;
 use support::daemon::HANG;
 use support::daemon::wait_for;
@@ -172,10 +172,7 @@ async fn a_token_that_has_only_the_key_wrap_of_two_formats_is_refused() {
     let kms = Kms::when_open(&node.socket()).await;
     kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
         .await;
-    until("the reason is told", || {
-        daemon.log().contains("no wrap mechanism works correctly")
-    })
-    .await;
+    until_logged(&daemon, "no wrap mechanism works correctly").await;
     node.token.set("");
     kms.until_status("well without a restart", |status| status.is_ok())
         .await;

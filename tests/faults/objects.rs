@@ -10,6 +10,7 @@ use support::calls::Kms;
 use support::calls::stock;
 use support::calls::stop;
 use support::calls::until;
+use support::calls::until_logged;
 use support::daemon::Daemon;
 use support::processes::worker;
 use support::processes::workers;
@@ -59,7 +60,7 @@ async fn a_public_key_of_our_label_never_becomes_primary() {
         let kms = Kms::connect(&node.socket()).await;
         let key_id = kms.status().await.unwrap();
         node.token.plant("test.v2@20260101T0000Z", ID, 7);
-        until("it is told", || daemon.log().contains("its key is a public object")).await;
+        until_logged(&daemon, "its key is a public object").await;
         until_listed_again(&node).await;
         assert_eq!(kms.status().await.unwrap(), key_id, "{control}");
         assert_eq!(kms.encrypt().await.unwrap().key_id, key_id, "{control}");
@@ -133,7 +134,7 @@ async fn a_public_key_of_a_listed_id_does_not_count() {
         let kms = Kms::connect(&node.socket()).await;
         until_listed_again(&node).await;
         assert_eq!(kms.status().await.unwrap(), id, "{control}");
-        until("it is told", || daemon.log().contains("its key is a public object")).await;
+        until_logged(&daemon, "its key is a public object").await;
     }
 }
 
@@ -149,7 +150,7 @@ async fn a_key_that_is_exchanged_is_a_refusal_until_the_right_one_is_back() {
         .await;
     assert_eq!(kms.encrypt().await.unwrap_err().code(), Code::FailedPrecondition);
     for part in ["holds another key under the id", "dekhand keys accept-loss"] {
-        until(part, || daemon.log().contains(part)).await;
+        until_logged(&daemon, part).await;
     }
     // Neither a fresh worker nor a fresh daemon forgets it.
     kill_worker(&daemon).await;
@@ -217,7 +218,7 @@ async fn a_damaged_proof_record_is_a_refusal_that_says_what_to_do() {
             status == Err(Code::FailedPrecondition) || status == Err(Code::Unavailable)
         })
         .await;
-        until("it is told", || daemon.log().contains("proofs.json")).await;
+        until_logged(&daemon, "proofs.json").await;
         std::fs::write(&path, &good).unwrap();
         kms.until_status("well again", |status| status.is_ok()).await;
         drop(kms);
@@ -232,7 +233,7 @@ async fn a_token_in_trouble_is_away_and_its_key_no_other() {
     node.token.set("C_Encrypt,C_Decrypt fail 0x5");
     let daemon = node.spawn();
     let kms = Kms::when_open(&node.socket()).await;
-    until("the outage is told", || daemon.log().contains("CKR_GENERAL_ERROR")).await;
+    until_logged(&daemon, "CKR_GENERAL_ERROR").await;
     assert_eq!(kms.status().await.unwrap_err().code(), Code::Unavailable);
     assert!(!daemon.log().contains("another key"), "{}", daemon.log());
     node.token.set("");

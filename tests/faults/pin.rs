@@ -12,6 +12,7 @@ use support::calls::Kms;
 use support::calls::start_with_http;
 use support::calls::stock;
 use support::calls::until;
+use support::calls::until_logged;
 use support::daemon::page;
 use support::processes::send;
 use support::processes::worker;
@@ -74,10 +75,7 @@ async fn a_daemon_whose_token_asks_for_its_pin_itself_asks_once_and_again_when_a
     let mut daemon = node.spawn();
     until("the PIN was rejected", || node.token.wrong_pins() > 0).await;
     for _ in 0..2 {
-        until("another worker was refused", || {
-            daemon.log().contains("has rejected the PIN from its own device before")
-        })
-        .await;
+        until_logged(&daemon, "has rejected the PIN from its own device before").await;
         assert_eq!(daemon.stop().0, Some(0));
         daemon = node.spawn();
     }
@@ -107,10 +105,7 @@ async fn a_wrong_pin_that_the_token_counts_without_an_answer_is_tried_twice_over
         // With a login that hangs, or with one that was interrupted.
         assert_eq!(daemon.stop().0, Some(0));
         daemon = node.spawn();
-        until("it is not tried any more", || {
-            daemon.log().contains("ended without a verdict")
-        })
-        .await;
+        until_logged(&daemon, "ended without a verdict").await;
     }
     assert_eq!(node.token.wrong_pins(), 2, "the third would have locked it");
 

@@ -7,6 +7,7 @@ use support::calls::Kms;
 use support::calls::start_with_http;
 use support::calls::stop;
 use support::calls::until;
+use support::calls::until_logged;
 use support::daemon::Daemon;
 use support::daemon::page;
 use support::token_node::Node;
@@ -115,7 +116,7 @@ async fn a_record_that_is_removed_lets_no_key_in_above_the_primary() {
     until_listed_again(&node).await;
     let key_id = v1["id"].as_str().unwrap();
     assert_eq!(kms.status().await.unwrap(), key_id);
-    until("it is told", || daemon.log().contains("its key is a public object")).await;
+    until_logged(&daemon, "its key is a public object").await;
     drop(daemon);
 }
 
@@ -160,15 +161,21 @@ async fn a_root_key_that_only_decrypts_goes_on_with_its_public_keys_of_before() 
     assert_eq!(list["root_keys"][0]["versions"].as_array().unwrap().len(), 0, "{list}");
 }
 
-#[tokio::test]
-async fn a_public_key_of_before_that_is_exchanged_is_a_refusal() {
-    let node = upgraded("");
+/// Starts a node whose public v1 of before is exchanged under it, and waits for the refusal.
+async fn start_and_exchange(node: &Node) -> (Daemon, Kms) {
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;
     kms.encrypt().await.unwrap();
     node.token.exchange(V1, ID, 2);
     kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
         .await;
+    (daemon, kms)
+}
+
+#[tokio::test]
+async fn a_public_key_of_before_that_is_exchanged_is_a_refusal() {
+    let node = upgraded("");
+    let (daemon, kms) = start_and_exchange(&node).await;
     kill_worker(&daemon).await;
     until_listed_again(&node).await;
     assert_eq!(kms.status().await.unwrap_err().code(), Code::FailedPrecondition);
@@ -180,12 +187,7 @@ async fn a_public_key_of_before_that_is_exchanged_is_a_refusal() {
 #[tokio::test]
 async fn accept_loss_says_that_an_exchanged_public_key_of_before_does_not_count() {
     let node = upgraded("");
-    let daemon = node.start();
-    let kms = Kms::connect(&node.socket()).await;
-    kms.encrypt().await.unwrap();
-    node.token.exchange(V1, ID, 2);
-    kms.until_status("a refusal", |status| status == Err(Code::FailedPrecondition))
-        .await;
+    let (daemon, kms) = start_and_exchange(&node).await;
     let accepted = node.command(&["keys", "accept-loss", ID, "--confirm", "test.v1"]);
     let said = String::from_utf8(accepted.stderr).unwrap();
     assert_eq!(accepted.status.code(), Some(0), "{said}");

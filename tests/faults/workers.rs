@@ -3,8 +3,6 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Child;
 use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
 
 use rustix::process::Signal;
 
@@ -12,9 +10,9 @@ use support::calls::Kms;
 use support::calls::stock;
 use support::calls::stop;
 use support::calls::until;
+use support::calls::until_logged;
 use support::calls::until_proofs_are_made;
 use support::daemon::Daemon;
-use support::daemon::HANG;
 use support::daemon::wait_for;
 use support::processes::lives;
 use support::processes::send;
@@ -45,15 +43,6 @@ async fn next_worker(daemon: &Daemon, before: u32) -> u32 {
     })
     .await;
     next
-}
-
-/// Waits until the daemon's log has these words; shows the log if it never has.
-async fn until_logged(daemon: &Daemon, words: &str) {
-    let begin = Instant::now();
-    while !daemon.log().contains(words) {
-        assert!(begin.elapsed() < HANG, "never logged: {words}\n{}", daemon.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]

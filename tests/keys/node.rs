@@ -1,11 +1,8 @@
 //! One control-plane node with a keyring, and the command line on it.
 
 use std::io;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
 
 use clap::Parser;
 use dekhand::backend::keyring::KeyringOptions;
@@ -24,6 +21,7 @@ use dekhand::config::RootKeyStore;
 use dekhand::root_key::high_water::HighWater;
 use dekhand::root_key::high_water::HighWaterFile;
 use serde_json::Value;
+use support::paper::Paper;
 
 pub(crate) const NOW: u64 = 1_772_366_400; // 2026-03-01T12:00:00Z
 pub(crate) const DAY: u64 = 86_400;
@@ -32,25 +30,6 @@ pub(crate) const DAY: u64 = 86_400;
 pub(crate) struct Line {
     #[command(subcommand)]
     pub(crate) command: KeysCommand,
-}
-
-#[derive(Clone, Default)]
-pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Paper {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// One control-plane node with its own directory.

@@ -79,6 +79,14 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The last listed version that is not active yet by this node's clock.
+    fn pending(&self) -> Result<Version, Stopped> {
+        let now = self.clock.now();
+        let mut versions = self.versions().into_iter();
+        let pending = versions.rfind(|version| version.state.is_pending(now));
+        pending.ok_or_else(|| Stopped::Careful("nothing is pending".into()))
+    }
+
     fn rules(&self) -> Rotation<'_> {
         Rotation {
             admin: &self.session,
@@ -138,12 +146,7 @@ async fn execute(world: &World, node: usize, command: Command) -> Result<String,
         }
         Command::PutAside => {
             let keys = Keys::on(world, node, false);
-            let now = keys.clock.now();
-            let pending = keys
-                .versions()
-                .into_iter()
-                .rfind(|version| version.state.is_pending(now));
-            let version = pending.ok_or_else(|| Stopped::Careful("nothing is pending".into()))?;
+            let version = keys.pending()?;
             everywhere(world, node, &version, async |keys, selector| {
                 keys.rules().retire(selector, true).await.map(drop)
             })
@@ -319,12 +322,7 @@ async fn date(world: &World, node: usize, selector: &Selector, when: When) -> Re
 
 async fn activate(world: &World, node: usize, lead: u64) -> Result<String, Stopped> {
     let keys = Keys::on(world, node, true);
-    let now = keys.clock.now();
-    let pending = keys
-        .versions()
-        .into_iter()
-        .rfind(|version| version.state.is_pending(now));
-    let version = pending.ok_or_else(|| Stopped::Careful("nothing is pending".into()))?;
+    let version = keys.pending()?;
     let lacks = |node: usize| lock(&world.stores).replica(node).find(&version.id).is_none();
     if world.setup.topology == Topology::PerNode && NODES.into_iter().any(lacks) {
         return Err(Stopped::Careful("a node lacks the version".into()));

@@ -1,13 +1,13 @@
 //! Promises of `keys` for root keys in tokens, tested against a fake token.
 
 use std::io;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use clap::Parser;
 use serde_json::Value;
+use support::paper::Paper;
 
 use super::*;
 use crate::cli::keys::error::FailureKind;
@@ -118,25 +118,6 @@ impl Admin for Worker {
 
     async fn destroy(&self, id: &KeyId) -> Result<(), Error> {
         self.admin.destroy(id).await
-    }
-}
-
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Paper {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 

@@ -158,6 +158,15 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until the daemon's log has these words; shows the log if it never has.
+pub async fn until_logged(daemon: &Daemon, words: &str) {
+    let begin = Instant::now();
+    while !daemon.log().contains(words) {
+        assert!(begin.elapsed() < HANG, "never logged: {words}\n{}", daemon.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Waits until the daemon has noticed that its token is unavailable.
 pub async fn until_away(daemon: &Daemon) {
     let words = [

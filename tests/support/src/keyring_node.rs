@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::Output;
+use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
+use crate::daemon::HANG;
 use crate::daemon::dekhand;
 use crate::daemon::json;
-use crate::daemon::wait_for;
 
 /// A node: its own directory with configuration, keyring, state and socket.
 pub struct Node {
@@ -71,7 +73,11 @@ root_keys:
     /// Starts the daemon and waits until `dekhand status` succeeds.
     pub fn start(&self) -> Daemon {
         let daemon = self.spawn();
-        wait_for("the daemon serves", || self.status().status.success());
+        let begin = Instant::now();
+        while !self.status().status.success() {
+            assert!(begin.elapsed() < HANG, "the daemon never serves: {}", daemon.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
         daemon
     }
 

@@ -1,4 +1,4 @@
-//! What the integration tests and the benchmarks share: nodes, daemons, their processes, and callers.
+//! Nodes, daemons, their processes and callers, for the tests and the benchmarks.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
 pub mod calls;
 pub mod daemon;
 pub mod keyring_node;
+pub mod paper;
 pub mod processes;
 pub mod pulse;
 pub mod token_node;
