@@ -12,14 +12,14 @@ pub(super) const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("DEK
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
     /// Not a message of the protocol.
-    #[error("a message of the token worker's channel can't be read")]
+    #[error("a message on the token worker's channel cannot be read")]
     NotAMessage(#[from] postcard::Error),
     /// Longer than any valid message.
     #[error("a message on the token worker's channel is too long: {0} bytes")]
     TooLong(usize),
     /// A valid message at the wrong time.
-    #[error("a message of the token worker's channel has a wrong `{0}`")]
-    Field(&'static str),
+    #[error("unexpected message on the token worker's channel")]
+    Unexpected,
     /// The channel failed.
     #[error("the token worker's channel failed")]
     Channel(#[from] std::io::Error),

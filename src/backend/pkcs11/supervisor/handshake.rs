@@ -118,7 +118,7 @@ async fn greet(channel: &mut WorkerChannel, events: &Events) -> Result<Option<St
         Ok(Ok(FromWorker::NotStarted(reason))) => Err(NotOpened::outage(format!(
             "the token worker cannot be started: {reason}"
         ))),
-        Ok(Ok(_)) => Err(NotOpened::because(ProtocolError::Field("what"))),
+        Ok(Ok(_)) => Err(NotOpened::because(ProtocolError::Unexpected)),
     }
 }
 
@@ -146,12 +146,12 @@ async fn open_token(channel: &mut WorkerChannel, assignment: &Assignment, events
             Ok(Err(error)) => return Err(ended(error, "opened the token")),
             Ok(Ok(FromWorker::ExtendDeadline(more))) => until = Instant::now() + pause(more) + limit,
             Ok(Ok(FromWorker::Answer(answer))) => break answer,
-            Ok(Ok(_)) => return Err(NotOpened::because(ProtocolError::Field("what"))),
+            Ok(Ok(_)) => return Err(NotOpened::because(ProtocolError::Unexpected)),
         }
     };
     match answer.result {
         Ok(Outcome::Done) => Ok(answer.memory),
-        Ok(_) => Err(NotOpened::because(ProtocolError::Field("outcome"))),
+        Ok(_) => Err(NotOpened::because(ProtocolError::Unexpected)),
         Err(failure) => Err(NotOpened {
             failure,
             worker: None,

@@ -112,6 +112,6 @@ fn understand(message: FromWorker) -> Result<Heard, ProtocolError> {
         FromWorker::Answer(answer) => Ok(Heard::Answer(answer)),
         FromWorker::Event { level, message } => Ok(Heard::Event(level, message)),
         FromWorker::ExtendDeadline(more) => Ok(Heard::ExtendDeadline(more)),
-        FromWorker::Hello { .. } | FromWorker::NotStarted(_) => Err(ProtocolError::Field("what")),
+        FromWorker::Hello { .. } | FromWorker::NotStarted(_) => Err(ProtocolError::Unexpected),
     }
 }

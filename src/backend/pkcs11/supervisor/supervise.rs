@@ -34,6 +34,15 @@ use crate::token::problem::Failure;
 /// The most messages from workers that wait here; beyond that the workers wait.
 const HEARD: usize = 16;
 
+/// The worker of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FailedWorker {
+    /// It has failed in one call, and continues.
+    Serves,
+    /// It has ended, or could not start.
+    Gone,
+}
+
 /// The state of the task.
 pub(super) struct Supervision {
     workers: Arc<dyn StartWorkers>,
@@ -63,7 +72,7 @@ impl Supervision {
         requests: mpsc::Receiver<Request>,
     ) -> Self {
         let limits = Limits {
-            sessions: assignment.options.seats(),
+            sessions: assignment.options.concurrent_calls(),
             memory: assignment.memory,
             call_timeout: assignment.options.call_timeout,
         };
@@ -117,20 +126,20 @@ impl Supervision {
     /// Whether its waiters would give up before its turn, at the recent duration of calls. Without a serving worker
     /// this is unknown: the next worker, or its error, may arrive at any time.
     fn would_begin_too_late(&self, request: &Request) -> bool {
-        let (Some(until), Some(post)) = (request.until(), &self.current) else {
+        let (Some(until), Some(active)) = (request.until(), &self.current) else {
             return false;
         };
-        let is_late = |before| post.begins_behind(before, self.limits) > until;
+        let is_late = |before| active.begins_behind(before, self.limits) > until;
         is_late(self.queue.len()) && is_late(self.queue.before(request))
     }
 
     fn begin_calls(&mut self) {
-        let Some(post) = &mut self.current else {
+        let Some(active) = &mut self.current else {
             return;
         };
-        while post.is_free(self.limits) {
+        while active.is_free(self.limits) {
             match self.queue.next() {
-                Some(request) => post.begin(request, self.limits),
+                Some(request) => active.begin(request, self.limits),
                 None => return,
             }
         }
@@ -139,10 +148,13 @@ impl Supervision {
     /// When the next action is due.
     fn due(&self) -> Option<Instant> {
         let attempt = self.next_attempt().map(|(at, _)| at);
-        let calls = self.posts().filter_map(ActiveWorker::until);
+        let calls = self.active_workers().filter_map(ActiveWorker::until);
         let leaving = self.leaving.iter().map(|(until, _)| *until);
         // Only to wake up: then all calls that may begin do.
-        let held = self.current.as_ref().and_then(|post| post.held_until(Instant::now()));
+        let held = self
+            .current
+            .as_ref()
+            .and_then(|active| active.held_until(Instant::now()));
         calls.chain(leaving).chain(attempt).chain(held).min()
     }
 
@@ -152,13 +164,13 @@ impl Supervision {
         self.successor.due(waited_for).filter(|_| self.has_room())
     }
 
-    fn posts(&self) -> impl Iterator<Item = &ActiveWorker> {
+    fn active_workers(&self) -> impl Iterator<Item = &ActiveWorker> {
         self.current.iter().chain(&self.retiring)
     }
 
-    fn post(&mut self, worker: WorkerNumber) -> Option<&mut ActiveWorker> {
-        let mut posts = self.current.iter_mut().chain(&mut self.retiring);
-        posts.find(|post| post.worker == worker)
+    fn active_worker(&mut self, worker: WorkerNumber) -> Option<&mut ActiveWorker> {
+        let mut active = self.current.iter_mut().chain(&mut self.retiring);
+        active.find(|active| active.worker == worker)
     }
 
     /// Takes the actions that are due.
@@ -168,9 +180,9 @@ impl Supervision {
             self.kill(worker, now);
         }
         let hung: Vec<_> = self
-            .posts()
-            .filter(|post| post.until().is_some_and(|until| until <= now))
-            .map(|post| post.worker)
+            .active_workers()
+            .filter(|active| active.until().is_some_and(|until| until <= now))
+            .map(|active| active.worker)
             .collect();
         for worker in hung {
             self.hung(worker, now);
@@ -189,12 +201,12 @@ impl Supervision {
     /// Whether a worker may be started: the spawner refuses a third one. While two workers finish their calls, the next
     /// one waits.
     fn has_room(&self) -> bool {
-        self.posts().count() < 2
+        self.active_workers().count() < 2
     }
 
     /// Ends other workers until at most one is left. Those that leave have had the time since the last attempt.
     fn make_room(&mut self, now: Instant) {
-        let may_leave = usize::from(self.posts().count() == 0);
+        let may_leave = usize::from(self.active_workers().count() == 0);
         let surplus = self.leaving.len().saturating_sub(may_leave);
         let over: Vec<_> = self.leaving.drain(..surplus).collect();
         for (_, worker) in over {
@@ -211,8 +223,8 @@ impl Supervision {
                 self.rejected = None;
                 self.journal.locked(opened.not_locked.take());
                 self.journal.opened(reason, opened.memory);
-                let post = ActiveWorker::new(opened, self.limits, self.hear.clone());
-                self.retiring.extend(self.current.replace(post));
+                let active = ActiveWorker::new(opened, self.limits, self.hear.clone());
+                self.retiring.extend(self.current.replace(active));
                 self.dismiss_idle(now);
             }
             Err(NotOpened { failure, worker, hangs }) => {
@@ -221,41 +233,43 @@ impl Supervision {
                     self.leaving.push((if hangs { now } else { now + GRACE }, worker));
                 }
                 self.journal.not_opened(&failure);
-                self.note_pin(&failure, false, now);
-                self.answer_who_waits(&failure.error);
+                self.note_pin(&failure, FailedWorker::Gone, now);
+                self.answer_queued(&failure.error);
             }
         }
     }
 
     /// Fails all queued calls, unless a worker is still serving.
-    fn answer_who_waits(&mut self, error: &Error) {
+    fn answer_queued(&mut self, error: &Error) {
         if self.current.is_none() {
             self.queue.answer_all(error);
         }
     }
 
-    /// Decides what follows from a failure for the PIN, and for the calls that need it. `still_serves`: its worker has
-    /// failed in one call, and continues.
-    fn note_pin(&mut self, failure: &Failure, still_serves: bool, now: Instant) {
-        match (failure.pin_rejected, self.assignment.role, still_serves) {
-            (false, _, still_serves) => {
-                self.rejected = self.rejected.take().filter(|_| still_serves);
-                return;
+    /// Takes note of a failure that the PIN caused, or that another cause has replaced.
+    fn note_pin(&mut self, failure: &Failure, worker: FailedWorker, now: Instant) {
+        if !failure.pin_rejected {
+            // The PIN is no longer the reason why no worker serves.
+            if worker == FailedWorker::Gone {
+                self.rejected = None;
             }
+            return;
+        }
+        self.journal.pin_rejected(true);
+        match (self.assignment.role, worker) {
             // The token was opened with this PIN, and the next worker tells whether the PIN still is right.
-            (true, Role::Daemon, true) => return self.journal.pin_rejected(true),
+            (Role::Daemon, FailedWorker::Serves) => return,
             // A rejected PIN is not tried for each call, only by the attempts to start a worker.
-            (true, Role::Daemon, false) => {}
+            (Role::Daemon, FailedWorker::Gone) => {}
             // A command never tries it twice, because no operator acts between its calls.
-            (true, Role::Look | Role::Admin, _) => {
+            (Role::Look | Role::Admin, _) => {
                 self.successor.change(Change::GivenUp);
                 self.retiring.extend(self.current.take());
                 self.dismiss_idle(now);
             }
         }
-        self.journal.pin_rejected(true);
         self.rejected = Some(failure.error.clone());
-        self.answer_who_waits(&failure.error);
+        self.answer_queued(&failure.error);
     }
 }
 

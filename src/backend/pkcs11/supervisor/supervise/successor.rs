@@ -21,13 +21,15 @@ pub(super) struct Successor {
 enum State {
     /// Not needed. -> `Wanted` when the current worker is lost or too large
     Unwanted,
-    /// Starts when it is due. -> `Coming`, or `Unwanted` when no worker may start any more
+    /// Starts when it is due. -> `Coming`
     Wanted(Reason),
-    /// Starting. -> `Unwanted` if it opens its token, or when no worker may start any more; else `Wanted`
+    /// Starting. -> `Unwanted` if it opens its token, else `Wanted`
     Coming(Reason, StartAttempt),
+    /// No worker may start any more. Every state -> `GivenUp`; this one is final
+    GivenUp,
 }
 
-/// What changes the state.
+/// The cause of a change.
 pub(super) enum Change {
     /// The current worker is lost. A worker that is starting already takes its place.
     Lost(Reason, Instant),
@@ -55,6 +57,7 @@ impl Successor {
     pub(super) fn change(&mut self, change: Change) {
         let state = std::mem::replace(&mut self.state, State::Unwanted);
         self.state = match (state, change) {
+            (State::GivenUp, _) | (_, Change::GivenUp) => State::GivenUp,
             (State::Unwanted | State::Wanted(_), Change::Lost(reason, now))
             | (State::Coming(reason, _), Change::NotOpened(now)) => {
                 self.attempts.failed(now);
@@ -62,8 +65,10 @@ impl Successor {
             }
             (State::Unwanted, Change::TooLarge) => State::Wanted(Reason::Memory),
             (State::Wanted(reason), Change::Begun(attempt)) => State::Coming(reason, attempt),
-            (_, Change::Opened | Change::GivenUp) => State::Unwanted,
-            (state, Change::Lost(..) | Change::TooLarge | Change::Begun(_) | Change::NotOpened(_)) => state,
+            (State::Coming(..), Change::Opened) => State::Unwanted,
+            (state, Change::Lost(..) | Change::TooLarge | Change::Begun(_) | Change::Opened | Change::NotOpened(_)) => {
+                state
+            }
         };
     }
 
@@ -76,7 +81,7 @@ impl Successor {
     pub(super) fn due(&self, waited_for: bool) -> Option<(Instant, Reason)> {
         match self.state {
             State::Wanted(reason) => Some((self.attempts.due(waited_for), reason)),
-            State::Unwanted | State::Coming(..) => None,
+            State::Unwanted | State::Coming(..) | State::GivenUp => None,
         }
     }
 
@@ -92,7 +97,7 @@ impl Successor {
     pub(super) async fn opened(&mut self) -> (Reason, Result<Opened, NotOpened>) {
         match &mut self.state {
             State::Coming(reason, attempt) => (*reason, attempt.await),
-            State::Unwanted | State::Wanted(_) => std::future::pending().await,
+            State::Unwanted | State::Wanted(_) | State::GivenUp => std::future::pending().await,
         }
     }
 }
@@ -135,13 +140,20 @@ mod tests {
     #[test]
     fn nothing_starts_after_the_end_of_all_attempts() {
         let now = Instant::now();
-        for change in [begun(), Change::Lost(Reason::Asked, now)] {
+        for before in [begun(), Change::Lost(Reason::Asked, now)] {
             let mut successor = Successor::new(now);
-            successor.change(change);
+            successor.change(before);
             successor.change(Change::GivenUp);
-            assert!(successor.is_unwanted() && successor.due(true).is_none());
-            successor.change(Change::NotOpened(now));
-            assert!(successor.is_unwanted());
+            // The last worker may still finish a call, and fail or grow in it.
+            let later = [
+                Change::TooLarge,
+                Change::Lost(Reason::Died, now),
+                Change::NotOpened(now),
+            ];
+            for change in later {
+                successor.change(change);
+                assert_eq!(successor.due(true), None);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use tokio::time::Instant;
 
+use super::FailedWorker;
 use super::Supervision;
 use crate::backend::pkcs11::ipc::ProtocolError;
 use crate::backend::pkcs11::ipc::message::Answer;
@@ -23,8 +24,8 @@ impl Supervision {
             Heard::Event(level, message) => self.journal.events().tell(level, &message),
             Heard::Answer(answer) => self.answered(worker, answer),
             Heard::ExtendDeadline(more) => {
-                if let Some(post) = self.post(worker) {
-                    post.extend_deadline(more.of, pause(more));
+                if let Some(active) = self.active_worker(worker) {
+                    active.extend_deadline(more.of, pause(more));
                 }
             }
             Heard::Lost(error) => {
@@ -42,17 +43,17 @@ impl Supervision {
     fn answered(&mut self, worker: WorkerNumber, answer: Answer) {
         let now = Instant::now();
         let Answer { number, memory, result } = answer;
-        let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
-        let Some(post) = self.post(worker) else {
+        let is_current = self.current.as_ref().is_some_and(|active| active.worker == worker);
+        let Some(active) = self.active_worker(worker) else {
             // The worker was lost before its message was processed.
             return;
         };
-        let Some(request) = post.done(number) else {
+        let Some(request) = active.done(number) else {
             let error = Error::new(Kind::Outage, "unexpected reply from the token worker");
             self.lost(worker, Reason::Died, &error, now);
             return;
         };
-        let is_too_large = is_current && post.is_too_large(memory);
+        let is_too_large = is_current && active.is_too_large(memory);
         let failure = result.as_ref().err().cloned();
         let error = failure.as_ref().map(|failure| &failure.error);
         self.journal.called(&request.call, error.map_or(Ok(()), Err));
@@ -73,11 +74,11 @@ impl Supervision {
             if failure.ends_worker {
                 self.lost(worker, Reason::Asked, &failure.error, now);
                 if is_current {
-                    self.note_pin(&failure, false, now);
+                    self.note_pin(&failure, FailedWorker::Gone, now);
                 }
                 return;
             }
-            self.note_pin(&failure, true, now);
+            self.note_pin(&failure, FailedWorker::Serves, now);
         }
         if !is_current {
             self.dismiss_idle(now);
@@ -94,7 +95,10 @@ impl Supervision {
 
     /// A call has exceeded its time limit: only the end of the worker helps.
     pub(super) fn hung(&mut self, worker: WorkerNumber, now: Instant) {
-        let overdue = self.post(worker).map(|post| post.take_overdue(now)).unwrap_or_default();
+        let overdue = self
+            .active_worker(worker)
+            .map(|active| active.take_overdue(now))
+            .unwrap_or_default();
         let mut first = None;
         for (request, limit) in overdue {
             let silence = Error::new(Kind::Outage, format!("the token did not answer within {limit:?}"));
@@ -111,17 +115,17 @@ impl Supervision {
 
     /// A worker is unusable. Its calls are repeated if that does no harm.
     fn lost(&mut self, worker: WorkerNumber, reason: Reason, cause: &Error, now: Instant) {
-        let is_current = self.current.as_ref().is_some_and(|post| post.worker == worker);
-        let post = if is_current {
+        let is_current = self.current.as_ref().is_some_and(|active| active.worker == worker);
+        let active = if is_current {
             self.current.take()
         } else {
-            let place = self.retiring.iter().position(|post| post.worker == worker);
-            place.map(|place| self.retiring.swap_remove(place))
+            let index = self.retiring.iter().position(|active| active.worker == worker);
+            index.map(|index| self.retiring.swap_remove(index))
         };
-        let Some(post) = post else {
+        let Some(active) = active else {
             return;
         };
-        let begun = post.leave();
+        let begun = active.leave();
         for request in &begun {
             self.journal.called(&request.call, Err(cause));
         }
@@ -141,8 +145,8 @@ impl Supervision {
     /// Ends replaced workers that have finished their calls.
     pub(super) fn dismiss_idle(&mut self, now: Instant) {
         let until = now + self.limits.call_timeout;
-        for post in self.retiring.extract_if(.., |post| post.is_idle()) {
-            self.leaving.push((until, post.worker));
+        for active in self.retiring.extract_if(.., |active| active.is_idle()) {
+            self.leaving.push((until, active.worker));
         }
     }
 
