@@ -74,16 +74,29 @@ impl FromStr for Timestamp {
     }
 }
 
+/// RFC 3339 in files, seconds since 1970 between processes.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_u64(self.0)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        if deserializer.is_human_readable() {
+            let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+            text.parse().map_err(serde::de::Error::custom)
+        } else {
+            let seconds = u64::deserialize(deserializer)?;
+            let has_text = seconds <= LAST_SECOND_OF_9999;
+            has_text
+                .then_some(Self(seconds))
+                .ok_or_else(|| serde::de::Error::custom(NotATimestamp))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a frame may hold, and what becomes of one that the other end has not written as dekhand does.
+//! The content of frames, and the errors for frames that dekhand has not written.
 
 use super::*;
 use crate::backend::pkcs11::ipc::call::Call;
@@ -16,6 +16,11 @@ use crate::root_key::mechanism::Mechanism;
 use crate::root_key::version::State;
 use crate::secret::Key;
 use crate::token::problem::Failure;
+
+/// The numbers of variants in messages.
+const ATTRIBUTES: u32 = 7;
+const RELABEL: u32 = 10;
+const ACTIVE_FROM: u32 = 1;
 
 /// A key that is easy to find among other bytes.
 const BYTES: [u8; 32] = [0xa7; 32];
@@ -127,7 +132,7 @@ fn what_is_cut_short_or_continues_is_no_message() {
 }
 
 #[test]
-fn keys_ids_and_numbers_out_of_their_range_are_no_message() {
+fn keys_ids_numbers_and_dates_out_of_their_range_are_no_message() {
     let call = Call::Generate {
         number: 1.try_into().unwrap(),
         state: State::Pending,
@@ -145,6 +150,21 @@ fn keys_ids_and_numbers_out_of_their_range_are_no_message() {
     assert_eq!(message[length], 32, "the length of the key");
     message[length] = 31;
     decode::<ToWorker<Call>>(&message).unwrap_err();
+
+    let attributes = |id: &[u8]| Frame::of(&(1_u64, ATTRIBUTES, id)).unwrap();
+    let call: ToWorker<Call> = decode(attributes(id().as_bytes()).message()).unwrap();
+    assert!(matches!(call.call, Call::Attributes { id: same } if same == id()));
+    for length in [0, 7, 33] {
+        decode::<ToWorker<Call>>(attributes(&vec![9; length]).message()).unwrap_err();
+    }
+
+    let relabel = |date: u64| {
+        let (call, state) = (RELABEL, ACTIVE_FROM);
+        Frame::of(&(1_u64, call, id(), state, date)).unwrap()
+    };
+    decode::<ToWorker<Call>>(relabel(1_772_366_400).message()).unwrap();
+    // The first second of the year 10000, which has no text in RFC 3339.
+    decode::<ToWorker<Call>>(relabel(253_402_300_800).message()).unwrap_err();
 }
 
 #[test]
