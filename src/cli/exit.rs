@@ -39,36 +39,94 @@ impl From<Exit> for ExitCode {
 impl Exit {
     /// The exit code of an error, by its root cause.
     pub fn of(error: &anyhow::Error) -> Self {
-        error.chain().find_map(Self::of_cause).unwrap_or(Self::Failed)
+        error.chain().find_map(failure).map_or(Self::Failed, CliFailure::exit)
+    }
+}
+
+/// An error whose exit code, and possibly a hint, every command prints in the same way.
+trait CliFailure: std::error::Error + 'static {
+    fn exit(&self) -> Exit;
+
+    fn hint(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl CliFailure for ConfigError {
+    fn exit(&self) -> Exit {
+        Exit::Configuration
     }
 
-    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        if cause.is::<ConfigError>() {
-            return Some(Self::Configuration);
-        }
-        let of_keys = cause.downcast_ref::<KeysError>().map(KeysError::kind);
-        if let Some(kind) = of_keys.or_else(|| Some(cause.downcast_ref::<TokenCommandError>()?.kind())) {
-            return Some(match kind {
-                FailureKind::Usage => Self::Usage,
-                FailureKind::Refused => Self::Refused,
-                FailureKind::Unreachable => Self::Unreachable,
-                FailureKind::Failed => Self::Failed,
-            });
-        }
-        if let Some(error) = cause.downcast_ref::<StatusError>() {
-            return Some(match error {
-                StatusError::Unnamed => Self::Usage,
-                error if error.is_unreachable() => Self::Unreachable,
-                _ => Self::Failed,
-            });
-        }
-        match cause.downcast_ref::<AppError>() {
-            Some(AppError::Running { .. }) => Some(Self::Refused),
-            Some(AppError::Socket(error)) if error.is_in_use() => Some(Self::Refused),
-            Some(_) => Some(Self::Failed),
-            None => None,
+    fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl CliFailure for KeysError {
+    fn exit(&self) -> Exit {
+        self.kind().into()
+    }
+
+    fn hint(&self) -> Option<&str> {
+        self.hint()
+    }
+}
+
+impl CliFailure for TokenCommandError {
+    fn exit(&self) -> Exit {
+        self.kind().into()
+    }
+
+    fn hint(&self) -> Option<&str> {
+        self.hint()
+    }
+}
+
+impl CliFailure for StatusError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unnamed => Exit::Usage,
+            error if error.is_unreachable() => Exit::Unreachable,
+            _ => Exit::Failed,
         }
     }
+
+    fn hint(&self) -> Option<&str> {
+        self.hint()
+    }
+}
+
+impl CliFailure for AppError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Running { .. } => Exit::Refused,
+            Self::Socket(error) if error.is_in_use() => Exit::Refused,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl From<FailureKind> for Exit {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Usage => Self::Usage,
+            FailureKind::Refused => Self::Refused,
+            FailureKind::Unreachable => Self::Unreachable,
+            FailureKind::Failed => Self::Failed,
+        }
+    }
+}
+
+/// The cause as one of the errors of this program that have an exit code.
+fn failure<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn CliFailure> {
+    fn of<'a, F: CliFailure>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn CliFailure> {
+        cause.downcast_ref::<F>().map(|failure| failure as &dyn CliFailure)
+    }
+    of::<ConfigError>(cause)
+        .or_else(|| of::<KeysError>(cause))
+        .or_else(|| of::<TokenCommandError>(cause))
+        .or_else(|| of::<StatusError>(cause))
+        .or_else(|| of::<AppError>(cause))
 }
 
 /// Prints an error: what failed, each cause on a line of its own, and a hint if there is one.
@@ -77,17 +135,7 @@ pub fn tell(error: &anyhow::Error, out: &mut Output) {
     for cause in error.chain().skip(1) {
         out.talk(&format!("  {cause}"));
     }
-    if let Some(hint) = error.chain().find_map(hint) {
+    if let Some(hint) = error.chain().filter_map(failure).find_map(CliFailure::hint) {
         out.talk(&format!("hint: {hint}"));
     }
-}
-
-fn hint<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
-    let of_config = cause
-        .downcast_ref::<ConfigError>()
-        .and_then(|error| error.hint.as_deref());
-    of_config
-        .or_else(|| cause.downcast_ref::<StatusError>()?.hint())
-        .or_else(|| cause.downcast_ref::<KeysError>()?.hint())
-        .or_else(|| cause.downcast_ref::<TokenCommandError>()?.hint())
 }
