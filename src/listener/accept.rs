@@ -42,7 +42,7 @@ pub(super) struct Acceptor<S> {
     unfinished: Quota,
     unfetched: Quota,
     budget: Budget,
-    seats: ConnectionTable,
+    table: ConnectionTable,
     connections: JoinSet<()>,
     /// The number of the next connection. Numbers are never reused.
     next: u64,
@@ -63,7 +63,7 @@ impl<S: GrpcService> Acceptor<S> {
             unfinished: Quota::new(limits::UNFINISHED),
             unfetched: Quota::new(limits::UNFETCHED),
             budget: Budget::default(),
-            seats: ConnectionTable::default(),
+            table: ConnectionTable::default(),
             connections: JoinSet::new(),
             next: 0,
             draining: watch::Sender::new(false),
@@ -137,7 +137,7 @@ impl<S: GrpcService> Acceptor<S> {
             return;
         }
         let process = Process { uid, pid };
-        match self.seats.make_room(process) {
+        match self.table.make_room(process) {
             ConnectionAdmission::Made => {}
             ConnectionAdmission::Taken(from) => self.taken(from),
             ConnectionAdmission::Full => {
@@ -147,7 +147,7 @@ impl<S: GrpcService> Acceptor<S> {
                 return;
             }
         }
-        let seat = self.seats.offer(process);
+        let entry = self.table.entry(process);
         self.next += 1;
         let connection = ConnectionId(self.next);
         let service = ConnectionService {
@@ -160,7 +160,7 @@ impl<S: GrpcService> Acceptor<S> {
                 budget: self.budget.clone(),
             },
             unfetched: self.unfetched.clone(),
-            seat: seat.clone(),
+            entry: entry.clone(),
             metrics: self.metrics.clone(),
             lines: self.refused_calls.clone(),
         };
@@ -168,7 +168,7 @@ impl<S: GrpcService> Acceptor<S> {
         let task = self
             .connections
             .spawn(connection::serve(stream, uid, service, self.peers.clone(), draining));
-        self.seats.sit(task, seat);
+        self.table.insert(task, entry);
         self.count();
     }
 
@@ -186,7 +186,7 @@ impl<S: GrpcService> Acceptor<S> {
     }
 
     fn ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
-        self.seats.leave(match ended {
+        self.table.remove(match ended {
             Ok((id, ())) => id,
             Err(error) => error.id(),
         });
@@ -196,7 +196,7 @@ impl<S: GrpcService> Acceptor<S> {
     fn count(&self) {
         self.metrics
             .connections
-            .set(i64::try_from(self.seats.taken()).unwrap_or(i64::MAX));
+            .set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
     }
 
     /// If the process has no free descriptors, closes a connection, as if all places were taken. Returns whether that
@@ -211,7 +211,7 @@ impl<S: GrpcService> Acceptor<S> {
             uid: u32::MAX,
             pid: None,
         };
-        match self.seats.close_one(somebody) {
+        match self.table.close_one(somebody) {
             ConnectionAdmission::Made => true,
             ConnectionAdmission::Taken(from) => {
                 self.taken(from);

@@ -1,4 +1,5 @@
-//! Corrects the `:authority` that older API servers send, between the socket and HTTP/2.
+//! Corrects the `:authority` that older API servers send, between the socket and HTTP/2. Needed until Kubernetes 1.31 is
+//! out of every vendor's support (2028) and nobody calls v1beta1.
 //!
 //! Clients before Kubernetes 1.32, and v1beta1 clients of every version, send the socket's path, raw or
 //! percent-encoded. That is not a valid authority, and h2 resets the stream before dekhand's code receives the request.

@@ -40,7 +40,7 @@ pub(super) async fn serve<S: GrpcService>(
     if !spoke {
         return;
     }
-    service.seat.spoke();
+    service.entry.spoke();
     let (metrics, lines) = (service.metrics.clone(), service.lines.clone());
     let (reader, writer) = stream.into_split();
     let (mended, hopeless) = AuthorityRewriter::over(reader);

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use tokio::task::AbortHandle;
 use tokio::task::Id;
 
-use crate::listener::limits::SEATS;
+use crate::listener::limits::CONNECTIONS;
 
 const SILENT: u8 = 0;
 const SPOKE: u8 = 1;
@@ -30,7 +30,7 @@ pub(super) struct Process {
 
 /// The stage and age of one connection.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct ConnectionEntry {
     process: Process,
     stage: AtomicU8,
     /// Logical time of its last call, or of its beginning if it has not called.
@@ -38,7 +38,7 @@ pub(super) struct Seat {
     clock: Arc<AtomicU64>,
 }
 
-impl Seat {
+impl ConnectionEntry {
     /// The connection sent HTTP/2's preface.
     pub(super) fn spoke(&self) {
         self.stage.fetch_max(SPOKE, Ordering::Relaxed);
@@ -66,14 +66,14 @@ pub(super) enum ConnectionAdmission {
 /// All connections.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionTable {
-    taken: HashMap<Id, (AbortHandle, Arc<Seat>)>,
+    connections: HashMap<Id, (AbortHandle, Arc<ConnectionEntry>)>,
     clock: Arc<AtomicU64>,
 }
 
 impl ConnectionTable {
-    /// A place for one more connection. It counts from [`Self::sit`] on.
-    pub(super) fn offer(&mut self, process: Process) -> Arc<Seat> {
-        Arc::new(Seat {
+    /// A place for one more connection. It counts from [`Self::insert`] on.
+    pub(super) fn entry(&mut self, process: Process) -> Arc<ConnectionEntry> {
+        Arc::new(ConnectionEntry {
             process,
             stage: AtomicU8::new(SILENT),
             last: AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed)),
@@ -82,23 +82,23 @@ impl ConnectionTable {
     }
 
     /// Adds a connection whose task has started.
-    pub(super) fn sit(&mut self, task: AbortHandle, seat: Arc<Seat>) {
-        self.taken.insert(task.id(), (task, seat));
+    pub(super) fn insert(&mut self, task: AbortHandle, entry: Arc<ConnectionEntry>) {
+        self.connections.insert(task.id(), (task, entry));
     }
 
     /// Removes a connection whose task has ended.
-    pub(super) fn leave(&mut self, task: Id) {
-        self.taken.remove(&task);
+    pub(super) fn remove(&mut self, task: Id) {
+        self.connections.remove(&task);
     }
 
     /// The number of connections.
-    pub(super) fn taken(&self) -> usize {
-        self.taken.len()
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
     }
 
     /// Makes room for one more connection of a process, if all places are taken.
     pub(super) fn make_room(&mut self, newcomer: Process) -> ConnectionAdmission {
-        if self.taken.len() < SEATS {
+        if self.connections.len() < CONNECTIONS {
             return ConnectionAdmission::Made;
         }
         self.close_one(newcomer)
@@ -110,17 +110,17 @@ impl ConnectionTable {
     /// the newcomer's process, including the new connection. So no process can keep others out, nor displace them.
     pub(super) fn close_one(&mut self, newcomer: Process) -> ConnectionAdmission {
         let mut counts = HashMap::from([(newcomer, 1_usize)]);
-        for (_, seat) in self.taken.values() {
-            *counts.entry(seat.process).or_default() += 1;
+        for (_, entry) in self.connections.values() {
+            *counts.entry(entry.process).or_default() += 1;
         }
         let of = |process| counts.get(process).copied().unwrap_or_default();
         let wanted = of(&newcomer);
         let victim = self
-            .taken
+            .connections
             .iter()
-            .map(|(id, (task, seat))| {
-                let (stage, last) = (seat.stage.load(Ordering::Relaxed), seat.last.load(Ordering::Relaxed));
-                (Reverse(of(&seat.process)), stage, last, *id, task, seat.process)
+            .map(|(id, (task, entry))| {
+                let (stage, last) = (entry.stage.load(Ordering::Relaxed), entry.last.load(Ordering::Relaxed));
+                (Reverse(of(&entry.process)), stage, last, *id, task, entry.process)
             })
             .filter(|(Reverse(count), stage, ..)| {
                 if *stage < CALLED {
@@ -137,7 +137,7 @@ impl ConnectionTable {
         let Some((id, stage, process)) = victim else {
             return ConnectionAdmission::Full;
         };
-        self.taken.remove(&id);
+        self.connections.remove(&id);
         if stage < CALLED {
             ConnectionAdmission::Made
         } else {
@@ -155,11 +155,11 @@ mod tests {
     const ONE: Process = Process { uid: 0, pid: Some(1) };
     const OTHER: Process = Process { uid: 0, pid: Some(2) };
 
-    fn sit(seats: &mut ConnectionTable, process: Process) -> (Arc<Seat>, JoinHandle<()>) {
-        let seat = seats.offer(process);
+    fn connect(table: &mut ConnectionTable, process: Process) -> (Arc<ConnectionEntry>, JoinHandle<()>) {
+        let entry = table.entry(process);
         let task = tokio::spawn(std::future::pending::<()>());
-        seats.sit(task.abort_handle(), seat.clone());
-        (seat, task)
+        table.insert(task.abort_handle(), entry.clone());
+        (entry, task)
     }
 
     async fn is_closed(task: JoinHandle<()>) -> bool {
@@ -169,60 +169,60 @@ mod tests {
 
     #[tokio::test]
     async fn the_silent_make_room_before_those_who_never_called_and_callers_stay() {
-        let mut seats = ConnectionTable::default();
-        let mut connections: Vec<_> = (0..SEATS).map(|_| sit(&mut seats, ONE)).collect();
-        for (seat, _) in &connections[2..] {
-            seat.called();
+        let mut table = ConnectionTable::default();
+        let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| connect(&mut table, ONE)).collect();
+        for (entry, _) in &connections[2..] {
+            entry.called();
         }
         connections[0].0.spoke();
-        assert_eq!(seats.make_room(ONE), ConnectionAdmission::Made);
+        assert_eq!(table.make_room(ONE), ConnectionAdmission::Made);
         assert!((&mut connections[1].1).await.unwrap_err().is_cancelled());
         assert!(!connections[0].1.is_finished());
-        let (newcomer, _task) = sit(&mut seats, ONE);
+        let (newcomer, _task) = connect(&mut table, ONE);
         newcomer.called();
-        assert_eq!(seats.make_room(ONE), ConnectionAdmission::Made);
+        assert_eq!(table.make_room(ONE), ConnectionAdmission::Made);
         assert!((&mut connections[0].1).await.unwrap_err().is_cancelled());
-        let (newcomer, _task) = sit(&mut seats, ONE);
+        let (newcomer, _task) = connect(&mut table, ONE);
         newcomer.called();
-        assert_eq!(seats.make_room(ONE), ConnectionAdmission::Full);
-        assert_eq!(seats.taken(), SEATS);
+        assert_eq!(table.make_room(ONE), ConnectionAdmission::Full);
+        assert_eq!(table.len(), CONNECTIONS);
     }
 
     #[tokio::test]
     async fn a_process_that_has_called_on_every_connection_cannot_keep_another_one_out() {
-        let mut seats = ConnectionTable::default();
-        let mut many: Vec<_> = (0..SEATS).map(|_| sit(&mut seats, ONE)).collect();
-        for (seat, _) in &many {
-            seat.called();
+        let mut table = ConnectionTable::default();
+        let mut many: Vec<_> = (0..CONNECTIONS).map(|_| connect(&mut table, ONE)).collect();
+        for (entry, _) in &many {
+            entry.called();
         }
         many[0].0.called();
-        assert_eq!(seats.make_room(OTHER), ConnectionAdmission::Taken(ONE));
+        assert_eq!(table.make_room(OTHER), ConnectionAdmission::Taken(ONE));
         assert!(
             is_closed(many.remove(1).1).await,
             "it has not called for the longest time"
         );
-        let (_newcomer, task) = sit(&mut seats, OTHER);
+        let (_newcomer, task) = connect(&mut table, OTHER);
         // It also keeps a connection that has not called yet.
         for _ in 0..10 {
-            assert_eq!(seats.make_room(ONE), ConnectionAdmission::Full);
+            assert_eq!(table.make_room(ONE), ConnectionAdmission::Full);
         }
         assert!(!is_closed(task).await);
     }
 
     #[tokio::test]
     async fn a_process_of_few_connections_keeps_them_however_many_others_come() {
-        let mut seats = ConnectionTable::default();
+        let mut table = ConnectionTable::default();
         let process = |pid| Process { uid: 0, pid: Some(pid) };
-        let mut few: Vec<_> = (0..KEPT).map(|_| sit(&mut seats, ONE)).collect();
+        let mut few: Vec<_> = (0..KEPT).map(|_| connect(&mut table, ONE)).collect();
         for pid in 10..74 - i32::try_from(KEPT).unwrap() {
-            few.push(sit(&mut seats, process(pid)));
+            few.push(connect(&mut table, process(pid)));
         }
-        assert_eq!(seats.taken(), SEATS);
-        for (seat, _) in &few {
-            seat.called();
+        assert_eq!(table.len(), CONNECTIONS);
+        for (entry, _) in &few {
+            entry.called();
         }
         for pid in 100..200 {
-            assert_eq!(seats.make_room(process(pid)), ConnectionAdmission::Full);
+            assert_eq!(table.make_room(process(pid)), ConnectionAdmission::Full);
         }
         for (_, task) in few {
             assert!(!is_closed(task).await);
@@ -231,14 +231,14 @@ mod tests {
 
     #[tokio::test]
     async fn who_floods_with_silent_connections_pushes_only_those_out() {
-        let mut seats = ConnectionTable::default();
-        let (_few, task) = sit(&mut seats, OTHER);
-        for _ in 1..SEATS {
-            sit(&mut seats, ONE);
+        let mut table = ConnectionTable::default();
+        let (_few, task) = connect(&mut table, OTHER);
+        for _ in 1..CONNECTIONS {
+            connect(&mut table, ONE);
         }
-        for _ in 0..SEATS * 2 {
-            assert_eq!(seats.make_room(ONE), ConnectionAdmission::Made);
-            sit(&mut seats, ONE);
+        for _ in 0..CONNECTIONS * 2 {
+            assert_eq!(table.make_room(ONE), ConnectionAdmission::Made);
+            connect(&mut table, ONE);
         }
         assert!(!is_closed(task).await);
     }

@@ -12,7 +12,7 @@ use crate::quota::Pool;
 use crate::quota::QuotaSize;
 
 /// The most connections at a time. A kube-apiserver holds one per provider, two during a reload.
-pub(super) const SEATS: usize = 64;
+pub(super) const CONNECTIONS: usize = 64;
 /// Time for HTTP/2's preface.
 pub(super) const PREFACE_TIME: Duration = Duration::from_secs(5);
 /// Time for a request's message after its headers. gRPC clients send them together.

@@ -1,5 +1,5 @@
-//! Limits the bytes that are read from a connection per turn, and reads only while its caller reads responses. So a
-//! flood can use up neither the runtime's time nor its memory.
+//! Limits the bytes that are read from a connection per turn (deficit round robin without a carry-over), and reads only
+//! while its caller reads responses. So a flood can use up neither the runtime's time nor its memory.
 
 use std::io;
 use std::pin::Pin;

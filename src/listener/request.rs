@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 
 use crate::caller::Caller;
 use crate::caller::ConnectionId;
-use crate::listener::connection_table::Seat;
+use crate::listener::connection_table::ConnectionEntry;
 use crate::listener::request_body::Arrivals;
 use crate::listener::response_permit;
 use crate::listener::timeout;
@@ -57,7 +57,7 @@ pub(super) struct ConnectionService<S> {
     pub(super) in_flight: Quota,
     pub(super) arrivals: Arrivals,
     pub(super) unfetched: Quota,
-    pub(super) seat: Arc<Seat>,
+    pub(super) entry: Arc<ConnectionEntry>,
     pub(super) metrics: Metrics,
     pub(super) lines: Arc<LineLimit>,
 }
@@ -72,7 +72,7 @@ impl<S: GrpcService> ConnectionService<S> {
         &self,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<S> {
-        self.seat.called();
+        self.entry.called();
         let timeout = timeout::of(request.headers());
         let caller = timeout.map(|timeout| Caller::new(Some(self.connection), timeout));
         let count = Count::begin(&self.metrics, request.uri().path());
