@@ -14,19 +14,10 @@
 
 #[path = "authority/differential.rs"]
 mod authority;
-#[path = "checks/config_parse.rs"]
-mod config_parse;
-#[path = "checks/decrypt.rs"]
-mod decrypt;
-#[path = "checks/keyring_parse.rs"]
-mod keyring_parse;
+mod checks;
 mod mutation;
 mod random;
-#[path = "checks/sealed_parse.rs"]
-mod sealed_parse;
 mod seeds;
-#[path = "checks/token_worker.rs"]
-mod token_worker;
 
 use std::path::Path;
 
@@ -102,27 +93,47 @@ fn leave(target: &str, seeds: &[Vec<u8>]) {
 
 #[test]
 fn sealed_parse_takes_only_what_it_would_write() {
-    hold("sealed_parse", &seeds::sealed_parse(), 100_000, sealed_parse::check);
+    hold(
+        "sealed_parse",
+        &seeds::sealed_parse(),
+        100_000,
+        checks::sealed_parse::check,
+    );
 }
 
 #[test]
 fn decrypt_opens_what_was_sealed_and_nothing_else() {
-    hold("decrypt", &seeds::decrypt(), 20_000, decrypt::check);
+    hold("decrypt", &seeds::decrypt(), 20_000, checks::decrypt::check);
 }
 
 #[test]
 fn keyring_parse_takes_only_fitting_digests_and_quotes_no_key() {
-    hold("keyring_parse", &seeds::keyring_parse(), 30_000, keyring_parse::check);
+    hold(
+        "keyring_parse",
+        &seeds::keyring_parse(),
+        30_000,
+        checks::keyring_parse::check,
+    );
 }
 
 #[test]
 fn config_parse_takes_what_can_be_shown_and_loaded_again() {
-    hold("config_parse", &seeds::config_parse(), 8_000, config_parse::check);
+    hold(
+        "config_parse",
+        &seeds::config_parse(),
+        8_000,
+        checks::config_parse::check,
+    );
 }
 
 #[test]
 fn token_worker_messages_read_back_from_their_own_bytes() {
-    hold("token_worker", &seeds::token_worker(), 100_000, token_worker::check);
+    hold(
+        "token_worker",
+        &seeds::token_worker(),
+        100_000,
+        checks::token_worker::check,
+    );
 }
 
 #[test]

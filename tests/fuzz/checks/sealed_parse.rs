@@ -1,7 +1,7 @@
 //! The parser of the sealed format: no input panics it, and what it accepts is those bytes and no others.
 
-use dekhand::envelope::sealed_format::Sealed;
-use dekhand::envelope::sealed_format::header;
+use dekhand::root_key::sealed_format::Sealed;
+use dekhand::root_key::sealed_format::header;
 
 /// Checks one input. Says whether it is a sealed payload in form.
 pub(crate) fn check(bytes: &[u8]) -> bool {
