@@ -4,6 +4,7 @@ mod error;
 pub mod instance_lock;
 pub mod io_thread;
 mod read;
+pub(crate) mod stamp;
 
 use std::fs::DirBuilder;
 use std::fs::File;

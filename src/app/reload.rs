@@ -1,7 +1,5 @@
 //! Applies a changed configuration file without dropping a request; if the file is broken, the old configuration stays.
 
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -15,6 +13,7 @@ use crate::config::changes;
 use crate::config::keep_good_copy;
 use crate::envelope::Envelope;
 use crate::files::io_thread::FileThread;
+use crate::files::stamp::Stamp;
 use crate::listener::peers::Peers;
 use crate::telemetry::log::LevelSwitch;
 use crate::telemetry::log::chain;
@@ -137,38 +136,11 @@ impl Reload {
         tracing::info!(settings = ?changes.reloadable, "these settings changed");
     }
 
-    /// The file's current stamp, which differs after a change.
-    async fn stamp(&self) -> Option<ConfigStamp> {
+    /// The file's current stamp, which differs after a change. Follows symbolic links: Kubernetes updates mounted files
+    /// by replacing a link.
+    async fn stamp(&self) -> Option<Stamp> {
         let path = self.source.as_ref()?.file.clone();
-        self.parts
-            .files
-            .run(move || ConfigStamp::of(&path))
-            .await
-            .ok()
-            .flatten()
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct ConfigStamp {
-    target: PathBuf,
-    inode: u64,
-    length: u64,
-    changed: (i64, i64),
-}
-
-impl ConfigStamp {
-    /// Follows symbolic links: Kubernetes updates mounted files by replacing a link.
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        let target = path.canonicalize().ok()?;
-        let metadata = target.metadata().ok()?;
-        let changed = (metadata.ctime(), metadata.ctime_nsec());
-        Some(Self {
-            target,
-            inode: metadata.ino(),
-            length: metadata.len(),
-            changed,
-        })
+        let metadata = self.parts.files.run(move || path.metadata()).await.ok()?;
+        Some(Stamp::of(&metadata.ok()?))
     }
 }

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -13,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::files;
 use crate::files::FileError;
+use crate::files::stamp::Stamp;
 
 /// Longer than any PIN. A longer file is not a PIN's file.
 const LIMIT: u64 = 1024;
@@ -180,34 +180,6 @@ impl PinBytes {
 impl fmt::Debug for PinBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
-    }
-}
-
-/// Identifies the file and its state (`st_ctime`), taken before the file is read: equal stamps mean equal PINs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    /// `st_dev`.
-    pub(crate) device: u64,
-    /// `st_ino`.
-    pub(crate) inode: u64,
-    /// `st_ctime`: seconds and nanoseconds.
-    pub(crate) changed: (i64, u64),
-    /// Bytes.
-    pub(crate) length: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            // Never negative.
-            changed: (
-                metadata.ctime(),
-                u64::try_from(metadata.ctime_nsec()).unwrap_or_default(),
-            ),
-            length: metadata.len(),
-        }
     }
 }
 

@@ -22,9 +22,9 @@ use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
 
+use crate::files::stamp::Stamp;
 use crate::secret::NoRandomness;
 use crate::secret::random_bytes;
-use crate::token::pin::Stamp;
 use crate::token::state_file::StateFileFlaw;
 use crate::token::state_file::check_version;
 

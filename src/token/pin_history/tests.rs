@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::files::stamp::Stamp;
 use crate::token::pin::PinBytes;
-use crate::token::pin::Stamp;
 
 /// A record with few rounds.
 fn record() -> (TempDir, PinRecord) {
@@ -61,10 +61,10 @@ fn credential(text: &str, source: u64) -> Pin {
 #[test]
 fn a_pin_is_new_until_a_token_has_judged_it() {
     let (_state, record) = record();
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::New);
+    assert_eq!(record.status("kube", &pin("1234", 1)).unwrap(), PinStatus::New);
     record.note_worked("kube", &pin("1234", 1)).unwrap();
-    assert_eq!(record.standing("other", &pin("1234", 1)).unwrap(), PinStatus::New);
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
+    assert_eq!(record.status("other", &pin("1234", 1)).unwrap(), PinStatus::New);
+    assert_eq!(record.status("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
 }
 
 #[test]
@@ -72,10 +72,10 @@ fn a_rejected_pin_is_known_again_after_a_restart_also_from_another_source() {
     let (state, record) = record();
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
     let after = PinRecord::quick(state.path());
-    assert_eq!(after.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
+    assert_eq!(after.status("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
     // systemd rewrites the credential at each start.
-    assert_eq!(after.standing("kube", &pin("9999", 2)).unwrap(), PinStatus::Rejected);
-    assert_eq!(after.standing("kube", &pin("1234", 3)).unwrap(), PinStatus::Corrected);
+    assert_eq!(after.status("kube", &pin("9999", 2)).unwrap(), PinStatus::Rejected);
+    assert_eq!(after.status("kube", &pin("1234", 3)).unwrap(), PinStatus::Corrected);
 }
 
 #[test]
@@ -83,10 +83,10 @@ fn a_locked_tokens_pin_is_not_tried_before_its_source_is_touched_and_works_then(
     let (_state, record) = record();
     record.note_worked("kube", &pin("1234", 1)).unwrap();
     record.note_locked("kube", &pin("1234", 1)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::Rejected);
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
+    assert_eq!(record.status("kube", &pin("1234", 1)).unwrap(), PinStatus::Rejected);
+    assert_eq!(record.status("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
     record.note_worked("kube", &pin("1234", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
+    assert_eq!(record.status("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
 }
 
 #[test]
@@ -95,19 +95,19 @@ fn an_unchanged_source_needs_no_hash() {
     record.note_worked("kube", &pin("1234", 1)).unwrap();
     record.note_rejected("kube", &pin("9999", 2)).unwrap();
     let stamps = without_hashes(&record);
-    assert_eq!(stamps.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
-    assert_eq!(stamps.standing("kube", &pin("9999", 2)).unwrap(), PinStatus::Rejected);
-    assert_eq!(stamps.standing("kube", &pin("9999", 3)).unwrap(), PinStatus::Corrected);
+    assert_eq!(stamps.status("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
+    assert_eq!(stamps.status("kube", &pin("9999", 2)).unwrap(), PinStatus::Rejected);
+    assert_eq!(stamps.status("kube", &pin("9999", 3)).unwrap(), PinStatus::Corrected);
 }
 
 #[test]
 fn a_rewritten_source_with_the_same_pin_has_worked_still() {
     let (_state, record) = record();
     record.note_worked("kube", &pin("1234", 1)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
+    assert_eq!(record.status("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
     record.note_worked("kube", &pin("1234", 2)).unwrap();
     let stamps = without_hashes(&record);
-    assert_eq!(stamps.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
+    assert_eq!(stamps.status("kube", &pin("1234", 2)).unwrap(), PinStatus::Worked);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn the_last_judgement_counts() {
         (PinRecord::note_worked, PinStatus::Worked),
     ] {
         note(&record, "kube", &pin).unwrap();
-        assert_eq!(record.standing("kube", &pin).unwrap(), standing);
+        assert_eq!(record.status("kube", &pin).unwrap(), standing);
     }
 }
 
@@ -130,11 +130,11 @@ fn the_commands_pin_does_not_displace_the_daemons() {
     record.note_worked("kube", &pin("daemon", 1)).unwrap();
     record.note_worked("kube", &pin("admin", 2)).unwrap();
     record.note_rejected("kube", &pin("typo", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("daemon", 1)).unwrap(), PinStatus::Worked);
-    assert_eq!(record.standing("kube", &pin("typo", 2)).unwrap(), PinStatus::Rejected);
+    assert_eq!(record.status("kube", &pin("daemon", 1)).unwrap(), PinStatus::Worked);
+    assert_eq!(record.status("kube", &pin("typo", 2)).unwrap(), PinStatus::Rejected);
     // Another PIN that works does not make a wrong one right.
     record.note_worked("kube", &pin("admin", 3)).unwrap();
-    assert_eq!(record.standing("kube", &pin("typo", 4)).unwrap(), PinStatus::Rejected);
+    assert_eq!(record.status("kube", &pin("typo", 4)).unwrap(), PinStatus::Rejected);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn writers_at_one_time_lose_nothing() {
         }
     });
     for token in 0..8 {
-        let standing = record.standing(&token.to_string(), &pin("9999", 1)).unwrap();
+        let standing = record.status(&token.to_string(), &pin("9999", 1)).unwrap();
         assert_eq!(standing, PinStatus::Rejected, "token {token}");
     }
 }
@@ -238,7 +238,7 @@ fn a_damaged_file_is_an_error_that_says_what_to_do_and_never_new() {
         r#"{"apiVersion":"dekhand/pins/v2","tokens":[]}"#,
     ] {
         files::replace(record.path(), content.as_bytes()).unwrap();
-        let error = record.standing("kube", &pin("1234", 1)).unwrap_err();
+        let error = record.status("kube", &pin("1234", 1)).unwrap_err();
         assert!(error.is_the_content(), "{content}");
         let text = error.to_string();
         assert!(
@@ -257,11 +257,11 @@ fn a_damaged_file_set_aside_costs_one_try_and_no_more() {
     files::replace(record.path(), b"{").unwrap();
     let aside = record.set_aside().unwrap();
     assert_eq!(std::fs::read(&aside).unwrap(), b"{");
-    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::New);
+    assert_eq!(record.status("kube", &pin("9999", 1)).unwrap(), PinStatus::New);
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
     // A second call finds a good file and does not touch it.
     record.set_aside().unwrap();
-    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
+    assert_eq!(record.status("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_file_that_others_can_read_is_not_believed() {
     let (_state, record) = record();
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
     std::fs::set_permissions(record.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
-    let error = record.standing("kube", &pin("9999", 1)).unwrap_err();
+    let error = record.status("kube", &pin("9999", 1)).unwrap_err();
     assert!(
         !error.is_the_content() && error.to_string().contains("chmod 0600"),
         "{error}"
@@ -286,7 +286,7 @@ fn what_roots_command_notes_is_the_daemons_to_read() {
     std::os::unix::fs::chown(state.path(), Some(4321), Some(4321)).unwrap();
     record.note_rejected("kube", &pin("9999", 1)).unwrap();
     record.note_worked("kube", &pin("1234", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
+    assert_eq!(record.status("kube", &pin("9999", 1)).unwrap(), PinStatus::Rejected);
     for name in ["pins.json", "pins.json.lock"] {
         let metadata = std::fs::metadata(state.path().join(name)).unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), (4321, 4321), "{name}");

@@ -8,23 +8,23 @@ use super::*;
 fn two_logins_without_an_outcome_are_all_until_the_source_is_touched() {
     let (_state, record) = record_of_kube();
     for _ in 0..2 {
-        assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::New);
+        assert_eq!(record.status("kube", &pin("1234", 1)).unwrap(), PinStatus::New);
         assert_eq!(record.begin("kube", &pin("1234", 1)).unwrap(), PinStatus::New);
     }
     let unanswered = PinStatus::Unanswered;
     assert_eq!(record.begin("kube", &pin("1234", 1)).unwrap(), unanswered);
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), unanswered);
+    assert_eq!(record.status("kube", &pin("1234", 1)).unwrap(), unanswered);
     assert_eq!(
-        without_hashes(&record).standing("kube", &pin("1234", 1)).unwrap(),
+        without_hashes(&record).status("kube", &pin("1234", 1)).unwrap(),
         unanswered
     );
-    assert_eq!(record.standing("kube", &pin("1234", 2)).unwrap(), PinStatus::New);
+    assert_eq!(record.status("kube", &pin("1234", 2)).unwrap(), PinStatus::New);
     // A credential is rewritten at each start with the same content.
-    assert_eq!(record.standing("kube", &credential("1234", 3)).unwrap(), unanswered);
-    assert_eq!(record.standing("kube", &credential("4321", 4)).unwrap(), PinStatus::New);
+    assert_eq!(record.status("kube", &credential("1234", 3)).unwrap(), unanswered);
+    assert_eq!(record.status("kube", &credential("4321", 4)).unwrap(), PinStatus::New);
     // It was the right one.
     record.note_worked("kube", &pin("1234", 2)).unwrap();
-    assert_eq!(record.standing("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
+    assert_eq!(record.status("kube", &pin("1234", 1)).unwrap(), PinStatus::Worked);
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_credentials_logins_are_counted_over_restarts() {
         assert_eq!(begun, PinStatus::New);
     }
     assert_eq!(
-        record.standing("kube", &credential("1234", 2)).unwrap(),
+        record.status("kube", &credential("1234", 2)).unwrap(),
         PinStatus::Unanswered
     );
 }
@@ -52,14 +52,14 @@ fn an_outcome_ends_the_count_and_what_is_no_judgement_takes_one_back() {
         record.begin("kube", &pin).unwrap();
         record.begin("kube", &pin).unwrap();
         note(&record, "kube", &pin).unwrap();
-        assert_eq!(record.standing("kube", &pin).unwrap(), standing);
+        assert_eq!(record.status("kube", &pin).unwrap(), standing);
         assert!(record.read().unwrap().line("kube").unwrap().begun.is_empty());
     }
     for _ in 0..5 {
         assert_eq!(record.begin("other", &pin).unwrap(), PinStatus::New);
         record.note_not_judged("other", &pin).unwrap();
         record.note_not_judged("other", &pin).unwrap();
-        assert_eq!(record.standing("other", &pin).unwrap(), PinStatus::New);
+        assert_eq!(record.status("other", &pin).unwrap(), PinStatus::New);
     }
 }
 
@@ -69,7 +69,7 @@ fn of_eight_who_begin_at_one_time_two_try_the_pin() {
     let barrier = std::sync::Barrier::new(8);
     let begin = || {
         // As concurrent processes do: each has asked before any of them begins.
-        assert_eq!(record.standing("kube", &pin("9999", 1)).unwrap(), PinStatus::New);
+        assert_eq!(record.status("kube", &pin("9999", 1)).unwrap(), PinStatus::New);
         barrier.wait();
         record.begin("kube", &pin("9999", 1)).unwrap()
     };
