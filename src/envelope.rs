@@ -14,7 +14,6 @@ pub mod policy;
 pub(crate) mod promotion;
 pub(crate) mod reconcile;
 pub(crate) mod rollover;
-pub mod sealed_format;
 pub(crate) mod state;
 pub(crate) mod store_health;
 #[cfg(test)]
@@ -41,7 +40,7 @@ use crate::envelope::policy::Policy;
 use crate::envelope::state::EnvelopeState;
 use crate::envelope::state::ListingWanted;
 use crate::envelope::store_health::Event;
-use crate::envelope::store_health::News;
+use crate::envelope::store_health::HealthChange;
 use crate::files::io_thread::FileThread;
 use crate::quota::ASSURED_CALLS;
 use crate::quota::Pool;
@@ -310,7 +309,7 @@ impl Inner {
     }
 
     /// Takes an event into the health, and acts on what it changes: the log has one line for each change.
-    fn observe(&self, mut state: MutexGuard<'_, EnvelopeState>, event: &Event<'_>) -> Option<News> {
+    fn observe(&self, mut state: MutexGuard<'_, EnvelopeState>, event: &Event<'_>) -> Option<HealthChange> {
         let now = self.clock.boottime();
         let news = state.health.observe(event, now);
         if matches!(event, Event::Answered { .. }) && state.health.last_good() == Some(now) {
@@ -335,7 +334,7 @@ impl Inner {
             Event::Proven { id } => tracing::info!(key_id = %id, "the root key works again"),
             Event::Wrapped { .. } | Event::Listed(_) | Event::ReadRefused { .. } => {}
         }
-        if matches!(news, News::OutageBegan | News::OutageEnded) {
+        if matches!(news, HealthChange::OutageBegan | HealthChange::OutageEnded) {
             // An outage suspends limits, so an Encrypt that waits may now continue.
             self.changed();
         }

@@ -11,6 +11,7 @@ pub mod mechanism;
 pub mod name;
 pub mod primary;
 pub mod rotation;
+pub mod sealed_format;
 pub mod version;
 pub mod waiters;
 

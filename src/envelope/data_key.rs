@@ -15,13 +15,13 @@ use crate::crypto::suite::Suite;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::policy::MOST_USES;
 use crate::envelope::policy::Policy;
-use crate::envelope::sealed_format;
-use crate::envelope::sealed_format::Sealed;
 use crate::root_key::RootKey;
 use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::sealed_format;
+use crate::root_key::sealed_format::Sealed;
 use crate::root_key::waiters::Waiters;
 use crate::secret::Key;
 

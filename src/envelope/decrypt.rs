@@ -16,8 +16,6 @@ use crate::envelope::cache::CacheKey;
 use crate::envelope::data_key::cipher_of_unwrapped;
 use crate::envelope::error::EnvelopeError;
 use crate::envelope::locations::VersionLocation;
-use crate::envelope::sealed_format::Sealed;
-use crate::envelope::sealed_format::associated_data;
 use crate::envelope::state::InFlightUnwrap;
 use crate::envelope::state::ListingWanted;
 use crate::envelope::state::Unwrapped;
@@ -27,6 +25,8 @@ use crate::envelope::unopened::WrapName;
 use crate::quota::Permit;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
+use crate::root_key::sealed_format::Sealed;
+use crate::root_key::sealed_format::associated_data;
 use crate::root_key::waiters::Waiter;
 use crate::root_key::waiters::Waiters;
 use crate::telemetry::metrics::VersionLabels;
@@ -141,7 +141,7 @@ fn not_authentic(sealed: &Sealed<'_>) -> EnvelopeError {
 }
 
 /// Opens a payload under a data key that was unwrapped, and admits the data key to the cache only if the payload opens:
-/// whoever writes to etcd can change a stored commitment as easily as a body.
+/// an attacker who can write to etcd can change a stored commitment as easily as a body.
 fn open_and_admit(
     inner: &Inner,
     store: usize,

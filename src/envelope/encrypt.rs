@@ -1,4 +1,4 @@
-//! Chooses the data key for an `Encrypt`: the live one, or one made for this payload alone.
+//! Chooses the data key for an `Encrypt`: the current one, or one made for this payload alone.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(crate) async fn data_key_for(
 
 /// The source of the next data key.
 enum Next {
-    /// The live data key.
+    /// The current data key.
     Take(Arc<DataKey>),
     /// A new data key for one payload alone.
     Make(KeyId, Suite),

@@ -1,9 +1,9 @@
 //! Why a payload was not sealed or opened.
 
 use crate::crypto::SealError;
-use crate::envelope::sealed_format::ParseError;
 use crate::root_key::error::Error as RootKeyError;
 use crate::root_key::id::KeyId;
+use crate::root_key::sealed_format::ParseError;
 
 /// The only part of an error that a caller is told; the text is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ use crate::telemetry::metrics::KeyIdHashLabels;
 /// How often the calendar is checked while an activation is due: the system clock may be set at any time.
 const LOOK_AT_CALENDAR: Duration = Duration::from_secs(1);
 /// The wait before a failed write of the high water is tried again.
-const RETRY_MARK: Duration = Duration::from_secs(1);
+const RETRY_WRITE: Duration = Duration::from_secs(1);
 
 /// Never returns. Calls no root key, so an outage does not delay a switch.
 pub(crate) async fn run(inner: &Inner) {
@@ -38,7 +38,7 @@ async fn step(inner: &Inner) -> Option<Duration> {
         let state = inner.lock();
         let choice = choose(inner, &state)?;
         let wanted = match &choice {
-            Choice::Primary(version) => Some(mark_of(version)),
+            Choice::Primary(version) => Some(high_water_of(version)),
             Choice::Wait(_) | Choice::Refuse(_) => None,
         };
         let is_ahead = state.written_ahead.is_some() && state.written_ahead != wanted;
@@ -84,7 +84,7 @@ fn choose(inner: &Inner, state: &EnvelopeState) -> Option<Choice> {
     Some(candidates.choose(|id| state.has_data_keys(id, &inner.purposes)))
 }
 
-fn mark_of(version: &Version) -> HighWater {
+fn high_water_of(version: &Version) -> HighWater {
     HighWater {
         number: version.number,
         id: version.id.clone(),
@@ -97,15 +97,15 @@ type Written<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 /// may be refused or leave the store meanwhile, so the rules are applied again after the write. Returns whether the
 /// version is the primary now.
 async fn report(inner: &Inner, version: Version) -> Written<bool> {
-    let mark = mark_of(&version);
-    let known = inner.lock().high_water == HighWaterRead::Read(Some(mark.clone()));
+    let high_water = high_water_of(&version);
+    let known = inner.lock().high_water == HighWaterRead::Read(Some(high_water.clone()));
     if !known {
-        let (file, mark) = (inner.high_water.clone(), mark.clone());
+        let (file, high_water) = (inner.high_water.clone(), high_water.clone());
         let Some(name) = inner.stores.first().map(|store| store.name.clone()) else {
             return Ok(false);
         };
-        inner.lock().written_ahead = Some(mark.clone());
-        inner.files.run(move || file.write(&name, mark)).await??;
+        inner.lock().written_ahead = Some(high_water.clone());
+        inner.files.run(move || file.write(&name, high_water)).await??;
     }
     let mut state = inner.lock();
     state.high_water_error = None;
@@ -127,7 +127,7 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
         }
     };
     let reported = state.encrypts(&version.id);
-    state.high_water = HighWaterRead::Read(Some(mark));
+    state.high_water = HighWaterRead::Read(Some(high_water));
     state.written_ahead = None;
     state.primary = Primary::Present(version.clone());
     state.drop_data_keys_below_the_primary(inner.clock.now());
@@ -150,13 +150,13 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
 /// Writes the version that was reported last into the file again. The file names a version that no Status has reported;
 /// after a restart with it, the node could not continue with the version that works.
 async fn take_back(inner: &Inner) -> Written<()> {
-    let mark = inner.lock().high_water.clone();
-    let (HighWaterRead::Read(mark), Some(store)) = (mark, inner.stores.first()) else {
+    let high_water = inner.lock().high_water.clone();
+    let (HighWaterRead::Read(high_water), Some(store)) = (high_water, inner.stores.first()) else {
         return Ok(());
     };
     let (file, name) = (inner.high_water.clone(), store.name.clone());
-    let write = move || match mark {
-        Some(mark) => file.write(&name, mark),
+    let write = move || match high_water {
+        Some(high_water) => file.write(&name, high_water),
         None => file.forget(&name),
     };
     inner.files.run(write).await??;
@@ -206,7 +206,7 @@ fn not_written(
         }
         state.high_water_error = Some(sentence);
     }
-    RETRY_MARK
+    RETRY_WRITE
 }
 
 /// Logged at debug level, since every start waits here for a moment. If the wait lasts, the reconciler logs the cause.

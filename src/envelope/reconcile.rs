@@ -1,4 +1,4 @@
-//! The task that calls the root keys: it lists versions, makes data keys and spares in advance, and probes.
+//! The task that calls the root keys: it lists versions, makes the current and the next data keys in advance, and probes.
 
 mod list;
 mod probe;
@@ -92,7 +92,7 @@ impl Reconciler<'_> {
         made.is_ok() && probed && state.has_primary() && state.health.is_good()
     }
 
-    /// Makes missing data keys and spares, those of the highest version first.
+    /// Makes missing data keys, current and next, those of the highest version first.
     async fn make_data_keys(&mut self) -> Result<(), NotGood> {
         let inner = self.inner;
         let needed = {

@@ -1,4 +1,4 @@
-//! The live data key of one version, and the next one, which replaces it without making an `Encrypt` wait.
+//! The current data key of one version, and the next one, which replaces it without making an `Encrypt` wait.
 
 use std::sync::Arc;
 use std::time::Duration;

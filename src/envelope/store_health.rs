@@ -56,9 +56,9 @@ pub(crate) enum Event<'a> {
     Proven { id: &'a KeyId },
 }
 
-/// What an event changes for the callers.
+/// A change for the callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum HealthChange {
     /// From now on data keys in memory serve, for a limited time.
     OutageBegan,
     /// The first store serves again.
@@ -70,13 +70,13 @@ pub(crate) enum News {
 }
 
 impl StoreHealth {
-    /// Takes note of an event. Returns what it changes for the callers.
-    pub(crate) fn observe(&mut self, event: &Event<'_>, now: Duration) -> Option<News> {
+    /// Takes note of an event. Returns the change for the callers, if it is one.
+    pub(crate) fn observe(&mut self, event: &Event<'_>, now: Duration) -> Option<HealthChange> {
         match event {
             Event::Answered { store } => self.answered(*store, now),
             Event::Unavailable(error) => {
                 let before = self.outage.replace(error.chain());
-                before.is_none().then_some(News::OutageBegan)
+                before.is_none().then_some(HealthChange::OutageBegan)
             }
             Event::Wrapped { succeeded } => {
                 self.wraps_nothing = !succeeded;
@@ -96,13 +96,13 @@ impl StoreHealth {
             }
             Event::Refused { error, .. } => {
                 let before = self.refusal.replace(error.chain());
-                before.is_none().then_some(News::RefusalBegan)
+                before.is_none().then_some(HealthChange::RefusalBegan)
             }
-            Event::Proven { .. } => self.refusal.take().map(|_| News::RefusalEnded),
+            Event::Proven { .. } => self.refusal.take().map(|_| HealthChange::RefusalEnded),
         }
     }
 
-    fn answered(&mut self, store: usize, now: Duration) -> Option<News> {
+    fn answered(&mut self, store: usize, now: Duration) -> Option<HealthChange> {
         if store == 0 && self.unlisted.is_some() {
             return None;
         }
@@ -111,7 +111,7 @@ impl StoreHealth {
             return None;
         }
         self.last_good = Some(now);
-        self.outage.take().map(|_| News::OutageEnded)
+        self.outage.take().map(|_| HealthChange::OutageEnded)
     }
 
     /// Whether only a wrap can show that the first store is back.
@@ -198,7 +198,7 @@ mod tests {
     }
 
     impl StoreHealth {
-        fn good(&mut self, store: usize, now: Duration) -> Option<News> {
+        fn good(&mut self, store: usize, now: Duration) -> Option<HealthChange> {
             self.observe(&Event::Answered { store }, now)
         }
 
@@ -213,7 +213,7 @@ mod tests {
         health.good(0, HOUR);
         let error = outage();
         let away = Event::Unavailable(&error);
-        assert_eq!(health.observe(&away, HOUR), Some(News::OutageBegan));
+        assert_eq!(health.observe(&away, HOUR), Some(HealthChange::OutageBegan));
         assert_eq!(health.observe(&away, HOUR), None);
         health
     }
@@ -240,7 +240,7 @@ mod tests {
         assert!(health.verdict(&policy, HOUR * 2 + Duration::from_secs(59)).is_err());
         assert!(health.verdict(&policy, HOUR * 2 + Duration::from_secs(60)).is_ok());
         health.read_refused(0, HOUR * 3);
-        assert_eq!(health.good(0, HOUR * 3), Some(News::OutageEnded));
+        assert_eq!(health.good(0, HOUR * 3), Some(HealthChange::OutageEnded));
         assert!(health.verdict(&policy, HOUR * 3).is_ok(), "the root key is back");
     }
 
@@ -302,14 +302,14 @@ mod tests {
             health.good(0, HOUR);
             let (id, error) = (KeyId::random().unwrap(), Error::new(kind, "not permitted"));
             let refused = Event::Refused { id: &id, error: &error };
-            assert_eq!(health.observe(&refused, HOUR), Some(News::RefusalBegan));
+            assert_eq!(health.observe(&refused, HOUR), Some(HealthChange::RefusalBegan));
             health.good(0, HOUR);
             assert!(matches!(
                 health.verdict(&Policy::default(), HOUR),
                 Err(EnvelopeError::Refused(_))
             ));
             let ended = health.observe(&Event::Proven { id: &id }, HOUR);
-            assert_eq!(ended, Some(News::RefusalEnded));
+            assert_eq!(ended, Some(HealthChange::RefusalEnded));
             assert!(health.verdict(&Policy::default(), HOUR).is_ok());
         }
     }

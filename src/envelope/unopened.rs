@@ -18,8 +18,8 @@ use sha2::Sha256;
 use crate::crypto::derive::Purpose;
 use crate::envelope::Inner;
 use crate::envelope::cache::BAD_FOR;
-use crate::envelope::sealed_format::Sealed;
 use crate::root_key::id::KeyId;
+use crate::root_key::sealed_format::Sealed;
 use crate::secret::Key;
 
 /// At most this many data keys are remembered.

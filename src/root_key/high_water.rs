@@ -170,7 +170,7 @@ impl HighWaterFile {
 mod tests {
     use super::*;
 
-    fn mark(number: u16) -> HighWater {
+    fn high_water(number: u16) -> HighWater {
         HighWater {
             number: Number::try_from(number).unwrap(),
             id: KeyId::random().unwrap(),
@@ -183,7 +183,7 @@ mod tests {
         let file = HighWaterFile::of(state.path());
         let (one, two): (RootKeyName, RootKeyName) = ("one".parse().unwrap(), "two".parse().unwrap());
         assert_eq!(file.read(&one).unwrap(), None);
-        let (first, second) = (mark(3), mark(7));
+        let (first, second) = (high_water(3), high_water(7));
         file.write(&one, first.clone()).unwrap();
         file.write(&two, second.clone()).unwrap();
         assert_eq!(HighWaterFile::of(state.path()).read(&one).unwrap(), Some(first));
@@ -201,7 +201,7 @@ mod tests {
         for content in ["", "{", "{\"apiVersion\":\"dekhand/primary/v2\",\"rootKeys\":[]}"] {
             files::replace(&state.path().join("primary"), content.as_bytes()).unwrap();
             assert!(file.read(&"one".parse().unwrap()).is_err(), "{content}");
-            assert!(file.write(&"one".parse().unwrap(), mark(1)).is_err(), "{content}");
+            assert!(file.write(&"one".parse().unwrap(), high_water(1)).is_err(), "{content}");
         }
     }
 }

@@ -141,7 +141,7 @@ impl<'a> Candidates<'a> {
 
     /// A version that this node has reported is active at any time: a machine's clock may start in 1970.
     fn is_active(self, version: &Version) -> bool {
-        version.state.is_active(self.now) || self.high_water.is_some_and(|mark| mark.id == version.id)
+        version.state.is_active(self.now) || self.high_water.is_some_and(|highest| highest.id == version.id)
     }
 
     /// The version below which none encrypts any more.
@@ -211,7 +211,7 @@ mod tests {
         version(number, State::RetiredSince(Timestamp::from_unix(600_000)))
     }
 
-    fn mark(version: &Version) -> HighWater {
+    fn high_water(version: &Version) -> HighWater {
         HighWater {
             number: version.number,
             id: version.id.clone(),
@@ -231,7 +231,7 @@ mod tests {
     fn the_primary_is_the_highest_active_version_with_a_proven_data_key() {
         let versions = [active(1), active(2), future(3), version(4, State::Pending)];
         assert_eq!(choose(&versions, None, &[1, 2, 3, 4]), Choice::Primary(active(2)));
-        let reported = mark(&active(1));
+        let reported = high_water(&active(1));
         assert_eq!(
             choose(&versions, Some(&reported), &[1]),
             Choice::Primary(active(1)),
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_version_below_the_reported_one_never_encrypts_again() {
-        let reported = mark(&active(2));
+        let reported = high_water(&active(2));
         assert_eq!(
             choose(&[active(1), active(2)], Some(&reported), &[1]),
             Choice::Wait(active(2))
@@ -274,7 +274,11 @@ mod tests {
         for state in [State::Pending, early, late] {
             let reported = of_v2(8, state);
             assert_eq!(
-                choose(&[other.clone(), reported.clone()], Some(&mark(&reported)), &[7, 8]),
+                choose(
+                    &[other.clone(), reported.clone()],
+                    Some(&high_water(&reported)),
+                    &[7, 8]
+                ),
                 Choice::Primary(reported.clone())
             );
         }
@@ -283,7 +287,7 @@ mod tests {
     #[test]
     fn a_clock_in_1970_does_not_take_the_reported_version_away() {
         let versions = [active(1), active(2)];
-        let reported = mark(&active(2));
+        let reported = high_water(&active(2));
         let at_boot = Candidates {
             versions: &versions,
             high_water: Some(&reported),
@@ -349,11 +353,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(numbers(None), [4, 3, 2]);
-        assert_eq!(numbers(Some(&mark(&active(1)))), [4, 3, 2, 1]);
+        assert_eq!(numbers(Some(&high_water(&active(1)))), [4, 3, 2, 1]);
         assert_eq!(
-            numbers(Some(&mark(&active(9)))),
+            numbers(Some(&high_water(&active(9)))),
             [] as [u16; 0],
-            "no data key is made if the store lacks the mark"
+            "no data key is made if the store lacks the high water"
         );
     }
 
@@ -373,9 +377,9 @@ mod tests {
         assert_eq!(in_line(None, &[2, 4]), Some(2));
         assert_eq!(in_line(None, &[4]), None);
         assert_eq!(
-            in_line(Some(&mark(&active(1))), &[2, 3]),
+            in_line(Some(&high_water(&active(1))), &[2, 3]),
             None,
-            "the store lacks the mark"
+            "the store lacks the high water"
         );
     }
 

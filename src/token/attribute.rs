@@ -96,7 +96,7 @@ pub(crate) fn is_private(session: &Session, object: ObjectHandle) -> Result<bool
     match read {
         Ok(read) => Ok(read == Some(Attribute::Private(true))),
         Err(error)
-            if error.cure() == Remedy::Nothing
+            if error.remedy() == Remedy::Nothing
                 || matches!(
                     error.value(),
                     Some(ReturnValue::ATTRIBUTE_SENSITIVE | ReturnValue::ATTRIBUTE_TYPE_INVALID)

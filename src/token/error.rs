@@ -1,4 +1,4 @@
-//! The errors of a token, before the recovery ladder has judged them.
+//! The errors of a token, before the worker's recovery has judged them.
 
 use crate::root_key::id::KeyId;
 use crate::token::return_value::Remedy;
@@ -86,10 +86,10 @@ impl TokenError {
     }
 
     /// The remedy.
-    pub(crate) fn cure(&self) -> Remedy {
+    pub(crate) fn remedy(&self) -> Remedy {
         match self {
-            Self::Call { value, .. } => value.cure(),
-            Self::Unproven(error) => error.cure(),
+            Self::Call { value, .. } => value.remedy(),
+            Self::Unproven(error) => error.remedy(),
             Self::Module(_) | Self::NoToken { .. } => Remedy::Module,
             // Without its login a session finds no objects, and gives no error.
             Self::NotFound(_) | Self::Incomplete(_) => Remedy::Login,

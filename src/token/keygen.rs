@@ -97,7 +97,7 @@ fn finished(
     }
 }
 
-/// Explains a refusal that is not about attributes. Other errors stay as they are, for the recovery ladder.
+/// Explains a refusal that is not about attributes. Other errors stay as they are, for the recovery of the call.
 fn explained(error: TokenError, options: &Pkcs11Options) -> TokenError {
     let Some(value) = error.value() else {
         return error;

@@ -93,7 +93,7 @@ impl Attempt<'_> {
         let by_itself = self.assignment.role == Role::Daemon;
         let token = (self.flags)()?;
         let pin = Pin::typed_elsewhere();
-        if by_itself && self.standing(&token, &pin)? == PinStatus::Rejected {
+        if by_itself && self.status(&token, &pin)? == PinStatus::Rejected {
             let reason = "the token has rejected the PIN from its own device before";
             return Err(CallError::pin_rejected(format!("{reason}; {ASKED_AGAIN}")));
         }
@@ -113,7 +113,7 @@ impl Attempt<'_> {
             self.write_down(&token, &pin, &outcome);
         }
         match outcome {
-            Err(error) if error.cure() == Remedy::Pin => {
+            Err(error) if error.remedy() == Remedy::Pin => {
                 let reason = format!("the token rejected the PIN from its own device ({error})");
                 Err(CallError::pin_rejected(format!("{reason}; {ASKED_AGAIN}")))
             }
@@ -125,7 +125,7 @@ impl Attempt<'_> {
         let read = || source.read().map_err(|error| CallError::outage(chain(&error)));
         let mut pin = read()?;
         let token = (self.flags)()?;
-        let mut standing = self.standing(&token, &pin)?;
+        let mut standing = self.status(&token, &pin)?;
         let mut turn = None;
         if standing.is_untried() {
             if self.assignment.role == Role::Daemon {
@@ -135,7 +135,7 @@ impl Attempt<'_> {
             turn = self.turn(&token, source)?;
             // Another node or process may have spent an attempt meanwhile, and somebody may have corrected the PIN.
             pin = read()?;
-            standing = self.standing(&token, &pin)?;
+            standing = self.status(&token, &pin)?;
         }
         check_flags(&(self.flags)()?, standing)?;
         // Counted before the token gets the PIN: if this process is killed during the login, the next one finds the
@@ -153,7 +153,7 @@ impl Attempt<'_> {
         self.write_down(&token, &pin, &outcome);
         drop(turn);
         match outcome {
-            Err(error) if error.cure() == Remedy::Pin => {
+            Err(error) if error.remedy() == Remedy::Pin => {
                 let reason = format!(
                     "the token rejected the PIN from {source} ({error}); it is not tried again until its source changes"
                 );
@@ -165,11 +165,11 @@ impl Attempt<'_> {
 
     /// The status of the PIN. A damaged record is set aside, because it must not block a right PIN for ever; the
     /// unknown PIN is then tried once, with care.
-    fn standing(&self, token: &TokenInfo, pin: &Pin) -> Result<PinStatus, CallError> {
+    fn status(&self, token: &TokenInfo, pin: &Pin) -> Result<PinStatus, CallError> {
         let Some(records) = self.records else {
             return Ok(PinStatus::New);
         };
-        match self.remember(|| records.standing(&token.name(), pin)) {
+        match self.remember(|| records.status(&token.name(), pin)) {
             Ok(standing) => Ok(standing),
             Err(error) if error.is_the_content() => {
                 let aside = records.set_aside().map_err(|error| CallError::outage(chain(&error)))?;
@@ -262,7 +262,7 @@ impl Attempt<'_> {
                     self.warn_of_memory(&error);
                 }
             }
-            Err(error) if error.cure() == Remedy::Pin => {
+            Err(error) if error.remedy() == Remedy::Pin => {
                 while let Err(error) = records.note_rejected(&token.name(), pin) {
                     self.warn_of_memory(&error);
                     if self.assignment.role != Role::Daemon {

@@ -5,7 +5,7 @@
 //! renamed it: one sixtieth of them in each discovery. Objects of the root key are few and are read each time, because
 //! their labels change. With a list in the configuration no other object is read, and labels have no effect.
 //!
-//! A discovery is split into stretches, so that calls run in between. Its memory is locked only between calls to the
+//! A discovery is split into time slices, so that calls run in between. Its memory is locked only between calls to the
 //! token.
 
 mod admission;
@@ -45,7 +45,7 @@ use crate::token::options::ObjectName;
 use crate::token::raw::Calls;
 use crate::token::return_value::ReturnValue;
 
-/// The result of a stretch of a discovery.
+/// The result of a time slice of a discovery.
 #[derive(Debug)]
 pub(crate) enum Discovery {
     /// The discovery is not complete: `left` keys of the token are still to be read.
@@ -88,7 +88,7 @@ impl Finder {
 
     /// Every version that the token holds now. A session that has lost its login finds nothing, and gives no error.
     ///
-    /// `goes_on` is called after each step of a few calls to the token. If it returns false, the discovery may stop;
+    /// `heartbeat` is called after each step of a few calls to the token. If it returns false, the discovery may stop;
     /// the next call with the same number continues it.
     ///
     /// # Errors
@@ -98,23 +98,23 @@ impl Finder {
         calls: &Calls,
         session: &Session,
         number: u64,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<Discovery, TokenError> {
         let admission = self.memory().admission.clone().unwrap_or_default();
         let (candidates, Judgement { versions, warnings }) = if self.listed.is_empty() {
             let underway = self.memory().underway.remove(&number);
             let mut underway = match underway {
                 Some(underway) => underway,
-                None => self.list(session, &admission, goes_on)?,
+                None => self.list(session, &admission, heartbeat)?,
             };
-            if !self.sort(calls, session, &admission, &mut underway, goes_on)? {
+            if !self.sort(calls, session, &admission, &mut underway, heartbeat)? {
                 let left = underway.places.len() - underway.sorted;
                 self.memory().underway.insert(number, underway);
                 return Ok(Discovery::Underway { left });
             }
-            self.by_label(session, &admission, underway.places, goes_on)?
+            self.by_label(session, &admission, underway.places, heartbeat)?
         } else {
-            self.by_list(session, &admission, goes_on)?
+            self.by_list(session, &admission, heartbeat)?
         };
         let public = versions
             .iter()
@@ -142,7 +142,7 @@ impl Finder {
         }))
     }
 
-    /// The objects of a version. `goes_on` is called after each step for its side effects: other users of the token can
+    /// The objects of a version. `heartbeat` is called after each step for its side effects: other users of the token can
     /// make any number of objects with this id.
     ///
     /// # Errors
@@ -152,11 +152,11 @@ impl Finder {
         &self,
         session: &Session,
         id: &KeyId,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<KeyObject, TokenError> {
         let known = self.memory().keys.get(id).copied();
         if let Some(known) = known {
-            return self.with_its_half(session, id, known, goes_on);
+            return self.with_its_half(session, id, known, heartbeat);
         }
         let admission = self.memory().admission.clone().unwrap_or_default();
         let name = ObjectName::Id(id.clone());
@@ -165,9 +165,9 @@ impl Finder {
             let ours = found.into_iter().filter(|(_, candidate)| self.is_ours(candidate));
             admission.sort(ours.collect()).0
         };
-        let mut found = ours(named::private(session, &name, &admission, goes_on)?);
+        let mut found = ours(named::private(session, &name, &admission, heartbeat)?);
         if found.is_empty() {
-            found = ours(named::all(session, &name, &admission, goes_on)?);
+            found = ours(named::all(session, &name, &admission, heartbeat)?);
         }
         let ours = found;
         let (place, candidate) = match ours.as_slice() {
@@ -185,7 +185,7 @@ impl Finder {
                 "the key with id {id} cannot be used: {flaw}"
             )));
         }
-        let key = key_pair::of(session, id, *place, goes_on)?;
+        let key = key_pair::of(session, id, *place, heartbeat)?;
         let known = KnownKey {
             key,
             private: candidate.private,
@@ -231,12 +231,12 @@ impl Finder {
         &self,
         session: &Session,
         admission: &Admission,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<Underway, TokenError> {
-        let places = match search::keys(session, &[], goes_on) {
+        let places = match search::keys(session, &[], heartbeat) {
             // Other users of the token can make any number of public objects.
             Err(TokenError::Refused(refusal)) if admission.prefers_private() => {
-                let private = search::private_keys(session, &[], goes_on)?;
+                let private = search::private_keys(session, &[], heartbeat)?;
                 private.ok_or(TokenError::Refused(refusal))?
             }
             places => places?,
@@ -254,7 +254,7 @@ impl Finder {
         session: &Session,
         admission: &Admission,
         underway: &mut Underway,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<bool, TokenError> {
         while let Some(place) = underway.places.get(underway.sorted) {
             underway.sorted += 1;
@@ -270,7 +270,7 @@ impl Finder {
                 }
                 Err(error) => return Err(error),
             }
-            if !goes_on() {
+            if !heartbeat() {
                 return Ok(false);
             }
         }
@@ -308,9 +308,9 @@ impl Finder {
         session: &Session,
         admission: &Admission,
         places: Vec<FoundKey>,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<(Vec<(FoundKey, Candidate)>, Judgement), TokenError> {
-        let (found, beside) = admission.sort(self.labelled(session, places, goes_on)?);
+        let (found, beside) = admission.sort(self.labelled(session, places, heartbeat)?);
         let candidates: Vec<&Candidate> = found.iter().map(|(_, candidate)| candidate).collect();
         let mut judgement = classify::by_label(&self.root_key, &candidates);
         let memory = self.memory();
@@ -326,11 +326,11 @@ impl Finder {
         &self,
         session: &Session,
         admission: &Admission,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<(Vec<(FoundKey, Candidate)>, Judgement), TokenError> {
         let mut all = Vec::new();
         for (entry, version) in self.listed.iter().enumerate() {
-            let named = named::all(session, &version.object, admission, goes_on)?;
+            let named = named::all(session, &version.object, admission, heartbeat)?;
             all.extend(named.into_iter().map(|(place, candidate)| ((entry, place), candidate)));
         }
         let (mut found, mut beside) = admission.sort(all);

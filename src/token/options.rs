@@ -63,7 +63,7 @@ impl Pkcs11Options {
     }
 
     /// The number of concurrent calls, each in a session of its own.
-    pub fn seats(&self) -> usize {
+    pub fn concurrent_calls(&self) -> usize {
         usize::from(self.sessions.max(1))
     }
 }

@@ -142,7 +142,7 @@ impl PinRecord {
     /// # Errors
     /// The file cannot be read or is damaged. That never means "new": the next attempt could be the one that locks the
     /// token.
-    pub(crate) fn standing(&self, token: &str, pin: &Pin) -> Result<PinStatus, PinRecordError> {
+    pub(crate) fn status(&self, token: &str, pin: &Pin) -> Result<PinStatus, PinRecordError> {
         Ok(self.judge(&self.read()?, token, pin))
     }
 

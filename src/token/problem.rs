@@ -1,4 +1,4 @@
-//! The reason of a failed call: an error that the recovery ladder still has to judge, or a final one.
+//! The reason of a failed call: an error that the worker's recovery still has to judge, or a final one.
 
 use serde::Deserialize;
 use serde::Serialize;

@@ -8,8 +8,8 @@ use cryptoki::error::RvError;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ReturnValue(pub(crate) u64);
 
-/// The remedy for a failed call. The recovery ladder uses this table. The value of a bad ciphertext can be that of a
-/// bad device, so the ladder also looks at the function.
+/// The remedy for a failed call. The recovery of calls uses this table. The value of a bad ciphertext can be that of a
+/// bad device, so the recovery also looks at the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Remedy {
     /// A new session, and another search for the key: its handle has changed.
@@ -112,9 +112,9 @@ impl ReturnValue {
     /// The remedy by the value alone.
     #[expect(
         clippy::match_same_arms,
-        reason = "these are the entries of the ladder's table, which has none for the others"
+        reason = "these are the entries of the recovery's table, which has none for the others"
     )]
-    pub(crate) fn cure(self) -> Remedy {
+    pub(crate) fn remedy(self) -> Remedy {
         match self {
             Self::SESSION_CLOSED
             | Self::SESSION_HANDLE_INVALID
@@ -154,7 +154,7 @@ impl ReturnValue {
             | Self::CRYPTOKI_NOT_INITIALIZED
             | Self::TOKEN_NOT_PRESENT
             | Self::TOKEN_NOT_RECOGNIZED => false,
-            other => matches!(other.cure(), Remedy::Module | Remedy::Nothing),
+            other => matches!(other.remedy(), Remedy::Module | Remedy::Nothing),
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct OpenToken {
     /// Stays open: a process loses its login with its last session, without an error.
     _holder: Mutex<Session>,
     /// One for each thread. A failed operation can leave a session unusable; that session is then closed.
-    seats: Vec<Mutex<Option<Session>>>,
+    thread_sessions: Vec<Mutex<Option<Session>>>,
     finder: Finder,
 }
 
@@ -73,13 +73,13 @@ impl Connection {
             },
         };
         let login = enter(&holder, &|| self.module.token_info(slot))?;
-        let seats = (0..assignment.options.seats()).map(|_| Mutex::default());
+        let thread_sessions = (0..assignment.options.concurrent_calls()).map(|_| Mutex::default());
         self.open = Some(OpenToken {
             slot,
             read_write,
             login,
             _holder: Mutex::new(holder),
-            seats: seats.collect(),
+            thread_sessions: thread_sessions.collect(),
             finder: Finder::new(assignment.root_key.clone(), assignment.options.versions.clone()),
         });
         Ok(())
@@ -110,9 +110,9 @@ impl OpenToken {
     }
 
     /// The place of one thread's session.
-    pub(crate) fn seat(&self, number: usize) -> Option<MutexGuard<'_, Option<Session>>> {
-        let seat = self.seats.get(number)?;
-        Some(seat.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn thread_session(&self, index: usize) -> Option<MutexGuard<'_, Option<Session>>> {
+        let session = self.thread_sessions.get(index)?;
+        Some(session.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Another session.

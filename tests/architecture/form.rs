@@ -8,13 +8,13 @@ use crate::tokens::Token;
 /// Longer files are two files.
 const MOST_LINES: usize = 400;
 
-/// Names that say nothing about what is inside.
+/// Names that do not tell the content of a file.
 const EMPTY_NAMES: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "manager", "misc", "mod"];
 
-/// The one file that may be unsafe: PKCS#11 is a C interface, and cryptoki can't express all of it.
+/// The one file that may be unsafe: PKCS#11 is a C interface, and cryptoki cannot express all of it.
 const UNSAFE_FILE: &str = "token/raw.rs";
 
-/// What is wrong with the form of a file of the crate.
+/// The violations of the form in a file of the crate.
 pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> Vec<Violation> {
     let mut found = of_any_file(file, text);
     for (line, token) in tokens {
@@ -35,7 +35,7 @@ pub(crate) fn violations(file: &Path, text: &str, tokens: &[(usize, Token)]) -> 
     found
 }
 
-/// What is wrong with the form of a file, be it of the crate or of its tests.
+/// The violations of the form in any file, of the crate or of its tests.
 pub(crate) fn of_any_file(file: &Path, text: &str) -> Vec<Violation> {
     let mut found = Vec::new();
     if !text.starts_with("//! ") {

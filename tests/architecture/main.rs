@@ -37,7 +37,7 @@ const FLOORS: [&[&str]; 9] = [
     &["cli"],
 ];
 
-/// What everybody needs: the rest of the ground floor may import it. Each of the three is a stranger to the others.
+/// The modules that the rest of the ground floor may import. None of the three imports another.
 const GROUND: [&str; 3] = ["secret", "clock", "caller"];
 
 /// Modules whose own modules are strangers to each other, as if they stood side by side on a floor.

@@ -2,10 +2,10 @@
 //!
 //! | finding | promise kept by |
 //! |---|---|
-//! | 1. `C_Finalize` around a call kills or hangs the process | `a_module_is_never_finalised_around_a_call` (in the worker's `dispatch/tests/ladder.rs`) |
+//! | 1. `C_Finalize` around a call kills or hangs the process | `a_module_is_never_finalised_around_a_call` (in the worker's `dispatch/tests/recovery.rs`) |
 //! | 2. calls have no timeout and cannot be cancelled | [`a_hung_call_costs_its_worker_and_not_the_calls_behind_it`], and `hung.rs` |
 //! | 3. modules corrupt the heap they live in | [`a_crash_inside_the_module_costs_no_request`] |
-//! | 4. session handles are recycled | `no_session_of_before_is_closed_after_an_initialisation` (`ladder.rs`) |
+//! | 4. session handles are recycled | `no_session_of_before_is_closed_after_an_initialisation` (`recovery.rs`) |
 //! | 5. shallow probes mislead; only a new initialisation finds a directory that is back | [`a_token_that_still_answers_shallow_questions_is_known_to_be_away`], and `away.rs` |
 //! | 6. the return value does not separate bad ciphertext from a bad device | [`a_storm_of_bad_ciphertexts_costs_no_worker_and_no_good_call`], and the worker's `dispatch/tests/ciphertexts.rs` |
 //! | 7. `SoftHSM` takes a NULL IV for zeros | [`no_two_data_keys_are_wrapped_under_one_iv`], and `mechanisms.rs` |

@@ -1,4 +1,4 @@
-//! What a daemon lives through when its workers die, hang and leak and its token is away, as its callers see it.
+//! A daemon whose workers die, hang and leak, and whose token is away, as its callers see it.
 
 #![allow(
     clippy::unwrap_used,

@@ -13,7 +13,6 @@ use dekhand::envelope::Envelope;
 use dekhand::envelope::Parts;
 use dekhand::envelope::Store;
 use dekhand::envelope::policy::Policy;
-use dekhand::envelope::sealed_format;
 use dekhand::files::io_thread::FileThread;
 use dekhand::kms;
 use dekhand::kms::options::KmsOptions;
@@ -25,6 +24,7 @@ use dekhand::proto::v2::key_management_service_client::KeyManagementServiceClien
 use dekhand::root_key::RootKey;
 use dekhand::root_key::high_water::HighWaterFile;
 use dekhand::root_key::name::RootKeyName;
+use dekhand::root_key::sealed_format;
 use dekhand::telemetry::metrics::Metrics;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

@@ -191,7 +191,7 @@ fn envelope_of(vector: &Value, state: &TempDir) -> Envelope {
     let sealed = bytes(vector, "sealed");
     let rsa = matches!(mechanism, Mechanism::RsaOaepSha256 | Mechanism::RsaOaepSha1);
     let rsa_answer = rsa.then(|| {
-        let parsed = dekhand::envelope::sealed_format::Sealed::parse(&sealed).unwrap();
+        let parsed = dekhand::root_key::sealed_format::Sealed::parse(&sealed).unwrap();
         (
             parsed.wrap.to_vec(),
             Key::copied_from(&bytes(vector, "data_key")).unwrap(),

@@ -1,9 +1,9 @@
 //! The token worker: the only process that loads the vendor's module and holds the PIN and the sessions.
 //!
 //! Calls arrive through `channel` and wait in `queue`. `dispatch` takes each one and tries it with `execute`,
-//! repeatedly and with the steps of `recovery` in between. The parts that all threads share own their state, and leave
-//! it to `dispatch` to act on what they decide: `sessions` (module, login, the session of each thread), `wrap_methods`,
-//! `proof`, `suspects`, `absence` and `activity`.
+//! repeatedly and with the steps of `recovery` in between. The parts that all threads share own their state. `sessions`
+//! (module, login, the session of each thread), `wrap_methods` and `proof` call the token; `suspects`, `absence` and
+//! `activity` only decide, and `dispatch` acts on their decisions.
 
 mod absence;
 mod activity;
@@ -135,17 +135,17 @@ fn limit_memory(assignment: &Assignment) -> Result<(), WorkerError> {
 }
 
 fn work(channel: &UnixStream, assignment: Assignment, outlet: Outlet) -> Result<(), WorkerError> {
-    let seats = assignment.options.seats();
+    let sessions = assignment.options.concurrent_calls();
     let service = Arc::new(Service::new(assignment, outlet, Clock::system()));
     let (done, all_done) = mpsc::channel::<()>();
-    for seat in 0..seats {
+    for session_index in 0..sessions {
         let (service, done) = (Arc::clone(&service), done.clone());
         std::thread::Builder::new()
-            .name(format!("session-{seat}"))
+            .name(format!("session-{session_index}"))
             .spawn(move || {
                 // A panic ends the process, which the daemon notices. The end of this thread alone would go unnoticed.
                 let _ends = EndOnPanic;
-                service.run(seat);
+                service.run(session_index);
                 drop(done);
             })
             .map_err(system("start a thread"))?;

@@ -293,12 +293,12 @@ fn a_token_that_is_away_is_unreachable() {
 }
 
 fn report(node: &Node, id: &str) {
-    let mark = HighWater {
+    let high_water = HighWater {
         number: Number::FIRST,
         id: id.parse().unwrap(),
     };
     let file = HighWaterFile::of(node.state.path());
-    file.write(&"kube-root".parse().unwrap(), mark).unwrap();
+    file.write(&"kube-root".parse().unwrap(), high_water).unwrap();
 }
 
 #[test]

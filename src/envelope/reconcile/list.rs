@@ -62,7 +62,7 @@ impl Reconciler<'_> {
         Some(due.saturating_sub(now))
     }
 
-    /// Lists stores, and reads the mark while there is no primary.
+    /// Lists stores, and reads the high water while there is no primary.
     pub(super) async fn list(&mut self, which: Which) {
         let inner = self.inner;
         inner.lock().listing = ListingWanted::No;
@@ -93,7 +93,7 @@ impl Reconciler<'_> {
         if lists_first {
             self.refused.clear();
         }
-        self.read_mark().await;
+        self.read_high_water().await;
         inner.switch_wanted.notify_one();
         inner.changed();
     }
@@ -125,7 +125,7 @@ impl Reconciler<'_> {
     /// Makes the data keys of the first store before the other stores are listed: only the first store encrypts, and a
     /// later one that hangs must not delay it.
     async fn begin_with_the_first(&mut self) {
-        self.read_mark().await;
+        self.read_high_water().await;
         // A failure here is repeated and handled later in this round.
         if self.make_data_keys().await.is_ok() {
             self.inner.switch_wanted.notify_one();
@@ -134,7 +134,7 @@ impl Reconciler<'_> {
 
     /// Reads the highest reported version: at the start, and while there is no primary, since `keys accept-loss` may
     /// have removed it.
-    async fn read_mark(&self) {
+    async fn read_high_water(&self) {
         let inner = self.inner;
         if inner.lock().has_primary() {
             return;
@@ -150,11 +150,11 @@ impl Reconciler<'_> {
             return;
         }
         let reason = match read {
-            Ok(Ok(mark)) => {
-                // A version that was written ahead but not reported is not a mark.
-                let is_ahead = mark.is_some() && mark == state.written_ahead;
+            Ok(Ok(read)) => {
+                // A version that was written ahead but not reported is not the high water.
+                let is_ahead = read.is_some() && read == state.written_ahead;
                 if !is_ahead || state.high_water == HighWaterRead::Unread {
-                    state.high_water = HighWaterRead::Read(mark);
+                    state.high_water = HighWaterRead::Read(read);
                 }
                 return;
             }

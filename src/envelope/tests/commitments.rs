@@ -10,12 +10,12 @@ use sha2::Sha256;
 
 use super::*;
 use crate::envelope::error::ErrorKind;
-use crate::envelope::sealed_format::Sealed;
 use crate::root_key::Wrapped;
 use crate::root_key::error::Error;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::COMMITMENT;
 use crate::root_key::mechanism::Mechanism;
+use crate::root_key::sealed_format::Sealed;
 use crate::root_key::version::Version;
 use crate::root_key::waiters::Waiters;
 use crate::secret::Key;

@@ -5,9 +5,9 @@ use crate::crypto::suite::Suite;
 use crate::envelope::error::ErrorKind;
 use crate::envelope::policy::MOST_USES;
 use crate::envelope::policy::Reuse;
-use crate::envelope::sealed_format::Sealed;
 use crate::root_key::fake::Calls;
 use crate::root_key::fake::Mood;
+use crate::root_key::sealed_format::Sealed;
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_encrypts_make_two_token_calls() {

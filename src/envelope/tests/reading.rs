@@ -68,7 +68,7 @@ async fn fields_swapped_between_two_payloads_are_refused() {
     let sealed = sealed_elsewhere(&fake, 2).await;
     let node = Node::start(&[&fake], &state(), Policy::default()).await;
     let (one, two) = (&sealed[0].bytes, &sealed[1].bytes);
-    let parsed = crate::envelope::sealed_format::Sealed::parse(one).unwrap();
+    let parsed = crate::root_key::sealed_format::Sealed::parse(one).unwrap();
     let header = parsed.header.len();
     // Replaces id, wrapped data key, nonce, or ciphertext and tag by those of the other payload.
     for field in [4..20, 22..header, header..header + 12, header + 12..one.len()] {

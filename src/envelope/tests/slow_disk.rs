@@ -1,4 +1,4 @@
-//! A switch whose mark takes long to be written, and changes of the version meanwhile.
+//! A switch whose high water takes long to be written, and changes of the version meanwhile.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -78,7 +78,7 @@ async fn writing(takes: u64) -> (Arc<Strict>, Arc<TempDir>, Pace, Node) {
     sleep(6).await;
     assert_eq!(
         node.envelope.0.lock().written_ahead,
-        Some(mark_of(2)),
+        Some(high_water_of(2)),
         "the write has begun"
     );
     assert_eq!(node.envelope.status().unwrap(), id(1));
@@ -93,14 +93,14 @@ fn want_data_keys(node: &Node) {
     });
 }
 
-fn mark_of(number: u16) -> HighWater {
+fn high_water_of(number: u16) -> HighWater {
     HighWater {
         number: number.try_into().unwrap(),
         id: id(u8::try_from(number).unwrap()),
     }
 }
 
-fn mark(state: &TempDir) -> Option<HighWater> {
+fn high_water(state: &TempDir) -> Option<HighWater> {
     HighWaterFile::of(state.path())
         .read(&"store-0".parse().unwrap())
         .unwrap()
@@ -121,7 +121,11 @@ async fn a_version_that_is_refused_while_it_is_written_down_does_not_become_prim
     strict.refuse(true);
     want_data_keys(&node);
     agree_for(&node, 10, 1).await;
-    assert_eq!(mark(&state), Some(mark_of(1)), "what was not reported is no mark");
+    assert_eq!(
+        high_water(&state),
+        Some(high_water_of(1)),
+        "what was not reported is no high water"
+    );
     drop(node);
     let restarted = start(&strict, &state, &pace).await;
     sleep(10).await;
@@ -130,7 +134,7 @@ async fn a_version_that_is_refused_while_it_is_written_down_does_not_become_prim
     strict.refuse(false);
     sleep(70).await;
     agree_for(&restarted, 1, 2).await;
-    assert_eq!(mark(&state), Some(mark_of(2)));
+    assert_eq!(high_water(&state), Some(high_water_of(2)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,7 +143,7 @@ async fn a_version_that_leaves_the_store_while_it_is_written_down_does_not_becom
     strict.fake.remove(2);
     node.envelope.refresh();
     agree_for(&node, 10, 1).await;
-    assert_eq!(mark(&state), Some(mark_of(1)));
+    assert_eq!(high_water(&state), Some(high_water_of(1)));
     drop(node);
     let restarted = start(&strict, &state, &pace).await;
     sleep(10).await;
@@ -152,7 +156,7 @@ async fn a_version_that_gets_a_later_date_while_it_is_written_down_encrypts_from
     strict.fake.set(2, active_from(START + 100));
     node.envelope.refresh();
     agree_for(&node, 80, 1).await;
-    assert_eq!(mark(&state), Some(mark_of(1)));
+    assert_eq!(high_water(&state), Some(high_water_of(1)));
     sleep(20).await;
     agree_for(&node, 1, 2).await;
 }
@@ -163,7 +167,7 @@ async fn a_version_that_stays_good_while_it_is_written_down_becomes_primary() {
     want_data_keys(&node);
     sleep(4).await;
     agree_for(&node, 5, 2).await;
-    assert_eq!(mark(&state), Some(mark_of(2)));
+    assert_eq!(high_water(&state), Some(high_water_of(2)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +183,7 @@ async fn a_first_version_that_leaves_the_store_while_it_is_written_down_is_nowhe
     sleep(30).await;
     let refusal = node.envelope.status().unwrap_err().to_string();
     assert!(refusal.contains("keys create"), "{refusal}");
-    assert_eq!(mark(&state), None);
+    assert_eq!(high_water(&state), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +193,7 @@ async fn a_mark_that_lands_after_the_switch_has_given_up_on_the_disk_is_taken_ba
     strict.refuse(true);
     want_data_keys(&node);
     agree_for(&node, 20, 1).await;
-    assert_eq!(mark(&state), Some(mark_of(1)));
+    assert_eq!(high_water(&state), Some(high_water_of(1)));
 }
 
 /// The log lines of the test that holds this.
@@ -230,7 +234,7 @@ async fn ahead_on_a_full_disk() -> (Arc<Strict>, Arc<TempDir>, Node) {
     let (strict, state, _pace, node) = writing(3500).await;
     strict.fake.remove(2);
     node.envelope.refresh();
-    while mark(&state) != Some(mark_of(2)) {
+    while high_water(&state) != Some(high_water_of(2)) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     // A directory in the way simulates a full disk, since root may write everywhere.
@@ -267,7 +271,7 @@ async fn a_mark_that_cannot_be_taken_back_hides_no_loss_of_the_primary() {
     std::fs::remove_dir_all(state.path().join("primary.new")).unwrap();
     sleep(30).await;
     agree_for(&node, 1, 1).await;
-    assert_eq!(mark(&state), Some(mark_of(1)));
+    assert_eq!(high_water(&state), Some(high_water_of(1)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,18 +289,18 @@ async fn a_version_whose_mark_became_unreadable_while_it_was_written_down_is_not
     fake.set(1, active_from(START + 1000));
     let (state, pace) = (state(), Pace::default());
     let node = start(&Strict::new(&fake), &state, &pace).await;
-    // The mark is read once more, which takes longer than the limit. The write of version 1's mark waits behind it.
+    // The high water is read once more, which takes longer than the limit. The write of version 1's high water waits behind it.
     pace.store(10_500, Ordering::Relaxed);
     node.envelope.refresh();
     sleep(1).await;
     node.clock.set_calendar(Timestamp::from_unix(START + 2000));
     sleep(3).await;
-    assert_eq!(node.envelope.0.lock().written_ahead, Some(mark_of(1)));
+    assert_eq!(node.envelope.0.lock().written_ahead, Some(high_water_of(1)));
     pace.store(0, Ordering::Relaxed);
     while node.envelope.0.lock().high_water != HighWaterRead::Unread {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(mark(&state), None, "the write is under way");
+    assert_eq!(high_water(&state), None, "the write is under way");
     sleep(30).await;
     agree_for(&node, 1, 1).await;
     assert_eq!(lines.count(OUTDATED), 0);

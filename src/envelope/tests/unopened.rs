@@ -3,8 +3,8 @@
 use super::*;
 use crate::crypto::suite::Suite;
 use crate::envelope::error::ErrorKind;
-use crate::envelope::sealed_format::Sealed;
 use crate::root_key::fake::Mood;
+use crate::root_key::sealed_format::Sealed;
 
 /// The same payload with a changed body, a different one for each number.
 fn changed(sealed: &SealedPayload, number: u32) -> Vec<u8> {

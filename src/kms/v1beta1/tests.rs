@@ -11,7 +11,6 @@ use tonic::service::Routes;
 
 use super::*;
 use crate::crypto::suite::Suite;
-use crate::envelope::sealed_format::header;
 use crate::kms::options::KmsOptions;
 use crate::kms::options::V1beta1;
 use crate::kms::test_plugin;
@@ -28,6 +27,7 @@ use crate::root_key::fake::active_from;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::COMMITMENT;
 use crate::root_key::mechanism::Mechanism;
+use crate::root_key::sealed_format::header;
 
 /// Both services over a running envelope, as the listener serves them.
 struct Plugin {

@@ -29,7 +29,7 @@ pub(super) fn of(
     session: &Session,
     id: &KeyId,
     place: FoundKey,
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<KeyObject, TokenError> {
     let FoundKey { class, handle } = place;
     match class {
@@ -39,7 +39,7 @@ pub(super) fn of(
             unwraps: handle,
         }),
         Class::Private => {
-            let half = public_half(session, id, handle, goes_on)?;
+            let half = public_half(session, id, handle, heartbeat)?;
             let kind = kind(session, id, half.unwrap_or(handle), handle)?;
             Ok(KeyObject {
                 kind,
@@ -56,7 +56,7 @@ fn public_half(
     session: &Session,
     id: &KeyId,
     private: ObjectHandle,
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<Option<ObjectHandle>, TokenError> {
     let search = |with: &[Attribute]| search::first(session, ObjectClass::PUBLIC_KEY, with, MOST_HALVES);
     let with_id = Attribute::Id(id.as_bytes().to_vec());
@@ -94,7 +94,7 @@ fn public_half(
     let mut other = None;
     for with in [encrypts, own, with_modulus, vec![with_id]] {
         for public in search(&with)? {
-            goes_on();
+            heartbeat();
             if search::unless_gone(is_half(public))? != Some(true) {
                 continue;
             }

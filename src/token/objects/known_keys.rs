@@ -18,7 +18,7 @@ impl Finder {
         session: &Session,
         id: &KeyId,
         known: KnownKey,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<KeyObject, TokenError> {
         if !known.half_due {
             return Ok(known.key);
@@ -27,7 +27,7 @@ impl Finder {
             class: Class::Private,
             handle: known.key.unwraps,
         };
-        let key = key_pair::of(session, id, place, goes_on)?;
+        let key = key_pair::of(session, id, place, heartbeat)?;
         if let Some(known) = self.memory().keys.get_mut(id).filter(|now| now.key == known.key) {
             known.key = key;
             known.half_due = false;

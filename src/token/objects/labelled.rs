@@ -21,7 +21,7 @@ impl Finder {
         &self,
         session: &Session,
         places: Vec<FoundKey>,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<Vec<(FoundKey, Candidate)>, TokenError> {
         let mut candidates = Vec::new();
         let mut gone = Vec::new();
@@ -33,13 +33,13 @@ impl Finder {
                 Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => gone.push((place, error)),
                 Err(error) => return Err(error),
             }
-            goes_on();
+            heartbeat();
         }
         if gone.is_empty() {
             return Ok(candidates);
         }
         // Destroyed by another process meanwhile; or the token reports this when the login is lost.
-        let left = search::keys(session, &[], goes_on)?;
+        let left = search::keys(session, &[], heartbeat)?;
         let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
         for (place, error) in gone {
             if left.contains(&place.handle.handle()) {

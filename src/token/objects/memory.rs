@@ -22,7 +22,7 @@ pub(super) struct Memory {
     pub(super) public: HashMap<u64, Candidate>,
     pub(super) admission: Option<Admission>,
     pub(super) discoveries: u64,
-    /// The discoveries between two stretches, by the number of their call.
+    /// The discoveries between two time slices, by the number of their call.
     pub(super) underway: HashMap<u64, Underway>,
     pub(super) keys: HashMap<KeyId, KnownKey>,
 }

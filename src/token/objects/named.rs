@@ -22,11 +22,11 @@ pub(super) fn all(
     session: &Session,
     name: &ObjectName,
     admission: &Admission,
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<Vec<(FoundKey, Candidate)>, TokenError> {
-    let mut found = private(session, name, admission, goes_on)?;
+    let mut found = private(session, name, admission, heartbeat)?;
     let known: HashSet<u64> = found.iter().map(|(place, _)| place.handle.handle()).collect();
-    let mut others = match search::keys(session, &[template(name)], goes_on) {
+    let mut others = match search::keys(session, &[template(name)], heartbeat) {
         Ok(others) => others,
         // More objects than can be read: they do not count.
         Err(TokenError::Refused(_)) if !found.is_empty() => Vec::new(),
@@ -36,7 +36,7 @@ pub(super) fn all(
     if !found.is_empty() {
         others.truncate(MOST_BESIDE);
     }
-    found.extend(read(session, name, others, goes_on)?);
+    found.extend(read(session, name, others, heartbeat)?);
     Ok(found)
 }
 
@@ -46,15 +46,15 @@ pub(super) fn private(
     session: &Session,
     name: &ObjectName,
     admission: &Admission,
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<Vec<(FoundKey, Candidate)>, TokenError> {
     if !admission.prefers_private() {
         return Ok(Vec::new());
     }
     let with = [template(name)];
-    let places = match search::private_keys(session, &with, goes_on)? {
+    let places = match search::private_keys(session, &with, heartbeat)? {
         Some(places) => places,
-        None => search::keys(session, &with, goes_on)?,
+        None => search::keys(session, &with, heartbeat)?,
     };
     let mut private = Vec::new();
     for place in places {
@@ -62,9 +62,9 @@ pub(super) fn private(
         if search::unless_gone(attribute::is_private(session, place.handle))? != Some(false) {
             private.push(place);
         }
-        goes_on();
+        heartbeat();
     }
-    read(session, name, private, goes_on)
+    read(session, name, private, heartbeat)
 }
 
 /// Whether an object has this name. A module may ignore parts of a template, and its choice must not decide.
@@ -86,7 +86,7 @@ pub(super) fn read(
     session: &Session,
     name: &ObjectName,
     places: Vec<FoundKey>,
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<Vec<(FoundKey, Candidate)>, TokenError> {
     let mut found = Vec::new();
     let mut gone = Vec::new();
@@ -99,13 +99,13 @@ pub(super) fn read(
             Err(error) if error.value() == Some(ReturnValue::OBJECT_HANDLE_INVALID) => gone.push((place, error)),
             Err(error) => return Err(error),
         }
-        goes_on();
+        heartbeat();
     }
     if gone.is_empty() {
         return Ok(found);
     }
     // Destroyed by another process meanwhile; or the token reports this when the login is lost.
-    let left = search::keys(session, &[template(name)], goes_on)?;
+    let left = search::keys(session, &[template(name)], heartbeat)?;
     let left: HashSet<u64> = left.iter().map(|place| place.handle.handle()).collect();
     match gone
         .into_iter()

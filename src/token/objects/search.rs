@@ -34,18 +34,18 @@ pub(super) struct FoundKey {
 }
 
 /// The token's secret and private keys that have these attributes. A search cannot be interrupted and continued:
-/// `goes_on` is called for its side effects.
+/// `heartbeat` is called for its side effects.
 pub(super) fn keys(
     session: &Session,
     with: &[Attribute],
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<Vec<FoundKey>, TokenError> {
     let mut places = Vec::new();
     for (class, object_class) in [
         (Class::Secret, ObjectClass::SECRET_KEY),
         (Class::Private, ObjectClass::PRIVATE_KEY),
     ] {
-        let handles = objects(session, object_class, with, goes_on)?;
+        let handles = objects(session, object_class, with, heartbeat)?;
         places.extend(handles.into_iter().map(|handle| FoundKey { class, handle }));
     }
     Ok(places)
@@ -56,10 +56,10 @@ pub(super) fn keys(
 pub(super) fn private_keys(
     session: &Session,
     with: &[Attribute],
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<FoundKey>>, TokenError> {
     let with = [with, &[Attribute::Private(true)]].concat();
-    match keys(session, &with, goes_on) {
+    match keys(session, &with, heartbeat) {
         Ok(places) => Ok(Some(places)),
         Err(error) if refuses_a_template(&error) => Ok(None),
         Err(error) => Err(error),
@@ -68,7 +68,7 @@ pub(super) fn private_keys(
 
 fn refuses_a_template(error: &TokenError) -> bool {
     let value = error.value();
-    value.is_some() && error.cure() == Remedy::Nothing
+    value.is_some() && error.remedy() == Remedy::Nothing
         || matches!(
             value,
             Some(
@@ -88,7 +88,7 @@ pub(super) fn objects(
     session: &Session,
     class: ObjectClass,
     with: &[Attribute],
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<Vec<ObjectHandle>, TokenError> {
     let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
     template.extend_from_slice(with);
@@ -103,7 +103,7 @@ pub(super) fn objects(
             )));
         }
         let handle = handle?;
-        goes_on();
+        heartbeat();
         if seen.insert(handle.handle()) {
             handles.push(handle);
         }

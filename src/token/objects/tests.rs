@@ -20,7 +20,7 @@ fn finder() -> Finder {
 }
 
 impl Finder {
-    /// In a single stretch.
+    /// In a single time slice.
     pub(crate) fn all(&self, session: &Session) -> Result<Found, TokenError> {
         let calls = Calls::load(&token_shim::path())?;
         match self.find(&calls, session, 1, &|| true)? {
@@ -114,7 +114,7 @@ fn strangers_are_looked_at_once_and_again_within_60_discoveries_never_all_at_onc
 }
 
 #[test]
-fn a_discovery_in_stretches_is_one_discovery_and_ends() {
+fn a_discovery_in_time_slices_is_one_discovery_and_ends() {
     alone::run(|_| {
         let session = session();
         let calls = Calls::load(&token_shim::path()).unwrap();
@@ -123,19 +123,19 @@ fn a_discovery_in_stretches_is_one_discovery_and_ends() {
         }
         aes(&session, "kube.v1", &[1; 16]);
         let finder = finder();
-        let mut stretches = Vec::new();
+        let mut time_slices = Vec::new();
         let found = loop {
             // Another discovery in between, and neither affects the other.
             finder.find(&calls, &session, 2, &|| false).unwrap();
             match finder.find(&calls, &session, 1, &|| false).unwrap() {
-                Discovery::Underway { left } => stretches.push(left),
+                Discovery::Underway { left } => time_slices.push(left),
                 Discovery::Found(found) => break found,
             }
         };
         assert_eq!(numbers(&found), [1]);
         assert!(
-            !stretches.is_empty() && stretches.is_sorted_by(|one, next| one > next),
-            "{stretches:?}"
+            !time_slices.is_empty() && time_slices.is_sorted_by(|one, next| one > next),
+            "{time_slices:?}"
         );
     });
 }

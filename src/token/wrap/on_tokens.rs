@@ -199,10 +199,13 @@ fn a_token_that_fails_altogether_is_an_outage_and_no_refusal() {
         let ready = Ready::new(token, "", KeyKind::Aes256);
         token.set("C_EncryptInit fail 0x30");
         let error = ready.choose(MechanismChoice::Auto).unwrap_err();
-        assert_eq!(error.cure(), Remedy::Module);
+        assert_eq!(error.remedy(), Remedy::Module);
         token.set("sessions lost");
         // A new session would suffice, but the key was lost with the old one.
-        assert_ne!(ready.choose(MechanismChoice::Auto).unwrap_err().cure(), Remedy::Nothing);
+        assert_ne!(
+            ready.choose(MechanismChoice::Auto).unwrap_err().remedy(),
+            Remedy::Nothing
+        );
     });
 }
 

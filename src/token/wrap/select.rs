@@ -223,7 +223,7 @@ impl Tried {
                 Err(SelfTestFlaw::Refused(error)) => {
                     // Another source of IVs may help against any error: tokens refuse an IV with many return values.
                     reasons.add(iv, error.to_string());
-                    if error.cure() != Remedy::Nothing {
+                    if error.remedy() != Remedy::Nothing {
                         trouble.get_or_insert(error);
                     }
                 }

@@ -46,7 +46,7 @@ impl Absence {
         lock(&self.proof).is_gone(what)
     }
 
-    /// What it means that these objects were not found now, with a login that the token has confirmed or not.
+    /// The meaning of these objects' absence from a search now, with a login that the token has confirmed or not.
     pub(super) fn judge(&self, missing: Vec<Option<KeyId>>, login_confirmed: bool) -> AbsenceVerdict {
         let now = self.clock.boottime();
         let mut proof = lock(&self.proof);
@@ -103,12 +103,12 @@ mod tests {
     fn only_a_second_look_after_15_s_with_a_confirmed_login_proves_that_a_version_is_gone() {
         let start = Duration::from_secs(1000);
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut sightings = AbsenceProof::default();
-        assert_eq!(sightings.missed(None, true, start), AbsenceVerdict::NotYet);
-        assert_eq!(sightings.missed(None, true, after(14)), AbsenceVerdict::NotYet);
-        assert!(!sightings.is_gone(None));
-        assert_eq!(sightings.missed(None, true, after(15)), AbsenceVerdict::Gone);
-        assert!(sightings.is_gone(None));
+        let mut proof = AbsenceProof::default();
+        assert_eq!(proof.missed(None, true, start), AbsenceVerdict::NotYet);
+        assert_eq!(proof.missed(None, true, after(14)), AbsenceVerdict::NotYet);
+        assert!(!proof.is_gone(None));
+        assert_eq!(proof.missed(None, true, after(15)), AbsenceVerdict::Gone);
+        assert!(proof.is_gone(None));
 
         let mut unconfirmed = AbsenceProof::default();
         assert_eq!(unconfirmed.missed(None, false, start), AbsenceVerdict::NotYet);
@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn a_worker_that_has_seen_it_does_not_judge() {
-        let mut sightings = AbsenceProof::default();
-        sightings.saw(None);
-        assert_eq!(sightings.missed(None, true, Duration::ZERO), AbsenceVerdict::AskFresh);
+        let mut proof = AbsenceProof::default();
+        proof.saw(None);
+        assert_eq!(proof.missed(None, true, Duration::ZERO), AbsenceVerdict::AskFresh);
     }
 }

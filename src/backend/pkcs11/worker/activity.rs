@@ -64,7 +64,7 @@ impl Activity {
     }
 }
 
-/// Some tokens answer so while they are overloaded (AWS CloudHSM).
+/// Whether it is `CKR_DEVICE_ERROR`, which some tokens also return while they are overloaded (AWS CloudHSM).
 pub(super) fn is_of_device(error: &TokenError) -> bool {
     error.value() == Some(ReturnValue::DEVICE_ERROR)
 }

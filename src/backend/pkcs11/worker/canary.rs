@@ -98,7 +98,7 @@ impl Canaries {
         access: Access<'_>,
         (id, mechanism): (&KeyId, Mechanism),
         make: Make<'_>,
-        goes_on: &dyn Fn() -> bool,
+        heartbeat: &dyn Fn() -> bool,
     ) -> Result<CanaryVerdict, CallError> {
         let known = self.lock().get(&(id.clone(), mechanism)).cloned();
         let canary = match known {
@@ -107,7 +107,7 @@ impl Canaries {
             Some(Known::Unprovable(_)) | None => make()?,
         };
         let opens = |id: &KeyId, canary: &Canary| {
-            let key = access.open.finder().key(access.session, id, goes_on)?;
+            let key = access.open.finder().key(access.session, id, heartbeat)?;
             wrap::unwrap(access.open.module(), access.session, &key, id, &canary.wrapped)
         };
         if let Some(canary) = canary {

@@ -73,7 +73,7 @@ impl Outlet {
         self.write(&FromWorker::Event { level, message }).ok();
     }
 
-    /// Announces a pause of a call, or with no pause that it continues: its time limit starts anew.
+    /// Announces a pause of calls. Their time limits restart after it; with a pause of zero, at once.
     pub(super) fn extend_deadline(&self, of: Paused, pause: Duration) {
         let more = ExtendDeadline { of, pause };
         self.write(&FromWorker::ExtendDeadline(more)).ok();

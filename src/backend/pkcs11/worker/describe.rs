@@ -54,11 +54,11 @@ pub(super) fn mechanisms(
     access: Access<'_>,
     id: Option<&KeyId>,
     choice: MechanismChoice,
-    goes_on: &dyn Fn() -> bool,
+    heartbeat: &dyn Fn() -> bool,
 ) -> Result<Vec<MechanismReport>, CallError> {
     let random = || KeyId::random().map_err(|error| Error::new(Kind::Outage, "no id for a trial").because(error));
     let (id, key) = match id {
-        Some(id) => (id.clone(), access.open.finder().key(access.session, id, goes_on)?),
+        Some(id) => (id.clone(), access.open.finder().key(access.session, id, heartbeat)?),
         None => (random()?, throwaway(access.session)?),
     };
     let mut sessions = || access.open.session();

@@ -1,4 +1,4 @@
-//! Discovery in stretches: a token can hold thousands of keys, and callers need the same session.
+//! Discovery in time slices: a token can hold thousands of keys, and callers need the same session.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -7,8 +7,8 @@ use crate::backend::pkcs11::ipc::message::Level;
 use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::worker::execute::Progress;
 use crate::backend::pkcs11::worker::job::Job;
-use crate::backend::pkcs11::worker::job::Stretches;
-use crate::backend::pkcs11::worker::recovery::Ladder;
+use crate::backend::pkcs11::worker::job::SlicedDiscovery;
+use crate::backend::pkcs11::worker::recovery::Recovery;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::sessions::Access;
 use crate::backend::pkcs11::worker::sessions::Open;
@@ -21,8 +21,8 @@ use crate::token::objects::Discovery;
 use crate::token::objects::Found;
 use crate::token::problem::CallError;
 
-/// The length of a stretch, after which other calls run; a thread that must log in again waits for at most this long.
-const STRETCH: Duration = Duration::from_millis(50);
+/// The length of a time slice, after which other calls run; a thread that must log in again waits for at most this long.
+const TIME_SLICE: Duration = Duration::from_millis(50);
 /// A longer discovery is logged.
 const LONG: Duration = Duration::from_secs(5);
 const WHAT_HELPS: &str = "if `versions:` in the configuration lists the root key's keys, dekhand reads no others";
@@ -36,16 +36,16 @@ impl Service {
         expected: &[KeyId],
     ) -> Result<Progress, CallError> {
         let since = Instant::now();
-        let goes_on = self.outlet.signs(job.number, STRETCH);
+        let heartbeat = self.outlet.heartbeat(job.number, TIME_SLICE);
         let calls = open.module().calls();
-        if job.stretches.is_none() {
+        if job.discovery.is_none() {
             open.finder().admit(self.proofs.admission(job.number)?);
         }
-        let found = match open.finder().find(calls, session, job.number, &goes_on)? {
+        let found = match open.finder().find(calls, session, job.number, &heartbeat)? {
             Discovery::Underway { left } => return Ok(Progress::Underway { left }),
             Discovery::Found(found) => found,
         };
-        if job.stretches.is_none() && since.elapsed() >= LONG {
+        if job.discovery.is_none() && since.elapsed() >= LONG {
             let told = format!(
                 "it took {} s to list the token's keys; {WHAT_HELPS}",
                 since.elapsed().as_secs()
@@ -60,21 +60,21 @@ impl Service {
 
     /// The same before a change: keeps the session until it is complete.
     pub(super) fn find_at_once(&self, Access { job, open, session }: Access<'_>) -> Result<Vec<Version>, TokenError> {
-        let goes_on = self.outlet.signs(job, Duration::MAX);
+        let heartbeat = self.outlet.heartbeat(job, Duration::MAX);
         let calls = open.module().calls();
         loop {
-            if let Discovery::Found(found) = open.finder().find(calls, session, job, &goes_on)? {
+            if let Discovery::Found(found) = open.finder().find(calls, session, job, &heartbeat)? {
                 return Ok(found.versions);
             }
         }
     }
 
-    /// Notes the end of a stretch in the job, and logs a long discovery once.
-    pub(super) fn end_stretch(&self, job: &mut Job, ladder: Ladder, left: usize) {
-        let stretches = job.stretches.get_or_insert_with(|| Box::new(Stretches::new()));
-        stretches.ladder = ladder;
-        if !stretches.told && stretches.since.elapsed() >= LONG {
-            stretches.told = true;
+    /// Notes the end of a time slice in the job, and logs a long discovery once.
+    pub(super) fn end_time_slice(&self, job: &mut Job, recovery: Recovery, left: usize) {
+        let discovery = job.discovery.get_or_insert_with(|| Box::new(SlicedDiscovery::new()));
+        discovery.recovery = recovery;
+        if !discovery.told && discovery.since.elapsed() >= LONG {
+            discovery.told = true;
             let told = format!(
                 "the token's keys are read one by one, and {left} are left; until then the versions are unknown; \
                  {WHAT_HELPS}"

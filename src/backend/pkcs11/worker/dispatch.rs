@@ -15,8 +15,8 @@ use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::queue::Work;
 use crate::backend::pkcs11::worker::recovery::Decision;
-use crate::backend::pkcs11::worker::recovery::Ladder;
-use crate::backend::pkcs11::worker::recovery::Rung;
+use crate::backend::pkcs11::worker::recovery::Recovery;
+use crate::backend::pkcs11::worker::recovery::RecoveryStep;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -30,8 +30,8 @@ use crate::token::return_value::Remedy;
 /// unwrap earlier.
 const WAIT_AS_TOLD: Duration = Duration::from_secs(60);
 
-/// The result of one step of a job.
-pub(super) enum Step {
+/// The result of the work on a job.
+pub(super) enum JobOutcome {
     Answered(Result<Outcome, Failure>),
     /// The unwrap failed with an error that a bad ciphertext can cause; a canary must decide.
     Doubtful {
@@ -39,14 +39,14 @@ pub(super) enum Step {
         /// It failed with an error of a missing permission.
         refused: bool,
     },
-    /// A discovery has used up its stretch.
+    /// A discovery has used up its time slice.
     Underway {
-        ladder: Ladder,
+        recovery: Recovery,
         left: usize,
     },
 }
 
-/// What follows from an unwrap that fails with an error that a bad ciphertext can cause.
+/// The meaning of an unwrap's failure that a bad ciphertext can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnBadCiphertext {
     /// A canary decides.
@@ -57,49 +57,54 @@ pub(super) enum OnBadCiphertext {
 
 impl Service {
     /// Works on the session of this number until no work is left.
-    pub(super) fn run(&self, seat: usize) {
+    pub(super) fn run(&self, session_index: usize) {
         while let Some(work) = self.queue.next() {
             match work {
-                Work::Call(job) => self.serve(seat, job),
-                Work::Canary(doubt, doubtful) => self.settle(seat, &doubt, doubtful),
-                Work::Again(job) => self.judge(seat, job),
+                Work::Call(job) => self.serve(session_index, job),
+                Work::Canary(doubt, doubtful) => self.settle(session_index, &doubt, doubtful),
+                Work::Again(job) => self.judge(session_index, job),
                 Work::Overdue(jobs) => self.give_up_doubts(jobs),
             }
         }
     }
 
-    fn serve(&self, seat: usize, job: Job) {
-        if job.stretches.is_some() {
-            self.outlet.goes_on(job.number);
+    fn serve(&self, session_index: usize, job: Job) {
+        if job.discovery.is_some() {
+            self.outlet.restart_timeout(job.number);
         }
-        match self.climb(seat, &job, OnBadCiphertext::Suspect) {
-            Step::Answered(result) => self.answer(job.number, result),
-            Step::Doubtful { doubt, .. } => self.doubt(doubt, job),
-            Step::Underway { ladder, left } => self.put_back(job, ladder, left),
+        match self.call_with_recovery(session_index, &job, OnBadCiphertext::Suspect) {
+            JobOutcome::Answered(result) => self.answer(job.number, result),
+            JobOutcome::Doubtful { doubt, .. } => self.doubt(doubt, job),
+            JobOutcome::Underway { recovery, left } => self.put_back(job, recovery, left),
         }
     }
 
-    /// Puts a discovery back to wait for its next stretch, and frees the session for others.
-    fn put_back(&self, mut job: Job, ladder: Ladder, left: usize) {
-        self.end_stretch(&mut job, ladder, left);
+    /// Puts a discovery back to wait for its next time slice, and frees the session for others.
+    fn put_back(&self, mut job: Job, recovery: Recovery, left: usize) {
+        self.end_time_slice(&mut job, recovery, left);
         self.outlet.extend_deadline(Paused::Call(job.number), WAIT_AS_TOLD);
         self.queue.push(job);
     }
 
-    /// Makes a call, and climbs the ladder after a failure, until the call succeeds or no rung is left.
-    pub(super) fn climb(&self, seat: usize, job: &Job, on_bad_ciphertext: OnBadCiphertext) -> Step {
-        let mut ladder = job
-            .stretches
+    /// Makes a call, and takes the steps of recovery after a failure, until the call succeeds or no step is left.
+    pub(super) fn call_with_recovery(
+        &self,
+        session_index: usize,
+        job: &Job,
+        on_bad_ciphertext: OnBadCiphertext,
+    ) -> JobOutcome {
+        let mut recovery = job
+            .discovery
             .as_ref()
-            .map(|stretches| stretches.ladder.clone())
+            .map(|discovery| discovery.recovery.clone())
             .unwrap_or_default();
         loop {
             let generation = self.sessions.generation();
-            let problem = match self.attempt(seat, job) {
-                Ok(Progress::Underway { left }) => return Step::Underway { ladder, left },
+            let problem = match self.attempt(session_index, job) {
+                Ok(Progress::Underway { left }) => return JobOutcome::Underway { recovery, left },
                 Ok(Progress::Done(outcome)) => {
                     self.activity.note(&job.call);
-                    return Step::Answered(Ok(outcome));
+                    return JobOutcome::Answered(Ok(outcome));
                 }
                 Err(problem) => problem,
             };
@@ -107,67 +112,67 @@ impl Service {
                 && error.may_be_the_ciphertext()
                 && (on_bad_ciphertext == OnBadCiphertext::Suspect || generation == self.sessions.generation())
             {
-                self.sessions.leave(seat);
-                return Step::Doubtful {
+                self.sessions.leave(session_index);
+                return JobOutcome::Doubtful {
                     doubt: Doubt {
                         id: id.clone(),
                         mechanism: wrapped.mechanism,
                     },
-                    refused: error.cure() == Remedy::Nothing,
+                    refused: error.remedy() == Remedy::Nothing,
                 };
             }
-            if let Err(failure) = self.recover(seat, job, problem, &mut ladder, generation) {
-                return Step::Answered(Err(failure));
+            if let Err(failure) = self.recover(session_index, job, problem, &mut recovery, generation) {
+                return JobOutcome::Answered(Err(failure));
             }
         }
     }
 
-    /// Pauses for an overloaded token, or takes the next rung of the ladder. An error is final: nothing else helps.
+    /// Pauses for an overloaded token, or takes the next step of recovery. An error is final: nothing else helps.
     pub(super) fn recover(
         &self,
-        seat: usize,
+        session_index: usize,
         job: &Job,
         problem: CallError,
-        ladder: &mut Ladder,
+        recovery: &mut Recovery,
         generation: u64,
     ) -> Result<(), Failure> {
-        self.sessions.leave(seat);
+        self.sessions.leave(session_index);
         let error = match problem {
             CallError::Final(failure) => return Err(failure),
             CallError::Token(error) => error,
         };
-        if !job.call.can_be_repeated() && !matches!(error.cure(), Remedy::Session | Remedy::Login) {
+        if !job.call.can_be_repeated() && !matches!(error.remedy(), Remedy::Session | Remedy::Login) {
             // Whether the call took effect is unknown.
             return Err(explain(&job.call, error, true));
         }
         let call_timeout = self.assignment.options.call_timeout;
-        let rung = match ladder.decide(&error, self.activity.has_just_worked(), call_timeout) {
+        let step = match recovery.decide(&error, self.activity.has_just_worked(), call_timeout) {
             Decision::Pause(pause) => {
                 self.pause(job.number, &error, pause);
                 return Ok(());
             }
             Decision::Fail => return Err(explain(&job.call, error, false)),
-            Decision::Climb(Rung::Worker) => return self.give_up(&job.call, error),
-            Decision::Climb(rung) => rung,
+            Decision::Take(RecoveryStep::Worker) => return self.give_up(&job.call, error),
+            Decision::Take(step) => step,
         };
         // Not a warning: in an outage each attempt comes here, and the daemon logs the begin and the end.
-        let told = format!("{error}; {}", describe(rung));
+        let told = format!("{error}; {}", describe(step));
         self.outlet.say(Level::Debug, told);
-        let climbed = match rung {
-            Rung::Session => {
+        let done = match step {
+            RecoveryStep::Session => {
                 self.forget_key(&job.call);
                 Ok(())
             }
-            Rung::Worker => Ok(()),
-            Rung::Login => self.sessions.log_in_again(generation),
-            Rung::Module => {
+            RecoveryStep::Worker => Ok(()),
+            RecoveryStep::Login => self.sessions.log_in_again(generation),
+            RecoveryStep::Module => {
                 self.sessions.reconnect(generation);
                 Ok(())
             }
         };
-        match climbed {
+        match done {
             Err(CallError::Final(failure)) => Err(failure),
-            // If it failed, the next attempt fails for the same reason, and climbs on.
+            // If it failed, the next attempt fails for the same reason, and takes the next step.
             Ok(()) | Err(CallError::Token(_)) => Ok(()),
         }
     }
@@ -176,9 +181,9 @@ impl Service {
     fn pause(&self, job: u64, error: &TokenError, pause: Duration) {
         let told = format!("{error}; backs off for {} ms", pause.as_millis());
         self.outlet.say(Level::Debug, told);
-        self.outlet.goes_on(job);
+        self.outlet.restart_timeout(job);
         std::thread::sleep(pause);
-        self.outlet.goes_on(job);
+        self.outlet.restart_timeout(job);
     }
 
     /// The handles of a key change with its sessions, so it is searched again.
@@ -194,7 +199,7 @@ impl Service {
         }
     }
 
-    /// No rung is left but the last. A missing object may be proven gone; then a list without it is right.
+    /// Only the end of this worker is left to try. A missing object may be proven gone; then a list without it is right.
     fn give_up(&self, call: &Call, error: TokenError) -> Result<(), Failure> {
         let missing = match &error {
             TokenError::NotFound(id) => vec![Some(id.clone())],
@@ -232,24 +237,24 @@ fn explain(call: &Call, error: TokenError, ends_worker: bool) -> Failure {
     let kind = match &error {
         TokenError::Misbehaved(_) => Kind::Corruption,
         TokenError::Refused(_) => Kind::Refusal,
-        _ if error.cure() == Remedy::Nothing && error.value().is_some() => Kind::Refusal,
+        _ if error.remedy() == Remedy::Nothing && error.value().is_some() => Kind::Refusal,
         _ => Kind::Outage,
     };
     Failure {
         // A missing library may have been installed meanwhile, but the dynamic linker of this process does not look
         // again.
         ends_worker: ends_worker || matches!(error, TokenError::Load { .. }),
-        pin_rejected: error.cure() == Remedy::Pin,
+        pin_rejected: error.remedy() == Remedy::Pin,
         error: Error::new(kind, call.doing()).because(error),
     }
 }
 
-fn describe(rung: Rung) -> &'static str {
-    match rung {
-        Rung::Session => "opens a new session",
-        Rung::Login => "logs in again",
-        Rung::Module => "initialises the module again",
-        Rung::Worker => "ends",
+fn describe(step: RecoveryStep) -> &'static str {
+    match step {
+        RecoveryStep::Session => "opens a new session",
+        RecoveryStep::Login => "logs in again",
+        RecoveryStep::Module => "initialises the module again",
+        RecoveryStep::Worker => "ends",
     }
 }
 

@@ -24,7 +24,7 @@ use crate::token::wrap;
 /// The progress of an attempt.
 pub(super) enum Progress {
     Done(Outcome),
-    /// A discovery has used up its stretch; `left` keys are still to be read.
+    /// A discovery has used up its time slice; `left` keys are still to be read.
     Underway {
         left: usize,
     },
@@ -32,7 +32,7 @@ pub(super) enum Progress {
 
 impl Service {
     /// Tries a call once.
-    pub(super) fn attempt(&self, seat: usize, job: &Job) -> Result<Progress, CallError> {
+    pub(super) fn attempt(&self, session_index: usize, job: &Job) -> Result<Progress, CallError> {
         self.check_role(&job.call)?;
         let number = job.number;
         let outcome = match &job.call {
@@ -47,9 +47,9 @@ impl Service {
                 Ok(Outcome::Token(describe::token(module, token)?))
             }),
             Call::Find { expected } => {
-                return self.with_session(seat, number, |access| self.find(job, access, expected));
+                return self.with_session(session_index, number, |access| self.find(job, access, expected));
             }
-            call => self.with_session(seat, number, |access| self.with_keys(call, access)),
+            call => self.with_session(session_index, number, |access| self.with_keys(call, access)),
         };
         outcome.map(Progress::Done)
     }
@@ -59,7 +59,7 @@ impl Service {
         let finder = open.finder();
         let options = &self.assignment.options;
         let root_key = &self.assignment.root_key;
-        let goes_on = self.outlet.signs(job, Duration::MAX);
+        let heartbeat = self.outlet.heartbeat(job, Duration::MAX);
         Ok(match call {
             Call::Wrap { id, data_key } => Outcome::Wrapped(self.wrap(access, id, data_key)?),
             Call::Unwrap { id, wrapped } => {
@@ -72,11 +72,14 @@ impl Service {
                 self.suspects.canaries().keep(id, wrapped, &data_key);
                 Outcome::DataKey(data_key)
             }
-            Call::Probe { id } => {
-                Outcome::Mechanisms(describe::mechanisms(access, id.as_ref(), options.mechanism, &goes_on)?)
-            }
+            Call::Probe { id } => Outcome::Mechanisms(describe::mechanisms(
+                access,
+                id.as_ref(),
+                options.mechanism,
+                &heartbeat,
+            )?),
             Call::Attributes { id } => {
-                let key = finder.key(session, id, &goes_on)?;
+                let key = finder.key(session, id, &heartbeat)?;
                 let mut of_key = keygen::report::attributes(session, &key, options.exportable)?;
                 match self.proofs.show(access, id, &key)? {
                     Shown::Proven | Shown::Unrecorded => {}
@@ -95,12 +98,12 @@ impl Service {
                 let versions = self.find_at_once(access)?;
                 let version = versions.iter().find(|version| version.id == *id);
                 let number = version.ok_or_else(|| TokenError::NotFound(id.clone()))?.number;
-                let key = finder.key(session, id, &goes_on)?;
+                let key = finder.key(session, id, &heartbeat)?;
                 keygen::relabel(session, options, &key, root_key, number, *state)?;
                 Outcome::Done
             }
             Call::Destroy { id } => {
-                let key = finder.key(session, id, &goes_on)?;
+                let key = finder.key(session, id, &heartbeat)?;
                 keygen::destroy(session, &key)?;
                 finder.forget_key(id);
                 Outcome::Done

@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::backend::pkcs11::ipc::call::Call;
-use crate::backend::pkcs11::worker::recovery::Ladder;
+use crate::backend::pkcs11::worker::recovery::Recovery;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 
@@ -21,24 +21,24 @@ pub(super) struct Job {
     /// Only a canary of another version could be opened for it.
     pub(super) elsewhere: bool,
     /// The state of a discovery that was put back.
-    pub(super) stretches: Option<Box<Stretches>>,
+    pub(super) discovery: Option<Box<SlicedDiscovery>>,
 }
 
-/// The state of a discovery between stretches.
+/// The state of a discovery between time slices.
 #[derive(Debug)]
-pub(super) struct Stretches {
+pub(super) struct SlicedDiscovery {
     pub(super) since: Instant,
-    /// The rungs that were tried after its failures.
-    pub(super) ladder: Ladder,
+    /// The steps that were tried after its failures.
+    pub(super) recovery: Recovery,
     /// Whether its duration was reported to the daemon.
     pub(super) told: bool,
 }
 
-impl Stretches {
+impl SlicedDiscovery {
     pub(super) fn new() -> Self {
         Self {
             since: Instant::now(),
-            ladder: Ladder::default(),
+            recovery: Recovery::default(),
             told: false,
         }
     }
@@ -51,7 +51,7 @@ impl Job {
             call,
             doubted: None,
             elsewhere: false,
-            stretches: None,
+            discovery: None,
         }
     }
 

@@ -136,9 +136,9 @@ impl Proofs {
         if self.is_known_as_another(access.open, id) {
             return Err(another(id));
         }
-        let goes_on = self.outlet.signs(access.job, Duration::MAX);
+        let heartbeat = self.outlet.heartbeat(access.job, Duration::MAX);
         let finder = access.open.finder();
-        let key = finder.key(access.session, id, &goes_on)?;
+        let key = finder.key(access.session, id, &heartbeat)?;
         let unrecorded = !finder.is_proven(id, &key) && self.check(access, id, &key)?;
         Ok(Usable { key, unrecorded })
     }
@@ -206,7 +206,10 @@ impl Proofs {
             return Ok(Vec::new());
         };
         let name = &self.assignment.root_key;
-        let line = self.outlet.at_the_disk(job, || record.read(name)).map_err(unreadable)?;
+        let line = self
+            .outlet
+            .while_using_disk(job, || record.read(name))
+            .map_err(unreadable)?;
         let proofs = line.map(|line| line.proofs(id).to_vec()).unwrap_or_default();
         let mechanisms = proofs.iter().map(Proof::mechanism).collect();
         lock(&self.recorded).insert(id.clone(), mechanisms);

@@ -1,5 +1,5 @@
-//! The recovery history of one call: pauses for an overloaded token, then the steps of the recovery ladder, from the
-//! cheapest up, each once.
+//! The recovery of one failed call: pauses for an overloaded token, then steps from the cheapest to the most expensive,
+//! each once.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ const FIRST: Duration = Duration::from_millis(250);
 /// given.
 const SHARE: u32 = 2 * REPEATS;
 
-/// A step against a failed call. The session of the failed call is dropped first in any case.
+/// One step of a recovery. The session of the failed call is dropped first in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rung {
+pub(super) enum RecoveryStep {
     /// A new session, and a new search for the key's handles.
     Session,
     /// `C_Login`.
@@ -29,29 +29,30 @@ pub(super) enum Rung {
     Worker,
 }
 
-/// What follows from the failure of a call.
+/// The reaction to a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// The token is overloaded: pause for this long, then repeat the call. The session's thread pauses, so that the
     /// token gets fewer calls.
     Pause(Duration),
     /// Take this step, then repeat the call.
-    Climb(Rung),
+    Take(RecoveryStep),
     /// Nothing helps.
     Fail,
 }
 
-/// The pauses and rungs that one call has used.
+/// The pauses and steps that one call has used.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ladder {
-    climbed: Option<Rung>,
-    /// The pauses before the first rung, for a token that may only be overloaded.
+pub(super) struct Recovery {
+    /// The most expensive step so far.
+    taken: Option<RecoveryStep>,
+    /// The pauses before the first step, for a token that may only be overloaded.
     pauses: u32,
     backoff: Option<Backoff>,
 }
 
-impl Ladder {
-    /// Decides what follows from a failure. `has_just_worked`: the token has wrapped or unwrapped a moment ago.
+impl Recovery {
+    /// Decides the reaction to a failure. `has_just_worked`: the token has wrapped or unwrapped a moment ago.
     pub(super) fn decide(&mut self, error: &TokenError, has_just_worked: bool, call_timeout: Duration) -> Decision {
         // Possibly no other call has run during the pauses, so the judgement before the first one counts.
         if is_of_device(error) && (has_just_worked || self.pauses > 0) {
@@ -62,7 +63,7 @@ impl Ladder {
                 return Decision::Fail;
             }
         }
-        self.climb(error.cure()).map_or(Decision::Fail, Decision::Climb)
+        self.next_step(error.remedy()).map_or(Decision::Fail, Decision::Take)
     }
 
     fn pause(&mut self, call_timeout: Duration) -> Duration {
@@ -72,23 +73,23 @@ impl Ladder {
         self.backoff.get_or_insert_with(backoff).wait()
     }
 
-    /// The rung for a failure with this remedy, never one that was tried; `None` if no rung helps.
-    fn climb(&mut self, cure: Remedy) -> Option<Rung> {
-        let wanted = match cure {
-            Remedy::Session => Rung::Session,
-            Remedy::Login => Rung::Login,
-            Remedy::Module => Rung::Module,
+    /// The step for a failure with this remedy, never one that was tried; `None` if no step helps.
+    fn next_step(&mut self, remedy: Remedy) -> Option<RecoveryStep> {
+        let wanted = match remedy {
+            Remedy::Session => RecoveryStep::Session,
+            Remedy::Login => RecoveryStep::Login,
+            Remedy::Module => RecoveryStep::Module,
             Remedy::Pin | Remedy::Nothing => return None,
         };
-        let above = match self.climbed {
-            None => Rung::Session,
-            Some(Rung::Session) => Rung::Login,
-            Some(Rung::Login) => Rung::Module,
-            Some(Rung::Module | Rung::Worker) => Rung::Worker,
+        let above = match self.taken {
+            None => RecoveryStep::Session,
+            Some(RecoveryStep::Session) => RecoveryStep::Login,
+            Some(RecoveryStep::Login) => RecoveryStep::Module,
+            Some(RecoveryStep::Module | RecoveryStep::Worker) => RecoveryStep::Worker,
         };
-        let rung = wanted.max(above);
-        self.climbed = Some(rung);
-        Some(rung)
+        let step = wanted.max(above);
+        self.taken = Some(step);
+        Some(step)
     }
 }
 
@@ -99,23 +100,31 @@ mod tests {
 
     #[test]
     fn each_rung_is_tried_once_and_the_worker_ends_above_the_last() {
-        let mut ladder = Ladder::default();
-        let climbed: Vec<_> = (0..4).filter_map(|_| ladder.climb(Remedy::Session)).collect();
-        assert_eq!(climbed, [Rung::Session, Rung::Login, Rung::Module, Rung::Worker]);
+        let mut recovery = Recovery::default();
+        let taken: Vec<_> = (0..4).filter_map(|_| recovery.next_step(Remedy::Session)).collect();
+        assert_eq!(
+            taken,
+            [
+                RecoveryStep::Session,
+                RecoveryStep::Login,
+                RecoveryStep::Module,
+                RecoveryStep::Worker
+            ]
+        );
     }
 
     #[test]
     fn a_cure_skips_the_rungs_below_it() {
-        let mut ladder = Ladder::default();
-        assert_eq!(ladder.climb(Remedy::Module), Some(Rung::Module));
-        assert_eq!(ladder.climb(Remedy::Session), Some(Rung::Worker));
-        assert_eq!(Ladder::default().climb(Remedy::Login), Some(Rung::Login));
+        let mut recovery = Recovery::default();
+        assert_eq!(recovery.next_step(Remedy::Module), Some(RecoveryStep::Module));
+        assert_eq!(recovery.next_step(Remedy::Session), Some(RecoveryStep::Worker));
+        assert_eq!(Recovery::default().next_step(Remedy::Login), Some(RecoveryStep::Login));
     }
 
     #[test]
     fn nothing_is_tried_against_a_wrong_pin_or_a_refusal() {
-        assert_eq!(Ladder::default().climb(Remedy::Pin), None);
-        assert_eq!(Ladder::default().climb(Remedy::Nothing), None);
+        assert_eq!(Recovery::default().next_step(Remedy::Pin), None);
+        assert_eq!(Recovery::default().next_step(Remedy::Nothing), None);
     }
 
     #[test]
@@ -125,20 +134,23 @@ mod tests {
             function: "C_Decrypt".to_owned(),
             value: ReturnValue::DEVICE_ERROR,
         };
-        let mut ladder = Ladder::default();
+        let mut recovery = Recovery::default();
         for _ in 0..REPEATS {
-            let decision = ladder.decide(&busy, true, timeout);
+            let decision = recovery.decide(&busy, true, timeout);
             assert!(
                 matches!(decision, Decision::Pause(pause) if pause <= timeout / SHARE),
                 "{decision:?}"
             );
         }
-        assert_eq!(ladder.decide(&busy, true, timeout), Decision::Fail);
+        assert_eq!(recovery.decide(&busy, true, timeout), Decision::Fail);
         // It has not worked since: it is broken.
-        assert_eq!(ladder.decide(&busy, false, timeout), Decision::Climb(Rung::Module));
         assert_eq!(
-            Ladder::default().decide(&busy, false, timeout),
-            Decision::Climb(Rung::Module)
+            recovery.decide(&busy, false, timeout),
+            Decision::Take(RecoveryStep::Module)
+        );
+        assert_eq!(
+            Recovery::default().decide(&busy, false, timeout),
+            Decision::Take(RecoveryStep::Module)
         );
     }
 }

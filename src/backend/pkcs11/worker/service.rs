@@ -66,11 +66,11 @@ impl Service {
     /// Runs `work` on this thread's session, and opens what is not open yet.
     pub(super) fn with_session<T>(
         &self,
-        seat: usize,
+        session_index: usize,
         job: u64,
         work: impl FnOnce(Access<'_>) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         self.sessions
-            .with_session(seat, job, || self.proofs.admission(job), work)
+            .with_session(session_index, job, || self.proofs.admission(job), work)
     }
 }

@@ -111,7 +111,7 @@ impl Sessions {
     /// objects count.
     pub(super) fn with_session<T>(
         &self,
-        seat: usize,
+        session_index: usize,
         job: u64,
         admit: impl FnOnce() -> Result<Admission, CallError>,
         work: impl FnOnce(Access<'_>) -> Result<T, CallError>,
@@ -126,7 +126,7 @@ impl Sessions {
             token.finder().admit(admit()?);
         }
         let open = Open { connection, token };
-        let mut place = token.seat(seat).ok_or_else(closed)?;
+        let mut place = token.thread_session(session_index).ok_or_else(closed)?;
         let session = match place.take() {
             Some(session) => session,
             None => open.session()?,
@@ -235,8 +235,8 @@ impl Sessions {
     }
 
     /// Drops this thread's session: a failed operation can leave it unusable.
-    pub(super) fn leave(&self, seat: usize) {
-        self.with_token(|open| open.token.seat(seat).map(|mut place| place.take()));
+    pub(super) fn leave(&self, session_index: usize) {
+        self.with_token(|open| open.token.thread_session(session_index).map(|mut place| place.take()));
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Option<Connection>> {

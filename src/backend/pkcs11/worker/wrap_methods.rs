@@ -81,7 +81,7 @@ impl WrapMethods {
         let known = settled.filter(|settled| !settled.again.is_some_and(is_due));
         if let Some(settled) = known {
             match settled.method.wrap(module, access.session, key, id, data_key) {
-                Err(error) if error.cure() == Remedy::Nothing => lock(&self.settled).remove(id),
+                Err(error) if error.remedy() == Remedy::Nothing => lock(&self.settled).remove(id),
                 done => return Ok(done?),
             };
         }

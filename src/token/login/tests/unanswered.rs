@@ -7,7 +7,7 @@ impl Node {
     fn fails(&self) {
         match self.log_in_once(&|| {}).unwrap_err() {
             CallError::Final(failure) => assert!(!failure.pin_rejected, "{failure:?}"),
-            CallError::Token(error) => assert_ne!(error.cure(), Remedy::Pin, "{error}"),
+            CallError::Token(error) => assert_ne!(error.remedy(), Remedy::Pin, "{error}"),
         }
     }
 }

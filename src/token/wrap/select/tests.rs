@@ -179,7 +179,7 @@ fn a_hiccup_at_any_moment_changes_no_choice() {
 }
 
 #[test]
-fn a_token_that_dies_at_any_moment_is_an_error_that_the_ladder_cures_and_no_worse_choice() {
+fn a_token_that_dies_at_any_moment_is_an_error_with_a_remedy_and_no_worse_choice() {
     let steady = Fake::new(Fake::aes());
     let expected = choose_on(&steady, KeyKind::Aes256, MechanismChoice::Auto).unwrap();
     for number in 0..steady.operations() {
@@ -189,7 +189,7 @@ fn a_token_that_dies_at_any_moment_is_an_error_that_the_ladder_cures_and_no_wors
         };
         match chosen_by(dying) {
             Ok(chosen) => assert_eq!(chosen.method, expected.method),
-            Err(error) => assert_eq!(error.cure(), Remedy::Module, "operation {number}: {error}"),
+            Err(error) => assert_eq!(error.remedy(), Remedy::Module, "operation {number}: {error}"),
         }
     }
 }

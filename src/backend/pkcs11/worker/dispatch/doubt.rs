@@ -7,12 +7,12 @@ use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::worker::canary::Canary;
 use crate::backend::pkcs11::worker::canary::CanaryVerdict;
+use crate::backend::pkcs11::worker::dispatch::JobOutcome;
 use crate::backend::pkcs11::worker::dispatch::OnBadCiphertext;
-use crate::backend::pkcs11::worker::dispatch::Step;
 use crate::backend::pkcs11::worker::dispatch::WAIT_AS_TOLD;
 use crate::backend::pkcs11::worker::job::Doubt;
 use crate::backend::pkcs11::worker::job::Job;
-use crate::backend::pkcs11::worker::recovery::Ladder;
+use crate::backend::pkcs11::worker::recovery::Recovery;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::backend::pkcs11::worker::sessions::Access;
 use crate::backend::pkcs11::worker::suspects::SuspectVerdict;
@@ -65,7 +65,7 @@ impl Service {
     }
 
     /// Unwraps a canary for those that failed. If it opens, the token works, and each is tried again.
-    pub(super) fn settle(&self, seat: usize, doubt: &Doubt, mut doubtful: Vec<Job>) {
+    pub(super) fn settle(&self, session_index: usize, doubt: &Doubt, mut doubtful: Vec<Job>) {
         // On behalf of the first of them: the canary's failure is reported as its failure.
         let Some(Job {
             number,
@@ -77,8 +77,8 @@ impl Service {
         };
         let (id, wrapped) = (id.clone(), wrapped.clone());
         let canary = Job::new(*number, Call::Unwrap { id, wrapped });
-        self.outlet.goes_on(canary.number);
-        match self.open_canary(seat, &canary, doubt) {
+        self.outlet.restart_timeout(canary.number);
+        match self.open_canary(session_index, &canary, doubt) {
             Ok(CanaryResult::Verdict(CanaryVerdict::Unprovable)) => self.fail_all(doubtful, &not_done(doubt)),
             Ok(CanaryResult::Verdict(shown @ (CanaryVerdict::Opened | CanaryVerdict::Elsewhere))) => {
                 for job in &mut doubtful {
@@ -96,29 +96,34 @@ impl Service {
         }
     }
 
-    pub(super) fn open_canary(&self, seat: usize, canary: &Job, doubt: &Doubt) -> Result<CanaryResult, Failure> {
-        let mut ladder = Ladder::default();
+    pub(super) fn open_canary(
+        &self,
+        session_index: usize,
+        canary: &Job,
+        doubt: &Doubt,
+    ) -> Result<CanaryResult, Failure> {
+        let mut recovery = Recovery::default();
         loop {
             let generation = self.sessions.generation();
-            let proven = self.with_session(seat, canary.number, |access| self.prove(access, doubt));
+            let proven = self.with_session(session_index, canary.number, |access| self.prove(access, doubt));
             match proven {
                 Ok(shown) => return Ok(CanaryResult::Verdict(shown)),
                 Err(CallError::Token(error)) if self.activity.is_throttled(&error) => {
-                    self.sessions.leave(seat);
+                    self.sessions.leave(session_index);
                     return Ok(CanaryResult::Throttled);
                 }
-                Err(problem) => self.recover(seat, canary, problem, &mut ladder, generation)?,
+                Err(problem) => self.recover(session_index, canary, problem, &mut recovery, generation)?,
             }
         }
     }
 
     /// Repeats an unwrap whose canary has opened.
-    pub(super) fn judge(&self, seat: usize, job: Job) {
-        self.outlet.goes_on(job.number);
-        let result = match self.climb(seat, &job, OnBadCiphertext::Final) {
-            Step::Answered(result) => result,
-            Step::Underway { ladder, left } => return self.put_back(job, ladder, left),
-            Step::Doubtful { doubt, refused } => match self.suspects.judge(refused, job.elsewhere) {
+    pub(super) fn judge(&self, session_index: usize, job: Job) {
+        self.outlet.restart_timeout(job.number);
+        let result = match self.call_with_recovery(session_index, &job, OnBadCiphertext::Final) {
+            JobOutcome::Answered(result) => result,
+            JobOutcome::Underway { recovery, left } => return self.put_back(job, recovery, left),
+            JobOutcome::Doubtful { doubt, refused } => match self.suspects.judge(refused, job.elsewhere) {
                 SuspectVerdict::NotDone => Err(not_done(&doubt)),
                 SuspectVerdict::AskAgain => return self.doubt(doubt, job),
                 SuspectVerdict::Bad => Err(Error::bad_wrap(&doubt.id).into()),
@@ -134,7 +139,9 @@ impl Service {
     /// use distinguishes a failing token from an unsupported mechanism: a writer to etcd can name any mechanism.
     fn prove(&self, access: Access<'_>, Doubt { id, mechanism }: &Doubt) -> Result<CanaryVerdict, CallError> {
         let Access { job, open, session } = access;
-        let key = open.finder().key(session, id, &self.outlet.signs(job, Duration::MAX))?;
+        let key = open
+            .finder()
+            .key(session, id, &self.outlet.heartbeat(job, Duration::MAX))?;
         if open.finder().is_public(id) {
             // Good values do not open under a key that was exchanged, and are not to blame for it.
             self.proofs.check(access.on(&open.session()?), id, &key)?;
@@ -170,9 +177,9 @@ impl Service {
     fn prove_one(&self, access: Access<'_>, id: &KeyId, mechanism: Mechanism) -> Result<CanaryVerdict, CallError> {
         let Access { job, open, session } = access;
         let module = open.module();
-        let goes_on = self.outlet.signs(job, Duration::MAX);
+        let heartbeat = self.outlet.heartbeat(job, Duration::MAX);
         let make = || {
-            let key = open.finder().key(session, id, &goes_on)?;
+            let key = open.finder().key(session, id, &heartbeat)?;
             let mut sessions = || open.session();
             let chosen = self.methods.of(id);
             let method = match chosen.filter(|method| method.mechanism() == mechanism) {
@@ -184,7 +191,7 @@ impl Service {
             Ok(wrapped.transpose()?.map(|wrapped| Canary::new(wrapped, &data_key)))
         };
         let canaries = self.suspects.canaries();
-        canaries.prove(access, (id, mechanism), &make, &goes_on)
+        canaries.prove(access, (id, mechanism), &make, &heartbeat)
     }
 
     /// The mechanism that wraps data keys under a version; it is chosen now if it was not.

@@ -1,10 +1,10 @@
 //! A worker's promises about a failing token: calls and answers as the daemon sees them, with SoftHSM.
 
 mod ciphertexts;
-mod ladder;
 mod missing;
 mod proofs;
 mod proofs_later;
+mod recovery;
 mod strangers;
 mod throttled;
 
@@ -131,9 +131,9 @@ impl Worker {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let sessions = usize::from(assignment.options.sessions);
         let service = Arc::new(Service::with(assignment, Outlet::new(theirs), clock, Some(record)));
-        let threads = (0..sessions).map(|seat| {
+        let threads = (0..sessions).map(|session_index| {
             let service = service.clone();
-            std::thread::spawn(move || service.run(seat))
+            std::thread::spawn(move || service.run(session_index))
         });
         let mut threads: Vec<JoinHandle<()>> = threads.collect();
         let making = service.clone();
@@ -218,20 +218,28 @@ impl Worker {
     }
 
     /// Makes a call in this thread, and returns the answer; a worker that would end does not.
-    fn climb(&self, call: Call) -> Result<Outcome, Failure> {
-        let step = self.service.climb(0, &Job::new(0, call), OnBadCiphertext::Suspect);
+    fn call_here(&self, call: Call) -> Result<Outcome, Failure> {
+        let step = self
+            .service
+            .call_with_recovery(0, &Job::new(0, call), OnBadCiphertext::Suspect);
         self.service.proofs.until_made();
         match step {
-            Step::Answered(result) => result,
-            Step::Doubtful { doubt, .. } => panic!("{doubt:?}"),
-            Step::Underway { left, .. } => panic!("{left} are left"),
+            JobOutcome::Answered(result) => result,
+            JobOutcome::Doubtful { doubt, .. } => panic!("{doubt:?}"),
+            JobOutcome::Underway { left, .. } => panic!("{left} are left"),
         }
     }
 
-    /// The rungs since the last question.
-    fn rungs(&mut self) -> Vec<&'static str> {
-        let rungs = [Rung::Session, Rung::Login, Rung::Module, Rung::Worker].map(describe);
-        let of = |told: &String| rungs.into_iter().find(|rung| told.ends_with(rung));
+    /// The steps of recovery since the last question.
+    fn steps(&mut self) -> Vec<&'static str> {
+        let steps = [
+            RecoveryStep::Session,
+            RecoveryStep::Login,
+            RecoveryStep::Module,
+            RecoveryStep::Worker,
+        ]
+        .map(describe);
+        let of = |told: &String| steps.into_iter().find(|step| told.ends_with(step));
         let taken = self.told.iter().filter_map(of).collect();
         self.told.clear();
         taken

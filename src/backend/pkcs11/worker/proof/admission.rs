@@ -23,7 +23,7 @@ use crate::token::proof_record::ProofRecordError;
 impl Proofs {
     /// The public objects that count now.
     pub(in crate::backend::pkcs11::worker) fn admission(&self, job: u64) -> Result<Admission, CallError> {
-        self.outlet.at_the_disk(job, || self.read_admission())
+        self.outlet.while_using_disk(job, || self.read_admission())
     }
 
     fn read_admission(&self) -> Result<Admission, CallError> {
@@ -78,7 +78,8 @@ impl Proofs {
         let Some(record) = self.recorder() else {
             return;
         };
-        self.outlet.at_the_disk(job, || self.record_list(record, open, found));
+        self.outlet
+            .while_using_disk(job, || self.record_list(record, open, found));
     }
 
     fn record_list(&self, record: &ProofRecord, open: Open<'_>, found: &Found) {

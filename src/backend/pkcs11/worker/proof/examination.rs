@@ -43,7 +43,7 @@ impl Examination<'_> {
         }
         let mut doubts = Vec::new();
         for proof in &proofs {
-            self.outlet.goes_on(self.access.job);
+            self.outlet.restart_timeout(self.access.job);
             // A session with a failed call may be unusable.
             let fresh = if doubts.is_empty() {
                 None
@@ -75,7 +75,7 @@ impl Examination<'_> {
     fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, CallError> {
         let mut trouble = None;
         for proof in proofs {
-            self.outlet.goes_on(self.access.job);
+            self.outlet.restart_timeout(self.access.job);
             let mut sessions = || self.access.open.session();
             match select::one(
                 self.access.open.module(),
@@ -85,7 +85,7 @@ impl Examination<'_> {
                 proof.mechanism(),
             ) {
                 Ok(Some(method)) => {
-                    self.outlet.goes_on(self.access.job);
+                    self.outlet.restart_timeout(self.access.job);
                     let session = self.access.open.session()?;
                     if self.open(&session, proof)?.is_none() {
                         return Ok(Shown::Proven);
@@ -104,7 +104,7 @@ impl Examination<'_> {
         for doubt in doubts {
             match doubt {
                 Doubt::Differs => return Ok(Shown::Another),
-                Doubt::Fails(error) => not_done &= error.cure() == Remedy::Nothing,
+                Doubt::Fails(error) => not_done &= error.remedy() == Remedy::Nothing,
             }
         }
         if not_done {

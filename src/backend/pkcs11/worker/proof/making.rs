@@ -38,9 +38,11 @@ impl Proofs {
             return Ok(());
         };
         let Access { job, open, .. } = access;
-        self.outlet.goes_on(job);
+        self.outlet.restart_timeout(job);
         let proof = make(open, id, key, method)?;
-        let is_first = self.outlet.at_the_disk(job, || self.is_added(record, id, &proof, None));
+        let is_first = self
+            .outlet
+            .while_using_disk(job, || self.is_added(record, id, &proof, None));
         if !is_first.map_err(unwritable)? {
             // Another worker of this node has recorded the version meanwhile, and may have found another key.
             if self.check(access.on(&open.session()?), id, key)? {
@@ -137,7 +139,7 @@ impl Proofs {
                 Entry::Beside => Some((made, Some(first_that_opens(open, id, key, &known)?))),
             });
             // A token that makes one call at a time has delayed other calls.
-            self.outlet.all_go_on();
+            self.outlet.restart_all_timeouts();
             Some(made)
         });
         *lock(&self.in_progress) = None;

@@ -28,7 +28,7 @@ fn a_bad_ciphertext_is_bad_input_whatever_the_token_calls_it() {
             assert_eq!(kind(worker.unwrap(&forged(&wrapped, 200))), Kind::BadInput, "{value}");
             assert_eq!(token.calls("C_Finalize"), 0, "{value}");
             assert_eq!(token.calls("C_Login"), logins, "{value}");
-            assert_eq!(worker.rungs(), [""; 0], "{value}");
+            assert_eq!(worker.steps(), [""; 0], "{value}");
             assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
         }
     });
@@ -164,7 +164,7 @@ fn a_token_in_trouble_at_its_trial_settles_the_mechanism_for_an_hour_only() {
             let worker = Worker::with(token, |_| {}, clock);
             let mechanism = || {
                 let (id, data_key) = (v1(), key(7));
-                match worker.climb(Call::Wrap { id, data_key }).unwrap() {
+                match worker.call_here(Call::Wrap { id, data_key }).unwrap() {
                     Outcome::Wrapped(wrapped) => wrapped.mechanism,
                     other => panic!("{other:?}"),
                 }
@@ -185,12 +185,12 @@ fn a_broken_device_that_answers_the_same_is_an_outage_and_recovers() {
         for value in VALUES {
             let mut worker = Worker::start(token);
             let wrapped = worker.wrap(7).unwrap();
-            worker.rungs();
+            worker.steps();
             worker.forget_work();
             // The unwrap, then the canary, until the module is initialised again.
             token.set(&format!("C_Decrypt fail {value} times 2"));
             assert_eq!(worker.unwrap(&wrapped).unwrap(), 7, "{value}");
-            assert_eq!(worker.rungs(), [describe(Rung::Module)], "{value}");
+            assert_eq!(worker.steps(), [describe(RecoveryStep::Module)], "{value}");
             token.set("");
         }
     });
@@ -204,10 +204,10 @@ fn a_device_that_stays_broken_is_an_outage_and_no_verdict() {
         let wrapped = worker.wrap(7).unwrap();
         token.set("C_Decrypt fail 0x40");
         let canary = Job::new(0, Call::Probe { id: Some(v1()) });
-        let Step::Doubtful { doubt, .. } =
+        let JobOutcome::Doubtful { doubt, .. } =
             worker
                 .service
-                .climb(0, &Job::new(1, unwrap(&wrapped)), OnBadCiphertext::Suspect)
+                .call_with_recovery(0, &Job::new(1, unwrap(&wrapped)), OnBadCiphertext::Suspect)
         else {
             panic!("no doubt");
         };

@@ -27,14 +27,14 @@ fn what_a_worker_has_seen_it_never_calls_missing() {
         plant(token);
         with_turned_clock(async |clock| {
             let worker = Worker::with(token, |_| {}, clock);
-            assert!(worker.climb(find()).is_ok());
+            assert!(worker.call_here(find()).is_ok());
             token.set("finds nothing");
             for call in [find(), open(), find()] {
-                assert_eq!(failure(worker.climb(call)), (Kind::Outage, true));
+                assert_eq!(failure(worker.call_here(call)), (Kind::Outage, true));
                 after(3600).await;
             }
             token.set("");
-            assert!(worker.climb(find()).is_ok());
+            assert!(worker.call_here(find()).is_ok());
         });
     });
 }
@@ -46,17 +46,17 @@ fn a_fresh_worker_proves_by_two_looks_15_s_apart_that_a_version_is_gone() {
         token.set("finds nothing");
         with_turned_clock(async |clock| {
             let worker = Worker::with(token, |_| {}, clock);
-            assert_eq!(failure(worker.climb(find())), (Kind::Outage, false));
-            assert_eq!(failure(worker.climb(open())), (Kind::Outage, false));
+            assert_eq!(failure(worker.call_here(find())), (Kind::Outage, false));
+            assert_eq!(failure(worker.call_here(open())), (Kind::Outage, false));
             after(14).await;
-            assert_eq!(failure(worker.climb(find())), (Kind::Outage, false));
-            assert_eq!(failure(worker.climb(open())), (Kind::Outage, false));
+            assert_eq!(failure(worker.call_here(find())), (Kind::Outage, false));
+            assert_eq!(failure(worker.call_here(open())), (Kind::Outage, false));
             after(1).await;
-            assert!(matches!(worker.climb(find()), Ok(Outcome::Listed(none, _)) if none.is_empty()));
-            assert_eq!(failure(worker.climb(open())), (Kind::Refusal, false));
+            assert!(matches!(worker.call_here(find()), Ok(Outcome::Listed(none, _)) if none.is_empty()));
+            assert_eq!(failure(worker.call_here(open())), (Kind::Refusal, false));
             // If it is found all the same, it exists.
             token.set("");
-            assert!(matches!(worker.climb(find()), Ok(Outcome::Listed(one, _)) if one.len() == 1));
+            assert!(matches!(worker.call_here(find()), Ok(Outcome::Listed(one, _)) if one.len() == 1));
         });
     });
 }
@@ -69,8 +69,8 @@ fn a_login_that_was_there_already_proves_nothing() {
         with_turned_clock(async |clock| {
             let worker = Worker::with(token, |_| {}, clock);
             for _ in 0..4 {
-                assert_eq!(failure(worker.climb(find())), (Kind::Outage, false));
-                assert_eq!(failure(worker.climb(open())), (Kind::Outage, false));
+                assert_eq!(failure(worker.call_here(find())), (Kind::Outage, false));
+                assert_eq!(failure(worker.call_here(open())), (Kind::Outage, false));
                 after(3600).await;
             }
         });
@@ -83,11 +83,11 @@ fn a_command_believes_what_it_does_not_find() {
         plant(token);
         token.set("finds nothing");
         let worker = Worker::with(token, |assignment| assignment.role = Role::Admin, Clock::system());
-        assert!(matches!(worker.climb(find()), Ok(Outcome::Listed(none, _)) if none.is_empty()));
+        assert!(matches!(worker.call_here(find()), Ok(Outcome::Listed(none, _)) if none.is_empty()));
         drop(worker);
         token.set("finds nothing\nlogin already");
         let worker = Worker::with(token, |assignment| assignment.role = Role::Admin, Clock::system());
-        assert_eq!(worker.climb(find()).unwrap_err().error.kind(), Kind::Outage);
+        assert_eq!(worker.call_here(find()).unwrap_err().error.kind(), Kind::Outage);
     });
 }
 

@@ -163,11 +163,12 @@ fn a_token_in_trouble_is_never_taken_for_one_with_another_key() {
                 worker.find(&[]).unwrap();
                 token.set(&format!("C_Decrypt fail {value} times {times}"));
                 // In this thread: a worker that would end does not.
-                let step = worker
-                    .service
-                    .climb(0, &Job::new(0, unwrap(&wrapped)), OnBadCiphertext::Suspect);
+                let step =
+                    worker
+                        .service
+                        .call_with_recovery(0, &Job::new(0, unwrap(&wrapped)), OnBadCiphertext::Suspect);
                 token.set("");
-                if let Step::Answered(Err(failure)) = step {
+                if let JobOutcome::Answered(Err(failure)) = step {
                     let kind = failure.error.kind();
                     assert_eq!(kind, Kind::Outage, "{value} {times}: {}", failure.error.chain());
                 }
@@ -177,9 +178,9 @@ fn a_token_in_trouble_is_never_taken_for_one_with_another_key() {
             token.set(&format!("C_Encrypt,C_Decrypt fail {value}"));
             let step = worker
                 .service
-                .climb(0, &Job::new(0, unwrap(&wrapped)), OnBadCiphertext::Suspect);
+                .call_with_recovery(0, &Job::new(0, unwrap(&wrapped)), OnBadCiphertext::Suspect);
             token.set("");
-            let Step::Answered(Err(failure)) = step else {
+            let JobOutcome::Answered(Err(failure)) = step else {
                 panic!("{value}: it can't be answered")
             };
             assert_eq!(failure.error.kind(), Kind::Outage, "{value}: {}", failure.error.chain());

@@ -1,4 +1,4 @@
-//! Each rung of the recovery ladder: the failures that it is for, and that no higher rung is taken.
+//! Each step of recovery: the failures that it is for, and that no more expensive step is taken.
 
 use token_shim::alone;
 
@@ -8,14 +8,14 @@ const SESSION: &str = "opens a new session";
 const LOGIN: &str = "logs in again";
 const MODULE: &str = "initialises the module again";
 
-/// Makes calls at a token with this fault, and returns the rungs that were taken.
+/// Makes calls at a token with this fault, and returns the steps that were taken.
 fn after(token: &Token, worker: &mut Worker, wrapped: &Wrapped, control: &str) -> Vec<&'static str> {
-    worker.rungs();
+    worker.steps();
     token.forget_calls();
     token.set(control);
     assert_eq!(worker.unwrap(wrapped).unwrap(), 7, "{control}");
     token.set("");
-    worker.rungs()
+    worker.steps()
 }
 
 fn ready(token: &Token) -> (Worker, Wrapped) {
@@ -23,7 +23,7 @@ fn ready(token: &Token) -> (Worker, Wrapped) {
     let mut worker = Worker::start(token);
     let wrapped = worker.wrap(7).unwrap();
     assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
-    assert_eq!(worker.rungs(), [""; 0]);
+    assert_eq!(worker.steps(), [""; 0]);
     (worker, wrapped)
 }
 
@@ -32,13 +32,13 @@ fn a_lost_session_costs_a_new_session() {
     alone::run(|token| {
         let (mut worker, wrapped) = ready(token);
         for value in ["0xb0", "0xb3"] {
-            let rungs = after(
+            let steps = after(
                 token,
                 &mut worker,
                 &wrapped,
                 &format!("C_DecryptInit fail {value} times 1"),
             );
-            assert_eq!(rungs, [SESSION], "{value}");
+            assert_eq!(steps, [SESSION], "{value}");
             assert_eq!((token.calls("C_Login"), token.calls("C_OpenSession")), (0, 1));
         }
     });
@@ -49,13 +49,13 @@ fn all_sessions_lost_with_the_login_cost_a_login_and_no_initialisation() {
     alone::run(|token| {
         let (mut worker, wrapped) = ready(token);
         for value in ["", "0xb0", "0xb3"] {
-            let rungs = after(token, &mut worker, &wrapped, &format!("sessions lost {value}"));
-            assert_eq!(rungs, [SESSION, LOGIN], "{value}");
+            let steps = after(token, &mut worker, &wrapped, &format!("sessions lost {value}"));
+            assert_eq!(steps, [SESSION, LOGIN], "{value}");
             assert_eq!((token.calls("C_Login"), token.calls("C_Initialize")), (1, 0));
         }
         // The process is logged in again: later calls meet no fault.
         assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
-        assert_eq!(worker.rungs(), [""; 0]);
+        assert_eq!(worker.steps(), [""; 0]);
     });
 }
 
@@ -63,11 +63,11 @@ fn all_sessions_lost_with_the_login_cost_a_login_and_no_initialisation() {
 fn an_operation_that_was_left_active_is_left_behind_with_its_session() {
     alone::run(|token| {
         let (mut worker, wrapped) = ready(token);
-        let rungs = after(token, &mut worker, &wrapped, "C_DecryptInit fail 0x90 times 1");
-        assert_eq!(rungs, [SESSION]);
+        let steps = after(token, &mut worker, &wrapped, "C_DecryptInit fail 0x90 times 1");
+        assert_eq!(steps, [SESSION]);
         // C_DecryptInit succeeded, C_Decrypt did not run: this session would return 0x90 for ever.
-        let rungs = after(token, &mut worker, &wrapped, "C_Decrypt fail 0xb3 times 1");
-        assert_eq!(rungs, [SESSION]);
+        let steps = after(token, &mut worker, &wrapped, "C_Decrypt fail 0xb3 times 1");
+        assert_eq!(steps, [SESSION]);
         // One more than the call: a key that was searched again is checked by its proof record.
         assert_eq!(token.calls("C_DecryptInit"), 3);
     });
@@ -78,13 +78,13 @@ fn a_key_whose_handle_has_changed_is_found_again_by_its_id() {
     alone::run(|token| {
         let (mut worker, wrapped) = ready(token);
         for value in ["0x82", "0x60"] {
-            let rungs = after(
+            let steps = after(
                 token,
                 &mut worker,
                 &wrapped,
                 &format!("C_DecryptInit fail {value} times 1"),
             );
-            assert_eq!(rungs, [SESSION], "{value}");
+            assert_eq!(steps, [SESSION], "{value}");
             assert!(token.calls("C_FindObjectsInit") > 0, "{value}");
             assert_eq!(token.calls("C_Login"), 0, "{value}");
         }
@@ -95,13 +95,13 @@ fn a_key_whose_handle_has_changed_is_found_again_by_its_id() {
 fn a_lost_login_costs_a_login_whatever_the_token_says_of_it() {
     alone::run(|token| {
         let (mut worker, wrapped) = ready(token);
-        for (value, rungs) in [
+        for (value, steps) in [
             ("0x101", [LOGIN].as_slice()),
             ("0x82", &[SESSION, LOGIN]),
             ("0x60", &[SESSION, LOGIN]),
         ] {
-            let climbed = after(token, &mut worker, &wrapped, &format!("logged out {value}"));
-            assert_eq!(climbed, rungs, "{value}");
+            let taken = after(token, &mut worker, &wrapped, &format!("logged out {value}"));
+            assert_eq!(taken, steps, "{value}");
             assert_eq!((token.calls("C_Login"), token.calls("C_Initialize")), (1, 0), "{value}");
         }
     });
@@ -115,7 +115,7 @@ fn a_lost_login_that_hides_the_keys_costs_no_version() {
         token.forget_calls();
         token.set("logged out");
         assert_eq!(worker.find(&[v1()]).unwrap(), versions);
-        assert_eq!(worker.rungs(), [LOGIN]);
+        assert_eq!(worker.steps(), [LOGIN]);
         token.set("logged out 0x82");
         assert_eq!(worker.find(&[]).unwrap(), versions);
         assert_eq!(token.calls("C_Initialize"), 0);
@@ -131,7 +131,7 @@ fn a_token_in_trouble_is_initialised_anew_once() {
             worker.forget_work();
             token.set(&format!("C_EncryptInit fail {value} times 1"));
             worker.wrap(8).unwrap();
-            assert_eq!(worker.rungs(), [MODULE], "{value}");
+            assert_eq!(worker.steps(), [MODULE], "{value}");
             assert_eq!(
                 (token.calls("C_Finalize"), token.calls("C_Initialize")),
                 (1, 1),
@@ -205,7 +205,7 @@ fn of_many_calls_that_fail_at_once_one_initialises_the_module() {
         let wrapped = worker.wrap(7).unwrap();
         token.forget_calls();
         // All four are in the module when it breaks.
-        token.set("C_DecryptInit delay 100ms times 4\nC_DecryptInit fail 0x32 times 4");
+        token.set("C_DecryptInit delay 1s times 4\nC_DecryptInit fail 0x32 times 4");
         let calls: Vec<_> = (0..4).map(|_| worker.begin(unwrap(&wrapped))).collect();
         for number in calls {
             assert_eq!(first_byte(&worker.answer(number).unwrap()), 7);
@@ -215,7 +215,7 @@ fn of_many_calls_that_fail_at_once_one_initialises_the_module() {
 }
 
 #[test]
-fn a_worker_whose_rungs_are_used_up_ends() {
+fn a_worker_whose_steps_are_used_up_ends() {
     alone::run(|token| {
         let (worker, wrapped) = ready(token);
         token.forget_calls();
@@ -225,7 +225,7 @@ fn a_worker_whose_rungs_are_used_up_ends() {
             ("C_DecryptInit fail 0x101", Kind::Outage),
         ] {
             token.set(control);
-            let failure = worker.climb(unwrap(&wrapped)).unwrap_err();
+            let failure = worker.call_here(unwrap(&wrapped)).unwrap_err();
             assert_eq!((failure.error.kind(), failure.ends_worker), (kind, true), "{control}");
         }
         assert_eq!(token.calls("C_Finalize"), 3, "once for each call");
@@ -255,11 +255,11 @@ fn a_token_that_was_gone_is_opened_again() {
             data_key: key(8),
         };
         token.take_away();
-        let failure = worker.climb(wrap()).unwrap_err();
+        let failure = worker.call_here(wrap()).unwrap_err();
         assert_eq!((failure.error.kind(), failure.ends_worker), (Kind::Outage, true));
         token.put_back();
         // And it would not even have had to end.
-        assert!(worker.climb(wrap()).is_ok());
+        assert!(worker.call_here(wrap()).is_ok());
     });
 }
 
@@ -271,7 +271,7 @@ fn a_login_that_was_there_already_is_a_login() {
         let mut worker = Worker::start(token);
         let wrapped = worker.wrap(7).unwrap();
         assert_eq!(worker.unwrap(&wrapped).unwrap(), 7);
-        assert_eq!(worker.rungs(), [""; 0]);
+        assert_eq!(worker.steps(), [""; 0]);
     });
 }
 

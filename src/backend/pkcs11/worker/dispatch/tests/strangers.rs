@@ -50,7 +50,10 @@ fn a_discovery_among_strangers_looks_once_at_each_and_lets_others_have_their_tur
         token.set("C_GetAttributeValue delay 10ms");
         let find = worker.begin_find();
         worker.wrap(7).unwrap();
-        assert!(!worker.answers.contains_key(&find), "one wrap is between two stretches");
+        assert!(
+            !worker.answers.contains_key(&find),
+            "one wrap is between two time slices"
+        );
         assert_eq!(worker.found(find), 1);
         let reads = token.calls("C_GetAttributeValue");
         assert!((STRANGERS..STRANGERS + 50).contains(&reads), "{reads}");

@@ -35,7 +35,7 @@ fn a_throttled_token_wraps_what_it_is_given_and_is_not_initialised_anew() {
         }
         assert!(token.calls("C_Encrypt") > 8, "it was throttled");
         assert_eq!((token.calls("C_Finalize"), token.calls("C_Login")), (0, 0));
-        assert_eq!(worker.rungs(), [""; 0]);
+        assert_eq!(worker.steps(), [""; 0]);
     });
 }
 
@@ -62,7 +62,7 @@ fn whatever_was_asked_of_a_throttled_token_is_asked_again() {
                 "{function}"
             );
             // Its time limit restarts before and after the pause, so it is not taken for one that hangs. On a busy
-            // machine a discovery takes several stretches, and its time limit restarts around each.
+            // machine a discovery takes several time slices, and its time limit restarts around each.
             let waited = &worker.waited;
             assert!(
                 waited.len() >= 2 && waited.iter().all(|waited| *waited == number),
@@ -79,17 +79,17 @@ fn a_token_that_stays_throttled_is_an_outage_and_keeps_its_sessions() {
         frozen(|clock| {
             let short = |assignment: &mut Assignment| assignment.options.call_timeout = Duration::from_secs(1);
             let worker = Worker::with(token, short, clock);
-            worker.climb(wrap(7)).unwrap();
+            worker.call_here(wrap(7)).unwrap();
             token.forget_calls();
             token.set("C_FindObjectsInit,C_EncryptInit fail 0x30");
             for call in [find(), wrap(8)] {
-                let failure = worker.climb(call).unwrap_err();
+                let failure = worker.call_here(call).unwrap_err();
                 assert_eq!((failure.error.kind(), failure.ends_worker), (Kind::Outage, false));
             }
             assert_eq!((token.calls("C_FindObjectsInit"), token.calls("C_EncryptInit")), (5, 5));
             assert_eq!((token.calls("C_Finalize"), token.calls("C_Login")), (0, 0));
             token.set("");
-            worker.climb(wrap(8)).unwrap();
+            worker.call_here(wrap(8)).unwrap();
         });
     });
 }
@@ -118,7 +118,7 @@ fn a_device_that_breaks_at_its_work_is_initialised_anew_when_no_pause_has_helped
         token.forget_calls();
         token.set("C_EncryptInit fail 0x30 times 5");
         worker.wrap(8).unwrap();
-        assert_eq!(worker.rungs(), [MODULE]);
+        assert_eq!(worker.steps(), [MODULE]);
         assert_eq!((token.calls("C_Finalize"), token.calls("C_Initialize")), (1, 1));
     });
 }
