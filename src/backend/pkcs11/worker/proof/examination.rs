@@ -26,7 +26,7 @@ pub(super) struct Examination<'a> {
 }
 
 /// The result of a proof that did not confirm the key.
-enum Doubt {
+enum Unconfirmed {
     /// It opened to another key.
     Differs,
     /// It did not open; a failing token may be the reason.
@@ -41,30 +41,30 @@ impl Examination<'_> {
             // An RSA key in the place of an AES key, or the reverse.
             return Ok(Shown::Another);
         }
-        let mut doubts = Vec::new();
+        let mut unconfirmed = Vec::new();
         for proof in &proofs {
             self.outlet.restart_timeout(self.access.job);
             // A session with a failed call may be unusable.
-            let fresh = if doubts.is_empty() {
+            let fresh = if unconfirmed.is_empty() {
                 None
             } else {
                 Some(self.access.open.session()?)
             };
             match self.open(fresh.as_ref().unwrap_or(self.access.session), proof)? {
                 None => return Ok(Shown::Proven),
-                Some(doubt) => doubts.push(doubt),
+                Some(reason) => unconfirmed.push(reason),
             }
         }
-        self.settle(&proofs, doubts)
+        self.settle(&proofs, unconfirmed)
     }
 
     /// `None`: the proof confirms the key.
-    fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Doubt>, CallError> {
+    fn open(&self, session: &Session, proof: &Proof) -> Result<Option<Unconfirmed>, CallError> {
         match opens(self.access.open, session, self.id, self.key, proof) {
             Ok(true) => Ok(None),
-            Ok(false) => Ok(Some(Doubt::Differs)),
+            Ok(false) => Ok(Some(Unconfirmed::Differs)),
             Err(error) if error.may_be_the_ciphertext() && !self.activity.is_throttled(&error) => {
-                Ok(Some(Doubt::Fails(error)))
+                Ok(Some(Unconfirmed::Fails(error)))
             }
             Err(error) => Err(error.into()),
         }
@@ -72,7 +72,7 @@ impl Examination<'_> {
 
     /// No proof has confirmed the key. If the token wraps and unwraps with these objects before and after another
     /// attempt, they are another key; otherwise the token fails.
-    fn settle(&self, proofs: &[&Proof], doubts: Vec<Doubt>) -> Result<Shown, CallError> {
+    fn settle(&self, proofs: &[&Proof], unconfirmed: Vec<Unconfirmed>) -> Result<Shown, CallError> {
         let mut trouble = None;
         for proof in proofs {
             self.outlet.restart_timeout(self.access.job);
@@ -101,10 +101,10 @@ impl Examination<'_> {
             return Err(trouble.into());
         }
         let mut not_done = true;
-        for doubt in doubts {
-            match doubt {
-                Doubt::Differs => return Ok(Shown::Another),
-                Doubt::Fails(error) => not_done &= error.remedy() == Remedy::Nothing,
+        for reason in unconfirmed {
+            match reason {
+                Unconfirmed::Differs => return Ok(Shown::Another),
+                Unconfirmed::Fails(error) => not_done &= error.remedy() == Remedy::Nothing,
             }
         }
         if not_done {
