@@ -107,8 +107,8 @@ impl Sessions {
         Some(look(Open { connection, token }))
     }
 
-    /// Runs `work` on this thread's session, and opens what is not open yet. `admit` decides at a new login which public
-    /// objects count.
+    /// Runs `work` on this thread's session, and opens what is not open yet. `admit` decides at a new login which
+    /// public objects count.
     pub(super) fn with_session<T>(
         &self,
         session_index: usize,
@@ -234,9 +234,14 @@ impl Sessions {
         self.reconnect(self.generation());
     }
 
-    /// Drops this thread's session: a failed operation can leave it unusable.
+    /// Closes this thread's session: a failed operation can leave it unusable. Within the lock: during `C_Finalize`,
+    /// `C_CloseSession` hangs or crashes the process, and afterwards it may close another thread's session.
     pub(super) fn leave(&self, session_index: usize) {
-        self.with_token(|open| open.token.thread_session(session_index).map(|mut place| place.take()));
+        self.with_token(|open| {
+            if let Some(mut place) = open.token.thread_session(session_index) {
+                drop(place.take());
+            }
+        });
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Option<Connection>> {

@@ -198,6 +198,28 @@ fn no_session_of_before_is_closed_after_an_initialisation() {
 }
 
 #[test]
+fn no_module_is_finalised_while_a_session_is_being_closed() {
+    alone::run(|token| {
+        let (worker, _) = ready(token);
+        token.forget_calls();
+        let delay = Duration::from_secs(1);
+        token.set("C_CloseSession delay 1s times 1");
+        let sessions = &worker.service.sessions;
+        let begin = std::time::Instant::now();
+        std::thread::scope(|scope| {
+            let leaving = sessions.clone();
+            scope.spawn(move || leaving.leave(0));
+            while token.calls("C_CloseSession") == 0 {
+                assert!(begin.elapsed() < LONGEST, "no session is closed");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            sessions.reconnect(sessions.generation());
+            assert!(begin.elapsed() >= delay, "the session was not closed yet");
+        });
+    });
+}
+
+#[test]
 fn of_many_calls_that_fail_at_once_one_initialises_the_module() {
     alone::run(|token| {
         plant(token);
