@@ -46,10 +46,11 @@ struct Inner {
 }
 
 impl JobQueue {
-    /// Adds a call.
+    /// Adds a call. Wakes all threads: one of them may wait for the time of a canary, and if it took the call alone, no
+    /// other thread would know of the canary.
     pub(super) fn push(&self, job: Job) {
         self.lock().calls.push_back(job);
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// An unwrap failed with an error that a bad ciphertext can cause: it waits for a canary.
@@ -64,7 +65,7 @@ impl JobQueue {
         job.doubted.get_or_insert_with(Instant::now);
         inner.doubtful.push((doubt, job));
         drop(inner);
-        self.changed.notify_one();
+        self.changed.notify_all();
         Ok(())
     }
 
