@@ -80,7 +80,7 @@ impl Serialize for Timestamp {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
         } else {
-            serializer.serialize_u64(self.0)
+            serializer.serialize_u64(self.0.min(LAST_SECOND_OF_9999))
         }
     }
 }

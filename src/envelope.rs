@@ -2,7 +2,7 @@
 //!
 //! [`Envelope`] answers the KMS services, from memory wherever possible. In the background, `reconcile` calls the root
 //! keys: it lists versions, makes data keys and probes. `promotion` decides which version encrypts. A timer wipes the
-//! data keys of `unopened`. `encrypt` takes the live data key; `decrypt` calls a root key once per wrapped key.
+//! data keys of `unopened`. `encrypt` takes the current data key; `decrypt` calls a root key once per wrapped key.
 
 pub(crate) mod cache;
 pub(crate) mod data_key;
@@ -188,7 +188,7 @@ impl Envelope {
         })
     }
 
-    /// Seals a payload under the live data key. Calls a root key only if data keys are never reused.
+    /// Seals a payload under the current data key. Calls a root key only if data keys are never reused.
     ///
     /// # Cancel safety
     /// Dropping it undoes nothing: a data key that is being made for this payload is lost.
@@ -311,14 +311,14 @@ impl Inner {
     /// Takes an event into the health, and acts on what it changes: the log has one line for each change.
     fn observe(&self, mut state: MutexGuard<'_, EnvelopeState>, event: &Event<'_>) -> Option<HealthChange> {
         let now = self.clock.boottime();
-        let news = state.health.observe(event, now);
+        let change = state.health.observe(event, now);
         if matches!(event, Event::Answered { .. }) && state.health.last_good() == Some(now) {
             self.metrics
                 .last_good_call
                 .set(i64::try_from(self.clock.now().unix()).unwrap_or(i64::MAX));
         }
         drop(state);
-        let news = news?;
+        let change = change?;
         match event {
             Event::Answered { .. } => tracing::info!("the root key is back"),
             Event::Unavailable(error) => {
@@ -334,11 +334,11 @@ impl Inner {
             Event::Proven { id } => tracing::info!(key_id = %id, "the root key works again"),
             Event::Wrapped { .. } | Event::Listed(_) | Event::ReadRefused { .. } => {}
         }
-        if matches!(news, HealthChange::OutageBegan | HealthChange::OutageEnded) {
+        if matches!(change, HealthChange::OutageBegan | HealthChange::OutageEnded) {
             // An outage suspends limits, so an Encrypt that waits may now continue.
             self.changed();
         }
-        Some(news)
+        Some(change)
     }
 
     fn changed(&self) {

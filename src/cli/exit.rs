@@ -43,7 +43,7 @@ impl Exit {
     }
 }
 
-/// An error whose exit code, and possibly a hint, every command prints in the same way.
+/// An error with an exit code and possibly a hint.
 trait CliFailure: std::error::Error + 'static {
     fn exit(&self) -> Exit;
 

@@ -17,7 +17,7 @@ use crate::telemetry::metrics::KeyIdHashLabels;
 
 /// How often the calendar is checked while an activation is due: the system clock may be set at any time.
 const LOOK_AT_CALENDAR: Duration = Duration::from_secs(1);
-/// The wait before a failed write of the high water is tried again.
+/// The wait before a failed write of the high-water mark is tried again.
 const RETRY_WRITE: Duration = Duration::from_secs(1);
 
 /// Never returns. Calls no root key, so an outage does not delay a switch.
@@ -112,7 +112,7 @@ async fn report(inner: &Inner, version: Version) -> Written<bool> {
     let version = match choose(inner, &state) {
         Some(Choice::Primary(now)) if now.id == version.id => now,
         Some(Choice::Primary(higher)) if higher.rank() > version.rank() => return Ok(false),
-        // The high water can no longer be read; the version may still be good.
+        // The high-water mark can no longer be read; the version may still be good.
         None => return Ok(false),
         Some(_) => {
             drop(state);

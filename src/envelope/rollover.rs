@@ -33,8 +33,8 @@ impl KeyRollover {
         &self.current
     }
 
-    /// Puts the next key in place when the current one is spent or has another suite. Returns how far the key that is
-    /// then the current one is spent. The reconciler calls this too, so that on a node without Encrypts neither key
+    /// Puts the next key in place when the current one is spent or has another suite. Returns how far the resulting
+    /// current key is spent. The reconciler calls this too, so that on a node without Encrypts neither key
     /// exceeds its age limit.
     pub(crate) fn take_turns(&mut self, policy: &Policy, now: Duration) -> Spent {
         let spent = self.current.spent(policy, now);

@@ -61,7 +61,7 @@ pub(crate) struct EnvelopeState {
     pub(crate) primary: Primary,
     pub(crate) high_water: HighWaterRead,
     /// A version that is being written into the file `primary`, or was, before any Status has reported it: the file may
-    /// name it instead of the high water.
+    /// name it instead of the high-water mark.
     pub(crate) written_ahead: Option<HighWater>,
     /// Why the last write of the file `primary` failed; `promotion` tries again.
     pub(crate) high_water_error: Option<String>,
@@ -99,7 +99,7 @@ pub(crate) enum HighWaterRead {
 pub(crate) enum Primary {
     /// There is none now, for this reason.
     Absent(EnvelopeError),
-    /// This version. It is on disk as the high water.
+    /// This version. It is on disk as the high-water mark.
     Present(Version),
 }
 
@@ -184,7 +184,7 @@ impl EnvelopeState {
     }
 
     /// The input of the decision which version of the first root key encrypts. `None` until the store was listed and
-    /// the high water read: before that, an unlisted version must not count as missing.
+    /// the high-water mark read: before that, an unlisted version must not count as missing.
     pub(crate) fn candidates(&self, now: Timestamp) -> Option<Candidates<'_>> {
         let HighWaterRead::Read(high_water) = &self.high_water else {
             return None;

@@ -70,7 +70,7 @@ pub(crate) enum HealthChange {
 }
 
 impl StoreHealth {
-    /// Takes note of an event. Returns the change for the callers, if it is one.
+    /// Takes note of an event. Returns the change for the callers, if there is one.
     pub(crate) fn observe(&mut self, event: &Event<'_>, now: Duration) -> Option<HealthChange> {
         match event {
             Event::Answered { store } => self.answered(*store, now),

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// Identifies a file and its state. Taken before the file is read: equal stamps mean equal contents.
+/// Identifies a file and its state, to the granularity of the file system's clock. Taken before the file is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     /// `st_dev`.

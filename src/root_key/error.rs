@@ -87,7 +87,7 @@ impl Error {
         self.kind
     }
 
-    /// Whether the failed call shows that the root key works: it does when it rejects a bad wrapped key.
+    /// Whether the failed call shows that the root key works. The rejection of a bad wrapped key shows that.
     pub fn shows_a_working_root_key(&self) -> bool {
         self.kind == Kind::BadInput
     }

@@ -73,7 +73,8 @@ pub(crate) struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// The highest version whose activation has passed and that `has_data_key`, and never one below the high water.
+    /// The highest version whose activation has passed and that `has_data_key`, and never one below the high-water
+    /// mark.
     pub(crate) fn choose(self, has_data_key: impl Fn(&KeyId) -> bool) -> Choice {
         let floor = match self.floor() {
             Ok(floor) => floor,
@@ -357,7 +358,7 @@ mod tests {
         assert_eq!(
             numbers(Some(&high_water(&active(9)))),
             [] as [u16; 0],
-            "no data key is made if the store lacks the high water"
+            "no data key is made if the store lacks the high-water mark"
         );
     }
 
@@ -379,7 +380,7 @@ mod tests {
         assert_eq!(
             in_line(Some(&high_water(&active(1))), &[2, 3]),
             None,
-            "the store lacks the high water"
+            "the store lacks the high-water mark"
         );
     }
 

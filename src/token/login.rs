@@ -125,9 +125,9 @@ impl Attempt<'_> {
         let read = || source.read().map_err(|error| CallError::outage(chain(&error)));
         let mut pin = read()?;
         let token = (self.flags)()?;
-        let mut standing = self.status(&token, &pin)?;
+        let mut status = self.status(&token, &pin)?;
         let mut turn = None;
-        if standing.is_untried() {
+        if status.is_untried() {
             if self.assignment.role == Role::Daemon {
                 let why = "before it tries a PIN that has not worked on this token yet";
                 (self.wait)(patience(), why);
@@ -135,15 +135,15 @@ impl Attempt<'_> {
             turn = self.turn(&token, source)?;
             // Another node or process may have spent an attempt meanwhile, and somebody may have corrected the PIN.
             pin = read()?;
-            standing = self.status(&token, &pin)?;
+            status = self.status(&token, &pin)?;
         }
-        check_flags(&(self.flags)()?, standing)?;
+        check_flags(&(self.flags)()?, status)?;
         // Counted before the token gets the PIN: if this process is killed during the login, the next one finds the
         // attempt.
-        if standing.is_untried() {
-            standing = self.begin(&token, &pin, source)?;
+        if status.is_untried() {
+            status = self.begin(&token, &pin, source)?;
         }
-        match standing {
+        match status {
             PinStatus::Rejected => return Err(self.rejected_before(source)),
             PinStatus::Unanswered => return Err(self.never_answered(source)),
             PinStatus::New | PinStatus::Corrected | PinStatus::Worked => {}
@@ -170,7 +170,7 @@ impl Attempt<'_> {
             return Ok(PinStatus::New);
         };
         match self.remember(|| records.status(&token.name(), pin)) {
-            Ok(standing) => Ok(standing),
+            Ok(status) => Ok(status),
             Err(error) if error.is_the_content() => {
                 let aside = records.set_aside().map_err(|error| CallError::outage(chain(&error)))?;
                 (self.warn)(format!("{}; the file was moved to {}", chain(&error), aside.display()));
@@ -309,12 +309,12 @@ fn patience() -> Duration {
 /// Tokens lock after a few wrong PINs. While the token reports a wrong PIN, dekhand tries a PIN that has worked before,
 /// or one that replaces a PIN rejected here, which explains the report; it does not try an unknown PIN. If the next
 /// wrong PIN locks the token, dekhand tries none.
-fn check_flags(token: &TokenInfo, standing: PinStatus) -> Result<(), CallError> {
+fn check_flags(token: &TokenInfo, status: PinStatus) -> Result<(), CallError> {
     let state = if token.pin_locked {
         "is locked: no PIN is tried until an administrator has unlocked it"
     } else if token.pin_final_try {
         "would be locked by one more wrong PIN: no PIN is tried until an administrator has reset its counter"
-    } else if token.pin_count_low && standing == PinStatus::New {
+    } else if token.pin_count_low && status == PinStatus::New {
         "reports a wrong PIN since the last login, so an unproven PIN is not tried now: log in once with another \
          program (such as pkcs11-tool --login) to verify the PIN and to clear that report"
     } else {

@@ -228,6 +228,22 @@ impl ProofRecord {
         self.change(name, |line| line.change(id, |version| version.end(mechanism)))
     }
 
+    /// Removes the note of a proof that was begun at this time, unless it has ended. A later note stays.
+    ///
+    /// # Errors
+    /// As [`add_first`](Self::add_first).
+    pub(crate) fn withdraw_proof(
+        &self,
+        name: &RootKeyName,
+        id: &KeyId,
+        mechanism: Mechanism,
+        noted: Timestamp,
+    ) -> Result<(), ProofRecordError> {
+        self.change(name, |line| {
+            line.change(id, |version| version.withdraw(mechanism, noted));
+        })
+    }
+
     /// Records that a version's object is private now, so that the version no longer counts as a public one. On disk
     /// before this returns.
     ///

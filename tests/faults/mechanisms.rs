@@ -39,7 +39,7 @@ fn mechanism(sealed: &EncryptResponse) -> u8 {
 #[tokio::test]
 async fn payloads_of_every_mechanism_of_a_key_open_whatever_its_token_has_become() {
     let node = Node::with(QUICK);
-    // A token that permits one mechanism no longer needs a proof by another one.
+    // A token that no longer permits one mechanism needs a proof by another one.
     let daemon = node.start();
     Kms::connect(&node.socket()).await.encrypt().await.unwrap();
     until_proofs_are_made(&node).await;

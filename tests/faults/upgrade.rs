@@ -161,7 +161,7 @@ async fn a_root_key_that_only_decrypts_goes_on_with_its_public_keys_of_before() 
     assert_eq!(list["root_keys"][0]["versions"].as_array().unwrap().len(), 0, "{list}");
 }
 
-/// Starts a node whose public v1 of before is exchanged under it, and waits for the refusal.
+/// Starts a node with a public v1 from before the upgrade, exchanges v1 while the node runs, and waits for the refusal.
 async fn start_and_exchange(node: &Node) -> (Daemon, Kms) {
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;

@@ -62,7 +62,7 @@ impl Reconciler<'_> {
         Some(due.saturating_sub(now))
     }
 
-    /// Lists stores, and reads the high water while there is no primary.
+    /// Lists stores, and reads the high-water mark while there is no primary.
     pub(super) async fn list(&mut self, which: Which) {
         let inner = self.inner;
         inner.lock().listing = ListingWanted::No;
@@ -151,7 +151,7 @@ impl Reconciler<'_> {
         }
         let reason = match read {
             Ok(Ok(read)) => {
-                // A version that was written ahead but not reported is not the high water.
+                // A version that was written ahead but not reported is not the high-water mark.
                 let is_ahead = read.is_some() && read == state.written_ahead;
                 if !is_ahead || state.high_water == HighWaterRead::Unread {
                     state.high_water = HighWaterRead::Read(read);

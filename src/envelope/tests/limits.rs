@@ -158,7 +158,7 @@ async fn a_burst_beyond_the_limit_waits_for_the_next_key_and_never_exceeds_it() 
     assert!(uses.values().all(|uses| *uses <= 3), "{uses:?}");
 }
 
-/// Sets the number of payloads that the live data key has sealed.
+/// Sets the number of payloads that the current data key has sealed.
 fn set_uses(node: &Node, uses: u64) {
     let state = node.envelope.0.lock();
     assert_eq!(state.rollovers.len(), 1);

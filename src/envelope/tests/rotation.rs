@@ -224,7 +224,7 @@ async fn the_key_id_never_goes_back_when_the_clock_does() {
     assert_eq!(
         restarted.envelope.status().unwrap(),
         id(2),
-        "the high water outlives the process"
+        "the high-water mark outlives the process"
     );
 }
 

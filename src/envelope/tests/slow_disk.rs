@@ -1,4 +1,4 @@
-//! A switch whose high water takes long to be written, and changes of the version meanwhile.
+//! A switch whose high-water mark takes long to be written, and changes of the version meanwhile.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -124,7 +124,7 @@ async fn a_version_that_is_refused_while_it_is_written_down_does_not_become_prim
     assert_eq!(
         high_water(&state),
         Some(high_water_of(1)),
-        "what was not reported is no high water"
+        "what was not reported is no high-water mark"
     );
     drop(node);
     let restarted = start(&strict, &state, &pace).await;
@@ -289,7 +289,8 @@ async fn a_version_whose_mark_became_unreadable_while_it_was_written_down_is_not
     fake.set(1, active_from(START + 1000));
     let (state, pace) = (state(), Pace::default());
     let node = start(&Strict::new(&fake), &state, &pace).await;
-    // The high water is read once more, which takes longer than the limit. The write of version 1's high water waits behind it.
+    // The high-water mark is read once more, which takes longer than the limit. The write of version 1's mark waits
+    // behind it.
     pace.store(10_500, Ordering::Relaxed);
     node.envelope.refresh();
     sleep(1).await;

@@ -114,13 +114,13 @@ fn a_rewritten_source_with_the_same_pin_has_worked_still() {
 fn the_last_judgement_counts() {
     let (_state, record) = record();
     let pin = pin("1234", 1);
-    for (note, standing) in [
+    for (note, status) in [
         (PinRecord::note_worked as fn(&_, &_, &_) -> _, PinStatus::Worked),
         (PinRecord::note_rejected, PinStatus::Rejected),
         (PinRecord::note_worked, PinStatus::Worked),
     ] {
         note(&record, "kube", &pin).unwrap();
-        assert_eq!(record.status("kube", &pin).unwrap(), standing);
+        assert_eq!(record.status("kube", &pin).unwrap(), status);
     }
 }
 
@@ -219,8 +219,8 @@ fn writers_at_one_time_lose_nothing() {
         }
     });
     for token in 0..8 {
-        let standing = record.status(&token.to_string(), &pin("9999", 1)).unwrap();
-        assert_eq!(standing, PinStatus::Rejected, "token {token}");
+        let status = record.status(&token.to_string(), &pin("9999", 1)).unwrap();
+        assert_eq!(status, PinStatus::Rejected, "token {token}");
     }
 }
 

@@ -66,9 +66,9 @@ impl PinRecord {
     pub(crate) fn begin(&self, token: &str, pin: &Pin) -> Result<PinStatus, PinRecordError> {
         let _lock = self.lock()?;
         let mut content = self.read()?;
-        let standing = self.judge(&content, token, pin);
-        if !standing.is_untried() {
-            return Ok(standing);
+        let status = self.judge(&content, token, pin);
+        if !status.is_untried() {
+            return Ok(status);
         }
         content.change(token, |line| {
             let hash = self.hash(&line.salt, pin);
@@ -82,7 +82,7 @@ impl PinRecord {
             content::keep_last(&mut line.begun, MOST_BEGUN);
         })?;
         self.replace(content)?;
-        Ok(standing)
+        Ok(status)
     }
 
     /// Records that the token has not checked the PIN in the login that was begun last, so that the login does not

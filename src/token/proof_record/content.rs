@@ -151,6 +151,12 @@ impl VersionLine {
         None
     }
 
+    pub(super) fn withdraw(&mut self, mechanism: Mechanism, noted: Timestamp) {
+        let mechanism = mechanism.number();
+        self.begun
+            .retain(|begun| (begun.mechanism, begun.at) != (mechanism, noted));
+    }
+
     pub(super) fn end(&mut self, mechanism: Mechanism) {
         self.begun.retain(|begun| begun.mechanism != mechanism.number());
     }

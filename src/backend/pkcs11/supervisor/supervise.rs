@@ -34,7 +34,7 @@ use crate::token::problem::Failure;
 /// The most messages from workers that wait here; beyond that the workers wait.
 const HEARD: usize = 16;
 
-/// The worker of a failure.
+/// The state of a worker after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FailedWorker {
     /// It has failed in one call, and continues.
@@ -246,7 +246,7 @@ impl Supervision {
         }
     }
 
-    /// Takes note of a failure that the PIN caused, or that another cause has replaced.
+    /// Updates whether a rejected PIN is the reason that no worker serves.
     fn note_pin(&mut self, failure: &Failure, worker: FailedWorker, now: Instant) {
         if !failure.pin_rejected {
             // The PIN is no longer the reason why no worker serves.

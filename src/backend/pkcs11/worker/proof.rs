@@ -29,6 +29,7 @@ use crate::backend::pkcs11::worker::sessions::Open;
 use crate::backend::pkcs11::worker::sessions::Sessions;
 use crate::backend::pkcs11::worker::wrap_methods::WrapMethods;
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
@@ -63,10 +64,12 @@ pub(super) struct Usable {
     pub(super) unrecorded: bool,
 }
 
-/// A proof that is noted as begun in the record.
+/// A proof in progress.
 struct InProgress {
     id: KeyId,
     mechanism: Mechanism,
+    /// The date of its note in the record.
+    noted: Timestamp,
     /// [`Clock::boottime`].
     since: Duration,
 }
@@ -82,7 +85,7 @@ pub(super) struct Proofs {
     record: Option<ProofRecord>,
     /// The work of a thread of its own.
     pending: Pending,
-    /// The proof that this thread is making with the token.
+    /// The proof that the thread of proofs is making.
     in_progress: Mutex<Option<InProgress>>,
     /// The mechanisms of each version's record, as far as this process has read it.
     recorded: Mutex<HashMap<KeyId, HashSet<Mechanism>>>,

@@ -99,7 +99,7 @@ mod tests {
     use crate::token::return_value::ReturnValue;
 
     #[test]
-    fn each_rung_is_tried_once_and_the_worker_ends_above_the_last() {
+    fn each_step_is_taken_once_and_the_last_one_ends_the_worker() {
         let mut recovery = Recovery::default();
         let taken: Vec<_> = (0..4).filter_map(|_| recovery.next_step(Remedy::Session)).collect();
         assert_eq!(
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cure_skips_the_rungs_below_it() {
+    fn a_remedy_skips_the_cheaper_steps() {
         let mut recovery = Recovery::default();
         assert_eq!(recovery.next_step(Remedy::Module), Some(RecoveryStep::Module));
         assert_eq!(recovery.next_step(Remedy::Session), Some(RecoveryStep::Worker));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_has_just_worked_gets_four_pauses_and_no_rung() {
+    fn a_device_that_has_just_worked_gets_four_pauses_and_no_step() {
         let timeout = Duration::from_secs(10);
         let busy = TokenError::Call {
             function: "C_Decrypt".to_owned(),

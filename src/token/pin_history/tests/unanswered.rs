@@ -44,7 +44,7 @@ fn a_credentials_logins_are_counted_over_restarts() {
 fn an_outcome_ends_the_count_and_what_is_no_judgement_takes_one_back() {
     let (_state, record) = record();
     let pin = pin("1234", 1);
-    for (note, standing) in [
+    for (note, status) in [
         (PinRecord::note_worked as fn(&_, &_, &_) -> _, PinStatus::Worked),
         (PinRecord::note_locked, PinStatus::Rejected),
         (PinRecord::note_rejected, PinStatus::Rejected),
@@ -52,7 +52,7 @@ fn an_outcome_ends_the_count_and_what_is_no_judgement_takes_one_back() {
         record.begin("kube", &pin).unwrap();
         record.begin("kube", &pin).unwrap();
         note(&record, "kube", &pin).unwrap();
-        assert_eq!(record.status("kube", &pin).unwrap(), standing);
+        assert_eq!(record.status("kube", &pin).unwrap(), status);
         assert!(record.read().unwrap().line("kube").unwrap().begun.is_empty());
     }
     for _ in 0..5 {
@@ -73,14 +73,14 @@ fn of_eight_who_begin_at_one_time_two_try_the_pin() {
         barrier.wait();
         record.begin("kube", &pin("9999", 1)).unwrap()
     };
-    let standings: Vec<_> = std::thread::scope(|scope| {
+    let statuses: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let untried = standings.iter().filter(|standing| standing.is_untried()).count();
-    assert_eq!(untried, 2, "{standings:?}");
-    let unanswered = |standing: &&PinStatus| **standing == PinStatus::Unanswered;
-    assert_eq!(standings.iter().filter(unanswered).count(), 6);
+    let untried = statuses.iter().filter(|status| status.is_untried()).count();
+    assert_eq!(untried, 2, "{statuses:?}");
+    let unanswered = |status: &&PinStatus| **status == PinStatus::Unanswered;
+    assert_eq!(statuses.iter().filter(unanswered).count(), 6);
 }
 
 #[test]

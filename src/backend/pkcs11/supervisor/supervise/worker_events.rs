@@ -131,6 +131,10 @@ impl Supervision {
         }
         self.queue
             .put_back(begun.into_iter().filter_map(|request| request.survive(cause)).collect());
+        // As for a new call: a rejected PIN is not tried for it.
+        if let Some(rejected) = self.rejected.clone() {
+            self.answer_queued(&rejected);
+        }
         // A worker that requested its replacement ends by itself, and should be able to log out of its token.
         match reason {
             Reason::Asked => self.leaving.push((now + GRACE, worker)),

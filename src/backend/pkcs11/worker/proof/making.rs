@@ -13,6 +13,7 @@ use crate::backend::pkcs11::worker::proof::pending::Wanted;
 use crate::backend::pkcs11::worker::proof::unwritable;
 use crate::backend::pkcs11::worker::sessions::Access;
 use crate::backend::pkcs11::worker::sessions::Open;
+use crate::clock::Timestamp;
 use crate::root_key::id::KeyId;
 use crate::root_key::mechanism::Mechanism;
 use crate::secret::Key;
@@ -90,7 +91,8 @@ impl Proofs {
         }
     }
 
-    /// `false`: the token does not support this mechanism with the key, or its result is useless.
+    /// `false`: the token does not support this mechanism with the key, or its result is useless. `true`: the proof is
+    /// recorded, or the daemon is gone, so that none is made any more.
     fn try_proof(
         &self,
         record: &ProofRecord,
@@ -98,6 +100,28 @@ impl Proofs {
         key: &KeyObject,
         mechanism: Mechanism,
         entry: Entry,
+    ) -> Result<bool, ProofRecordError> {
+        let noted = self.clock.now();
+        // Before its note is written, and until it is removed: `withdraw` may come at any time.
+        *lock(&self.in_progress) = Some(InProgress {
+            id: id.clone(),
+            mechanism,
+            noted,
+            since: self.clock.boottime(),
+        });
+        let done = self.try_noted_proof(record, id, key, mechanism, entry, noted);
+        *lock(&self.in_progress) = None;
+        done
+    }
+
+    fn try_noted_proof(
+        &self,
+        record: &ProofRecord,
+        id: &KeyId,
+        key: &KeyObject,
+        mechanism: Mechanism,
+        entry: Entry,
+        noted: Timestamp,
     ) -> Result<bool, ProofRecordError> {
         let name = &self.assignment.root_key;
         let known = match entry {
@@ -107,7 +131,7 @@ impl Proofs {
                 .map(|line| line.proofs(id).to_vec())
                 .unwrap_or_default(),
         };
-        let begin = || record.begin_proof(name, id, mechanism, self.clock.now());
+        let begin = || record.begin_proof(name, id, mechanism, noted);
         if let Some(since) = self.in_begun_records(record, begin)? {
             let told = format!(
                 "the token has not ended a wrap by {mechanism} under version {id} that began at {since}, unless the worker \
@@ -116,11 +140,10 @@ impl Proofs {
             self.outlet.say(Level::Warn, told);
             return Ok(false);
         }
-        *lock(&self.in_progress) = Some(InProgress {
-            id: id.clone(),
-            mechanism,
-            since: self.clock.boottime(),
-        });
+        if self.pending.is_closed() {
+            record.withdraw_proof(name, id, mechanism, noted)?;
+            return Ok(true);
+        }
         let made = self.sessions.with_token(|open| {
             // A new search may have found another object, possibly under the same handle.
             if !open.finder().is_proven(id, key) {
@@ -142,7 +165,6 @@ impl Proofs {
             self.outlet.restart_all_timeouts();
             Some(made)
         });
-        *lock(&self.in_progress) = None;
         match made.flatten() {
             Some(Some((proof, shown_by))) => {
                 self.add(record, id, &proof, shown_by)?;
@@ -211,17 +233,23 @@ impl Proofs {
         self.pending.close();
     }
 
-    /// Withdraws a proof in progress: the end of the daemon cuts it short, and not a token that hangs, so the next worker
-    /// may repeat it. After [`close`](Self::close).
+    /// Withdraws the note of a proof in progress, after [`close`](Self::close). The end of the daemon interrupts the
+    /// proof; the token need not be hanging, so the next worker may repeat it.
     pub(in crate::backend::pkcs11::worker) fn withdraw(&self) {
         let (Some(proof), Some(record)) = (lock(&self.in_progress).take(), self.recorder()) else {
             return;
         };
-        let lasts = self.clock.boottime().saturating_sub(proof.since);
+        let InProgress {
+            id,
+            mechanism,
+            noted,
+            since,
+        } = proof;
+        let lasts = self.clock.boottime().saturating_sub(since);
         if lasts < self.assignment.options.call_timeout {
-            // Nobody listens any more. If it fails, the proof is repeated a day later.
+            // The daemon is gone, so a failure is not reported. The proof is then repeated a day later.
             record
-                .end_proof(&self.assignment.root_key, &proof.id, proof.mechanism)
+                .withdraw_proof(&self.assignment.root_key, &id, mechanism, noted)
                 .ok();
         }
     }

@@ -93,12 +93,6 @@ impl Proofs {
         self.pending.until_made();
     }
 
-    /// Whether the token is making a proof.
-    #[cfg(test)]
-    pub(in crate::backend::pkcs11::worker) fn is_in_progress(&self) -> bool {
-        lock(&self.in_progress).is_some()
-    }
-
     /// As if this process had tried no mechanism.
     #[cfg(test)]
     pub(in crate::backend::pkcs11::worker) fn forget_tries(&self) {

@@ -91,6 +91,11 @@ impl Pending {
         }
     }
 
+    /// Whether no more proofs are made.
+    pub(super) fn is_closed(&self) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).closed
+    }
+
     /// Waits until all are made.
     #[cfg(test)]
     pub(super) fn until_made(&self) {
