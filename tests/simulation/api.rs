@@ -23,7 +23,7 @@ use crate::world::World;
 
 /// The intervals of Status calls while Status is ok and while it fails.
 const POLL: Duration = Duration::from_secs(60);
-const POLL_FAILING: Duration = Duration::from_secs(10);
+pub(crate) const POLL_FAILING: Duration = Duration::from_secs(10);
 /// The times for which the result of a health check is used, good or failed.
 const HEALTH_OK: Duration = Duration::from_secs(20);
 const HEALTH_FAILED: Duration = Duration::from_secs(3);

@@ -8,9 +8,11 @@ use dekhand::root_key::id::KeyId;
 use tokio::time::Instant;
 use tonic::Code;
 
+use crate::api::POLL_FAILING;
 use crate::daemon::Failure;
 use crate::daemon::Sealed;
 use crate::record::Cause;
+use crate::record::REFUSED_READ;
 use crate::record::Record;
 use crate::record::STARTING;
 use crate::store::Held;
@@ -357,12 +359,15 @@ impl World {
         self.look_at(node);
         let excused = self.excuse(node).is_some() || disconnected();
         let record = self.nodes[node].record.borrow();
+        // The API server learns only by its next Status that the daemon is well again.
         let noticed = self.setup.noticed();
         let lately = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() < noticed);
         let lately = lately(record.up_since) || record.causes.values().any(|spell| lately(Some(spell.until)));
         let lately = lately
             || record.good_since.elapsed() < noticed
-            || record.refused_read.is_some_and(|at| at.elapsed() < noticed);
+            || record
+                .refused_read
+                .is_some_and(|at| at.elapsed() < noticed.max(REFUSED_READ + POLL_FAILING));
         self.tell(|| format!("api {node} can't write"));
         if !excused && !lately {
             self.violate("writes stop only when the design says so", || {

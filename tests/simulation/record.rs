@@ -21,7 +21,7 @@ pub(crate) const STARTING: Duration = Duration::from_secs(15);
 const RECOVERING: Duration = Duration::from_secs(60);
 /// A read that was refused because the store was unavailable makes Status fail for a minute; the call itself may end 10
 /// s after its caller.
-const REFUSED_READ: Duration = Duration::from_secs(75);
+pub(crate) const REFUSED_READ: Duration = Duration::from_secs(75);
 /// Unknown ids and bad wrapped keys are remembered for this long.
 const UNKNOWN: Duration = Duration::from_secs(15);
 
