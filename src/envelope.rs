@@ -269,6 +269,7 @@ impl Inner {
         let made = limited(making).await;
         self.note_wrap(id, made.as_ref().map(drop));
         let made = made?;
+        self.observe(self.lock(), &Event::Verified { store: 0 });
         let labels = VersionLabels { key_id: id.to_string() };
         self.metrics.wraps.get_or_create(&labels).inc();
         self.metrics.unwraps.get_or_create(&labels).inc();
@@ -312,7 +313,7 @@ impl Inner {
     fn observe(&self, mut state: MutexGuard<'_, EnvelopeState>, event: &Event<'_>) -> Option<HealthChange> {
         let now = self.clock.boottime();
         let change = state.health.observe(event, now);
-        if matches!(event, Event::Answered { .. }) && state.health.last_good() == Some(now) {
+        if matches!(event, Event::Verified { .. }) && state.health.last_good() == Some(now) {
             self.metrics
                 .last_good_call
                 .set(i64::try_from(self.clock.now().unix()).unwrap_or(i64::MAX));
@@ -332,7 +333,7 @@ impl Inner {
                 tracing::error!(key_id = %id, error = error.chain(), "the root key refuses; encryption has stopped");
             }
             Event::Proven { id } => tracing::info!(key_id = %id, "the root key works again"),
-            Event::Wrapped { .. } | Event::Listed(_) | Event::ReadRefused { .. } => {}
+            Event::Verified { .. } | Event::Wrapped { .. } | Event::Listed(_) | Event::ReadRefused { .. } => {}
         }
         if matches!(change, HealthChange::OutageBegan | HealthChange::OutageEnded) {
             // An outage suspends limits, so an Encrypt that waits may now continue.

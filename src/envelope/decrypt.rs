@@ -328,11 +328,11 @@ async fn unwrap(
         Unwrapped::Cipher(cipher) => open_and_admit(inner, store, key, &sealed, cipher),
         Unwrapped::WrongCommitment => None,
     };
-    if opened.is_none() {
-        let mut state = inner.lock();
-        if state.locations.of(&sealed.id) == VersionLocation::Store(store) {
-            state.note_unproven(WrapName::of(&sealed), data_key, now);
-        }
+    let mut state = inner.lock();
+    if opened.is_some() {
+        inner.observe(state, &Event::Verified { store });
+    } else if state.locations.of(&sealed.id) == VersionLocation::Store(store) {
+        state.note_unproven(WrapName::of(&sealed), data_key, now);
     }
     Ok(unwrapped)
 }

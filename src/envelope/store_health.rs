@@ -14,6 +14,7 @@ const UNREADABLE_FOR: Duration = Duration::from_secs(60);
 /// ([`crate::clock::Clock::boottime`]). Stores are numbered in the order of `root_keys`; the first one encrypts.
 #[derive(Debug, Default)]
 pub(crate) struct StoreHealth {
+    /// The last answer of the first store that was verified.
     last_good: Option<Duration>,
     /// Why calls to the first store fail.
     outage: Option<String>,
@@ -40,8 +41,11 @@ struct Unreadable {
 /// An event that changes the health.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    /// A call to a store succeeded.
+    /// A call to a store succeeded. Whether the answer is right may not be known: an unwrapped key may be the wrong one,
+    /// and a wrapped key that the store rejects may be a good one.
     Answered { store: usize },
+    /// An answer of a store was verified: the unwrapped key was the expected one, or a payload opened under it.
+    Verified { store: usize },
     /// The first store is unavailable.
     Unavailable(&'a Error),
     /// A wrap under the version that encrypts succeeded, or failed because the first store was unavailable.
@@ -73,7 +77,13 @@ impl StoreHealth {
     /// Takes note of an event. Returns the change for the callers, if there is one.
     pub(crate) fn observe(&mut self, event: &Event<'_>, now: Duration) -> Option<HealthChange> {
         match event {
-            Event::Answered { store } => self.answered(*store, now),
+            Event::Answered { store } => self.answered(*store),
+            Event::Verified { store } => {
+                if *store == 0 && self.unlisted.is_none() && !self.wraps_nothing {
+                    self.last_good = Some(now);
+                }
+                None
+            }
             Event::Unavailable(error) => {
                 let before = self.outage.replace(error.chain());
                 before.is_none().then_some(HealthChange::OutageBegan)
@@ -102,7 +112,7 @@ impl StoreHealth {
         }
     }
 
-    fn answered(&mut self, store: usize, now: Duration) -> Option<HealthChange> {
+    fn answered(&mut self, store: usize) -> Option<HealthChange> {
         if store == 0 && self.unlisted.is_some() {
             return None;
         }
@@ -110,7 +120,6 @@ impl StoreHealth {
         if store != 0 || self.wraps_nothing {
             return None;
         }
-        self.last_good = Some(now);
         self.outage.take().map(|_| HealthChange::OutageEnded)
     }
 
@@ -133,7 +142,7 @@ impl StoreHealth {
         self.refusal.is_some()
     }
 
-    /// Whether there is no outage and no refusal, and a call has succeeded.
+    /// Whether there is no outage and no refusal, and an answer has been verified.
     pub(crate) fn is_good(&self) -> bool {
         !self.is_outage() && !self.is_refusal() && self.last_good.is_some()
     }
@@ -171,13 +180,13 @@ impl StoreHealth {
 }
 
 impl StoreHealth {
-    /// Without an outage the last good call is at most a few probes old. If it is older, the health is unknown, and
+    /// Without an outage the last verified answer is at most a few probes old. If it is older, the health is unknown, and
     /// Status must fail.
     fn not_forgotten(&self, policy: &Policy, now: Duration) -> Result<(), EnvelopeError> {
         let limit = policy.tolerate.max(policy.probe_interval * 3);
         match self.last_good {
             Some(last) if now.saturating_sub(last) > limit => Err(EnvelopeError::Unavailable(format!(
-                "no call has succeeded for {} s",
+                "no answer of the root key was verified for {} s",
                 limit.as_secs()
             ))),
             Some(_) | None => Ok(()),
@@ -199,7 +208,9 @@ mod tests {
 
     impl StoreHealth {
         fn good(&mut self, store: usize, now: Duration) -> Option<HealthChange> {
-            self.observe(&Event::Answered { store }, now)
+            let change = self.observe(&Event::Answered { store }, now);
+            assert_eq!(self.observe(&Event::Verified { store }, now), None);
+            change
         }
 
         fn read_refused(&mut self, store: usize, now: Duration) {
@@ -216,6 +227,14 @@ mod tests {
         assert_eq!(health.observe(&away, HOUR), Some(HealthChange::OutageBegan));
         assert_eq!(health.observe(&away, HOUR), None);
         health
+    }
+
+    #[test]
+    fn an_answer_that_was_not_verified_ends_an_outage_and_is_no_good_call() {
+        let mut health = good_then_away();
+        let ended = health.observe(&Event::Answered { store: 0 }, HOUR * 2);
+        assert_eq!(ended, Some(HealthChange::OutageEnded));
+        assert_eq!(health.last_good(), Some(HOUR));
     }
 
     #[test]

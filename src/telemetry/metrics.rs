@@ -82,7 +82,7 @@ pub struct Metrics {
     pub cached_data_keys: Gauge,
     /// 1 for the `key_id` that Status reports; the label equals the one of kube-apiserver's envelope metrics.
     pub primary: Family<KeyIdHashLabels, Gauge>,
-    /// Seconds since 1970 of the last good call to the root key.
+    /// Seconds since 1970 of the last call to the root key whose result was verified.
     pub last_good_call: Gauge,
     /// 1 while the configuration file is refused and an older configuration is in use.
     pub config_broken: Gauge,
@@ -147,7 +147,7 @@ impl Metrics {
         registry.register("primary_key_id_hash", "1 for the key_id that Status reports", primary);
         registry.register(
             "last_good_root_key_call_timestamp_seconds",
-            "When the last call to the root key succeeded",
+            "When the result of a call to the root key was last verified",
             last_good_call,
         );
         registry.register(

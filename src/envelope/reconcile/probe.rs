@@ -1,9 +1,10 @@
-//! The reconciler probes the root key when no other call has succeeded within the probe interval.
+//! The reconciler probes the root key when no answer to another call was verified within the probe interval.
 
 use super::PROBES_PER_WRAP;
 use super::Reconciler;
 use crate::envelope::limited;
 use crate::envelope::state::Primary;
+use crate::envelope::store_health::Event;
 use crate::root_key::RootKey;
 use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
@@ -13,7 +14,7 @@ use crate::secret::Key;
 use crate::telemetry::metrics::VersionLabels;
 
 impl Reconciler<'_> {
-    /// Unwraps a kept data key if no call has succeeded within the probe interval. Returns whether everything is well.
+    /// Unwraps a kept data key if no answer was verified within the probe interval. Returns whether everything is well.
     pub(super) async fn probe_if_due(&mut self) -> bool {
         let inner = self.inner;
         let now = inner.clock.boottime();
@@ -60,7 +61,10 @@ impl Reconciler<'_> {
             inner.note_wrap(&version, result.as_ref().map(drop));
         }
         match result {
-            Ok(()) => true,
+            Ok(()) => {
+                inner.observe(inner.lock(), &Event::Verified { store: 0 });
+                true
+            }
             Err(error) => self.note_failure(&version, &error).is_ok(),
         }
     }

@@ -330,3 +330,22 @@ async fn the_first_spare_is_made_as_soon_as_a_version_encrypts() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_root_key_that_unwraps_to_wrong_keys_shows_in_status_although_callers_read_all_the_time() {
+    let fake = one_version();
+    // Each of them causes an unwrap.
+    let elsewhere = sealed_elsewhere(&fake, 30).await;
+    let policy = Policy::default();
+    let interval = policy.probe_interval.as_secs();
+    let node = Node::start(&[&fake], &state(), policy).await;
+    fake.set_mood(Mood::Lies);
+    for read in &elsewhere {
+        assert_eq!(node.decrypt(read).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        sleep(interval / 10).await;
+    }
+    assert_eq!(node.envelope.status().unwrap_err().kind(), ErrorKind::Refused);
+    fake.set_mood(Mood::Good);
+    sleep(2 * interval).await;
+    assert!(node.envelope.status().is_ok() && node.reads(&elsewhere[0]).await);
+}
