@@ -201,7 +201,14 @@ impl Envelope {
         payload: &[u8],
         caller: impl Into<Caller>,
     ) -> Result<SealedPayload, EnvelopeError> {
-        let data_key = encrypt::data_key_for(&self.0, purpose, caller.into()).await?;
+        // Before it counts against the limits of a data key. The exact limit depends on the header.
+        if payload.is_empty() || payload.len() > LONGEST_SEALED {
+            return Err(EnvelopeError::PayloadLength {
+                length: payload.len(),
+                limit: LONGEST_SEALED,
+            });
+        }
+        let data_key = encrypt::data_key_for(&self.0, purpose, payload.len(), caller.into()).await?;
         let bytes = data_key.seal(payload, LONGEST_SEALED)?;
         Ok(SealedPayload {
             bytes,

@@ -13,6 +13,7 @@ use crate::crypto::derive::derive;
 use crate::crypto::suite::Cipher;
 use crate::crypto::suite::Suite;
 use crate::envelope::error::EnvelopeError;
+use crate::envelope::policy::MOST_BLOCKS;
 use crate::envelope::policy::MOST_USES;
 use crate::envelope::policy::Policy;
 use crate::root_key::RootKey;
@@ -44,6 +45,8 @@ pub(crate) struct DataKey {
     key: Key,
     wrapped: Wrapped,
     uses: AtomicU64,
+    /// Blocks of 16 bytes in the payloads so far. A started block counts as a whole one.
+    blocks: AtomicU64,
     pub(crate) born: Duration,
 }
 
@@ -56,7 +59,7 @@ pub(crate) enum Spent {
     Half,
     /// A limit of the configuration is reached.
     Soft,
-    /// The limit of 2^32 payloads is reached: the key never seals again.
+    /// The limit of 2^32 payloads or of 64 GiB is reached: the key never seals again.
     Hard,
 }
 
@@ -105,6 +108,7 @@ impl DataKey {
             key,
             wrapped,
             uses: AtomicU64::new(0),
+            blocks: AtomicU64::new(0),
             born: now,
         };
         made.try_on_a_payload()?;
@@ -119,20 +123,32 @@ impl DataKey {
         prove(root_key, &self.id, &self.key, &self.wrapped, &Waiters::of_daemon()).await
     }
 
-    /// Counts one payload.
-    pub(crate) fn use_once(&self) {
+    /// Counts one payload of this many bytes. Callers hold the lock of the state, so that no two of them share what is
+    /// left.
+    pub(crate) fn use_once(&self, length: usize) {
         self.uses.fetch_add(1, Ordering::Relaxed);
+        self.blocks.fetch_add(blocks(length), Ordering::Relaxed);
+    }
+
+    /// Ends this key if a payload of this many bytes would exceed 64 GiB.
+    pub(crate) fn end_unless_room(&self, length: usize) {
+        let used = self.blocks.load(Ordering::Relaxed);
+        if used.saturating_add(blocks(length)) > MOST_BLOCKS {
+            self.blocks.store(MOST_BLOCKS, Ordering::Relaxed);
+        }
     }
 
     /// How much of the limits is used.
     pub(crate) fn spent(&self, policy: &Policy, now: Duration) -> Spent {
         let uses = self.uses.load(Ordering::Relaxed);
+        let blocks = self.blocks.load(Ordering::Relaxed);
         let age = now.saturating_sub(self.born);
-        if uses >= MOST_USES {
+        let is_half_used = uses >= policy.max_uses.div_ceil(2) || policy.max_uses == 1;
+        if uses >= MOST_USES || blocks >= MOST_BLOCKS {
             Spent::Hard
         } else if uses >= policy.max_uses || age >= policy.max_age {
             Spent::Soft
-        } else if uses >= policy.max_uses.div_ceil(2) || age >= policy.max_age / 2 || policy.max_uses == 1 {
+        } else if is_half_used || blocks >= MOST_BLOCKS / 2 || age >= policy.max_age / 2 {
             Spent::Half
         } else {
             Spent::No
@@ -186,6 +202,16 @@ impl DataKey {
     pub(crate) fn set_uses(&self, uses: u64) {
         self.uses.store(uses, Ordering::Relaxed);
     }
+
+    /// Pretends that so much payload was sealed, in blocks of 16 bytes.
+    pub(crate) fn set_blocks(&self, blocks: u64) {
+        self.blocks.store(blocks, Ordering::Relaxed);
+    }
+}
+
+/// The blocks of 16 bytes in a payload of this many bytes.
+fn blocks(length: usize) -> u64 {
+    u64::try_from(length.div_ceil(16)).unwrap_or(u64::MAX)
 }
 
 async fn prove(

@@ -17,15 +17,16 @@ use crate::root_key::error::Reaction;
 use crate::root_key::id::KeyId;
 use crate::root_key::waiters::Waiters;
 
-/// The data key that seals the next payload.
+/// The data key that seals a payload of `length` bytes.
 pub(crate) async fn data_key_for(
     inner: &Arc<Inner>,
     purpose: Purpose,
+    length: usize,
     caller: Caller,
 ) -> Result<Arc<DataKey>, EnvelopeError> {
     let mut changes = inner.changes.subscribe();
     loop {
-        match next(inner, purpose)? {
+        match next(inner, purpose, length)? {
             Next::Take(data_key) => return Ok(data_key),
             Next::Make(id, suite) => return single_use(inner, id, purpose, suite, caller).await,
             Next::Wait => changes.changed().await.map_err(|_| EnvelopeError::Stopped)?,
@@ -88,7 +89,7 @@ fn note_refusal(inner: &Inner, id: &KeyId, error: &Error) {
     }
 }
 
-fn next(inner: &Inner, purpose: Purpose) -> Result<Next, EnvelopeError> {
+fn next(inner: &Inner, purpose: Purpose, length: usize) -> Result<Next, EnvelopeError> {
     let mut state = inner.lock();
     let now = inner.clock.boottime();
     let id = state.ready(now)?.id.clone();
@@ -103,9 +104,13 @@ fn next(inner: &Inner, purpose: Purpose) -> Result<Next, EnvelopeError> {
             "the primary version is no longer in the store".into(),
         ));
     };
-    let Taken { key, next_is_due } = rollover.take(policy, now, suspended);
+    let Taken { key, next_is_due } = rollover.take(length, policy, now, suspended);
     if next_is_due {
         inner.reconcile_wanted.notify_one();
+    }
+    if key.is_none() {
+        // If this payload has ended the data key, an outage leaves no other to wait for.
+        state.ready(now)?;
     }
     Ok(key.map_or(Next::Wait, Next::Take))
 }

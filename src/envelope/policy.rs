@@ -11,12 +11,16 @@ use crate::crypto::suite::Suite;
 /// A data key seals at most 2^32 payloads, ever (NIST SP 800-38D, 8.3: random nonces).
 pub const MOST_USES: u64 = 1 << 32;
 
+/// A data key seals at most 64 GiB of payload, ever, in blocks of 16 bytes: 2^32 of them. Far below what AES-256-GCM can
+/// bear, and the same for every suite.
+pub(crate) const MOST_BLOCKS: u64 = 1 << 32;
+
 /// The options of the envelope. All of them can change while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The suite for sealing; payloads of every suite can be opened.
     pub suite: Suite,
-    /// A data key seals at most this many payloads: 1 to [`MOST_USES`].
+    /// A data key seals at most this many payloads: 1 to [`MOST_USES`]. Independently, it ends after 64 GiB.
     pub max_uses: u64,
     /// A data key seals for at most this long; never zero.
     pub max_age: Duration,

@@ -48,8 +48,9 @@ impl KeyRollover {
         }
     }
 
-    /// Takes a key for one payload. If `suspended`, soft limits do not apply.
-    pub(crate) fn take(&mut self, policy: &Policy, now: Duration, suspended: bool) -> Taken {
+    /// Takes a key for one payload of `length` bytes. If `suspended`, soft limits do not apply.
+    pub(crate) fn take(&mut self, length: usize, policy: &Policy, now: Duration, suspended: bool) -> Taken {
+        self.current.end_unless_room(length);
         let is_usable = match self.take_turns(policy, now) {
             Spent::No | Spent::Half => true,
             Spent::Soft => suspended,
@@ -57,7 +58,7 @@ impl KeyRollover {
         };
         let key = is_usable.then(|| self.current.clone());
         if let Some(key) = &key {
-            key.use_once();
+            key.use_once(length);
         }
         // This use may be the one that reaches half of the limit.
         Taken {
@@ -66,7 +67,7 @@ impl KeyRollover {
         }
     }
 
-    /// Whether the current key has sealed 2^32 payloads and there is no next one.
+    /// Whether the current key has sealed 2^32 payloads or 64 GiB, and there is no next one.
     pub(crate) fn is_used_up(&self, policy: &Policy, now: Duration) -> bool {
         self.next.is_none() && self.current.spent(policy, now) == Spent::Hard
     }

@@ -142,7 +142,7 @@ impl EnvelopeState {
             }
             // An outage does not suspend this limit, and without the root key no new data key can be made.
             Primary::Present(version) if self.health.is_outage() && self.is_used_up(&version.id, now) => Err(
-                EnvelopeError::Unavailable("the data key has sealed 2^32 payloads".into()),
+                EnvelopeError::Unavailable("the data key has reached its limit of 2^32 payloads or 64 GiB".into()),
             ),
             Primary::Present(version) => Ok(version),
             Primary::Absent(reason) => Err(reason.clone()),
