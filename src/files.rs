@@ -22,6 +22,7 @@ use rustix::fs::OFlags;
 use read::check_private;
 
 pub use error::FileError;
+pub use read::check_writers;
 pub use read::read;
 pub use read::read_behind_link;
 pub use read::read_granted;

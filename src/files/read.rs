@@ -114,6 +114,34 @@ pub fn read_trusted(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileE
     .map(|(bytes, _)| bytes)
 }
 
+/// Checks that only root and this process's user can change or replace the file at `path`: by its own owner and mode, and
+/// by those of all directories above it, as named and behind links. In a directory with the sticky bit, other users
+/// cannot replace files that are not theirs.
+///
+/// # Errors
+/// The first file or directory that another user can change; or one that cannot be looked at.
+pub fn check_writers(path: &Path) -> Result<(), FileError> {
+    const STICKY: u32 = 0o1000;
+    let behind_links = std::fs::canonicalize(path).map_err(FileError::io("open", path))?;
+    let above = |path: &Path| path.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
+    let mut places = vec![behind_links.clone()];
+    places.extend(above(&behind_links));
+    places.extend(above(path));
+    for place in places.iter().filter(|place| !place.as_os_str().is_empty()) {
+        let metadata = std::fs::metadata(place).map_err(FileError::io("read", place))?;
+        check_owner(place, &metadata)?;
+        let mode = metadata.mode() & 0o7777;
+        let is_sticky = metadata.is_dir() && mode & STICKY != 0;
+        if mode & 0o022 != 0 && !is_sticky {
+            return Err(FileError::Writable {
+                path: place.clone(),
+                mode,
+            });
+        }
+    }
+    Ok(())
+}
+
 fn read_checked(
     path: &Path,
     limit: u64,
@@ -235,6 +263,37 @@ mod tests {
                 assert!(matches!(read_trusted(name, 100), Err(FileError::Writable { .. })));
             }
         }
+    }
+
+    #[test]
+    fn writers_of_a_file_and_of_each_directory_above_it_are_found_as_named_and_behind_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().canonicalize().unwrap();
+        let (real, named) = (directory.join("real"), directory.join("named"));
+        let module = real.join("lib.so");
+        let link = named.join("lib.so");
+        std::fs::create_dir(&real).unwrap();
+        std::fs::create_dir(&named).unwrap();
+        std::fs::write(&module, "x").unwrap();
+        std::os::unix::fs::symlink(&module, &link).unwrap();
+        let set_mode =
+            |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        for (place, good) in [(&module, 0o644), (&real, 0o755), (&named, 0o755)] {
+            set_mode(place, good);
+            check_writers(&link).unwrap();
+            for bad in [good | 0o020, good | 0o002] {
+                set_mode(place, bad);
+                let error = check_writers(&link).unwrap_err();
+                assert!(
+                    matches!(&error, FileError::Writable { path, .. } if path == place),
+                    "{error}"
+                );
+            }
+            set_mode(place, good);
+        }
+        set_mode(&real, 0o1777);
+        check_writers(&link).unwrap();
+        assert!(check_writers(&directory.join("missing")).unwrap_err().is_not_found());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The daemon has no module, no PIN and no right to start programs; daemon and worker keep their memory from swap.
 
 use std::fs::File;
+use std::fs::Permissions;
 use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -226,4 +228,33 @@ fn where_memory_can_not_be_locked_there_is_one_warning_of_the_daemon_and_one_of_
         .filter(|line| line.contains("of the token worker"))
         .count();
     assert_eq!((warnings.len(), of_workers), (2, 1), "{log}");
+}
+
+#[test]
+fn a_module_that_other_users_can_replace_is_reported_once() {
+    let node = Node::new();
+    let directory = node.path("modules");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+    let module = directory.join("module.so");
+    std::fs::copy(token_shim::path(), &module).unwrap();
+    let text = std::fs::read_to_string(node.path("config.yaml")).unwrap();
+    let text = text.replace(token_shim::path().to_str().unwrap(), module.to_str().unwrap());
+    std::fs::write(node.path("config.yaml"), text).unwrap();
+    let daemon = node.start();
+    let first = worker(&daemon);
+    send(first, Signal::KILL);
+    wait_for("another worker serves", || {
+        daemon.log().contains("can be used again") && !workers(&daemon).contains(&first)
+    });
+    let log = daemon.log();
+    let warnings: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("may be able to replace"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(
+        warnings[0].contains("mode 0777") && warnings[0].contains("chmod go-w"),
+        "{warnings:?}"
+    );
 }

@@ -175,7 +175,7 @@ pub(crate) fn token_worker() -> Vec<Vec<u8>> {
     let others = [
         FromWorker::Hello {
             build: "1.0+0".to_owned(),
-            not_locked: Some("no right".to_owned()),
+            warnings: vec!["no right".to_owned()],
         },
         FromWorker::NotStarted("no memory".to_owned()),
         FromWorker::Event {

@@ -26,6 +26,7 @@ mod wrap_methods;
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use crate::backend::pkcs11::worker::channel::Outlet;
 use crate::backend::pkcs11::worker::job::Job;
 use crate::backend::pkcs11::worker::service::Service;
 use crate::clock::Clock;
+use crate::files;
 use crate::hardening::HardeningError;
 use crate::hardening::memory::keep;
 use crate::telemetry::log::chain;
@@ -89,8 +91,8 @@ pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
     let outlet = channel.try_clone().map_err(system("share the channel"))?;
     let outlet = Outlet::new(outlet);
     match prepare(parent) {
-        Ok((assignment, not_locked)) => {
-            outlet.hello(BUILD, not_locked)?;
+        Ok((assignment, warnings)) => {
+            outlet.hello(BUILD, warnings)?;
             work(&channel, assignment, outlet)
         }
         Err(error) => {
@@ -100,14 +102,28 @@ pub(crate) fn main(parent: u32) -> Result<(), WorkerError> {
     }
 }
 
-/// Takes the assignment, and hardens this process before it has a module, a PIN and data keys. Also returns why memory
-/// is not kept from swap, if locking failed.
-fn prepare(parent: u32) -> Result<(Assignment, Option<String>), WorkerError> {
+/// Takes the assignment, and hardens this process before it has a module, a PIN and data keys. Also returns the
+/// protections that it does without, with the reasons.
+fn prepare(parent: u32) -> Result<(Assignment, Vec<String>), WorkerError> {
     bind_to(parent)?;
     let assignment: Assignment = handover::take()?;
-    let not_locked = keep(assignment.lock_memory)?;
+    let mut warnings: Vec<String> = keep(assignment.lock_memory)?.into_iter().collect();
     limit_memory(&assignment)?;
-    Ok((assignment, not_locked))
+    warnings.extend(module_exposed(&assignment.options.module));
+    Ok((assignment, warnings))
+}
+
+/// Why other users may be able to replace the module. Only a warning: distributions install modules below directories
+/// that a group of administrators can write. A file that is missing is reported when it is loaded.
+fn module_exposed(module: &Path) -> Option<String> {
+    match files::check_writers(module) {
+        Err(error) if !error.is_not_found() => Some(format!(
+            "the module's code has the PIN, and other users may be able to replace {}: {}",
+            module.display(),
+            chain(&error)
+        )),
+        _ => None,
+    }
 }
 
 /// Binds the life of this process, which will hold the PIN, to its parent.

@@ -31,8 +31,8 @@ pub enum FromWorker {
     Hello {
         /// The build of its program.
         build: String,
-        /// Why its memory is not kept from swap, if locking failed.
-        not_locked: Option<String>,
+        /// Protections that it does without, with the reasons.
+        warnings: Vec<String>,
     },
     /// Why there is no worker: the spawner did not start one, or the worker could not begin.
     NotStarted(String),

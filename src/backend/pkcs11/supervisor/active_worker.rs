@@ -81,7 +81,7 @@ impl ActiveWorker {
             worker,
             channel,
             memory,
-            not_locked: _,
+            warnings: _,
         } = opened;
         Self {
             worker,

@@ -179,7 +179,7 @@ impl Worker {
             &mut to,
             &FromWorker::Hello {
                 build: build.to_owned(),
-                not_locked: None,
+                warnings: Vec::new(),
             },
         )
         .await?;

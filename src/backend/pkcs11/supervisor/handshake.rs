@@ -37,8 +37,8 @@ pub(super) struct Opened {
     pub(super) channel: WorkerChannel,
     /// Bytes of data memory that it uses.
     pub(super) memory: u64,
-    /// Why its memory is not kept from swap, if locking failed.
-    pub(super) not_locked: Option<String>,
+    /// Protections that it does without, with the reasons.
+    pub(super) warnings: Vec<String>,
 }
 
 /// A worker that could not open its token.
@@ -88,16 +88,16 @@ pub(super) async fn open(
 ) -> Result<Opened, NotOpened> {
     let (mut channel, worker) = workers.start_worker().map_err(NotOpened::because)?;
     let opened = async {
-        let not_locked = greet(&mut channel, &events).await?;
+        let warnings = greet(&mut channel, &events).await?;
         let memory = open_token(&mut channel, &assignment, &events).await?;
-        Ok::<_, NotOpened>((memory, not_locked))
+        Ok::<_, NotOpened>((memory, warnings))
     };
     match opened.await {
-        Ok((memory, not_locked)) => Ok(Opened {
+        Ok((memory, warnings)) => Ok(Opened {
             worker,
             channel,
             memory,
-            not_locked,
+            warnings,
         }),
         Err(error) => Err(NotOpened {
             worker: Some(worker),
@@ -106,14 +106,14 @@ pub(super) async fn open(
     }
 }
 
-/// Receives the worker's hello, with the reason why its memory is not locked, if locking failed.
-async fn greet(channel: &mut WorkerChannel, events: &Events) -> Result<Option<String>, NotOpened> {
+/// Receives the worker's hello, with its warnings.
+async fn greet(channel: &mut WorkerChannel, events: &Events) -> Result<Vec<String>, NotOpened> {
     match timeout(HELLO, receive(channel, events)).await {
         Err(_) => Err(NotOpened::hangs(format!(
             "the token worker did not start within {HELLO:?}"
         ))),
         Ok(Err(error)) => Err(ended(error, "started")),
-        Ok(Ok(FromWorker::Hello { build, not_locked })) if build == BUILD => Ok(not_locked),
+        Ok(Ok(FromWorker::Hello { build, warnings })) if build == BUILD => Ok(warnings),
         Ok(Ok(FromWorker::Hello { .. })) => Err(NotOpened::outage(format!("the token worker is not build {BUILD}"))),
         Ok(Ok(FromWorker::NotStarted(reason))) => Err(NotOpened::outage(format!(
             "the token worker cannot be started: {reason}"

@@ -52,8 +52,8 @@ pub(super) struct Journal {
     events: Arc<Events>,
     /// The current trouble, as last logged.
     trouble: Option<String>,
-    /// The reason why memory is not locked, as last logged.
-    not_locked: Option<String>,
+    /// The warnings of the last worker.
+    warnings: Vec<String>,
 }
 
 impl Journal {
@@ -67,7 +67,7 @@ impl Journal {
             metrics,
             events: Arc::new(events),
             trouble: None,
-            not_locked: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -84,13 +84,13 @@ impl Journal {
         self.metrics.worker_starts.get_or_create(&labels).inc();
     }
 
-    /// A worker serves, and its memory is locked or not. Logged at a change, not for each worker.
-    pub(super) fn locked(&mut self, not_locked: Option<String>) {
-        if let Some(warning) = not_locked.as_deref().filter(|_| not_locked != self.not_locked) {
-            let root_key = &self.root_key;
-            tracing::warn!(%root_key, warning, "a hardening step of the token worker is unavailable");
+    /// A worker serves, without these protections. A warning that the last worker had too is not logged again.
+    pub(super) fn warned(&mut self, warnings: Vec<String>) {
+        let root_key = &self.root_key;
+        for warning in warnings.iter().filter(|warning| !self.warnings.contains(warning)) {
+            tracing::warn!(%root_key, warning, "a protection of the token worker is missing");
         }
-        self.not_locked = not_locked;
+        self.warnings = warnings;
     }
 
     /// A worker serves.

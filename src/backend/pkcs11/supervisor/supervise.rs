@@ -221,7 +221,7 @@ impl Supervision {
             Ok(mut opened) => {
                 self.successor.change(Change::Opened);
                 self.rejected = None;
-                self.journal.locked(opened.not_locked.take());
+                self.journal.warned(std::mem::take(&mut opened.warnings));
                 self.journal.opened(reason, opened.memory);
                 let active = ActiveWorker::new(opened, self.limits, self.hear.clone());
                 self.retiring.extend(self.current.replace(active));

@@ -44,10 +44,10 @@ impl Outlet {
         Self(Mutex::new(channel))
     }
 
-    /// Sends the build, and why memory is not kept from swap, if locking failed.
-    pub(super) fn hello(&self, build: &str, not_locked: Option<String>) -> Result<(), ProtocolError> {
+    /// Sends the build, and the protections that this process does without.
+    pub(super) fn hello(&self, build: &str, warnings: Vec<String>) -> Result<(), ProtocolError> {
         let build = build.to_owned();
-        self.write(&FromWorker::Hello { build, not_locked })
+        self.write(&FromWorker::Hello { build, warnings })
     }
 
     /// Sends the reason why this process cannot start.
