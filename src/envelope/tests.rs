@@ -2,6 +2,7 @@
 
 mod commitments;
 mod connections;
+mod hard_limits;
 mod limits;
 mod listings;
 mod outage;
@@ -32,6 +33,7 @@ use crate::root_key::RootKey;
 use crate::root_key::fake::Fake;
 use crate::root_key::fake::active_from;
 use crate::root_key::high_water::HighWaterFile;
+use crate::root_key::sealed_format::Sealed;
 use crate::telemetry::metrics::Metrics;
 
 /// The calendar at the start of each test.
@@ -118,6 +120,11 @@ impl Node {
             Err(_) => false,
         }
     }
+}
+
+/// The header of a payload, which names its data key.
+fn header(sealed: &SealedPayload) -> Vec<u8> {
+    Sealed::parse(&sealed.bytes).unwrap().header.to_vec()
 }
 
 /// The deadline of kube-apiserver.

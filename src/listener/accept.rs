@@ -80,7 +80,8 @@ impl<S: GrpcService> Acceptor<S> {
     /// Dropping it ends all connections at once and leaves the socket.
     pub(super) async fn run(mut self, socket: Socket, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let Socket { mut name, listener } = socket;
-        let listener = UnixListener::from_std(listener)?;
+        let mut listener = UnixListener::from_std(listener)?;
+        let mut made_again = pin!(name.watched().made_again());
         let mut shutdown = pin!(shutdown);
         let mut starved = false;
         loop {
@@ -88,6 +89,10 @@ impl<S: GrpcService> Acceptor<S> {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = self.connections.join_next_with_id() => self.ended(ended),
+                new = &mut made_again => {
+                    listener = UnixListener::from_std(name.renew(new))?;
+                    made_again.set(name.watched().made_again());
+                }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         starved = false;
@@ -107,14 +112,14 @@ impl<S: GrpcService> Acceptor<S> {
             }
         }
         // Removes the name before closing the descriptor: from here on, connecting fails at once.
-        name.leave();
+        let lock = name.leave();
         drop(listener);
         self.draining.send_replace(true);
         while let Some(ended) = self.connections.join_next_with_id().await {
             self.ended(ended);
         }
         // Releases the lock last: a successor must not start before this daemon has ended.
-        drop(name);
+        drop(lock);
         Ok(())
     }
 

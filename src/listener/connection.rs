@@ -2,6 +2,9 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -14,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::caller::Caller;
 use crate::listener::authority::AuthorityRewriter;
+use crate::listener::frame_deadline::FrameDeadline;
 use crate::listener::limits;
 use crate::listener::peers::Peers;
 use crate::listener::read_quota::QuotaStream;
@@ -43,13 +47,14 @@ pub(super) async fn serve<S: GrpcService>(
     service.entry.spoke();
     let (metrics, lines) = (service.metrics.clone(), service.lines.clone());
     let (reader, writer) = stream.into_split();
-    let (mended, hopeless) = AuthorityRewriter::over(reader);
+    let (mended, hopeless) = AuthorityRewriter::over(FrameDeadline::over(reader));
     let quota = ReadQuota::new();
     // hyper reads the preface itself, so it is put back in front.
     let rewound = tokio::io::join(PREFACE.chain(mended), writer);
     let io = TokioIo::new(QuotaStream::new(rewound, quota.clone()));
     let service = service_fn(move |request| service.answer(request));
-    let mut connection = pin!(http2_builder().serve_connection(io, service));
+    let running = Running::default();
+    let mut connection = pin!(http2_builder(&running).serve_connection(io, service));
     tokio::select! {
         ended = quota.serve(connection.as_mut()) => return log_end(uid, ended),
         _ = draining.wait_for(|draining| *draining) => {}
@@ -68,13 +73,29 @@ pub(super) async fn serve<S: GrpcService>(
         }
     }
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = tokio::time::timeout(limits::DRAIN_TIME, quota.serve(connection)).await {
-        log_end(uid, ended);
+    tokio::select! {
+        ended = quota.serve(connection) => log_end(uid, ended),
+        () = drained(&running, &quota) => {}
+        () = tokio::time::sleep(limits::DRAIN_TIME) => {}
     }
 }
 
-fn http2_builder() -> http2::Builder<RequestExecutor> {
-    let mut builder = http2::Builder::new(RequestExecutor);
+/// Completes when every request has been answered and its response written, whether or not the caller closes the
+/// connection, as it is asked to.
+async fn drained(running: &Running, quota: &ReadQuota) {
+    let mut idle = 0;
+    while idle < limits::IDLE_LOOKS {
+        tokio::time::sleep(limits::IDLE_LOOK).await;
+        idle = if running.is_idle() && quota.is_written() {
+            idle + 1
+        } else {
+            0
+        };
+    }
+}
+
+fn http2_builder(running: &Running) -> http2::Builder<RequestExecutor> {
+    let mut builder = http2::Builder::new(RequestExecutor(running.clone()));
     builder
         .max_concurrent_streams(limits::STREAMS)
         .max_pending_accept_reset_streams(limits::CANCELLED_STREAMS)
@@ -88,18 +109,44 @@ fn http2_builder() -> http2::Builder<RequestExecutor> {
 
 /// Runs requests until their responses are fetched, within a limit: if a caller grants no window for a response, the
 /// request is reset.
-#[derive(Clone, Copy, Debug)]
-struct RequestExecutor;
+#[derive(Clone, Debug)]
+struct RequestExecutor(Running);
 
 impl<F> Executor<F> for RequestExecutor
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, request: F) {
-        tokio::spawn(tokio::time::timeout(
-            Caller::LONGEST_TIMEOUT + limits::FETCH_TIME,
-            request,
-        ));
+        let counted = self.0.begin();
+        tokio::spawn(async move {
+            let _counted = counted;
+            tokio::time::timeout(Caller::LONGEST_TIMEOUT + limits::FETCH_TIME, request).await
+        });
+    }
+}
+
+/// The number of requests of a connection that run, until their responses are handed to HTTP/2. Clones share it.
+#[derive(Clone, Debug, Default)]
+struct Running(Arc<AtomicUsize>);
+
+/// Counts one request until it is dropped.
+#[derive(Debug)]
+struct RunningRequest(Arc<AtomicUsize>);
+
+impl Running {
+    fn begin(&self) -> RunningRequest {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        RunningRequest(Arc::clone(&self.0))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Drop for RunningRequest {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

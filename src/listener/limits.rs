@@ -15,6 +15,8 @@ use crate::quota::QuotaSize;
 pub(super) const CONNECTIONS: usize = 64;
 /// Time for HTTP/2's preface.
 pub(super) const PREFACE_TIME: Duration = Duration::from_secs(5);
+/// Time for a frame or a header block from its first byte, and for the first frame.
+pub(super) const FRAME_TIME: Duration = Duration::from_secs(5);
 /// Time for a request's message after its headers. gRPC clients send them together.
 pub(super) const MESSAGE_TIME: Duration = Duration::from_secs(5);
 /// The least time that a finished response waits to be fetched. A caller that grants no window would keep it forever.
@@ -22,6 +24,10 @@ pub(super) const FETCH_TIME: Duration = Duration::from_secs(5);
 /// Time for requests in flight when their connection is to end. The daemon must end within 5 s, and a log that is not
 /// read takes more than one of them.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(3);
+/// The interval at which a connection that is to end is looked at, and the number of looks without a request after which
+/// it is closed. Callers that react to the end of a connection close it within a millisecond.
+pub(super) const IDLE_LOOK: Duration = Duration::from_millis(10);
+pub(super) const IDLE_LOOKS: u32 = 10;
 
 /// HTTP/2 streams per connection: more than the limit on requests in flight, so that requests beyond that limit receive
 /// `RESOURCE_EXHAUSTED`.
@@ -33,8 +39,15 @@ pub(super) const STREAM_WINDOW: u32 = 64 << 10;
 /// HTTP/2 window of a connection: bytes of all its requests before they are read. Read bytes have a budget of their
 /// own.
 pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Bytes of a request's headers, kept until its message has come. kube-apiserver's are below 1 KiB.
-pub(super) const HEADER_LIST: u32 = 8 << 10;
+/// Bytes of a request's headers that HTTP/2 accepts, with 32 bytes for each field (RFC 9113, 6.5.2). It resets a request
+/// with more of them, and ends the connection above four times as many.
+pub(super) const HEADER_LIST: u32 = 64 << 10;
+/// Bytes of a request's headers, counted alike. kube-apiserver's are below 1 KiB; tracing adds up to 8 KiB of baggage to
+/// them. A request with more gets `RESOURCE_EXHAUSTED`.
+pub(super) const LONGEST_HEADERS: usize = 16 << 10;
+/// Bytes of headers that are kept as they are until the message has come. Of longer ones only what services read is
+/// kept.
+pub(super) const ASSURED_HEADERS: usize = 1 << 10;
 /// Bytes that are buffered per request for a caller that does not read. Responses are below 2 KiB.
 pub(super) const SEND_BUFFER: usize = 16 << 10;
 /// Bytes that are read from a connection per turn: about ten calls, or 80 small frames. A flood gets one connection's

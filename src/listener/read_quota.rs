@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -17,13 +18,28 @@ use tokio::io::Take;
 
 use crate::listener::limits::TURN;
 
-/// The bytes that are left of a connection's turn. Clones share one count.
+/// The bytes that are left of a connection's turn, and whether its caller reads. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct ReadQuota(Arc<AtomicU64>);
+pub(super) struct ReadQuota(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    left: AtomicU64,
+    /// Whether a write waits for the caller to read.
+    unread: AtomicBool,
+}
 
 impl ReadQuota {
     pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(TURN)))
+        Self(Arc::new(Shared {
+            left: AtomicU64::new(TURN),
+            unread: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether no write waits for the caller to read.
+    pub(super) fn is_written(&self) -> bool {
+        !self.0.unread.load(Ordering::Relaxed)
     }
 
     /// Polls a connection. Each poll begins a new turn.
@@ -34,7 +50,7 @@ impl ReadQuota {
         // The stream itself cannot tell where a turn begins: one poll of hyper reads once for each request that it
         // takes.
         std::future::poll_fn(|context| {
-            self.0.store(TURN, Ordering::Relaxed);
+            self.0.left.store(TURN, Ordering::Relaxed);
             connection.as_mut().poll(context)
         })
         .await
@@ -49,7 +65,6 @@ impl ReadQuota {
 pub(super) struct QuotaStream<S> {
     stream: Take<S>,
     quota: ReadQuota,
-    unread: bool,
 }
 
 impl<S: AsyncRead> QuotaStream<S> {
@@ -57,14 +72,13 @@ impl<S: AsyncRead> QuotaStream<S> {
         Self {
             stream: stream.take(0),
             quota,
-            unread: false,
         }
     }
 
     /// Records whether a write waits for the caller to read.
-    fn written(&mut self, context: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let before = std::mem::replace(&mut self.unread, result.is_pending());
-        if before && !self.unread {
+    fn written(&self, context: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let before = self.quota.0.unread.swap(result.is_pending(), Ordering::Relaxed);
+        if before && result.is_ready() {
             // A read returned `Pending` because of this write, and nothing else would wake it.
             context.waker().wake_by_ref();
         }
@@ -78,18 +92,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for QuotaStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.unread {
+        if !self.quota.is_written() {
             // The waiting write wakes the task.
             return Poll::Pending;
         }
-        let left = self.quota.0.load(Ordering::Relaxed);
+        let left = self.quota.0.left.load(Ordering::Relaxed);
         if left == 0 {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.stream.set_limit(left);
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.quota.0.store(self.stream.limit(), Ordering::Relaxed);
+        self.quota.0.left.store(self.stream.limit(), Ordering::Relaxed);
         read
     }
 }

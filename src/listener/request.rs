@@ -20,7 +20,9 @@ use tower::ServiceExt as _;
 use crate::caller::Caller;
 use crate::caller::ConnectionId;
 use crate::listener::connection_table::ConnectionEntry;
+use crate::listener::limits;
 use crate::listener::request_body::Arrivals;
+use crate::listener::request_head;
 use crate::listener::response_permit;
 use crate::listener::timeout;
 use crate::quota::Quota;
@@ -112,10 +114,19 @@ impl<S: GrpcService> ConnectionService<S> {
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             return Ok(response);
         }
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
+        let length = request_head::length(&head);
+        let mut head = if length > limits::ASSURED_HEADERS {
+            request_head::reduced(&head)
+        } else {
+            head
+        };
         let message = self.arrivals.whole(body, caller.deadline).await?;
         // After the message: a request that is refused before its message has come must be reset, and HTTP/2 counts
         // the frames behind a reset as the caller's error, for which it would end the connection.
+        if length > limits::LONGEST_HEADERS {
+            return Err(Status::resource_exhausted("the request's headers exceed 16 KiB"));
+        }
         let _permit = self
             .in_flight
             .enter(Some(self.connection))

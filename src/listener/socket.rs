@@ -5,13 +5,16 @@ mod directory;
 mod error;
 mod identity;
 mod lock;
+pub(super) mod reopen;
 mod stale;
 
+use std::fmt::Display;
 use std::fs::Permissions;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
@@ -45,7 +48,11 @@ impl Socket {
     ) -> Result<Self, SocketError> {
         match (adopted, &options.socket) {
             (Some(listener), configured) => Self::adopt(listener, configured),
-            (None, SocketAddress::Path(path)) => Self::open_path(path, options.mode, name),
+            (None, SocketAddress::Path(path)) => Self::open_path(Place {
+                path: path.clone(),
+                mode: options.mode,
+                daemon: name.to_owned(),
+            }),
             (None, SocketAddress::Abstract(name)) => Self::open_abstract(name, &options.socket),
         }
     }
@@ -69,30 +76,19 @@ impl Socket {
             address,
             claim,
             // The service manager keeps it open while the daemon restarts: callers wait instead of failing.
-            unlink: false,
-            _lock: None,
+            own: None,
         };
         Ok(Self { name, listener })
     }
 
-    fn open_path(path: &Path, mode: u32, name: &str) -> Result<Self, SocketError> {
-        let shown = path.display();
-        directory::check_above(path)?;
-        let lock = lock::take(path, name)?;
-        stale::clear(path)?;
-        let address = SocketAddrUnix::new(path).map_err(SocketError::refused("use", &shown))?;
-        let socket = stale::new_socket().map_err(SocketError::refused("make", &shown))?;
-        rustix::net::bind(&socket, &address).map_err(SocketError::refused("make", &shown))?;
-        let socket_name = SocketName {
-            address: SocketAddress::Path(path.to_owned()),
-            claim: Claim::of(path)?,
-            unlink: true,
-            _lock: Some(lock),
+    fn open_path(place: Place) -> Result<Self, SocketError> {
+        let NewSocket { listener, claim, lock } = place.open(None)?;
+        let name = SocketName {
+            address: SocketAddress::Path(place.path.clone()),
+            claim,
+            own: Some(OwnName { place, lock }),
         };
-        // A bound socket refuses connections until it listens, so no caller connects before the mode is right.
-        std::fs::set_permissions(path, Permissions::from_mode(mode & 0o777))
-            .map_err(SocketError::refused("set the mode of", &shown))?;
-        Self::listening(socket, socket_name)
+        Ok(Self { name, listener })
     }
 
     fn open_abstract(name: &str, shown: &SocketAddress) -> Result<Self, SocketError> {
@@ -105,43 +101,100 @@ impl Socket {
         let socket_name = SocketName {
             address: shown.clone(),
             claim: Claim::nothing(),
-            unlink: false,
-            _lock: None,
+            own: None,
         };
-        Self::listening(socket, socket_name)
-    }
-
-    fn listening(socket: OwnedFd, name: SocketName) -> Result<Self, SocketError> {
-        rustix::net::listen(&socket, BACKLOG).map_err(SocketError::refused("listen on", &name.address))?;
+        let listener = listening(socket, shown)?;
         Ok(Self {
-            name,
-            listener: UnixListener::from(socket),
+            name: socket_name,
+            listener,
         })
     }
 }
 
-/// The name of a listening socket in the file system, and the lock beside it, which is held until this is dropped.
+fn listening(socket: OwnedFd, shown: &dyn Display) -> Result<UnixListener, SocketError> {
+    rustix::net::listen(&socket, BACKLOG).map_err(SocketError::refused("listen on", shown))?;
+    Ok(UnixListener::from(socket))
+}
+
+/// A path at which the daemon makes a socket of its own.
+#[derive(Clone, Debug)]
+struct Place {
+    path: PathBuf,
+    mode: u32,
+    /// The daemon's name, for the lock file.
+    daemon: String,
+}
+
+/// A socket that was made at a [`Place`].
+#[derive(Debug)]
+pub(super) struct NewSocket {
+    pub(super) listener: UnixListener,
+    claim: Claim,
+    lock: Arc<Lock>,
+}
+
+impl Place {
+    /// Makes the socket. `held` is the lock that this daemon already has, if the lock file is still in its place.
+    fn open(&self, held: Option<Arc<Lock>>) -> Result<NewSocket, SocketError> {
+        let path = self.path.as_path();
+        let shown = path.display();
+        directory::check_above(path)?;
+        let lock = match held.filter(|held| lock::is_at(held, path)) {
+            Some(held) => held,
+            None => Arc::new(lock::take(path, &self.daemon)?),
+        };
+        stale::clear(path)?;
+        let address = SocketAddrUnix::new(path).map_err(SocketError::refused("use", &shown))?;
+        let socket = stale::new_socket().map_err(SocketError::refused("make", &shown))?;
+        rustix::net::bind(&socket, &address).map_err(SocketError::refused("make", &shown))?;
+        let claim = Claim::of(path)?;
+        // A bound socket refuses connections until it listens, so no caller connects before the mode is right.
+        std::fs::set_permissions(path, Permissions::from_mode(self.mode & 0o777))
+            .map_err(SocketError::refused("set the mode of", &shown))?;
+        let listener = listening(socket, &shown)?;
+        Ok(NewSocket { listener, claim, lock })
+    }
+}
+
+/// The name of a listening socket in the file system.
 #[derive(Debug)]
 pub(super) struct SocketName {
     pub(super) address: SocketAddress,
     pub(super) claim: Claim,
-    unlink: bool,
-    _lock: Option<Lock>,
+    /// For a socket that the daemon has made at a path, and removes at its end.
+    own: Option<OwnName>,
+}
+
+/// The place of the daemon's own socket, and the lock beside it, which is held until this is dropped.
+#[derive(Clone, Debug)]
+struct OwnName {
+    place: Place,
+    lock: Arc<Lock>,
 }
 
 impl SocketName {
     /// Removes the socket's name if it is still this daemon's. The listening descriptor must still be open: then the
-    /// inode's number is not reused, so that the comparison is sound.
-    pub(super) fn leave(&mut self) {
-        if std::mem::take(&mut self.unlink) {
-            self.claim.remove();
+    /// inode's number is not reused, so that the comparison is sound. Returns the lock.
+    pub(super) fn leave(&mut self) -> Option<Arc<Lock>> {
+        let own = self.own.take()?;
+        self.claim.remove();
+        Some(own.lock)
+    }
+
+    /// The daemon has made its socket again. Returns the new listener.
+    pub(super) fn renew(&mut self, new: NewSocket) -> UnixListener {
+        let NewSocket { listener, claim, lock } = new;
+        self.claim.replace(&claim);
+        if let Some(own) = &mut self.own {
+            own.lock = lock;
         }
+        listener
     }
 }
 
 impl Drop for SocketName {
     fn drop(&mut self) {
-        self.leave();
+        drop(self.leave());
     }
 }
 

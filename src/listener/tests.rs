@@ -3,6 +3,7 @@
 mod authority;
 mod drain;
 mod hostile;
+mod removed;
 mod requests;
 mod wire;
 

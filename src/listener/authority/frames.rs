@@ -2,13 +2,13 @@
 
 use crate::listener::authority::End;
 use crate::listener::authority::hpack::Block;
+use crate::listener::frame::CONTINUATION;
+use crate::listener::frame::END_HEADERS;
+use crate::listener::frame::FrameHeader;
+use crate::listener::frame::HEADERS;
+use crate::listener::frame::PUSH_PROMISE;
+use crate::listener::frame::Partial;
 
-const HEAD: usize = 9;
-const HEADERS: u8 = 1;
-const PUSH_PROMISE: u8 = 5;
-const CONTINUATION: u8 = 9;
-
-const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 /// Bytes before the fragment if the flag PRIORITY is set.
@@ -20,8 +20,9 @@ const MOST_HELD: usize = 512;
 /// The position of a connection between its frames and within one.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    head: [u8; HEAD],
-    head_filled: usize,
+    header: Partial,
+    /// The frame whose payload comes now.
+    frame: Option<FrameHeader>,
     payload: Payload,
     /// The stream of the header block whose last fragment has not come yet.
     open: Option<[u8; 4]>,
@@ -50,13 +51,13 @@ impl Frames {
     pub(super) fn walk(&mut self, bytes: &mut [u8], seen: usize) -> Result<usize, End> {
         let mut at = seen;
         while at < bytes.len() {
-            at = if self.head_filled < HEAD {
-                self.collect_head(bytes, at)?
+            at = if self.frame.is_none() {
+                self.collect_header(bytes, at)?
             } else {
                 self.walk_payload(bytes, at)?
             };
-            if self.head_filled == HEAD && self.payload.is_over() {
-                self.end_frame()?;
+            if let Some(frame) = self.frame.take_if(|_| self.payload.is_over()) {
+                self.end_frame(frame)?;
             }
         }
         let passed = self.block.first_unsettled().unwrap_or(bytes.len());
@@ -67,21 +68,22 @@ impl Frames {
         Ok(passed)
     }
 
-    fn collect_head(&mut self, bytes: &[u8], mut at: usize) -> Result<usize, End> {
-        while let (Some(to), Some(from)) = (self.head.get_mut(self.head_filled), bytes.get(at)) {
-            *to = *from;
-            self.head_filled += 1;
-            at += 1;
+    fn collect_header(&mut self, bytes: &[u8], at: usize) -> Result<usize, End> {
+        let (taken, frame) = self.header.fill(bytes.get(at..).unwrap_or_default());
+        if let Some(frame) = frame {
+            self.payload = self.begin_frame(frame)?;
         }
-        if self.head_filled == HEAD {
-            self.payload = self.begin_frame()?;
-        }
-        Ok(at)
+        self.frame = frame;
+        Ok(at + taken)
     }
 
-    fn begin_frame(&mut self) -> Result<Payload, End> {
-        let [long, middle, short, kind, flags, stream @ ..] = self.head;
-        let length = usize::from(long) << 16 | usize::from(middle) << 8 | usize::from(short);
+    fn begin_frame(&mut self, frame: FrameHeader) -> Result<Payload, End> {
+        let FrameHeader {
+            length,
+            kind,
+            flags,
+            stream,
+        } = frame;
         let mut payload = Payload::default();
         match (kind, self.open) {
             (HEADERS, None) => {
@@ -121,10 +123,8 @@ impl Frames {
         Ok(at + take(&mut payload.padding, there))
     }
 
-    fn end_frame(&mut self) -> Result<(), End> {
-        let [.., flags, _, _, _, _] = self.head;
-        self.head_filled = 0;
-        if self.open.is_some() && flags & END_HEADERS != 0 {
+    fn end_frame(&mut self, frame: FrameHeader) -> Result<(), End> {
+        if self.open.is_some() && frame.flags & END_HEADERS != 0 {
             self.open = None;
             self.block.end()?;
         }

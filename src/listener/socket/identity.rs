@@ -3,13 +3,17 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use crate::health::CheckResult;
 use crate::listener::socket::error::SocketError;
 
-/// The path and inode of the daemon's socket. Clones may outlive the socket.
+/// The path and inode of the daemon's socket. Clones share them, and may outlive the socket.
 #[derive(Clone, Debug)]
-pub struct Claim(Option<Inode>);
+pub struct Claim(Arc<Mutex<Option<Inode>>>);
 
 #[derive(Clone, Debug)]
 struct Inode {
@@ -22,7 +26,7 @@ impl Claim {
     /// The file that is at `path` now.
     pub(super) fn of(path: &Path) -> Result<Self, SocketError> {
         let metadata = std::fs::symlink_metadata(path).map_err(SocketError::refused("read", &path.display()))?;
-        Ok(Self(Some(Inode {
+        Ok(Self::new(Some(Inode {
             path: path.to_owned(),
             device: metadata.dev(),
             number: metadata.ino(),
@@ -31,12 +35,26 @@ impl Claim {
 
     /// For an abstract socket, which has no inode and cannot be removed.
     pub(super) fn nothing() -> Self {
-        Self(None)
+        Self::new(None)
+    }
+
+    fn new(inode: Option<Inode>) -> Self {
+        Self(Arc::new(Mutex::new(inode)))
+    }
+
+    /// Makes this claim, and all its clones, one to another socket.
+    pub(super) fn replace(&self, newer: &Self) {
+        let inode = newer.inode().clone();
+        *self.inode() = inode;
+    }
+
+    fn inode(&self) -> MutexGuard<'_, Option<Inode>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the path still leads to the daemon's socket. Otherwise the daemon runs, but callers cannot reach it.
     pub fn verdict(&self) -> CheckResult {
-        let Some(inode) = &self.0 else {
+        let Some(inode) = self.inode().clone() else {
             return Ok("listening".to_owned());
         };
         let path = inode.path.display();
@@ -50,7 +68,8 @@ impl Claim {
     }
 
     pub(super) fn remove(&self) {
-        if let (Some(inode), Ok(_)) = (&self.0, self.verdict())
+        let inode = self.inode().clone();
+        if let (Some(inode), Ok(_)) = (inode, self.verdict())
             && let Err(error) = std::fs::remove_file(&inode.path)
         {
             tracing::warn!(socket = %inode.path.display(), %error, "cannot remove the socket");

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use tempfile::TempDir;
 

@@ -49,6 +49,31 @@ async fn a_drain_ends_within_5_s_whatever_callers_do() {
     assert!(call.await.unwrap().is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_when_the_calls_in_flight_are_answered_whatever_their_callers_do() {
+    let mut daemon = Daemon::start();
+    // They go on calling. The pause lets the paused clock advance.
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let client = daemon.client().await;
+        callers.spawn(async move {
+            while encrypt(&client, b"payload").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    // Has called, and neither reads nor closes any more.
+    let mut frozen = daemon.connect().await;
+    wire::greet(&mut frozen).await;
+    wire::ping(&mut frozen).await;
+    until(|| daemon.answered("Encrypt", "OK") > 100).await;
+    let begin = tokio::time::Instant::now();
+    daemon.stop();
+    daemon.task.await.unwrap().unwrap();
+    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    callers.join_all().await;
+}
+
 #[tokio::test]
 async fn a_successor_starts_when_the_drain_is_over_and_not_before() {
     let mut daemon = Daemon::start();

@@ -14,10 +14,13 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 
+use super::wire::CONTINUATION;
+use super::wire::DATA;
 use super::wire::END_HEADERS;
 use super::wire::GOAWAY;
 use super::wire::HEADERS;
 use super::wire::RST_STREAM;
+use super::wire::SETTINGS;
 use super::*;
 
 /// Waits until the daemon closes the connection, and ignores the bytes before.
@@ -155,20 +158,117 @@ async fn a_thousand_calls_cancelled_in_one_write_cause_no_goaway() {
     assert_eq!(daemon.metrics.connections.get(), 1);
 }
 
+/// What a client may begin behind the preface and not finish. Each is sent at once.
+fn unfinished() -> Vec<(&'static str, Vec<u8>)> {
+    let settings = wire::frame(SETTINGS, 0, 0, &[]);
+    let behind_settings = |bytes: &[u8]| [&settings, bytes].concat();
+    let call = wire::call("/v2.KeyManagementService/Encrypt");
+    let headers = wire::frame(HEADERS, END_HEADERS, 1, &call);
+    let data = wire::frame(DATA, 0, 1, &[0; 100]);
+    let block = wire::frame(HEADERS, 0, 1, &call);
+    vec![
+        ("nothing behind the preface", vec![]),
+        ("a part of the first frame", settings[..5].to_vec()),
+        ("a part of a frame's header", behind_settings(&headers[..8])),
+        ("a part of a frame", behind_settings(&headers[..20])),
+        ("a header block without its last fragment", behind_settings(&block)),
+        (
+            "a part of a message's frame",
+            behind_settings(&[&headers, &data[..50]].concat()),
+        ),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_begun_and_not_finished_within_5_s_ends_the_connection() {
+    let daemon = Daemon::start();
+    for (name, bytes) in unfinished() {
+        let mut stream = daemon.connect().await;
+        stream.write_all(wire::PREFACE).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        closed(&mut stream).await;
+        let elapsed = begin.elapsed();
+        assert!((4900..6000).contains(&elapsed.as_millis()), "{name}: {elapsed:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_block_that_comes_byte_by_byte_ends_the_connection_after_5_s() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.connect().await;
+    wire::greet(&mut stream).await;
+    let block = wire::frame(HEADERS, END_HEADERS, 1, &wire::call("/v2.KeyManagementService/Encrypt"));
+    let begin = tokio::time::Instant::now();
+    let (mut read, mut write) = stream.split();
+    let mut sink = [0; 4096];
+    let trickle = async {
+        for byte in block {
+            if write.write_all(&[byte]).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let end = async { while read.read(&mut sink).await.is_ok_and(|count| count > 0) {} };
+    tokio::select! {
+        () = trickle => panic!("all bytes were taken"),
+        ended = tokio::time::timeout(HANG, end) => ended.expect("the daemon closes the connection"),
+    }
+    assert!(begin.elapsed() < Duration::from_secs(7), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_finished_what_it_began_may_be_idle() {
+    let daemon = Daemon::start();
+    let client = daemon.client().await;
+    encrypt(&client, b"payload").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(encrypt(&client, b"payload").await.unwrap(), b"payload");
+    assert_eq!(daemon.metrics.connections.get(), 1);
+}
+
 #[tokio::test]
-async fn headers_over_the_limit_are_refused_and_the_connection_survives() {
+async fn metadata_of_16_kib_is_taken_and_more_is_answered() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client().await;
+    let mut answer = async |bytes: usize| {
+        let mut request = tonic::Request::new(StatusRequest {});
+        let baggage = "x".repeat(bytes).parse().unwrap();
+        request.metadata_mut().insert("baggage", baggage);
+        client.status(request).await.map(drop).map_err(|status| status.code())
+    };
+    assert_eq!(answer(8 << 10).await, Ok(()));
+    assert_eq!(answer(15 << 10).await, Ok(()));
+    assert_eq!(answer(16 << 10).await, Err(tonic::Code::ResourceExhausted));
+    assert_eq!(answer(60 << 10).await, Err(tonic::Code::ResourceExhausted));
+    assert_eq!(answer(10).await, Ok(()), "the connection is as good as before");
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_of_http_2_are_refused_and_the_connection_survives() {
     let daemon = Daemon::start();
     let mut stream = daemon.connect().await;
     wire::greet(&mut stream).await;
     let mut block = wire::call("/v2.KeyManagementService/Status");
-    for _ in 0..150 {
+    for _ in 0..600 {
         wire::literal(&mut block, 58, &"x".repeat(100)); // user-agent
     }
-    assert!(block.len() < 16 << 10, "it fits into one frame");
-    stream
-        .write_all(&wire::frame(HEADERS, END_HEADERS | 1, 1, &block))
-        .await
-        .unwrap();
+    assert!(
+        block.len() > 60 << 10,
+        "with the overhead of its fields it is over the limit"
+    );
+    let mut fragments = block.chunks(16 << 10).peekable();
+    let mut kind = HEADERS;
+    while let Some(fragment) = fragments.next() {
+        let last = if fragments.peek().is_none() { END_HEADERS } else { 0 };
+        let end_stream = u8::from(kind == HEADERS);
+        stream
+            .write_all(&wire::frame(kind, last | end_stream, 1, fragment))
+            .await
+            .unwrap();
+        kind = CONTINUATION;
+    }
     // The refusal may come behind the first acknowledgement.
     let mut kinds = wire::ping(&mut stream).await;
     kinds.extend(wire::ping(&mut stream).await);
