@@ -11,5 +11,6 @@ mod configuration;
 mod logs;
 mod process;
 mod rotation;
+mod status;
 mod unfinished;
 mod v1beta1;

@@ -89,9 +89,52 @@ pub(super) async fn run(socket: &SocketAddress, timeout: Duration) -> Result<Rou
     })
 }
 
-impl Round {
+/// Whether the daemon answers calls at all. Any answer counts: a daemon whose token is away must not be restarted,
+/// because it would lose the data keys in memory.
+pub(super) async fn live(socket: &SocketAddress, timeout: Duration) -> Result<(), StatusError> {
+    let mut daemon = Daemon::connect(socket, timeout).await?;
+    match daemon.status().await {
+        Err(StatusError::Refused { code, .. }) if code != Code::DeadlineExceeded => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// A daemon that answers.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Alive {
+    ok: bool,
+    socket: String,
+}
+
+impl Alive {
+    pub(super) fn of(socket: &SocketAddress) -> Self {
+        Self {
+            ok: true,
+            socket: socket.to_string(),
+        }
+    }
+}
+
+/// What `status` shows when all is well.
+pub(super) trait Printable {
     /// For people.
-    pub(super) fn to_text(&self) -> String {
+    fn to_text(&self) -> String;
+}
+
+impl<T: Printable> Printable for &T {
+    fn to_text(&self) -> String {
+        T::to_text(self)
+    }
+}
+
+impl Printable for Alive {
+    fn to_text(&self) -> String {
+        format!("{} answers", self.socket)
+    }
+}
+
+impl Printable for Round {
+    fn to_text(&self) -> String {
         let Self {
             ok: _,
             socket,
