@@ -28,6 +28,7 @@ pub use read::read_behind_link;
 pub use read::read_granted;
 pub use read::read_private;
 pub use read::read_private_described;
+pub use read::read_secret;
 pub use read::read_state;
 pub use read::read_trusted;
 

@@ -39,6 +39,17 @@ pub enum FileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Other users can read a file of a read-only volume.
+    #[error(
+        "{path} has mode {mode:04o}: other users must not have access to it (in a Pod's Secret volume, set `defaultMode: \
+         0400`; for a container that does not run as root, `defaultMode: 0440` and the pod's `fsGroup`)"
+    )]
+    SecretVolume {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The file's directory does not exist.
     #[error("the directory {directory} does not exist (install -d -m 0700 {directory})")]
     NoDirectory {

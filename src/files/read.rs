@@ -1,5 +1,6 @@
 //! Reads whole files, after checks of their owner and mode.
 
+use std::fs::File;
 use std::fs::Metadata;
 use std::fs::OpenOptions;
 use std::io;
@@ -8,7 +9,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::ResolveFlags;
+use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::files::directory_of;
@@ -93,6 +98,67 @@ pub fn read_behind_link(path: &Path, limit: u64) -> Result<(Zeroizing<Vec<u8>>, 
     read_opened(path, OFlags::empty(), limit, |_| Ok(()))
 }
 
+/// As [`read_private_described`], for a secret that an operator provides. Accepts two more things, which Kubernetes makes
+/// in a Secret volume, if the file system is mounted read-only for this process, so that nobody can change them here: a
+/// symbolic link that stays below the file's directory (`..data`), and read permission for a group of this process
+/// (`fsGroup`).
+///
+/// # Errors
+/// As [`read_private`].
+pub fn read_secret(path: &Path, limit: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileError> {
+    let file = open_below(path).map_err(FileError::opening("open", path))?;
+    let is_link = path.is_symlink();
+    let status = rustix::fs::fstatvfs(&file).map_err(|errno| FileError::io("read", path)(errno.into()))?;
+    let is_read_only = status.f_flag.contains(StatVfsMountFlags::RDONLY);
+    read_from(&file, path, limit, |metadata| {
+        if !is_read_only {
+            return if is_link {
+                Err(FileError::Link { path: path.to_owned() })
+            } else {
+                check_private(path, metadata, 0o600)
+            };
+        }
+        check_owner(path, metadata)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o037 != 0 || mode & 0o040 != 0 && !is_own_group(metadata.gid()) {
+            return Err(FileError::SecretVolume {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        Ok(())
+    })
+}
+
+/// Opens a file, and follows symbolic links only if they stay below its directory.
+fn open_below(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let Some(name) = path.file_name() else {
+        return Err(io::ErrorKind::IsADirectory.into());
+    };
+    let directory = rustix::fs::open(
+        directory_of(path),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(&directory, name, flags, Mode::empty(), resolve) {
+        Ok(file) => Ok(file.into()),
+        // The link leaves the directory.
+        Err(Errno::XDEV) => Err(Errno::LOOP.into()),
+        // Linux before 5.6, or a filter that does not know the call: no link is followed.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            Ok(rustix::fs::openat(&directory, name, flags | OFlags::NOFOLLOW, Mode::empty())?.into())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn is_own_group(gid: u32) -> bool {
+    let own = rustix::process::getegid().as_raw() == gid;
+    own || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
+}
+
 /// Reads a file that only its owner may write; the owner must be root or this process's user. Other users may read it.
 /// Symbolic links are followed, and the file behind them is checked.
 ///
@@ -162,6 +228,15 @@ fn read_opened(
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(flags);
     let file = options.open(path).map_err(FileError::opening("open", path))?;
+    read_from(&file, path, limit, check)
+}
+
+fn read_from(
+    mut file: &File,
+    path: &Path,
+    limit: u64,
+    check: impl FnOnce(&Metadata) -> Result<(), FileError>,
+) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileError> {
     let metadata = file.metadata().map_err(FileError::io("read", path))?;
     if !metadata.is_file() {
         return Err(not_a_file(path));
@@ -179,7 +254,7 @@ fn read_opened(
     let mut bytes = Zeroizing::new(vec![0; capacity]);
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match (&file).read(rest) {
+        match file.read(rest) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

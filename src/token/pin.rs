@@ -75,6 +75,12 @@ pub(crate) enum PinError {
     /// A PIN has no line breaks: to try this content would cost one of a few attempts.
     #[error("{0}, which should hold the PIN, has more than one line: it must contain the PIN alone")]
     Lines(PinSource),
+    /// Editors write such bytes, which nobody sees. The token would count the attempt.
+    #[error(
+        "{0}, which should hold the PIN, has {1}, so it was not tried: it must contain the PIN alone, as UTF-8 text \
+         without a byte order mark (check it with `od -c`)"
+    )]
+    Invisible(PinSource, &'static str),
 }
 
 impl PinSource {
@@ -88,7 +94,7 @@ impl PinSource {
 
     fn read_with(&self, credentials: Option<&OsStr>) -> Result<Pin, PinError> {
         let (mut bytes, metadata) = match self {
-            Self::File(path) => files::read_private_described(path, LIMIT)?,
+            Self::File(path) => files::read_secret(path, LIMIT)?,
             Self::Credential(name) => read_credential(name, credentials)?,
             Self::Descriptor(number) => read_descriptor(*number)?,
         };
@@ -99,7 +105,10 @@ impl PinSource {
         if bytes.is_empty() {
             return Err(PinError::Empty(self.clone()));
         }
-        if bytes.iter().any(|byte| b"\n\r\0".contains(byte)) {
+        if let Some(what) = invisible(&bytes) {
+            return Err(PinError::Invisible(self.clone(), what));
+        }
+        if bytes.iter().any(|byte| b"\n\r".contains(byte)) {
             return Err(PinError::Lines(self.clone()));
         }
         Ok(Pin {
@@ -111,6 +120,34 @@ impl PinSource {
             },
         })
     }
+}
+
+/// What a text has that nobody sees in an editor, if it has something. Blanks are part of some passphrases. A PIN need not
+/// be UTF-8.
+fn invisible(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Some("a byte order mark at its beginning");
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || bytes.contains(&0) {
+        return Some("zero bytes or a byte order mark, as text in UTF-16 has");
+    }
+    if bytes
+        .iter()
+        .any(|byte| byte.is_ascii_control() && !b"\n\r".contains(byte))
+    {
+        return Some("a control character");
+    }
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let is_unseen = |character: char| {
+        matches!(
+            character,
+            // Soft hyphen, spaces other than the usual one, marks of direction and joining, byte order mark.
+            '\u{ad}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{feff}'
+        ) || character.is_control() && !character.is_ascii()
+            || character.is_whitespace() && !character.is_ascii()
+    };
+    text.contains(is_unseen)
+        .then_some("a character that no editor shows, such as a no-break space")
 }
 
 fn read_credential(name: &str, directory: Option<&OsStr>) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinError> {
@@ -221,7 +258,7 @@ mod tests {
             assert!(matches!(source.read(), Err(PinError::Empty(_))));
         }
         // Longer than the random part of the file's name, which the error names.
-        for content in [&b"12345678\n90\n"[..], b"12345678\n\n", b"12345678\r", b"12345678\0"] {
+        for content in [&b"12345678\n90\n"[..], b"12345678\n\n", b"12345678\r"] {
             let (_kept, source) = file(content, 0o600);
             let error = source.read().unwrap_err();
             assert!(matches!(error, PinError::Lines(_)));
@@ -229,6 +266,31 @@ mod tests {
         }
         let (_kept, source) = file(&[b'7'; 1025], 0o600);
         assert!(matches!(source.read(), Err(PinError::File(FileError::TooLarge { .. }))));
+    }
+
+    #[test]
+    fn bytes_that_nobody_sees_are_not_given_to_a_token() {
+        let utf_16: Vec<u8> = "12345678".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for content in [
+            &b"\xef\xbb\xbf12345678\n"[..],
+            b"\xff\xfe1\x002\x00",
+            &utf_16,
+            b"12345678\0",
+            b"12345678\t",
+            b"\x1b12345678",
+            "12345678\u{a0}".as_bytes(),
+            "1234\u{200b}5678".as_bytes(),
+            "12345678\u{2028}".as_bytes(),
+        ] {
+            let (_kept, source) = file(content, 0o600);
+            let error = source.read().unwrap_err();
+            assert!(matches!(error, PinError::Invisible(..)), "{content:?}: {error}");
+            assert!(!format!("{error} {error:?}").contains("12345678"), "{error}");
+        }
+        for content in ["pässwörd".as_bytes(), b"p\xe4ss"] {
+            let (_kept, source) = file(content, 0o600);
+            assert_eq!(source.read().unwrap().bytes.expose(), content);
+        }
     }
 
     #[test]

@@ -14,3 +14,4 @@ mod rotation;
 mod status;
 mod unfinished;
 mod v1beta1;
+mod volumes;

@@ -98,7 +98,8 @@ impl KeyringFile {
     }
 
     pub(super) fn read(&self) -> Result<KeyringContent, KeyringError> {
-        let bytes = files::read_private(&self.path, format::LARGEST).map_err(|error| {
+        let bytes = files::read_secret(&self.path, format::LARGEST);
+        let (bytes, _) = bytes.map_err(|error| {
             if error.is_not_found() {
                 KeyringError::Missing {
                     path: self.path.clone(),
