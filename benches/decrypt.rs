@@ -81,11 +81,7 @@ impl KeyManagementService for Empty {
 /// Serves on its own thread, as the daemon does, until the process ends.
 fn serve(directory: &TempDir, name: &str, routes: impl FnOnce() -> Routes + Send + 'static) -> SocketAddress {
     let socket = SocketAddress::Path(directory.path().join(name));
-    let options = ListenerOptions {
-        socket: socket.clone(),
-        mode: 0o600,
-        peers: vec![],
-    };
+    let options = ListenerOptions::at(socket.clone());
     let listener = Listener::open(&options, name, None, Metrics::new()).unwrap();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

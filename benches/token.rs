@@ -67,11 +67,7 @@ impl KeyManagementService for Empty {
 
 /// Serves empty calls on its own thread until the process ends.
 fn serve_empty(socket: &Path) {
-    let options = ListenerOptions {
-        socket: SocketAddress::Path(socket.to_owned()),
-        mode: 0o600,
-        peers: vec![],
-    };
+    let options = ListenerOptions::at(SocketAddress::Path(socket.to_owned()));
     let listener = Listener::open(&options, "empty", None, Metrics::new()).unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -128,6 +128,9 @@ pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
     for warning in hardening_warnings {
         tracing::warn!(warning, "a hardening step is unavailable");
     }
+    for warning in config.conflicts() {
+        tracing::warn!(warning, "settings do not work together");
+    }
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

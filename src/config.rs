@@ -4,6 +4,7 @@
 //! its values with their bounds. `resolve` makes the options of the parts, `explain` turns the parser's errors into
 //! dekhand's, and `settings` lists the settings of a configuration, with those that can change while the daemon runs.
 
+mod conflicts;
 mod dev;
 mod effective;
 mod error;

@@ -72,11 +72,7 @@ fn cpu_time() -> Duration {
 async fn without_descriptors_the_silent_make_room_and_the_listener_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("kms.sock");
-    let options = ListenerOptions {
-        socket: path.to_str().unwrap().parse().unwrap(),
-        mode: 0o600,
-        peers: vec![],
-    };
+    let options = ListenerOptions::at(path.to_str().unwrap().parse().unwrap());
     let listener = Listener::open(&options, "test", None, Metrics::new()).unwrap();
     // They wait in the backlog: only `accept` needs a descriptor on this side.
     let waiting: Vec<_> = (0..20).map(|_| StdUnixStream::connect(&path).unwrap()).collect();

@@ -40,10 +40,17 @@ pub enum ConfigCommand {
 pub fn run(command: &ConfigCommand, out: &mut Output) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check { file } => {
-            Config::load(file, &Overrides::default())?;
+            let conflicts = Config::load(file, &Overrides::default())?.conflicts();
+            for conflict in &conflicts {
+                out.talk(&format!("warning: {conflict}"));
+            }
             match out.format() {
                 OutputFormat::Text => out.data(&format!("{}: good", file.display())),
-                OutputFormat::Json => out.json(&json!({ "ok": true, "file": file.to_string_lossy() })),
+                OutputFormat::Json => out.json(&json!({
+                    "ok": true,
+                    "file": file.to_string_lossy(),
+                    "warnings": conflicts,
+                })),
             }
         }
         ConfigCommand::Show { file, overrides } => {

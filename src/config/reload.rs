@@ -76,6 +76,8 @@ impl Config {
                 ListenerOptions {
                     socket: _,
                     mode: _,
+                    group: _,
+                    shared_directory: _,
                     peers,
                 },
             kms:

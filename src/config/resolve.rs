@@ -26,6 +26,7 @@ use crate::config::units::MIB;
 use crate::config::values::AbsolutePath;
 use crate::config::values::ApiVersion;
 use crate::config::values::Flag;
+use crate::config::values::Gid;
 use crate::config::values::Mode;
 use crate::config::values::Size;
 use crate::config::values::Span;
@@ -89,10 +90,9 @@ impl Config {
         Self {
             state: default_state(&name),
             listener: ListenerOptions {
-                socket: SocketAddress::Path(format!("/run/{name}/kms.sock").into()),
-                mode: 0o600,
                 // Root: kube-apiserver runs as root nearly everywhere.
                 peers: vec![0],
+                ..ListenerOptions::at(SocketAddress::Path(format!("/run/{name}/kms.sock").into()))
             },
             kms: KmsOptions::default(),
             http: HttpChoice::default().address(),
@@ -150,19 +150,31 @@ fn listen_options(
     let ListenSection {
         socket: Optional(socket),
         mode: Optional(mode),
+        group: Optional(group),
+        shared_directory: Optional(shared_directory),
         peers: Optional(peers),
         status_version: Optional(status_version),
         v1beta1: Optional(v1beta1),
     } = section;
-    if mode.is_some() && matches!(socket, Some(SocketAddress::Abstract(_))) {
-        let refusal =
-            Fault::new("an abstract socket has no mode").hint("leave it out; `listen.peers` lists the allowed callers");
-        return Err((steps_of("listen.mode"), refusal));
+    if matches!(socket, Some(SocketAddress::Abstract(_))) {
+        for (setting, what, is_set) in [
+            ("listen.mode", "mode", mode.is_some()),
+            ("listen.group", "group", group.is_some()),
+            ("listen.shared_directory", "directory", shared_directory.is_some()),
+        ] {
+            if is_set {
+                let refusal = Fault::new(format!("an abstract socket has no {what}"))
+                    .hint("leave it out; `listen.peers` lists the allowed callers");
+                return Err((steps_of(setting), refusal));
+            }
+        }
     }
     let uids = |List(peers): List<_, _, _>| peers.into_iter().map(|Required(Uid(uid))| uid).collect();
     let options = ListenerOptions {
         socket: socket.unwrap_or(default.socket),
         mode: mode.map_or(default.mode, |Mode(mode)| mode),
+        group: group.map_or(default.group, |Gid(group)| Some(group)),
+        shared_directory: shared_directory.map_or(default.shared_directory, |Flag(shared)| shared),
         peers: peers.map_or(default.peers, uids),
     };
     let kms = KmsOptions {

@@ -8,6 +8,7 @@ use crate::config::pkcs11::Pkcs11Section;
 use crate::config::values::AbsolutePath;
 use crate::config::values::ApiVersion;
 use crate::config::values::Flag;
+use crate::config::values::Gid;
 use crate::config::values::Mode;
 use crate::config::values::Size;
 use crate::config::values::Span;
@@ -70,6 +71,8 @@ pub(super) struct ConfigFile {
 pub(super) struct ListenSection {
     pub(super) socket: Optional<SocketAddress>,
     pub(super) mode: Optional<Mode>,
+    pub(super) group: Optional<Gid>,
+    pub(super) shared_directory: Optional<Flag>,
     pub(super) peers: Optional<List<Required<Uid>, 0, MOST_PEERS>>,
     pub(super) status_version: Optional<Word<StatusVersion>>,
     pub(super) v1beta1: Optional<Word<V1beta1>>,

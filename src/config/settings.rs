@@ -96,7 +96,13 @@ pub(super) fn entries(config: &Config) -> Vec<SettingEntry> {
         hardening,
         worker_memory,
     } = config;
-    let ListenerOptions { socket, mode, peers } = listener;
+    let ListenerOptions {
+        socket,
+        mode,
+        group,
+        shared_directory,
+        peers,
+    } = listener;
     let KmsOptions {
         status_version,
         v1beta1,
@@ -111,6 +117,10 @@ pub(super) fn entries(config: &Config) -> Vec<SettingEntry> {
     list.fixed("listen.socket", socket.to_string());
     if let SocketAddress::Path(_) = socket {
         list.fixed("listen.mode", format!("{mode:04o}"));
+        if let Some(group) = group {
+            list.fixed("listen.group", group);
+        }
+        list.fixed("listen.shared_directory", shared_directory);
     }
     list.reloadable("listen.peers", peers);
     list.fixed("listen.status_version", status_version);
@@ -241,7 +251,8 @@ pub fn known_settings() -> Vec<&'static str> {
     let Some(root_keys) = RootKeys::from_list(of_every_kind.map(entry).collect()) else {
         return Vec::new();
     };
-    let config = Config::with_defaults(DaemonName::default(), root_keys);
+    let mut config = Config::with_defaults(DaemonName::default(), root_keys);
+    config.listener.group = Some(0);
     let mut settings = Vec::new();
     for SettingEntry { setting, .. } in entries(&config) {
         if !settings.contains(&setting) {

@@ -183,6 +183,29 @@ impl FromYaml for Uid {
     }
 }
 
+/// The number of a group. To the kernel, the highest number means "none".
+#[derive(Debug)]
+pub(super) struct Gid(pub(super) u32);
+
+impl FromYaml for Gid {
+    fn expected() -> String {
+        format!("a gid, a number from 0 to {}", u32::MAX - 1)
+    }
+
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
+        match found {
+            YamlNode::Number(number) => match u32::try_from(*number) {
+                Ok(gid) if gid != u32::MAX => Ok(Self(gid)),
+                _ => Err(Wrong::default()),
+            },
+            YamlNode::Text(_) => Err(Wrong::hint(
+                "write the group's number, which `getent group NAME` prints",
+            )),
+            _ => Err(Wrong::default()),
+        }
+    }
+}
+
 /// `true` or `false`.
 #[derive(Debug)]
 pub(super) struct Flag(pub(super) bool);

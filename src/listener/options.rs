@@ -51,6 +51,23 @@ pub struct ListenerOptions {
     pub socket: SocketAddress,
     /// Permission bits of a socket in the file system.
     pub mode: u32,
+    /// The group of a socket in the file system; otherwise the one that the kernel gives it.
+    pub group: Option<u32>,
+    /// Whether other users may be able to write to the socket's directory, and so to replace the socket.
+    pub shared_directory: bool,
     /// Uids that may call, beside the daemon's own. The only option that can change while the daemon runs.
     pub peers: Vec<u32>,
+}
+
+impl ListenerOptions {
+    /// A socket that only the daemon's own uid and root can use, and only the daemon's own uid may call.
+    pub fn at(socket: SocketAddress) -> Self {
+        Self {
+            socket,
+            mode: 0o600,
+            group: None,
+            shared_directory: false,
+            peers: Vec::new(),
+        }
+    }
 }

@@ -51,6 +51,8 @@ impl Socket {
             (None, SocketAddress::Path(path)) => Self::open_path(Place {
                 path: path.clone(),
                 mode: options.mode,
+                group: options.group,
+                shared_directory: options.shared_directory,
                 daemon: name.to_owned(),
             }),
             (None, SocketAddress::Abstract(name)) => Self::open_abstract(name, &options.socket),
@@ -121,6 +123,8 @@ fn listening(socket: OwnedFd, shown: &dyn Display) -> Result<UnixListener, Socke
 struct Place {
     path: PathBuf,
     mode: u32,
+    group: Option<u32>,
+    shared_directory: bool,
     /// The daemon's name, for the lock file.
     daemon: String,
 }
@@ -138,7 +142,7 @@ impl Place {
     fn open(&self, held: Option<Arc<Lock>>) -> Result<NewSocket, SocketError> {
         let path = self.path.as_path();
         let shown = path.display();
-        directory::check_above(path)?;
+        directory::check_above(path, self.shared_directory)?;
         let lock = match held.filter(|held| lock::is_at(held, path)) {
             Some(held) => held,
             None => Arc::new(lock::take(path, &self.daemon)?),
@@ -148,7 +152,11 @@ impl Place {
         let socket = stale::new_socket().map_err(SocketError::refused("make", &shown))?;
         rustix::net::bind(&socket, &address).map_err(SocketError::refused("make", &shown))?;
         let claim = Claim::of(path)?;
-        // A bound socket refuses connections until it listens, so no caller connects before the mode is right.
+        // A bound socket refuses connections until it listens, so no caller connects before group and mode are right.
+        if let Some(group) = self.group {
+            std::os::unix::fs::lchown(path, None, Some(group))
+                .map_err(SocketError::refused("set the group (listen.group) of", &shown))?;
+        }
         std::fs::set_permissions(path, Permissions::from_mode(self.mode & 0o777))
             .map_err(SocketError::refused("set the mode of", &shown))?;
         let listener = listening(socket, &shown)?;

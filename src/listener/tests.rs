@@ -120,11 +120,7 @@ impl Daemon {
 
     fn start_with(change: impl FnOnce(&mut Listener)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = ListenerOptions {
-            socket: directory.path().join("kms.sock").to_str().unwrap().parse().unwrap(),
-            mode: 0o600,
-            peers: vec![],
-        };
+        let options = ListenerOptions::at(directory.path().join("kms.sock").to_str().unwrap().parse().unwrap());
         let metrics = Metrics::new();
         let mut listener = Listener::open(&options, "test", None, metrics.clone()).unwrap();
         change(&mut listener);

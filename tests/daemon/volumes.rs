@@ -1,4 +1,4 @@
-//! Files in volumes as the kubelet makes them for Secrets and ConfigMaps: read-only mounts, links over `..data`, and files
+//! Files in volumes as the kubelet makes them for Secrets and config maps: read-only mounts, links over `..data`, and files
 //! that the pod's `fsGroup` may read.
 
 use std::ffi::OsStr;
@@ -122,6 +122,70 @@ fn a_daemon_without_root_reads_keyring_and_configuration_from_volumes_and_sees_u
     });
     map.update(format!("{text}\nprobe: {{interval: 5s}}\n").as_bytes());
     wait_for("the change is seen", || daemon.log().contains("probe.interval"));
+}
+
+#[test]
+fn containers_of_one_pod_share_the_socket_in_an_empty_dir() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    std::fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
+    let copy = place.join("dekhand");
+    std::fs::copy(program(), &copy).unwrap();
+    let empty_dir = place.join("run");
+    std::fs::create_dir(&empty_dir).unwrap();
+    chown(&empty_dir, None, Some(FS_GROUP)).unwrap();
+    // Without the setgid bit, so that the socket's group is not the directory's by itself.
+    std::fs::set_permissions(&empty_dir, Permissions::from_mode(0o777)).unwrap();
+    let own = place.join("own");
+    std::fs::create_dir(&own).unwrap();
+    chown(&own, Some(USER), Some(USER)).unwrap();
+    let socket = empty_dir.join("kms.sock").display().to_string();
+    let config = place.join("config.yaml");
+    let write = |shared: bool| {
+        let own = own.display();
+        let text = format!(
+            "apiVersion: dekhand/v1
+state: {own}/state
+listen:
+  socket: {socket}
+  mode: \"0660\"
+  group: {FS_GROUP}
+  shared_directory: {shared}
+  peers: [1000]
+http: off
+root_keys: [{{name: test, keyring: {{file: {own}/keyring.json}}}}]
+"
+        );
+        std::fs::write(&config, text).unwrap();
+        std::fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    };
+    let as_user = |uid: u32, arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args([format!("--reuid={uid}"), format!("--regid={uid}")])
+            .arg(format!("--groups={FS_GROUP}"))
+            .arg(&copy)
+            .args(arguments);
+        command
+    };
+    let config = config.display().to_string();
+    write(false);
+    let created = as_user(USER, &["keys", "create", "--config", &config])
+        .output()
+        .unwrap();
+    assert!(created.status.success(), "{created:?}");
+    let refused = as_user(USER, &["serve", "--config", &config]).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("`listen.shared_directory: true`"), "{said}");
+    write(true);
+    let daemon = Daemon::of(as_user(USER, &["serve", "--config", &config]));
+    let status = |uid| as_user(uid, &["status", "--socket", &socket]).output().unwrap();
+    wait_for("the API server's user can call", || status(1000).status.success());
+    assert!(
+        !status(1001).status.success(),
+        "it can connect, and is not in listen.peers"
+    );
+    assert!(daemon.log().contains("can replace the socket"), "{}", daemon.log());
 }
 
 #[test]

@@ -9,8 +9,9 @@ use crate::listener::socket::error::SocketError;
 
 const STICKY: u32 = 0o1000;
 
-/// Checks the directory of `path` and all directories above it, after resolving symbolic links.
-pub(super) fn check_above(path: &Path) -> Result<(), SocketError> {
+/// Checks the directory of `path` and all directories above it, after resolving symbolic links. With `shared`, other users
+/// may write to the directory itself.
+pub(super) fn check_above(path: &Path, shared: bool) -> Result<(), SocketError> {
     let directory = files::directory_of(path);
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => SocketError::NoDirectory {
@@ -29,7 +30,7 @@ pub(super) fn check_above(path: &Path) -> Result<(), SocketError> {
         let metadata = std::fs::metadata(directory).map_err(failed)?;
         let mode = metadata.mode() & 0o7777;
         let writable = if above == 0 {
-            mode & 0o022 != 0
+            mode & 0o022 != 0 && !shared
         } else {
             // Home directories are often writable by their user's own group. In a sticky directory only owners can
             // rename.

@@ -43,7 +43,10 @@ pub enum SocketError {
         directory: PathBuf,
     },
     /// A user who can write to the directory can replace the socket.
-    #[error("other users can write to {directory} (mode {mode:04o}) and replace the socket: chmod go-w {directory}")]
+    #[error(
+        "other users can write to {directory} (mode {mode:04o}) and replace the socket: chmod go-w {directory}, or, where \
+         all of them are trusted, as in an emptyDir of a pod, set `listen.shared_directory: true`"
+    )]
     WritableDirectory {
         /// The socket's directory or one above it.
         directory: PathBuf,

@@ -21,11 +21,7 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 fn options(socket: &str) -> ListenerOptions {
-    ListenerOptions {
-        socket: socket.parse().unwrap(),
-        mode: 0o600,
-        peers: vec![],
-    }
+    ListenerOptions::at(socket.parse().unwrap())
 }
 
 fn open(path: &Path) -> Result<Socket, SocketError> {

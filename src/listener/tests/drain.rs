@@ -82,8 +82,8 @@ async fn a_successor_starts_when_the_drain_is_over_and_not_before() {
     daemon.until_waiting(1).await;
     daemon.stop();
     until(|| daemon.claim.verdict().is_err()).await;
-    let options = ListenerOptions {
-        socket: daemon
+    let options = ListenerOptions::at(
+        daemon
             .directory
             .path()
             .join("kms.sock")
@@ -91,9 +91,7 @@ async fn a_successor_starts_when_the_drain_is_over_and_not_before() {
             .unwrap()
             .parse()
             .unwrap(),
-        mode: 0o600,
-        peers: vec![],
-    };
+    );
     let error = Listener::open(&options, "successor", None, Metrics::new()).unwrap_err();
     assert!(
         error.is_in_use() && error.to_string().contains("daemon test"),

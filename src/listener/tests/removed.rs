@@ -46,11 +46,7 @@ async fn in_an_emptied_directory_the_lock_is_taken_again_too() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
     daemon.until_it_answers().await;
-    let options = ListenerOptions {
-        socket: daemon.path().to_str().unwrap().parse().unwrap(),
-        mode: 0o600,
-        peers: vec![],
-    };
+    let options = ListenerOptions::at(daemon.path().to_str().unwrap().parse().unwrap());
     let second = Listener::open(&options, "second", None, Metrics::new()).unwrap_err();
     assert!(second.to_string().contains("daemon test"), "{second}");
 }

@@ -90,11 +90,7 @@ fn serve(fault: Fault) -> Served {
 }
 
 fn serve_at(socket: SocketAddress, fault: Fault, directory: Arc<TempDir>) -> Served {
-    let options = ListenerOptions {
-        socket: socket.clone(),
-        mode: 0o600,
-        peers: vec![],
-    };
+    let options = ListenerOptions::at(socket.clone());
     let listener = Listener::open(&options, "test", None, Metrics::new()).unwrap();
     let routes = Routes::new(KeyManagementServiceServer::new(Plugin(fault)));
     Served {
