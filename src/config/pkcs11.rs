@@ -51,6 +51,8 @@ pub(super) struct Pkcs11Section {
     #[serde(default)]
     call_timeout: Optional<Span<1, 25>>,
     #[serde(default)]
+    open_timeout: Optional<Span<1, 600>>,
+    #[serde(default)]
     mechanism: Optional<Word<MechanismChoice>>,
     #[serde(default)]
     environment: Optional<List<Required<EnvironmentVariable>, 0, MOST_VARIABLES>>,
@@ -95,6 +97,7 @@ pub(super) fn options(section: Pkcs11Section) -> Result<Pkcs11Options, RefusedWi
         login: Optional(login),
         sessions: Optional(sessions),
         call_timeout: Optional(call_timeout),
+        open_timeout: Optional(open_timeout),
         mechanism: Optional(mechanism),
         environment: Optional(environment),
         versions: Optional(versions),
@@ -114,6 +117,7 @@ pub(super) fn options(section: Pkcs11Section) -> Result<Pkcs11Options, RefusedWi
         admin_pin,
         sessions: sessions.unwrap_or(default.sessions),
         call_timeout: call_timeout.map_or(default.call_timeout, |Span(timeout)| timeout),
+        open_timeout: open_timeout.map_or(default.open_timeout, |Span(timeout)| timeout),
         mechanism: mechanism.map_or(default.mechanism, |Word(mechanism)| mechanism),
         environment: environment.map_or(Ok(default.environment), variables)?,
         versions: versions.map_or(Ok(default.versions), listed_versions)?,

@@ -164,6 +164,7 @@ fn add_pkcs11(list: &mut Entries, index: usize, options: &Pkcs11Options) {
         admin_pin,
         sessions,
         call_timeout,
+        open_timeout,
         mechanism,
         environment,
         versions,
@@ -181,6 +182,7 @@ fn add_pkcs11(list: &mut Entries, index: usize, options: &Pkcs11Options) {
     list.of_root_key(index, "root_keys[].pkcs11.login", login_text(*login));
     list.of_root_key(index, "root_keys[].pkcs11.sessions", sessions);
     list.of_root_key(index, "root_keys[].pkcs11.call_timeout", duration_text(*call_timeout));
+    list.of_root_key(index, "root_keys[].pkcs11.open_timeout", duration_text(*open_timeout));
     list.of_root_key(index, "root_keys[].pkcs11.mechanism", mechanism);
     let variables = environment
         .iter()

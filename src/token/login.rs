@@ -187,7 +187,7 @@ impl Attempt<'_> {
             return Ok(None);
         };
         // A longer login is ended by the parent of its process.
-        let longest = self.assignment.options.call_timeout.saturating_add(LONGEST_MEMORY);
+        let longest = self.assignment.options.open_timeout.saturating_add(LONGEST_MEMORY);
         (self.busy)(longest);
         let turn = records.turn(&token.name(), longest);
         (self.busy)(Duration::ZERO);

@@ -31,6 +31,8 @@ pub struct Pkcs11Options {
     pub sessions: u8,
     /// A call that takes longer ends the worker.
     pub call_timeout: Duration,
+    /// A worker that has not opened the token after this time is ended: it loads and initialises the module, and logs in.
+    pub open_timeout: Duration,
     /// How data keys are wrapped.
     pub mechanism: MechanismChoice,
     /// Environment variables of the worker, added to the daemon's own.
@@ -54,6 +56,7 @@ impl Pkcs11Options {
             admin_pin: None,
             sessions: 1,
             call_timeout: Duration::from_secs(10),
+            open_timeout: Duration::from_secs(60),
             mechanism: MechanismChoice::Auto,
             environment: Vec::new(),
             versions: Vec::new(),

@@ -63,6 +63,7 @@ root_keys:
       login: vendor:0x80000001
       sessions: 4
       call_timeout: 25s
+      open_timeout: 10m
       mechanism: aes-cbc
       environment: [CONF=/c, "LIST=a=b \"c\"", EMPTY=]
       versions:

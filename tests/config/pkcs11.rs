@@ -73,6 +73,7 @@ fn every_setting_of_a_token_reaches_its_option() {
         admin_pin: Some(PinSource::Credential("admin-pin".to_owned())),
         sessions: 4,
         call_timeout: Duration::from_secs(25),
+        open_timeout: Duration::from_secs(600),
         mechanism: MechanismChoice::AesCbc,
         environment: vec![
             variable("CONF", "/c"),
@@ -202,6 +203,7 @@ fn each_value_of_a_token_has_its_bounds() {
         "sessions: 4",
         "call_timeout: 1s",
         "call_timeout: 25s",
+        "open_timeout: 10m",
         "login: user",
         "login: \"vendor:3\"",
         "login: vendor:0xffffffff",

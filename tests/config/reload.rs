@@ -72,6 +72,7 @@ fn each_difference_between_two_tokens_waits_for_a_restart() {
         ("vendor:0x80000001", "user"),
         ("sessions: 4", ""),
         ("call_timeout: 25s", ""),
+        ("open_timeout: 10m", ""),
         ("mechanism: aes-cbc", ""),
         ("EMPTY=", "EMPTY=1"),
         ("label: my key", "label: your key"),

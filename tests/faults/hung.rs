@@ -24,7 +24,7 @@ use support::token_node::Settings;
 
 const QUICK: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 1s"],
+    pkcs11: &["call_timeout: 1s", "open_timeout: 1s"],
     lines: &["probe: {interval: 1s}"],
 };
 
@@ -80,7 +80,7 @@ async fn with_any_function_hung_status_answers_and_requests_end_at_their_deadlin
 async fn a_caller_that_gives_up_does_not_cost_the_others_their_worker() {
     // Without a probe, which would be delayed instead of the read.
     let settings = Settings {
-        pkcs11: &["call_timeout: 25s"],
+        pkcs11: &["call_timeout: 25s", "open_timeout: 25s"],
         lines: &["probe: {interval: 1h}"],
         ..QUICK
     };

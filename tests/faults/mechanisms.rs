@@ -16,7 +16,7 @@ use support::token_node::Settings;
 
 const QUICK: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 5s"],
+    pkcs11: &["call_timeout: 5s", "open_timeout: 5s"],
     lines: &["probe: {interval: 1s}"],
 };
 

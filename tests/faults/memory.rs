@@ -14,7 +14,7 @@ use support::token_node::Settings;
 
 const SMALL: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 5s"],
+    pkcs11: &["call_timeout: 5s", "open_timeout: 5s"],
     lines: &["probe: {interval: 1h}", "worker: {memory: 64MiB}"],
 };
 

@@ -19,11 +19,11 @@ use support::token_node::Settings;
 
 pub(super) const QUICK: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 5s"],
+    pkcs11: &["call_timeout: 5s", "open_timeout: 5s"],
     lines: &["probe: {interval: 1s}"],
 };
 pub(super) const PUBLIC: Settings<'_> = Settings {
-    pkcs11: &["call_timeout: 5s", "private: false"],
+    pkcs11: &["call_timeout: 5s", "open_timeout: 5s", "private: false"],
     ..QUICK
 };
 pub(super) const V1: &str = "test.v1@20260101T0000Z";
@@ -125,7 +125,7 @@ async fn a_public_key_of_a_listed_id_does_not_count() {
             "versions: [{{id: \"{id}\", number: 1, activates: 2026-01-01T00:00:00Z}}, \
              {{id: \"{ID}\", number: 2, activates: 2026-01-02T00:00:00Z}}]"
         );
-        let pkcs11 = &["call_timeout: 5s", line.as_str()];
+        let pkcs11 = &["call_timeout: 5s", "open_timeout: 5s", line.as_str()];
         node.configure(Settings { pkcs11, ..QUICK });
         node.token.set(control);
         node.token.plant("any", ID, 7);

@@ -14,7 +14,7 @@ use support::token_node::Settings;
 /// No probe happens while calls are counted.
 const QUIET: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 5s"],
+    pkcs11: &["call_timeout: 5s", "open_timeout: 5s"],
     lines: &["probe: {interval: 1h}"],
 };
 
@@ -113,7 +113,7 @@ async fn ten_probes_are_ten_unwraps_and_one_wrap_so_an_idle_hour_is_66_calls() {
 async fn token_calls_in_flight_are_as_many_as_there_are_sessions() {
     for (sessions, allowed) in [("sessions: 1", 1), ("sessions: 4", 4)] {
         let settings = Settings {
-            pkcs11: &["call_timeout: 5s", sessions],
+            pkcs11: &["call_timeout: 5s", "open_timeout: 5s", sessions],
             ..QUIET
         };
         let node = Node::with(settings);

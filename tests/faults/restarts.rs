@@ -14,7 +14,7 @@ use support::token_node::Settings;
 
 const QUICK: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 1s"],
+    pkcs11: &["call_timeout: 1s", "open_timeout: 1s"],
     lines: &["probe: {interval: 1s}"],
 };
 

@@ -12,7 +12,7 @@ use support::token_node::Settings;
 
 const QUICK: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 1s"],
+    pkcs11: &["call_timeout: 1s", "open_timeout: 1s"],
     lines: &["probe: {interval: 1s}"],
 };
 
@@ -45,7 +45,7 @@ async fn takes_over_without_its_token(lead: Duration) -> bool {
         "versions: [{{id: {first}, number: 1, activates: 2026-01-01T00:00:00Z}}, \
          {{id: {second}, number: 2, activates: {soon}}}]"
     );
-    let pkcs11 = &["call_timeout: 1s", versions.as_str()];
+    let pkcs11 = &["call_timeout: 1s", "open_timeout: 1s", versions.as_str()];
     node.configure(Settings { pkcs11, ..QUICK });
     let daemon = node.start();
     let kms = Kms::connect(&node.socket()).await;

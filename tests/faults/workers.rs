@@ -25,12 +25,12 @@ use support::token_node::Settings;
 /// A call may hang for the length of a test.
 const PATIENT: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 25s"],
+    pkcs11: &["call_timeout: 25s", "open_timeout: 25s"],
     lines: &["probe: {interval: 1h}"],
 };
 const QUICK: Settings<'_> = Settings {
     shared: true,
-    pkcs11: &["call_timeout: 1s"],
+    pkcs11: &["call_timeout: 1s", "open_timeout: 1s"],
     lines: &["probe: {interval: 1h}"],
 };
 

@@ -2,6 +2,7 @@
 
 mod child;
 mod limits;
+mod orphans;
 
 use std::io;
 use std::io::IoSliceMut;
@@ -35,6 +36,10 @@ use crate::token::assignment::Assignment;
 
 /// The time for workers to leave their token after the daemon is gone, and for the kernel to end killed ones.
 const GRACE: Duration = Duration::from_secs(1);
+/// The interval at which workers without a pidfd are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// The interval at which processes of workers that have left them are reaped.
+const REAP: Duration = Duration::from_secs(60);
 /// Far more than a message needs, which is two numbers.
 const LONGEST: usize = 1 << 10;
 
@@ -50,6 +55,7 @@ pub(crate) fn is_called() -> bool {
 pub(crate) fn main() -> ExitCode {
     let stop = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
     let served = own_process::prepare(c"dekhand-spawner", &stop).and_then(|()| {
+        orphans::adopt()?;
         let list = handover::take().map_err(io::Error::other)?;
         serve(io::stdin().as_fd(), list)
     });
@@ -72,7 +78,8 @@ fn serve(control: BorrowedFd<'_>, list: Vec<Assignment>) -> io::Result<()> {
     let mut workers = Vec::new();
     let mut buffer = vec![0; LONGEST];
     loop {
-        let heard = wait(Some(control), &mut workers, None)?;
+        let heard = wait(Some(control), &mut workers, Some(REAP))?;
+        orphans::reap(&workers);
         if !heard {
             continue;
         }
@@ -96,9 +103,15 @@ fn serve(control: BorrowedFd<'_>, list: Vec<Assignment>) -> io::Result<()> {
 /// Waits for a message or the end of a worker. Reaps workers that have ended, after killing all processes that they
 /// have started.
 fn wait(control: Option<BorrowedFd<'_>>, workers: &mut Vec<Worker>, limit: Option<Duration>) -> io::Result<bool> {
+    let looks = workers.iter().any(|worker| worker.pidfd.is_none());
+    let limit = if looks {
+        Some(limit.map_or(LOOK, |limit| limit.min(LOOK)))
+    } else {
+        limit
+    };
     let limit = limit.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
-    let (heard, mut ended) = {
-        let pidfds = workers.iter().map(|worker| worker.pidfd.as_fd());
+    let heard = {
+        let pidfds = workers.iter().filter_map(|worker| Some(worker.pidfd.as_ref()?.as_fd()));
         let mut polled: Vec<_> = control
             .into_iter()
             .chain(pidfds)
@@ -109,15 +122,12 @@ fn wait(control: Option<BorrowedFd<'_>>, workers: &mut Vec<Worker>, limit: Optio
             Err(rustix::io::Errno::INTR) => return Ok(false),
             polled => polled?,
         };
-        let mut ready = polled.iter().map(|fd| !fd.revents().is_empty());
-        let heard = control.is_some() && ready.next() == Some(true);
-        (heard, ready.collect::<Vec<_>>().into_iter())
+        control.is_some() && polled.first().is_some_and(|fd| !fd.revents().is_empty())
     };
     workers.retain_mut(|worker| {
-        let ended = ended.next() == Some(true);
+        let ended = worker.has_ended();
         if ended {
-            worker.kill();
-            worker.process.wait().ok();
+            worker.bury();
         }
         !ended
     });
@@ -180,6 +190,7 @@ fn end(mut workers: Vec<Worker>) {
     workers.iter_mut().for_each(Worker::kill);
     // Does not wait for a process that hangs in the kernel.
     linger(&mut workers);
+    orphans::end(&workers);
 }
 
 fn linger(workers: &mut Vec<Worker>) {

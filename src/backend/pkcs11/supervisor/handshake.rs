@@ -123,7 +123,7 @@ async fn greet(channel: &mut WorkerChannel, events: &Events) -> Result<Vec<Strin
 }
 
 async fn open_token(channel: &mut WorkerChannel, assignment: &Assignment, events: &Events) -> Result<u64, NotOpened> {
-    let limit = assignment.options.call_timeout;
+    let limit = assignment.options.open_timeout;
     let open = ToWorker {
         number: 0,
         call: Call::Open,
@@ -140,7 +140,10 @@ async fn open_token(channel: &mut WorkerChannel, assignment: &Assignment, events
         };
         match timeout_at(until, heard).await {
             Err(_) => {
-                let message = format!("the token did not answer within {limit:?} when it was opened");
+                let message = format!(
+                    "the token did not answer within {limit:?} when it was opened (`open_timeout` is this limit: raise it \
+                     if the module needs longer to start or to log in)"
+                );
                 return Err(NotOpened::hangs(message));
             }
             Ok(Err(error)) => return Err(ended(error, "opened the token")),

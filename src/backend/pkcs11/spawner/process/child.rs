@@ -9,9 +9,12 @@ use std::process::Child;
 use std::process::Command;
 use std::time::Instant;
 
+use rustix::net::Shutdown;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::Signal;
+use rustix::process::WaitId;
+use rustix::process::WaitIdOptions;
 
 use crate::backend::pkcs11::handover;
 use crate::token::assignment::Assignment;
@@ -23,8 +26,10 @@ pub(super) struct Worker {
     /// The index of its assignment.
     pub(super) index: u32,
     pub(super) process: Child,
-    /// Readable when the process has ended.
-    pub(super) pidfd: OwnedFd,
+    /// The worker's end of its channel, which processes that it has started may hold open after its death.
+    pub(super) channel: OwnedFd,
+    /// Readable when the process has ended. Linux before 5.3 and some containers' filters have no such descriptors.
+    pub(super) pidfd: Option<OwnedFd>,
     /// When it was first killed.
     pub(super) killed: Option<Instant>,
 }
@@ -35,6 +40,21 @@ impl Worker {
         // The group may be empty.
         rustix::process::kill_process_group(Pid::from_child(&self.process), Signal::KILL).ok();
     }
+
+    /// Whether the process has ended. It stays unreaped.
+    pub(super) fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = rustix::process::waitid(WaitId::Pid(Pid::from_child(&self.process)), options);
+        matches!(status, Ok(Some(_)))
+    }
+
+    /// Buries a process that has ended: ends its group, reaps it, and lets the daemon know at once, even if a process
+    /// outside the group holds the channel open.
+    pub(super) fn bury(&mut self) {
+        self.kill();
+        self.process.wait().ok();
+        rustix::net::shutdown(&self.channel, Shutdown::Both).ok();
+    }
 }
 
 /// Starts a worker. This function passes everything that the worker gets: its assignment, and the environment from it.
@@ -44,32 +64,23 @@ pub(super) fn start(number: u64, index: u32, assignment: &Assignment, channel: O
         command.env_remove(&name);
     }
     let environment = assignment.options.environment.iter();
-    let mut process = command
+    let process = command
         .arg0("dekhand")
         .args(["token-worker", "--parent", &std::process::id().to_string()])
         .envs(environment.map(|variable| (&variable.name, &variable.value)))
-        .stdin(channel)
+        .stdin(channel.try_clone()?)
         .stdout(handover::give(assignment)?)
         .process_group(0)
         .spawn()?;
-    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-    let pidfd = pid
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
-        .and_then(|pid| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?));
-    match pidfd {
-        Ok(pidfd) => Ok(Worker {
-            number,
-            index,
-            process,
-            pidfd,
-            killed: None,
-        }),
-        Err(error) => {
-            // It has just started, so this does not take long.
-            process.kill().and_then(|()| process.wait()).ok();
-            Err(error)
-        }
-    }
+    let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).ok();
+    Ok(Worker {
+        number,
+        index,
+        process,
+        channel,
+        pidfd,
+        killed: None,
+    })
 }
 
 /// The service manager's variables for the daemon are not for the vendor's module.

@@ -17,11 +17,13 @@ use crate::token::options::Pkcs11Options;
 
 fn worker(number: u64, process: Child) -> Worker {
     let pidfd = rustix::process::pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
+    let (channel, _daemon) = UnixStream::pair().unwrap();
     Worker {
         number,
         index: 0,
         process,
-        pidfd,
+        channel: channel.into(),
+        pidfd: Some(pidfd),
         killed: None,
     }
 }
@@ -66,6 +68,43 @@ fn what_a_worker_has_started_ends_with_it() {
     }
     // A surviving process would keep the pipe open.
     assert_eq!(output.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn the_end_of_a_worker_is_noticed_without_a_pidfd() {
+    let process = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+    let mut worker = worker(0, process);
+    worker.pidfd = None;
+    let mut workers = vec![worker];
+    wait(None, &mut workers, Some(Duration::ZERO)).unwrap();
+    assert_eq!(workers.len(), 1, "it runs");
+    workers.iter_mut().for_each(Worker::kill);
+    while !workers.is_empty() {
+        wait(None, &mut workers, None).unwrap();
+    }
+}
+
+#[test]
+fn the_daemon_knows_of_a_workers_death_although_a_process_outside_its_group_holds_the_channel() {
+    let (theirs, mut ours) = UnixStream::pair().unwrap();
+    // Ends when its stdin does.
+    let mut process = Command::new("setsid")
+        .args(["--fork", "sh", "-c", "echo started >&2; exec cat"])
+        .stdin(OwnedFd::from(theirs.try_clone().unwrap()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut begun = [0; 8];
+    process.stderr.take().unwrap().read_exact(&mut begun).unwrap();
+    let mut worker = worker(0, process);
+    worker.channel = theirs.into();
+    let mut workers = vec![worker];
+    while !workers.is_empty() {
+        wait(None, &mut workers, None).unwrap();
+    }
+    assert_eq!(ours.read(&mut [0]).unwrap(), 0);
 }
 
 /// A process that ends when its stdin is closed, at the latest with this test.
