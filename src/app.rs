@@ -128,6 +128,11 @@ pub fn serve(start: Start, listening: impl FnOnce()) -> Result<(), AppError> {
     for warning in hardening_warnings {
         tracing::warn!(warning, "a hardening step is unavailable");
     }
+    if let Some(spawner) = &spawner {
+        spawner
+            .log_prints()
+            .map_err(AppError::system("start the thread that logs what modules print"))?;
+    }
     for warning in config.conflicts() {
         tracing::warn!(warning, "settings do not work together");
     }
@@ -162,7 +167,7 @@ fn spawner(config: &Config) -> io::Result<Option<Spawner>> {
     };
     let assignments: Vec<_> = config.root_keys.iter().filter_map(of_entry).collect();
     let needed = !assignments.is_empty();
-    needed.then(|| Spawner::start(Prints::Nowhere, assignments)).transpose()
+    needed.then(|| Spawner::start(Prints::ToLog, assignments)).transpose()
 }
 
 /// Locks the state directory: two daemons would record different primaries in it.

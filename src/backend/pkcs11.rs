@@ -4,6 +4,7 @@ pub mod admin;
 mod handover;
 pub mod inspect;
 pub mod ipc;
+mod module_output;
 pub mod notices;
 mod own_process;
 pub mod spawner;

@@ -207,3 +207,41 @@ async fn a_proof_in_which_the_token_hangs_ends_one_worker_and_not_the_next_one()
     until("probes have wrapped", || node.token.calls("C_Encrypt") > 1).await;
     assert_eq!(worker(&daemon), second, "{}", daemon.log());
 }
+
+#[tokio::test]
+async fn what_a_module_prints_is_in_the_log_at_debug_and_with_the_loss_of_its_worker_at_any_level() {
+    const PRINTED: &str = "vendor: this is a line that nobody asked for";
+    let node = Node::with(QUICK);
+    let stock = stock(&node, QUICK, 2).await;
+    for (level, lines) in [("debug", 2), ("info", 0)] {
+        let config = node.config();
+        let arguments = [
+            "serve",
+            "--config",
+            &config,
+            "--log-format",
+            "json",
+            "--log-level",
+            level,
+        ];
+        let daemon = Daemon::spawn(&arguments);
+        wait_for("the daemon serves", || node.status().status.success());
+        let kms = Kms::connect(&node.socket()).await;
+        node.token.set("C_Decrypt noise times 1");
+        kms.decrypt(&stock[0]).await.unwrap();
+        wait_for("both streams are logged", || {
+            daemon.log().matches("a PKCS#11 module has printed").count() == lines
+        });
+        node.token.set("C_Decrypt noise\nC_Decrypt abort times 1");
+        kms.decrypt(&stock[1]).await.unwrap();
+        until_logged(&daemon, "the token worker is lost").await;
+        let log = daemon.log();
+        let lost = log
+            .lines()
+            .find(|line| line.contains("the token worker is lost"))
+            .unwrap();
+        assert!(lost.contains(PRINTED), "{lost}");
+        node.token.set("");
+        daemon.stop();
+    }
+}

@@ -12,8 +12,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::MemfdFlags;
-use rustix::fs::Mode;
-use rustix::fs::OFlags;
 use rustix::fs::SealFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -65,7 +63,7 @@ fn give_as(build: &str, what: &impl Serialize) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Takes the document, and leaves an empty stdout: output of a module is discarded.
+/// Takes the document, and leaves stderr as stdout: what a module prints must not reach the data of a command.
 ///
 /// # Errors
 /// There is no document, or it is of another build.
@@ -74,10 +72,7 @@ pub(super) fn take<W: DeserializeOwned>() -> Result<W, HandoverError> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(HandoverError::Nothing)?;
-    let nothing = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-    nothing
-        .and_then(rustix::stdio::dup2_stdout)
-        .map_err(|error| HandoverError::Nothing(error.into()))?;
+    rustix::stdio::dup2_stdout(io::stderr()).map_err(|error| HandoverError::Nothing(error.into()))?;
     read(&document.into())
 }
 

@@ -38,6 +38,7 @@ use rustix::net::SocketType;
 use crate::backend::pkcs11::handover;
 use crate::backend::pkcs11::ipc::frame::Frame;
 use crate::backend::pkcs11::ipc::message::ToSpawner;
+use crate::backend::pkcs11::module_output::ModuleOutput;
 use crate::root_key::name::RootKeyName;
 use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
@@ -50,8 +51,8 @@ const END: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 pub enum Prints {
     /// This process's stderr, for commands, which a human watches.
     ToStderr,
-    /// Discarded, for a daemon: a pipe without a reader would block the module.
-    Nowhere,
+    /// The log, for a daemon: [`Spawner::log_prints`] reads it.
+    ToLog,
 }
 
 /// Identifies a worker of a spawner. Numbers are never reused.
@@ -81,6 +82,9 @@ struct Inner {
     started: AtomicU64,
     /// The spawner's list.
     assignments: Vec<Assignment>,
+    /// What modules print, until somebody reads it.
+    prints: Mutex<Option<UnixStream>>,
+    output: ModuleOutput,
 }
 
 /// Starts the workers of one assignment. Cheap to clone.
@@ -109,15 +113,19 @@ impl Spawner {
     pub fn start_program(program: impl AsRef<OsStr>, prints: Prints, assignments: Vec<Assignment>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let (control, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let (prints, stderr) = match prints {
+            Prints::ToStderr => (None, Stdio::inherit()),
+            Prints::ToLog => {
+                let (ours, theirs) = UnixStream::pair()?;
+                (Some(ours), Stdio::from(OwnedFd::from(theirs)))
+            }
+        };
         let process = Command::new(program)
             .arg0("dekhand")
             .arg("token-spawner")
             .stdin(theirs)
             .stdout(handover::give(&assignments)?)
-            .stderr(match prints {
-                Prints::ToStderr => Stdio::inherit(),
-                Prints::Nowhere => Stdio::null(),
-            })
+            .stderr(stderr)
             // A terminal's signals are for this process alone, which then ends the others in order.
             .process_group(0)
             .spawn()?;
@@ -126,7 +134,19 @@ impl Spawner {
             process: Mutex::new(process),
             started: AtomicU64::new(0),
             assignments,
+            prints: Mutex::new(prints),
+            output: ModuleOutput::default(),
         })))
+    }
+
+    /// Starts to log what modules print. Until then it waits in the socket, whose buffer is larger than what a module
+    /// prints in that time; a module that prints more waits as well.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread.
+    pub fn log_prints(&self) -> io::Result<()> {
+        let source = self.0.prints.lock().unwrap_or_else(PoisonError::into_inner).take();
+        source.map_or(Ok(()), |source| self.0.output.follow(source))
     }
 
     /// The spawner's process id: workers end with it.
@@ -201,6 +221,11 @@ impl WorkerSource {
         let (worker, index) = (number, self.index);
         spawner.say(&ToSpawner::Start { worker, index }, &mut ancillary)?;
         Ok((ours, WorkerNumber(number)))
+    }
+
+    /// The last lines that modules have printed, if they may be about a failure now.
+    pub(super) fn printed(&self) -> Option<String> {
+        self.spawner.0.output.last()
     }
 
     /// Kills a worker and all processes that it has started. Does nothing if the worker has ended.

@@ -105,6 +105,11 @@ pub(super) trait StartWorkers: Debug + Send + Sync + 'static {
 
     /// Kills a worker, if it still runs.
     fn kill(&self, worker: WorkerNumber) -> io::Result<()>;
+
+    /// What modules have printed just now.
+    fn printed(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The daemon's end of a worker's channel.
@@ -122,6 +127,10 @@ impl StartWorkers for WorkerSource {
 
     fn kill(&self, worker: WorkerNumber) -> io::Result<()> {
         Self::kill(self, worker)
+    }
+
+    fn printed(&self) -> Option<String> {
+        Self::printed(self)
     }
 }
 

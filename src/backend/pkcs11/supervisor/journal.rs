@@ -106,25 +106,25 @@ impl Journal {
         }
     }
 
-    /// A worker could not start, or could not open its token.
-    pub(super) fn not_opened(&mut self, failure: &Failure) {
+    /// A worker could not start, or could not open its token. `printed` is what modules have printed just now.
+    pub(super) fn not_opened(&mut self, failure: &Failure, printed: Option<String>) {
         self.called(&Call::Open, Err(&failure.error));
         let (root_key, error) = (&self.root_key, failure.error.chain());
         if self.trouble.as_ref() == Some(&error) {
             tracing::debug!(%root_key, error, "the token still can't be used");
         } else if failure.pin_rejected {
-            tracing::error!(%root_key, error, "the token can't be used until the PIN is corrected");
+            tracing::error!(%root_key, error, printed, "the token can't be used until the PIN is corrected");
             self.trouble = Some(error);
         } else {
-            tracing::warn!(%root_key, error, "the token can't be used; dekhand keeps trying");
+            tracing::warn!(%root_key, error, printed, "the token can't be used; dekhand keeps trying");
             self.trouble = Some(error);
         }
     }
 
-    /// The worker that served is lost.
-    pub(super) fn lost(&mut self, reason: Reason, error: &Error) {
+    /// The worker that served is lost. `printed` is what modules have printed just now.
+    pub(super) fn lost(&mut self, reason: Reason, error: &Error, printed: Option<String>) {
         let (root_key, error, reason) = (&self.root_key, error.chain(), reason.name());
-        tracing::warn!(%root_key, reason, error, "the token worker is lost; another one is started");
+        tracing::warn!(%root_key, reason, error, printed, "the token worker is lost; another one is started");
         self.trouble = Some(error);
     }
 

@@ -232,7 +232,7 @@ impl Supervision {
                 if let Some(worker) = worker {
                     self.leaving.push((if hangs { now } else { now + GRACE }, worker));
                 }
-                self.journal.not_opened(&failure);
+                self.journal.not_opened(&failure, self.workers.printed());
                 self.note_pin(&failure, FailedWorker::Gone, now);
                 self.answer_queued(&failure.error);
             }

@@ -141,7 +141,7 @@ impl Supervision {
             _ => self.kill(worker, now),
         }
         if is_current {
-            self.journal.lost(reason, cause);
+            self.journal.lost(reason, cause, self.workers.printed());
             self.successor.change(Change::Lost(reason, now));
         }
     }
