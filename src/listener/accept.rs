@@ -81,7 +81,7 @@ impl<S: GrpcService> Acceptor<S> {
     pub(super) async fn run(mut self, socket: Socket, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let Socket { mut name, listener } = socket;
         let mut listener = UnixListener::from_std(listener)?;
-        let mut made_again = pin!(name.watched().made_again());
+        let mut made_again = Box::pin(name.watched().made_again());
         let mut shutdown = pin!(shutdown);
         let mut starved = false;
         loop {
@@ -91,7 +91,7 @@ impl<S: GrpcService> Acceptor<S> {
                 Some(ended) = self.connections.join_next_with_id() => self.ended(ended),
                 new = &mut made_again => {
                     listener = UnixListener::from_std(name.renew(new))?;
-                    made_again.set(name.watched().made_again());
+                    made_again = Box::pin(name.watched().made_again());
                 }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
@@ -111,6 +111,7 @@ impl<S: GrpcService> Acceptor<S> {
                 },
             }
         }
+        drop(made_again);
         // Removes the name before closing the descriptor: from here on, connecting fails at once.
         let lock = name.leave();
         drop(listener);

@@ -137,6 +137,13 @@ pub(super) struct NewSocket {
     lock: Arc<Lock>,
 }
 
+impl NewSocket {
+    /// Removes it: nobody will serve it.
+    fn remove(self) {
+        self.claim.remove();
+    }
+}
+
 impl Place {
     /// Makes the socket. `held` is the lock that this daemon already has, if the lock file is still in its place.
     fn open(&self, held: Option<Arc<Lock>>) -> Result<NewSocket, SocketError> {

@@ -50,10 +50,26 @@ pub(crate) fn parse(name: &RootKeyName, label: &str) -> Option<(Number, State)> 
     (write(name, number, state) == label).then_some((number, state))
 }
 
-/// Whether a label that [`parse`] rejects was probably meant for this root key. A mistake in a key ceremony deserves a
-/// warning.
+/// Whether a label that [`parse`] rejects was probably meant for this root key: the name alone, or name and number with
+/// other separators, capitals or a wrong date. A mistake in a key ceremony deserves a warning. A valid label of another
+/// root key was not meant for this one.
 pub(crate) fn resembles(name: &RootKeyName, label: &str) -> bool {
-    rest_of(name, label).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    if let Some((other, _)) = label.split_once(".v")
+        && let Ok(other) = other.parse()
+        && *name != other
+        && parse(&other, label).is_some()
+    {
+        return false;
+    }
+    let plain = |text: &str| {
+        text.replace(|character: char| !character.is_ascii_alphanumeric(), "")
+            .to_ascii_lowercase()
+    };
+    let label = plain(label);
+    label.strip_prefix(&plain(name.as_str())).is_some_and(|rest| {
+        let number = rest.strip_prefix('v');
+        rest.is_empty() || number.is_some_and(|number| number.starts_with(|first: char| first.is_ascii_digit()))
+    })
 }
 
 /// The state with its moment rounded to the minute. A past moment is rounded down, so that it stays in the past; a
@@ -190,8 +206,16 @@ mod tests {
 
     #[test]
     fn a_label_with_a_mistake_resembles_one_of_ours_and_a_stranger_does_not() {
-        assert!(resembles(&name(), "kube-root.v1@20260229T1200Z"));
-        for label in ["kube-root2.v1", "tls.v1", "kube-root.vault", "kube-root"] {
+        for label in [
+            "kube-root.v1@20260229T1200Z",
+            "kube-root",
+            "Kube_Root.V1",
+            "kube-root v1",
+            "kuberoot.v01",
+        ] {
+            assert!(resembles(&name(), label), "{label}");
+        }
+        for label in ["kube-root2.v1", "kuberoot.v1", "tls.v1", "kube-root.vault", ""] {
             assert!(!resembles(&name(), label), "{label}");
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct Found {
     pub(crate) versions: Vec<Version>,
     /// The objects that were left out, with reasons. Every discovery repeats them all.
     pub(crate) warnings: Vec<String>,
+    /// Whether a private key is among them: the work of somebody who has the PIN.
+    pub(crate) leaves_out_private_key: bool,
     /// The versions that count although their objects are public and should be private.
     pub(crate) public: Vec<Version>,
 }
@@ -101,7 +103,7 @@ impl Finder {
         heartbeat: &dyn Fn() -> bool,
     ) -> Result<Discovery, TokenError> {
         let admission = self.memory().admission.clone().unwrap_or_default();
-        let (candidates, Judgement { versions, warnings }) = if self.listed.is_empty() {
+        let (candidates, judgement) = if self.listed.is_empty() {
             let underway = self.memory().underway.remove(&number);
             let mut underway = match underway {
                 Some(underway) => underway,
@@ -116,6 +118,11 @@ impl Finder {
         } else {
             self.by_list(session, &admission, heartbeat)?
         };
+        let Judgement {
+            versions,
+            warnings,
+            leaves_out_private_key,
+        } = judgement;
         let public = versions
             .iter()
             .filter(|(_, at)| {
@@ -138,6 +145,7 @@ impl Finder {
         Ok(Discovery::Found(Found {
             versions,
             warnings,
+            leaves_out_private_key,
             public,
         }))
     }

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
@@ -226,34 +225,31 @@ fn a_storm_of_start_requests_starts_few_workers() {
 
 /// Requests many workers, and kills each at once or not. Returns the number of refusals.
 fn storm(control: &Control, first: u64, kill: bool) -> usize {
-    // One channel for all: there are not enough descriptors for more.
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    let mut answers = Vec::new();
-    for worker in (first..).take(STORM) {
-        control.say(&ToSpawner::Start { worker, index: 0 }, Some(&theirs));
-        if kill {
-            control.kill(worker);
-        }
-        drain(&ours, &mut answers);
-    }
-    // Earlier messages are answered first.
-    build_of(&control.start(first - 1, 0));
-    drain(&ours, &mut answers);
-    let mut rest = answers.as_slice();
+    /// There are not enough descriptors for a channel for each at once.
+    const AT_ONCE: usize = 100;
     let mut refused = 0;
-    while !rest.is_empty() {
-        let message = frame::read(&mut rest).unwrap();
-        refused += usize::from(matches!(message, FromWorker::NotStarted(_)));
+    let numbers: Vec<u64> = (first..).take(STORM).collect();
+    for numbers in numbers.chunks(AT_ONCE) {
+        let ask = |worker: &u64| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let start = ToSpawner::Start {
+                worker: *worker,
+                index: 0,
+            };
+            control.say(&start, Some(&theirs));
+            if kill {
+                control.kill(*worker);
+            }
+            ours
+        };
+        let channels: Vec<_> = numbers.iter().map(ask).collect();
+        // Earlier messages are answered first.
+        build_of(&control.start(first - 1, 0));
+        let is_refused = |channel: &UnixStream| matches!(frame::read(channel), Ok(FromWorker::NotStarted(_)));
+        refused += channels.iter().filter(|channel| is_refused(channel)).count();
     }
     refused
-}
-
-fn drain(mut channel: &UnixStream, into: &mut Vec<u8>) {
-    match channel.read_to_end(into) {
-        Ok(_) => panic!("the other end is held here"),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
-    }
 }
 
 /// The variable with the child's task, and the child's output.

@@ -91,3 +91,74 @@ fn with_private_false_public_keys_are_versions() {
     assert_eq!(list["root_keys"][0]["versions"][0]["id"], ID, "{list}");
     assert!(!said.contains("is left out"), "{said}");
 }
+
+/// Keys that were made with the PIN and another tool, and the reason why they do not count.
+const MISTAKES: [(&[&str], &str); 6] = [
+    (&["--label", "test"], "a version's label is test.vN"),
+    (&["--label", "test.v1"], "its CKA_ID has 0 bytes"),
+    (
+        &["--label", "test.v1@20260101T0000Z", "--id", "01"],
+        "its CKA_ID has 1 bytes",
+    ),
+    (
+        &["--label", "Test_v1@20260101T0000Z", "--id", ID],
+        "a version's label is test.vN",
+    ),
+    (
+        &["--label", "test.v1@20260101T0000", "--id", ID],
+        "a version's label is test.vN",
+    ),
+    (&["--label", "test v1", "--id", ID], "a version's label is test.vN"),
+];
+
+#[test]
+fn a_key_that_another_tool_made_with_a_mistake_is_shown_by_every_command_and_no_first_version_is_made_beside_it() {
+    for (attributes, reason) in MISTAKES {
+        let node = Node::on(&Token::new().into(), Settings::default());
+        node.token.make_by_hand(attributes);
+        for arguments in [
+            &["keys", "list"][..],
+            &["token", "info"],
+            &["keys", "verify", "--record"],
+        ] {
+            let (_, _, said) = run(&node, arguments);
+            assert!(
+                said.contains("is left out") && said.contains(reason),
+                "{arguments:?}: {said}"
+            );
+        }
+        let (code, _, said) = run(&node, &["keys", "create"]);
+        assert_eq!(code, Some(5), "{attributes:?}: {said}");
+        assert!(
+            said.contains("does not count as one") && said.contains(reason),
+            "{said}"
+        );
+        let (_, list, _) = run(&node, &["keys", "list"]);
+        assert_eq!(list["root_keys"][0]["versions"], serde_json::json!([]), "{list}");
+    }
+}
+
+#[test]
+fn two_keys_with_one_id_are_shown_and_no_first_version_is_made_beside_them() {
+    let node = Node::on(&Token::new().into(), Settings::default());
+    for _ in 0..2 {
+        node.token.make_by_hand(&["--label", LABEL, "--id", ID]);
+    }
+    let (code, _, said) = run(&node, &["keys", "create"]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("they share the CKA_ID"), "{said}");
+}
+
+#[test]
+fn neither_a_public_key_nor_another_root_keys_version_keeps_a_first_version_from_being_made() {
+    let node = Node::on(&Token::new().into(), Settings::default());
+    node.token.plant("test", ID, 7);
+    node.token.make_by_hand(&[
+        "--label",
+        "test-2.v1@20260101T0000Z",
+        "--id",
+        "ff112233445566778899aabbccddee00",
+    ]);
+    let (code, _, said) = run(&node, &["keys", "create"]);
+    assert_eq!(code, Some(0), "{said}");
+}

@@ -14,6 +14,8 @@ pub struct Noted {
     pub public: Vec<String>,
     /// Objects that were left out, with reasons.
     pub left_out: Vec<String>,
+    /// Whether a private key is among those.
+    pub leaves_out_private_key: bool,
 }
 
 /// The notes of the last list. Clones share them.

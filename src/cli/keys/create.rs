@@ -40,6 +40,7 @@ pub(super) async fn create(target: &Target, console: &mut Console<'_>) -> Result
     let recorded = target.recorded()?;
     let store = target.open(StoreAccess::Change, console)?;
     prepare(&store, recorded.as_ref())?;
+    refuse_beside_mistakes(&store, target).await?;
     let made = target.rules(&store, console).create(recorded.as_ref()).await?;
     show(target, &store, made, console).await
 }
@@ -70,6 +71,7 @@ pub(super) async fn import(
     let recorded = target.recorded()?;
     let store = target.open(StoreAccess::Change, console)?;
     prepare(&store, recorded.as_ref())?;
+    refuse_beside_mistakes(&store, target).await?;
     let made = target.rules(&store, console).import(key, recorded.as_ref()).await?;
     show(target, &store, made, console).await
 }
@@ -100,6 +102,17 @@ fn prepare(store: &OpenStore, recorded: Option<&HighWater>) -> Result<(), KeysEr
     }
     reported(&[], recorded).map_err(Refusal::from)?;
     Ok(keyring.create_file()?)
+}
+
+/// Refuses a first version beside a private key that was probably meant to be one: whoever made it had the PIN, and may
+/// have data under it. A public object blocks nothing, since anybody can make one.
+async fn refuse_beside_mistakes(store: &OpenStore, target: &Target) -> Result<(), KeysError> {
+    if store.versions().await?.is_empty() && store.noted().leaves_out_private_key {
+        return Err(KeysError::BesideMistake {
+            name: target.name.clone(),
+        });
+    }
+    Ok(())
 }
 
 async fn show(target: &Target, store: &OpenStore, made: Made, console: &mut Console<'_>) -> Result<(), KeysError> {

@@ -40,6 +40,16 @@ pub enum KeysError {
         /// The command.
         command: &'static str,
     },
+    /// The token holds a private key that looks like a version and is none.
+    #[error(
+        "the token holds a private key that was probably meant as a version of `{name}`, and does not count as one: it is \
+         named in the warning. Correct its label or id with the vendor's tools, or destroy it if nothing is encrypted \
+         under it; then run this command again"
+    )]
+    BesideMistake {
+        /// The root key.
+        name: RootKeyName,
+    },
     /// The rules forbid it, or the store or the state directory failed.
     #[error(transparent)]
     Rotation(#[from] RotationError),
@@ -103,6 +113,7 @@ impl KeysError {
             Self::OfToken(error) => error.kind(),
             Self::Usage(_) | Self::UnknownRootKey { .. } => FailureKind::Usage,
             Self::Listed { .. }
+            | Self::BesideMistake { .. }
             | Self::Rotation(RotationError::Refused(_))
             | Self::Verify(VerifyError::Refused(_))
             | Self::Keyring(KeyringError::Exists { .. } | KeyringError::Directory { .. }) => FailureKind::Refused,

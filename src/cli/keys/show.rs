@@ -235,7 +235,7 @@ async fn root_key(target: &Target, console: &mut Console<'_>) -> Result<ShownRoo
             ..ShownVersion::new(version, primary.as_ref(), now)
         });
     }
-    let Noted { public, left_out } = store.noted();
+    let Noted { public, left_out, .. } = store.noted();
     Ok(ShownRootKey {
         public,
         left_out,

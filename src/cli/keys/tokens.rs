@@ -42,7 +42,7 @@ pub(in crate::cli) fn remember_pins(state: &Path, out: &mut Output) {
 }
 
 /// Warns of keys in a token that are ignored, or will be.
-pub(in crate::cli) fn warn_of_keys(Noted { public, left_out }: &Noted, out: &mut Output) {
+pub(in crate::cli) fn warn_of_keys(Noted { public, left_out, .. }: &Noted, out: &mut Output) {
     for told in public.iter().chain(left_out) {
         out.talk(&format!("warning: {told}"));
     }
@@ -164,7 +164,13 @@ impl Tokens for Workers {
 
     fn noted(&self) -> Noted {
         let mut all = Noted::default();
-        for Noted { public, left_out } in self.notices().iter().map(Notices::last) {
+        for noted in self.notices().iter().map(Notices::last) {
+            let Noted {
+                public,
+                left_out,
+                leaves_out_private_key,
+            } = noted;
+            all.leaves_out_private_key |= leaves_out_private_key;
             all.public.extend(public);
             all.left_out.extend(left_out);
         }

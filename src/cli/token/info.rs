@@ -46,7 +46,7 @@ pub(super) async fn info(
         Err(reason) => (None, Noted::default(), Some(reason)),
     };
     tokens::warn_of_keys(&noted, out);
-    let Noted { public, left_out } = noted;
+    let Noted { public, left_out, .. } = noted;
     let info = ShownInfo {
         module: place.module(),
         token: report.into(),

@@ -1,6 +1,11 @@
 //! Notices that callers can no longer reach the socket, as after a clean-up of its directory, and makes it again.
 
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::listener::options::SocketAddress;
 use crate::listener::socket::Claim;
@@ -34,21 +39,42 @@ impl SocketName {
 impl Watched {
     /// Completes when the socket was lost and the daemon has made another one at the same path. Never completes for an
     /// abstract socket, which cannot be lost, and for one of the service manager, which only an operator can make again.
+    /// A thread of its own looks: no serving thread touches files.
     ///
     /// # Cancel safety
-    /// An attempt that is under way continues; a socket that it makes is closed.
+    /// The thread ends; a socket that it is making is removed.
     pub(in crate::listener) async fn made_again(self) -> NewSocket {
+        let (made, new) = oneshot::channel();
+        // Dropped with this future, for which the thread waits between two looks.
+        let (_wanted, stop) = mpsc::channel::<()>();
+        if matches!(self.address, SocketAddress::Path(_)) {
+            let look = move || {
+                if let Some(unwanted) = self.make_again(&stop).and_then(|socket| made.send(socket).err()) {
+                    unwanted.remove();
+                }
+            };
+            if let Err(error) = std::thread::Builder::new().name("socket".to_owned()).spawn(look) {
+                tracing::warn!(%error, "cannot watch the socket: if its file is removed, restart the daemon");
+            }
+        }
+        match new.await {
+            Ok(new) => new,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the socket is lost, and makes it again. `None` when nobody wants it any more, or nobody can make it.
+    fn make_again(&self, stop: &mpsc::Receiver<()>) -> Option<NewSocket> {
         let socket = &self.address;
         let mut reported = None;
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let Some(lost) = self.lost().await else {
+        while stop.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            let Err(lost) = self.claim.verdict() else {
                 if reported.take().is_some() {
                     tracing::info!(%socket, "callers can reach the socket again");
                 }
                 continue;
             };
-            let Some(own) = self.own.clone() else {
+            let Some(OwnName { place, lock }) = &self.own else {
                 tracing::error!(
                     %socket,
                     reason = lost,
@@ -56,31 +82,25 @@ impl Watched {
                      and its socket unit, then start both (systemctl stop dekhand.service dekhand.socket; systemctl \
                      start dekhand.socket dekhand.service)"
                 );
-                return std::future::pending().await;
+                return None;
             };
             if reported.is_none() {
                 tracing::error!(%socket, reason = lost, "callers can no longer reach the socket; dekhand makes it again");
             }
-            let attempt = tokio::task::spawn_blocking(move || own.place.open(Some(own.lock))).await;
-            let error = match attempt {
-                Ok(Ok(new)) => {
+            match place.open(Some(Arc::clone(lock))) {
+                Ok(new) => {
                     tracing::info!(%socket, "callers can reach the socket again");
-                    return new;
+                    return Some(new);
                 }
-                Ok(Err(error)) => chain(&error),
-                Err(error) => error.to_string(),
-            };
-            if reported.as_ref() != Some(&error) {
-                tracing::error!(%socket, error, "cannot make the socket again; dekhand goes on trying");
-                reported = Some(error);
+                Err(error) => {
+                    let error = chain(&error);
+                    if reported.as_ref() != Some(&error) {
+                        tracing::error!(%socket, error, "cannot make the socket again; dekhand goes on trying");
+                        reported = Some(error);
+                    }
+                }
             }
         }
-    }
-
-    /// Why callers cannot reach the socket, if they cannot. A thread of its own looks: no serving thread touches files.
-    async fn lost(&self) -> Option<String> {
-        let claim = self.claim.clone();
-        let verdict = tokio::task::spawn_blocking(move || claim.verdict()).await;
-        verdict.ok().and_then(Result::err)
+        None
     }
 }

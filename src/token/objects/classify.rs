@@ -23,6 +23,8 @@ pub(super) struct Judgement {
     pub(super) versions: Vec<(Version, usize)>,
     /// The objects that were left out, with reasons.
     pub(super) warnings: Vec<String>,
+    /// Whether a private key is among them.
+    pub(super) leaves_out_private_key: bool,
 }
 
 /// The meaning of an object's label.
@@ -52,6 +54,7 @@ pub(super) fn kinship(root_key: &RootKeyName, label: Option<&[u8]>) -> Ownership
 pub(super) fn by_label<C: Borrow<Candidate>>(root_key: &RootKeyName, candidates: &[C]) -> Judgement {
     let mut judgement = Judgement::default();
     for (place, candidate) in candidates.iter().map(Borrow::borrow).enumerate() {
+        let left_out_before = judgement.warnings.len();
         match candidate.label().and_then(|label| label::parse(root_key, label)) {
             Some((number, state)) => match candidate.usable() {
                 Ok(id) => judgement.versions.push((Version { number, state, id }, place)),
@@ -64,6 +67,7 @@ pub(super) fn by_label<C: Borrow<Candidate>>(root_key: &RootKeyName, candidates:
                 ),
             ),
         }
+        judgement.leaves_out_private_key |= candidate.private && judgement.warnings.len() > left_out_before;
     }
     judgement.finished(candidates)
 }
@@ -129,11 +133,14 @@ impl Judgement {
         let mut shared: Vec<_> = shared.into_iter().collect();
         shared.sort_unstable();
         for (id, places) in shared {
-            let mut labels: Vec<String> = places
-                .iter()
-                .filter_map(|place| candidates.get(*place))
-                .map(|candidate| candidate.borrow().shown())
-                .collect();
+            let of_places = || {
+                places
+                    .iter()
+                    .filter_map(|place| candidates.get(*place))
+                    .map(Borrow::borrow)
+            };
+            self.leaves_out_private_key |= of_places().any(|candidate| candidate.private);
+            let mut labels: Vec<String> = of_places().map(Candidate::shown).collect();
             labels.sort_unstable();
             let labels = labels.join(" and ");
             self.warnings.push(format!(

@@ -1,8 +1,9 @@
-//! Objects that an attacker without the PIN makes in a token, by pkcs11-tool.
+//! Objects that others make in a token, with and without the PIN, by pkcs11-tool.
 
 use std::process::Command;
 use std::process::Stdio;
 
+use crate::token::PIN;
 use crate::token::Token;
 
 impl Token {
@@ -17,6 +18,16 @@ impl Token {
         let file = file.display().to_string();
         let arguments = ["--write-object", &file, "--type", "secrkey", "--key-type", "AES:32"];
         self.by_hand(&[&arguments, ["--label", label, "--id", id].as_slice()].concat());
+    }
+
+    /// Makes a private AES key with the PIN, as an administrator does with another tool.
+    ///
+    /// # Panics
+    ///
+    /// As [`Token::plant`].
+    pub fn make_by_hand(&self, attributes: &[&str]) {
+        let arguments = ["--login", "--pin", PIN, "--keygen", "--key-type", "AES:32", "--private"];
+        self.by_hand(&[&arguments, attributes].concat());
     }
 
     /// Destroys a public AES key, in a session without a login.

@@ -121,6 +121,7 @@ impl Proofs {
         Noted {
             public,
             left_out: found.warnings.clone(),
+            leaves_out_private_key: found.leaves_out_private_key,
         }
     }
 }
