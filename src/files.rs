@@ -8,6 +8,7 @@ pub(crate) mod stamp;
 
 use std::fs::DirBuilder;
 use std::fs::File;
+use std::fs::Metadata;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write as _;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use rustix::fs::OFlags;
 
+use read::check_mode;
 use read::check_private;
 
 pub use error::FileError;
@@ -106,6 +108,25 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// # Errors
 /// It cannot be created, is not a directory, or other users may enter it.
 pub fn private_directory(path: &Path) -> Result<(), FileError> {
+    check_private(path, &directory(path)?, 0o700)
+}
+
+/// As [`private_directory`], for a command on the state directory. A command of root also accepts the directory of another
+/// user, since the daemon may run as that user.
+///
+/// # Errors
+/// As [`private_directory`].
+pub fn state_directory(path: &Path) -> Result<(), FileError> {
+    let metadata = directory(path)?;
+    if rustix::process::geteuid().is_root() {
+        check_mode(path, &metadata, 0o700)
+    } else {
+        check_private(path, &metadata, 0o700)
+    }
+}
+
+/// Creates a directory (0700), with its missing parents, unless it exists.
+fn directory(path: &Path) -> Result<Metadata, FileError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -118,7 +139,7 @@ pub fn private_directory(path: &Path) -> Result<(), FileError> {
             expected: "directory",
         });
     }
-    check_private(path, &metadata, 0o700)
+    Ok(metadata)
 }
 
 /// A file lock, held until this is dropped or the process ends.

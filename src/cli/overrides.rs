@@ -4,15 +4,26 @@ use clap::Args;
 
 use crate::config::HttpChoice;
 use crate::config::Overrides;
+use crate::listener::options::NotASocketAddress;
 use crate::listener::options::SocketAddress;
 use crate::telemetry::log::LogFormat;
 use crate::telemetry::log::LogLevel;
 
+/// The socket that a command's option names. A path may be relative to the working directory.
+pub(super) fn socket(text: &str) -> Result<SocketAddress, String> {
+    if text.is_empty() || text.starts_with(['/', '@']) {
+        return text.parse().map_err(|error: NotASocketAddress| error.to_string());
+    }
+    let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+    let path = path.to_str().ok_or("the working directory's path is not UTF-8")?;
+    path.parse().map_err(|error: NotASocketAddress| error.to_string())
+}
+
 /// Options that override the configuration file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OverrideArgs {
-    /// Listen on this socket instead: an absolute path or @name
-    #[arg(long, value_name = "SOCKET")]
+    /// Listen on this socket instead: a path or @name
+    #[arg(long, value_name = "SOCKET", value_parser = socket)]
     pub socket: Option<SocketAddress>,
     /// Serve health checks and metrics at this address instead: IP:PORT, or off
     #[arg(long, value_name = "ADDR|off")]

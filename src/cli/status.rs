@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::app;
 use crate::cli::output::Output;
 use crate::cli::output::OutputFormat;
+use crate::cli::overrides;
 use crate::cli::status::round::Alive;
 use crate::cli::status::round::Printable;
 use crate::config::Config;
@@ -32,7 +33,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     /// The daemon's socket: a path, or @name in the abstract namespace
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["config", "dev"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["config", "dev"], value_parser = overrides::socket)]
     socket: Option<SocketAddress>,
     /// The daemon's configuration file, which names its socket
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, conflicts_with = "dev")]

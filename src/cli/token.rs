@@ -18,6 +18,7 @@ use crate::cli::output::Output;
 use crate::cli::token::error::TokenCommandError;
 use crate::cli::token::which::TokenTarget;
 use crate::cli::token::which::WhichTokenArgs;
+use crate::telemetry::command_log;
 
 /// The subcommands of `dekhand token`.
 #[derive(Clone, Debug, Subcommand)]
@@ -89,6 +90,7 @@ fn with_spawner<T>(
     places: &[TokenTarget],
     act: impl AsyncFnOnce(&Spawner) -> Result<T, TokenCommandError>,
 ) -> Result<T, TokenCommandError> {
+    command_log::start();
     let assignments = places.iter().map(|place| place.assignment.clone()).collect();
     // No hardening: PIN and keys are in the worker, never in this process.
     let spawner = Spawner::start(Prints::ToStderr, assignments).map_err(TokenCommandError::System)?;

@@ -293,7 +293,7 @@ pub(super) fn check_private(path: &Path, metadata: &Metadata, wanted: u32) -> Re
     check_mode(path, metadata, wanted)
 }
 
-fn check_mode(path: &Path, metadata: &Metadata, wanted: u32) -> Result<(), FileError> {
+pub(super) fn check_mode(path: &Path, metadata: &Metadata, wanted: u32) -> Result<(), FileError> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(FileError::Mode {

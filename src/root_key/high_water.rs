@@ -133,7 +133,7 @@ impl HighWaterFile {
     }
 
     fn entries(&self) -> Result<Vec<Entry>, HighWaterError> {
-        let content = match files::read_private(&self.path, LIMIT) {
+        let content = match files::read_state(&self.path, LIMIT) {
             Ok(content) => content,
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),

@@ -154,9 +154,13 @@ impl Attempt<'_> {
         drop(turn);
         match outcome {
             Err(error) if error.remedy() == Remedy::Pin => {
-                let reason = format!(
-                    "the token rejected the PIN from {source} ({error}); it is not tried again until its source changes"
-                );
+                let next = if self.records.is_some() {
+                    "it is not tried again until its source changes"
+                } else {
+                    "without a configuration nothing remembers this, and the next command tries the PIN again: correct \
+                     it first, since tokens lock after a few attempts"
+                };
+                let reason = format!("the token rejected the PIN from {source} ({error}); {next}");
                 Err(CallError::pin_rejected(reason))
             }
             other => judge(other),

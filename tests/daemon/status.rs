@@ -108,3 +108,37 @@ fn a_socket_that_was_removed_is_there_again_and_the_log_says_so_once() {
     assert_eq!(log.matches("callers can reach the socket again").count(), 1, "{log}");
     assert!(!node.socket().exists());
 }
+
+#[test]
+fn paths_on_the_command_line_are_relative_to_the_working_directory() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(program());
+        command.args(arguments).current_dir(place.path());
+        command
+    };
+    let serve = [
+        "serve",
+        "--dev",
+        "--dir",
+        "home",
+        "--socket",
+        "home/my.sock",
+        "--http",
+        "off",
+    ];
+    let daemon = Daemon::of(run(&serve));
+    let status = |arguments: &[&str]| run(&[&["status"], arguments].concat()).output().unwrap();
+    wait_for("status is content", || {
+        status(&["--socket", "home/my.sock"]).status.success()
+    });
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    let daemon = Daemon::of(run(&["serve", "--dev", "--dir", "home", "--http", "off"]));
+    wait_for("status is content", || {
+        status(&["--dev", "--dir", "home"]).status.success()
+    });
+    let keys = run(&["keys", "list", "--dev", "--dir", "home"]).output().unwrap();
+    assert!(keys.status.success(), "{keys:?}");
+    daemon.stop();
+}

@@ -245,3 +245,67 @@ fn a_secret_volume_that_everybody_can_read_is_refused_with_what_to_write() {
     let said = String::from_utf8_lossy(&unmounted.stderr);
     assert!(said.contains("is a symbolic link"), "{said}");
 }
+
+/// Gives a directory and everything in it to a user.
+fn give(path: &Path, uid: u32) {
+    for entry in std::fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap().path();
+        if entry.is_dir() && !entry.is_symlink() {
+            give(&entry, uid);
+        }
+        std::os::unix::fs::lchown(&entry, Some(uid), Some(uid)).unwrap();
+    }
+    chown(path, Some(uid), Some(uid)).unwrap();
+}
+
+#[test]
+fn roots_commands_work_beside_a_daemon_of_another_user_and_leave_nothing_that_it_cannot_read() {
+    let node = token_node::Node::with(Settings::default());
+    let (copy, module) = (node.path("dekhand"), node.path("module.so"));
+    std::fs::copy(program(), &copy).unwrap();
+    std::fs::copy(token_shim::path(), &module).unwrap();
+    let text = replace_in(
+        Path::new(&node.config()),
+        token_shim::path().to_str().unwrap(),
+        module.to_str().unwrap(),
+    );
+    std::fs::write(node.config(), &text).unwrap();
+    give(&node.path(""), USER);
+    give(&node.token.path(""), USER);
+    // A configuration must belong to root or to the user who reads it, and so must a PIN.
+    chown(node.config(), Some(0), None).unwrap();
+    let (pin, of_root) = (node.path("pin"), node.path("pin.root"));
+    std::fs::copy(&pin, &of_root).unwrap();
+    let roots = node.path("root.yaml").display().to_string();
+    std::fs::write(
+        &roots,
+        text.replace(&format!("{}}}", pin.display()), &format!("{}}}", of_root.display())),
+    )
+    .unwrap();
+    let serve = || {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=4321", "--regid=4321", "--clear-groups"])
+            .arg(&copy);
+        command.args(["serve", "--config", &node.config()]);
+        Daemon::of(command)
+    };
+    let daemon = serve();
+    wait_for("status is content", || node.status().status.success());
+    for arguments in [
+        &["keys", "rotate"][..],
+        &["keys", "list"],
+        &["keys", "accept-loss", "0011223344556677"],
+    ] {
+        let output = dekhand(&[arguments, &["--config", &roots]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !said.contains("primary belongs to") && !said.contains("cannot record"),
+            "{arguments:?}: {said}"
+        );
+    }
+    daemon.stop();
+    let again = serve();
+    wait_for("status is content", || node.status().status.success());
+    again.stop();
+}

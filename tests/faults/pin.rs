@@ -87,7 +87,9 @@ async fn a_daemon_whose_token_asks_for_its_pin_itself_asks_once_and_again_when_a
 
     node.token.set(&format!("protected-path {PIN}"));
     let info = node.command(&["token", "info"]);
-    assert!(info.status.success(), "{}", String::from_utf8_lossy(&info.stderr));
+    let said = String::from_utf8_lossy(&info.stderr);
+    assert!(info.status.success(), "{said}");
+    assert!(said.contains("warning: type the PIN at the device"), "{said}");
     let kms = Kms::when_open(&node.socket()).await;
     kms.until_status("the daemon has logged in", |status| status.is_ok())
         .await;

@@ -1,5 +1,6 @@
 //! `dekhand token`: its output about modules and tokens, with and without a PIN.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::process::Output;
@@ -204,4 +205,16 @@ fn the_command_line_names_a_module_or_a_configuration() {
     let output = dekhand(&["token", "list", "--config", &node.config()]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("is in a token"), "{}", said(&output));
+}
+
+#[test]
+fn a_rejected_pin_that_nothing_remembers_is_not_said_to_be_remembered() {
+    let token = Token::new();
+    let pin = token.path("pin");
+    std::fs::write(&pin, "0000").unwrap();
+    std::fs::set_permissions(&pin, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let arguments = ["probe", "--token", "kube", "--pin-file", pin.to_str().unwrap()];
+    let said = said(&by_hand(&token, &token_shim::path(), &arguments));
+    assert!(said.contains("the next command tries the PIN again"), "{said}");
+    assert!(!said.contains("not tried again"), "{said}");
 }

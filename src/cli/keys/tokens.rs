@@ -24,6 +24,7 @@ use crate::root_key::error::Error;
 use crate::root_key::error::Kind;
 use crate::root_key::id::KeyId;
 use crate::root_key::name::RootKeyName;
+use crate::telemetry::command_log;
 use crate::telemetry::log::chain;
 use crate::telemetry::metrics::Metrics;
 use crate::token::assignment::Assignment;
@@ -33,7 +34,7 @@ use crate::token::report::KeyReport;
 /// Creates the state directory, where workers record which PINs worked and which were rejected. Commands often run
 /// before the daemon's first start; without the record each could use up one of the token's PIN attempts.
 pub(in crate::cli) fn remember_pins(state: &Path, out: &mut Output) {
-    if let Err(error) = files::private_directory(state) {
+    if let Err(error) = files::state_directory(state) {
         let error = chain(&error);
         out.talk(&format!(
             "warning: cannot record the PINs that the token rejects: {error}"
@@ -109,6 +110,7 @@ impl Workers {
     /// # Errors
     /// The operating system refused.
     pub fn start(assignments: Vec<Assignment>) -> io::Result<Self> {
+        command_log::start();
         let needed = !assignments.is_empty();
         let spawner = needed.then(|| Spawner::start(Prints::ToStderr, assignments));
         Ok(Self {

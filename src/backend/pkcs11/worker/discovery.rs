@@ -84,8 +84,11 @@ impl Service {
     }
 
     fn believe(&self, open: Open<'_>, found: Found, expected: &[KeyId]) -> Result<Found, CallError> {
-        for warning in &found.warnings {
-            self.outlet.say(Level::Warn, warning.clone());
+        // A command shows them itself, with the list.
+        if self.assignment.role == Role::Daemon {
+            for warning in &found.warnings {
+                self.outlet.say(Level::Warn, warning.clone());
+            }
         }
         let shows = |id: &KeyId| found.versions.iter().any(|version| version.id == *id);
         let mut missing: Vec<Option<KeyId>> = expected.iter().filter(|id| !shows(id)).cloned().map(Some).collect();
