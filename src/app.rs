@@ -2,6 +2,7 @@
 
 pub mod dev;
 mod parts;
+mod ready;
 mod reload;
 mod signals;
 
@@ -208,6 +209,7 @@ async fn run(
         http,
         reloadable,
         tokens_stopped,
+        first_logins,
     } = parts;
 
     let mut parts = JoinSet::new();
@@ -225,8 +227,9 @@ async fn run(
             }
         });
     }
+    let running = envelope.clone();
     parts.spawn(async move {
-        envelope.run().await;
+        running.run().await;
         AppError::PartDied
     });
     parts.spawn(async move {
@@ -245,8 +248,7 @@ async fn run(
         AppError::PartDied
     });
 
-    // Tells systemd that dependent units may start. Without a service manager this fails, and the error is ignored.
-    sd_notify::notify(&[NotifyState::Ready]).ok();
+    tokio::spawn(async move { ready::tell(&envelope, &first_logins).await });
 
     let (drain, draining) = tokio::sync::oneshot::channel();
     let mut serving = pin!(listener.serve(service, async move {

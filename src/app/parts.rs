@@ -9,6 +9,7 @@ use crate::app::AppError;
 use crate::app::reload::Reloadable;
 use crate::backend::keyring::Keyring;
 use crate::backend::pkcs11::Pkcs11;
+use crate::backend::pkcs11::first_login::FirstLogin;
 use crate::backend::pkcs11::notices::Notices;
 use crate::backend::pkcs11::spawner::Spawner;
 use crate::clock::Clock;
@@ -42,6 +43,8 @@ pub(super) struct DaemonParts {
     pub(super) reloadable: Reloadable,
     /// Each completes when its token can no longer be called.
     pub(super) tokens_stopped: Vec<Stopped>,
+    /// The first logins of all tokens.
+    pub(super) first_logins: Vec<FirstLogin>,
 }
 
 pub(super) type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -65,6 +68,7 @@ impl DaemonParts {
             spawner,
             metrics: &metrics,
             tokens_stopped: Vec::new(),
+            first_logins: Vec::new(),
             notices: Vec::new(),
         };
         let entries = config.root_keys.iter();
@@ -77,7 +81,12 @@ impl DaemonParts {
             clock: clock.clone(),
             metrics: metrics.clone(),
         });
-        let (tokens_stopped, notices) = (stores.tokens_stopped, stores.notices);
+        let Stores {
+            tokens_stopped,
+            first_logins,
+            notices,
+            ..
+        } = stores;
         let health = Health::new(clock);
         require_readiness(&health, &listener, &envelope);
         show_notices(&health, notices);
@@ -105,6 +114,7 @@ impl DaemonParts {
             http,
             reloadable,
             tokens_stopped,
+            first_logins,
         })
     }
 }
@@ -158,6 +168,7 @@ struct Stores<'a> {
     spawner: Option<&'a Spawner>,
     metrics: &'a Metrics,
     tokens_stopped: Vec<Stopped>,
+    first_logins: Vec<FirstLogin>,
     notices: Vec<(RootKeyName, Notices)>,
 }
 
@@ -171,6 +182,7 @@ impl Stores<'_> {
                 let workers = self.spawner.and_then(|spawner| spawner.workers(&name, Role::Daemon));
                 let token = Pkcs11::start(workers.ok_or(AppError::SpawnerDied)?, self.metrics.clone());
                 self.tokens_stopped.push(Box::pin(token.stopped()));
+                self.first_logins.push(token.first_login());
                 self.notices.push((name.clone(), token.notices()));
                 Arc::new(token)
             }

@@ -1,6 +1,7 @@
 //! Root keys in a PKCS#11 token. Only a worker process ever calls the token.
 
 pub mod admin;
+pub mod first_login;
 mod handover;
 pub mod inspect;
 pub mod ipc;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 
 use tokio::task::JoinSet;
 
+use crate::backend::pkcs11::first_login::FirstLogin;
 use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::notices::Noted;
@@ -65,6 +67,11 @@ impl Pkcs11 {
     /// Notes about the token's objects for operators, from the last list.
     pub fn notices(&self) -> Notices {
         self.notices.clone()
+    }
+
+    /// Whether the first login on this node is still to come.
+    pub fn first_login(&self) -> FirstLogin {
+        self.supervisor.first_login()
     }
 
     /// Returns when no more calls are possible, because the task that makes them has panicked.

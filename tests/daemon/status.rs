@@ -1,16 +1,21 @@
 //! `dekhand status` for people, scripts and probes; and a socket that is removed under the daemon.
 
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use support::daemon::Daemon;
+use support::daemon::HANG;
 use support::daemon::dekhand;
 use support::daemon::program;
 use support::daemon::wait_for;
 use support::keyring_node::Node;
+use support::token_node;
+use support::token_node::Settings;
 
 #[test]
 fn status_waits_for_a_daemon_that_starts_later_and_says_what_for() {
@@ -141,4 +146,47 @@ fn paths_on_the_command_line_are_relative_to_the_working_directory() {
     let keys = run(&["keys", "list", "--dev", "--dir", "home"]).output().unwrap();
     assert!(keys.status.success(), "{keys:?}");
     daemon.stop();
+}
+
+/// Starts a daemon under a service manager, and waits until it says that it is ready.
+fn start_until_ready(config: &str, place: &Path) -> Daemon {
+    let socket = place.join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(HANG)).unwrap();
+    let mut command = Command::new(program());
+    command
+        .args(["serve", "--config", config])
+        .env("NOTIFY_SOCKET", &socket);
+    let daemon = Daemon::of(command);
+    let mut message = [0; 100];
+    let length = manager.recv(&mut message).unwrap();
+    assert_eq!(message[..length].trim_ascii(), b"READY=1");
+    daemon
+}
+
+#[test]
+fn a_daemon_is_ready_when_it_can_encrypt() {
+    let node = Node::new();
+    let _daemon = start_until_ready(&node.config(), node.directory.path());
+    let output = node.status();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_daemon_is_ready_although_its_token_is_away() {
+    let node = token_node::Node::with(Settings::default());
+    node.token.take_away();
+    let _daemon = start_until_ready(&node.config(), &node.path(""));
+    let output = node.status();
+    assert!(!output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_daemon_that_waits_before_its_first_login_is_ready_after_it() {
+    let first = token_node::Node::with(Settings::default());
+    let second = token_node::Node::on(&first.token, Settings::default());
+    let daemon = start_until_ready(&second.config(), &second.path(""));
+    assert!(daemon.log().contains("before it tries a PIN"), "{}", daemon.log());
+    let output = second.status();
+    assert!(output.status.success(), "{output:?}");
 }

@@ -23,6 +23,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::backend::pkcs11::first_login::FirstLogin;
 use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::ipc::message::Outcome;
 use crate::backend::pkcs11::spawner::WorkerNumber;
@@ -43,6 +44,7 @@ const MOST_ON_THE_WAY: usize = 4096;
 #[derive(Clone, Debug)]
 pub(super) struct Supervisor {
     requests: mpsc::Sender<Request>,
+    first_login: FirstLogin,
 }
 
 impl Supervisor {
@@ -54,8 +56,15 @@ impl Supervisor {
 
     fn with(workers: impl StartWorkers, assignment: Assignment, metrics: Metrics) -> Self {
         let (requests, received) = mpsc::channel(MOST_ON_THE_WAY);
-        tokio::spawn(Supervision::new(Box::new(workers), assignment, metrics, received).run());
-        Self { requests }
+        let first_login = FirstLogin::default();
+        let supervision = Supervision::new(Box::new(workers), assignment, metrics, first_login.clone(), received);
+        tokio::spawn(supervision.run());
+        Self { requests, first_login }
+    }
+
+    /// Whether the first login on this node is still to come.
+    pub(super) fn first_login(&self) -> FirstLogin {
+        self.first_login.clone()
     }
 
     /// Makes a call of the daemon or a command itself, which precedes all callers' calls.

@@ -69,6 +69,13 @@ impl StatusError {
             Self::NoAnswer { .. } => {
                 Some("check that `listen.peers` has this user's uid; the daemon's log names each refused connection")
             }
+            Self::Refused {
+                code: Code::Unavailable,
+                ..
+            } => Some(
+                "the daemon's log has the reason; on a node's first start the daemon waits up to 15 s before it tries the \
+                 token's PIN: `--wait 30s` waits with it",
+            ),
             Self::Refused { .. } => Some("the daemon's log has the reason"),
             Self::Wrong { .. } | Self::NoRandomness(_) => None,
         }

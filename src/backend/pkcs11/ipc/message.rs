@@ -112,6 +112,8 @@ pub enum Paused {
     Call(u64),
     /// All calls of the worker.
     All,
+    /// The same, because the worker waits before it tries a PIN that has never worked on this node.
+    FirstLogin,
 }
 
 /// A message from the daemon to its spawner, each in its own packet.

@@ -125,7 +125,7 @@ impl ActiveWorker {
     pub(super) fn extend_deadline(&mut self, of: Paused, pause: Duration) {
         match of {
             Paused::Call(number) => self.pause(number, pause),
-            Paused::All => self.pause_all(pause),
+            Paused::All | Paused::FirstLogin => self.pause_all(pause),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::backend::pkcs11::ipc::frame::Frame;
 use crate::backend::pkcs11::ipc::message::ExtendDeadline;
 use crate::backend::pkcs11::ipc::message::FromWorker;
 use crate::backend::pkcs11::ipc::message::Outcome;
+use crate::backend::pkcs11::ipc::message::Paused;
 use crate::backend::pkcs11::ipc::message::ToWorker;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::StartWorkers;
@@ -147,7 +148,12 @@ async fn open_token(channel: &mut WorkerChannel, assignment: &Assignment, events
                 return Err(NotOpened::hangs(message));
             }
             Ok(Err(error)) => return Err(ended(error, "opened the token")),
-            Ok(Ok(FromWorker::ExtendDeadline(more))) => until = Instant::now() + pause(more) + limit,
+            Ok(Ok(FromWorker::ExtendDeadline(more))) => {
+                if more.of == Paused::FirstLogin {
+                    events.first_login().comes_in(pause(more));
+                }
+                until = Instant::now() + pause(more) + limit;
+            }
             Ok(Ok(FromWorker::Answer(answer))) => break answer,
             Ok(Ok(_)) => return Err(NotOpened::because(ProtocolError::Unexpected)),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::backend::pkcs11::first_login::FirstLogin;
 use crate::backend::pkcs11::ipc::call::Call;
 use crate::backend::pkcs11::ipc::message::Level;
 use crate::root_key::error::Error;
@@ -57,9 +58,10 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub(super) fn new(root_key: RootKeyName, metrics: Metrics) -> Self {
+    pub(super) fn new(root_key: RootKeyName, metrics: Metrics, first_login: FirstLogin) -> Self {
         let events = Events {
             root_key: root_key.clone(),
+            first_login,
             limit: LineLimit::new(LINES),
         };
         Self {
@@ -107,7 +109,7 @@ impl Journal {
     }
 
     /// A worker could not start, or could not open its token. `printed` is what modules have printed just now.
-    pub(super) fn not_opened(&mut self, failure: &Failure, printed: Option<String>) {
+    pub(super) fn not_opened(&mut self, failure: &Failure, printed: Option<&str>) {
         self.called(&Call::Open, Err(&failure.error));
         let (root_key, error) = (&self.root_key, failure.error.chain());
         if self.trouble.as_ref() == Some(&error) {
@@ -122,7 +124,7 @@ impl Journal {
     }
 
     /// The worker that served is lost. `printed` is what modules have printed just now.
-    pub(super) fn lost(&mut self, reason: Reason, error: &Error, printed: Option<String>) {
+    pub(super) fn lost(&mut self, reason: Reason, error: &Error, printed: Option<&str>) {
         let (root_key, error, reason) = (&self.root_key, error.chain(), reason.name());
         tracing::warn!(%root_key, reason, error, printed, "the token worker is lost; another one is started");
         self.trouble = Some(error);
@@ -191,10 +193,15 @@ fn name(call: &Call) -> &'static str {
 #[derive(Debug)]
 pub(super) struct Events {
     root_key: RootKeyName,
+    first_login: FirstLogin,
     limit: LineLimit,
 }
 
 impl Events {
+    pub(super) fn first_login(&self) -> &FirstLogin {
+        &self.first_login
+    }
+
     pub(super) fn tell(&self, level: Level, message: &str) {
         let Some(suppressed) = self.limit.pass() else {
             return;

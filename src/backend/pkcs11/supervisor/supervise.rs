@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::backend::pkcs11::first_login::FirstLogin;
 use crate::backend::pkcs11::spawner::WorkerNumber;
 use crate::backend::pkcs11::supervisor::GRACE;
 use crate::backend::pkcs11::supervisor::StartWorkers;
@@ -69,6 +70,7 @@ impl Supervision {
         workers: Box<dyn StartWorkers>,
         assignment: Assignment,
         metrics: Metrics,
+        first_login: FirstLogin,
         requests: mpsc::Receiver<Request>,
     ) -> Self {
         let limits = Limits {
@@ -79,7 +81,7 @@ impl Supervision {
         let (hear, heard) = mpsc::channel(HEARD);
         Self {
             workers: workers.into(),
-            journal: Journal::new(assignment.root_key.clone(), metrics),
+            journal: Journal::new(assignment.root_key.clone(), metrics, first_login),
             assignment: Arc::new(assignment),
             limits,
             requests,
@@ -232,7 +234,7 @@ impl Supervision {
                 if let Some(worker) = worker {
                     self.leaving.push((if hangs { now } else { now + GRACE }, worker));
                 }
-                self.journal.not_opened(&failure, self.workers.printed());
+                self.journal.not_opened(&failure, self.workers.printed().as_deref());
                 self.note_pin(&failure, FailedWorker::Gone, now);
                 self.answer_queued(&failure.error);
             }

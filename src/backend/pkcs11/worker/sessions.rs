@@ -187,7 +187,7 @@ impl Sessions {
             wait: &|pause, why| {
                 let told = format!("waits {} s {why}", pause.as_secs());
                 self.outlet.say(Level::Info, told);
-                self.outlet.extend_deadline(Paused::All, pause);
+                self.outlet.extend_deadline(Paused::FirstLogin, pause);
                 std::thread::sleep(pause);
             },
             busy: &|time| self.outlet.extend_deadline(Paused::All, time),

@@ -141,7 +141,7 @@ impl Supervision {
             _ => self.kill(worker, now),
         }
         if is_current {
-            self.journal.lost(reason, cause, self.workers.printed());
+            self.journal.lost(reason, cause, self.workers.printed().as_deref());
             self.successor.change(Change::Lost(reason, now));
         }
     }
