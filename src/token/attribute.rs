@@ -65,7 +65,8 @@ pub(crate) fn bytes(
 /// Reads a boolean; `None` if the token does not give it, for whatever reason.
 pub(crate) fn flag(session: &Session, object: ObjectHandle, attribute: AttributeType) -> Option<bool> {
     match tolerated(session, object, attribute, size_of::<u8>())? {
-        Attribute::AlwaysSensitive(flag)
+        Attribute::AlwaysAuthenticate(flag)
+        | Attribute::AlwaysSensitive(flag)
         | Attribute::Decrypt(flag)
         | Attribute::Derive(flag)
         | Attribute::Encrypt(flag)

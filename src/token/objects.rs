@@ -23,6 +23,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use cryptoki::object::AttributeType;
 use cryptoki::session::Session;
 
 use crate::root_key::id::KeyId;
@@ -33,6 +34,7 @@ use crate::token::error::TokenError;
 use crate::token::key_object::KeyObject;
 use crate::token::label;
 use crate::token::objects::candidate::Candidate;
+use crate::token::objects::candidate::Class;
 use crate::token::objects::classify::Judgement;
 use crate::token::objects::classify::Ownership;
 use crate::token::objects::memory::Known;
@@ -191,6 +193,14 @@ impl Finder {
         if let Err(flaw) = candidate.usable() {
             return Err(TokenError::Refused(format!(
                 "the key with id {id} cannot be used: {flaw}"
+            )));
+        }
+        // Each use would fail as if the login were lost, and dekhand would log in again and again.
+        let asks_each_time = || attribute::flag(session, place.handle, AttributeType::AlwaysAuthenticate);
+        if place.class == Class::Private && asks_each_time() == Some(true) {
+            return Err(TokenError::Refused(format!(
+                "the key with id {id} cannot be used: the token asks for the PIN at each use of it \
+                 (CKA_ALWAYS_AUTHENTICATE), so make a key without this property"
             )));
         }
         let key = key_pair::of(session, id, *place, heartbeat)?;

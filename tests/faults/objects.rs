@@ -241,3 +241,30 @@ async fn a_token_in_trouble_is_away_and_its_key_no_other() {
     kms.until_status("well again", |status| status.is_ok()).await;
     assert!(!daemon.log().contains("another key"), "{}", daemon.log());
 }
+
+#[tokio::test]
+async fn a_key_that_wants_its_pin_at_each_use_is_refused_in_one_sentence_without_more_logins() {
+    let settings = Settings {
+        pkcs11: &["mechanism: rsa-oaep-sha256", "call_timeout: 5s", "open_timeout: 5s"],
+        ..Settings::default()
+    };
+    let node = Node::on(&Token::new().into(), settings);
+    let label = [
+        "--label",
+        "test.v1@20260101T0000Z",
+        "--id",
+        "00112233445566778899aabbccddeeff",
+    ];
+    node.token.make_pair_by_hand(&[&label[..], &["--always-auth"]].concat());
+    let probe = node.command(&["token", "probe"]);
+    let said = String::from_utf8_lossy(&probe.stderr).into_owned() + &String::from_utf8_lossy(&probe.stdout);
+    assert!(said.contains("CKA_ALWAYS_AUTHENTICATE"), "{said}");
+    let daemon = node.spawn();
+    until_logged(&daemon, "CKA_ALWAYS_AUTHENTICATE").await;
+    node.token.forget_calls();
+    until("the versions were listed a few times", || {
+        node.token.calls("C_FindObjectsInit") > 6
+    })
+    .await;
+    assert_eq!(node.token.calls("C_Login"), 0, "{}", daemon.log());
+}

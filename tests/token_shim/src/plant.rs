@@ -30,6 +30,24 @@ impl Token {
         self.by_hand(&[&arguments, attributes].concat());
     }
 
+    /// The same with an RSA key pair.
+    ///
+    /// # Panics
+    ///
+    /// As [`Token::plant`].
+    pub fn make_pair_by_hand(&self, attributes: &[&str]) {
+        let arguments = [
+            "--login",
+            "--pin",
+            PIN,
+            "--keypairgen",
+            "--key-type",
+            "rsa:2048",
+            "--usage-decrypt",
+        ];
+        self.by_hand(&[&arguments, attributes].concat());
+    }
+
     /// Destroys a public AES key, in a session without a login.
     ///
     /// # Panics
