@@ -6,6 +6,7 @@
 pub mod assignment;
 pub(crate) mod attribute;
 pub mod ceremony;
+mod credential;
 pub(crate) mod error;
 pub(crate) mod key_object;
 pub(crate) mod keygen;
@@ -28,4 +29,5 @@ mod state_file;
 pub(crate) mod test_token;
 mod token_info;
 pub mod uri;
+pub mod variable;
 pub(crate) mod wrap;

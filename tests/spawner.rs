@@ -31,8 +31,9 @@ use dekhand::backend::pkcs11::spawner::WorkerSource;
 use dekhand::hardening::LockMemory;
 use dekhand::token::assignment::Assignment;
 use dekhand::token::assignment::Role;
-use dekhand::token::options::EnvironmentVariable;
 use dekhand::token::options::Pkcs11Options;
+use dekhand::token::variable::EnvironmentVariable;
+use dekhand::token::variable::VariableValue;
 use rustix::fs::MemfdFlags;
 use rustix::fs::SealFlags;
 use rustix::process::Pid;
@@ -185,7 +186,7 @@ fn a_worker_that_cannot_be_started_is_told_on_its_channel() {
     let mut impossible = assignment("impossible");
     impossible.options.environment = vec![EnvironmentVariable {
         name: "IMPOSSIBLE".to_owned(),
-        value: "a\0b".to_owned(),
+        value: VariableValue::Text("a\0b".to_owned()),
     }];
     let spawner = spawner_of(vec![impossible, assignment("test")]);
     let (_, _, first) = started(&source(&spawner, "impossible"));

@@ -21,7 +21,6 @@ use crate::config::yaml::Required;
 use crate::config::yaml::Section;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
-use crate::token::options::EnvironmentVariable;
 use crate::token::options::ListedVersion;
 use crate::token::options::Login;
 use crate::token::options::MechanismChoice;
@@ -29,6 +28,7 @@ use crate::token::options::ObjectName;
 use crate::token::options::Pkcs11Options;
 use crate::token::pin::PinSource;
 use crate::token::uri::TokenName;
+use crate::token::variable::EnvironmentVariable;
 
 /// The most environment variables; every known module reads far fewer.
 const MOST_VARIABLES: usize = 32;

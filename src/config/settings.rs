@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::json;
 
 use crate::backend::keyring::KeyringOptions;
 use crate::clock::Timestamp;
@@ -26,11 +27,12 @@ use crate::listener::options::SocketAddress;
 use crate::root_key::name::RootKeyName;
 use crate::root_key::version::Number;
 use crate::telemetry::log::LogOptions;
-use crate::token::options::EnvironmentVariable;
 use crate::token::options::ListedVersion;
 use crate::token::options::ObjectName;
 use crate::token::options::Pkcs11Options;
 use crate::token::pin::PinSource;
+use crate::token::variable::EnvironmentVariable;
+use crate::token::variable::VariableValue;
 
 /// A setting with its value.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,7 +188,11 @@ fn add_pkcs11(list: &mut Entries, index: usize, options: &Pkcs11Options) {
     list.of_root_key(index, "root_keys[].pkcs11.mechanism", mechanism);
     let variables = environment
         .iter()
-        .map(|EnvironmentVariable { name, value }| format!("{name}={value}"));
+        .map(|EnvironmentVariable { name, value }| match value {
+            VariableValue::Text(text) => json!(format!("{name}={text}")),
+            VariableValue::File(file) => json!({ "name": name, "file": file.to_string_lossy() }),
+            VariableValue::Credential(credential) => json!({ "name": name, "credential": credential }),
+        });
     list.of_root_key(index, "root_keys[].pkcs11.environment", variables.collect::<Vec<_>>());
     if versions.is_empty() {
         list.of_root_key(index, "root_keys[].pkcs11.versions", [(); 0]);

@@ -11,9 +11,10 @@ use crate::token::keygen::template;
 use crate::token::keygen::template::Wish;
 use crate::token::keygen::template::value_text;
 use crate::token::label;
-use crate::token::options::EnvironmentVariable;
 use crate::token::options::Login;
 use crate::token::options::Pkcs11Options;
+use crate::token::variable::EnvironmentVariable;
+use crate::token::variable::VariableValue;
 
 /// The label of a version. Labels have a resolution of one minute, so the moment is rounded: down if it has passed, up
 /// if it is in the future.
@@ -92,7 +93,11 @@ fn command(options: &Pkcs11Options, id: &KeyId, label: &str) -> String {
 }
 
 fn assignment(EnvironmentVariable { name, value }: &EnvironmentVariable) -> String {
-    format!("{name}={}", quoted(value))
+    match value {
+        VariableValue::Text(text) => format!("{name}={}", quoted(text)),
+        VariableValue::File(path) => format!("{name}=\"$(cat {})\"", quoted(&path.to_string_lossy())),
+        VariableValue::Credential(credential) => format!("{name}=\"$(cat \"$CREDENTIALS_DIRECTORY/{credential}\")\""),
+    }
 }
 
 /// A word, quoted for a shell.
@@ -150,13 +155,19 @@ mod tests {
         let mut options = options();
         options.environment = vec![EnvironmentVariable {
             name: "SOFTHSM2_CONF".to_owned(),
-            value: "/etc/my token.conf".to_owned(),
+            value: VariableValue::Text("/etc/my token.conf".to_owned()),
         }];
         let text = printed(&options);
         assert!(
             text.contains("\nSOFTHSM2_CONF='/etc/my token.conf' pkcs11-tool --module "),
             "{text}"
         );
+        options.environment = vec![EnvironmentVariable {
+            name: "API_KEY".to_owned(),
+            value: VariableValue::File("/etc/key".into()),
+        }];
+        let text = printed(&options);
+        assert!(text.contains("\nAPI_KEY=\"$(cat /etc/key)\" pkcs11-tool "), "{text}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::root_key::mechanism::Mechanism;
 use crate::root_key::version::Number;
 use crate::token::pin::PinSource;
 use crate::token::uri::TokenName;
+use crate::token::variable::EnvironmentVariable;
 
 /// The token of a root key, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,15 +129,6 @@ impl fmt::Display for MechanismChoice {
             Self::RsaOaepSha1 => "rsa-oaep-sha1",
         })
     }
-}
-
-/// A variable that the module reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnvironmentVariable {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
 }
 
 /// A version in the configuration, for a token whose labels cannot be used.

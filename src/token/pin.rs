@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::Metadata;
-use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -13,12 +12,11 @@ use zeroize::Zeroizing;
 use crate::files;
 use crate::files::FileError;
 use crate::files::stamp::Stamp;
+use crate::token::credential;
+use crate::token::credential::CredentialError;
 
 /// Longer than any PIN. A longer file is not a PIN's file.
 const LIMIT: u64 = 1024;
-
-/// The variable in which systemd passes the directory of a service's credentials.
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where a PIN comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,15 +46,9 @@ pub(crate) enum PinError {
     /// The file cannot be read.
     #[error("the PIN cannot be read")]
     File(#[from] FileError),
-    /// This process has no credentials.
-    #[error(
-        "the PIN is configured as the credential {0}, but this process has no credentials \
-         ({CREDENTIALS} is not set): start it as a service with LoadCredential={0}:PATH, or configure a file"
-    )]
-    NoCredentials(String),
-    /// The credential's name is not a file name in the directory of credentials.
-    #[error("the PIN is configured as a credential, but its name is not a file name")]
-    Name,
+    /// The credential cannot be read.
+    #[error("the PIN cannot be read")]
+    Credential(#[from] CredentialError),
     /// The descriptor is not open in this process.
     #[error(
         "descriptor {0}, which should hold the PIN, is not open: the program that starts the daemon must pass it on, \
@@ -89,13 +81,13 @@ impl PinSource {
     /// # Errors
     /// The PIN cannot be read, other users could have read or changed it, or it cannot be a PIN.
     pub(crate) fn read(&self) -> Result<Pin, PinError> {
-        self.read_with(std::env::var_os(CREDENTIALS).as_deref())
+        self.read_with(std::env::var_os(credential::DIRECTORY).as_deref())
     }
 
     fn read_with(&self, credentials: Option<&OsStr>) -> Result<Pin, PinError> {
         let (mut bytes, metadata) = match self {
             Self::File(path) => files::read_secret(path, LIMIT)?,
-            Self::Credential(name) => read_credential(name, credentials)?,
+            Self::Credential(name) => credential::read(name, credentials, LIMIT)?,
             Self::Descriptor(number) => read_descriptor(*number)?,
         };
         let line = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n"));
@@ -148,16 +140,6 @@ fn invisible(bytes: &[u8]) -> Option<&'static str> {
     };
     text.contains(is_unseen)
         .then_some("a character that no editor shows, such as a no-break space")
-}
-
-fn read_credential(name: &str, directory: Option<&OsStr>) -> Result<(Zeroizing<Vec<u8>>, Metadata), PinError> {
-    if name.contains(['/', '\0']) || ["", ".", ".."].contains(&name) {
-        return Err(PinError::Name);
-    }
-    match directory.map(Path::new) {
-        Some(directory) if directory.is_absolute() => Ok(files::read_granted(&directory.join(name), LIMIT)?),
-        _ => Err(PinError::NoCredentials(name.to_owned())),
-    }
 }
 
 /// Opens the file anew, because a read from an inherited descriptor moves the offset for all processes that share it.
@@ -227,7 +209,10 @@ mod tests {
     use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use std::path::Path;
+
     use super::*;
+    use crate::telemetry::log::chain;
 
     fn file(content: &[u8], mode: u32) -> (tempfile::TempDir, PinSource) {
         let directory = tempfile::tempdir().unwrap();
@@ -324,12 +309,17 @@ mod tests {
         let read = |name: &str, directory: Option<&Path>| credential(name).read_with(directory.map(Path::as_os_str));
         let here = Some(directory.path());
         assert_eq!(read("pin", here).unwrap().bytes.expose(), b"1234");
-        assert!(matches!(read("other", here), Err(PinError::File(error)) if error.is_not_found()));
+        assert!(
+            matches!(read("other", here), Err(PinError::Credential(CredentialError::File(error))) if error.is_not_found())
+        );
         for wrong in ["../pin", "..", ".", "", "a/pin"] {
-            assert!(matches!(read(wrong, here), Err(PinError::Name)), "{wrong}");
+            assert!(
+                matches!(read(wrong, here), Err(PinError::Credential(CredentialError::Name))),
+                "{wrong}"
+            );
         }
         for nowhere in [None, Some(Path::new("")), Some(Path::new("relative"))] {
-            let error = read("pin", nowhere).unwrap_err().to_string();
+            let error = chain(&read("pin", nowhere).unwrap_err());
             assert!(error.contains("LoadCredential=pin:PATH"), "{error}");
         }
     }

@@ -98,7 +98,7 @@ fn a_token_is_shown_with_the_sources_of_its_pins() {
         "      admin:",
         "        pin: {credential: admin-pin} ",
         "      login: \"vendor:0x80000001\" ",
-        "      environment: [\"CONF=/c\", \"LIST=a=b \\\"c\\\"\", \"EMPTY=\"] ",
+        "      environment: [\"CONF=/c\", \"LIST=a=b \\\"c\\\"\", \"EMPTY=\", {file: /c/key, name: API_KEY}, {credential: api, name: API_PASSWORD}] ",
         "      versions:",
         "        - number: 1 ",
         "          id: 00112233445566778899aabbccddeeff ",

@@ -65,7 +65,7 @@ root_keys:
       call_timeout: 25s
       open_timeout: 10m
       mechanism: aes-cbc
-      environment: [CONF=/c, "LIST=a=b \"c\"", EMPTY=]
+      environment: [CONF=/c, "LIST=a=b \"c\"", EMPTY=, {name: API_KEY, file: /c/key}, {name: API_PASSWORD, credential: api}]
       versions:
         - {number: 1, id: 00112233445566778899AABBCCDDEEFF, activates: 2026-03-01T12:00:00Z, retired: 2027-03-01T12:00:00Z}
         - {number: 2, label: my key, activates: 2027-02-01T00:00:00Z}

@@ -7,13 +7,14 @@ use std::time::Duration;
 use dekhand::config::Config;
 use dekhand::config::ConfigError;
 use dekhand::config::RootKeyStore;
-use dekhand::token::options::EnvironmentVariable;
 use dekhand::token::options::ListedVersion;
 use dekhand::token::options::Login;
 use dekhand::token::options::MechanismChoice;
 use dekhand::token::options::ObjectName;
 use dekhand::token::options::Pkcs11Options;
 use dekhand::token::pin::PinSource;
+use dekhand::token::variable::EnvironmentVariable;
+use dekhand::token::variable::VariableValue;
 
 use crate::TOKENS;
 use crate::parse;
@@ -63,7 +64,7 @@ fn every_setting_of_a_token_reaches_its_option() {
     };
     let variable = |name: &str, value: &str| EnvironmentVariable {
         name: name.to_owned(),
-        value: value.to_owned(),
+        value: VariableValue::Text(value.to_owned()),
     };
     let expected = Pkcs11Options {
         module: PathBuf::from("/m/one.so"),
@@ -79,6 +80,14 @@ fn every_setting_of_a_token_reaches_its_option() {
             variable("CONF", "/c"),
             variable("LIST", "a=b \"c\""),
             variable("EMPTY", ""),
+            EnvironmentVariable {
+                name: "API_KEY".to_owned(),
+                value: VariableValue::File("/c/key".into()),
+            },
+            EnvironmentVariable {
+                name: "API_PASSWORD".to_owned(),
+                value: VariableValue::Credential("api".to_owned()),
+            },
         ],
         versions: vec![
             version(
@@ -213,7 +222,7 @@ fn each_value_of_a_token_has_its_bounds() {
         "mechanism: rsa-oaep-sha256",
         "environment: []",
         "environment: [_A1=]",
-        "environment: [TPM2_PIN_FILE=/p, PIN_PATH=/p, PINNED=1, AUTHOR=x]",
+        "environment: [TPM2_PIN_FILE=/p, PIN_PATH=/p, PINNED=1, AUTHOR=x, KEY_LABEL=x, X_TOKEN=/p, URL=https://u@h/a:b@c]",
         "versions: []",
         "versions: [{number: 9999, label: \"0123456789012345678901234567890123456789\"}]",
         "versions: [{number: 1, label: a, activates: 2026-03-01T12:00:00Z, retired: 2026-03-01T12:00:00Z}]",

@@ -37,16 +37,67 @@ fn a_wrong_value_of_a_token_is_told_what_may_be() {
             "environment[2]",
             "`environment[0]`",
         ),
-        ("environment: [TOKEN_PIN=hunter2]", "environment[0]", "EnvironmentFile="),
+        (
+            "environment: [TOKEN_PIN=hunter2]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
         (
             "environment: [db_password=hunter2]",
             "environment[0]",
-            "EnvironmentFile=",
+            "{name: NAME, file:",
         ),
         (
             "environment: [OWNER_AUTH=hunter2]",
             "environment[0]",
-            "EnvironmentFile=",
+            "{name: NAME, file:",
+        ),
+        (
+            "environment: [SOME_API_KEY=hunter2]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        ("environment: [X_TOKEN=hunter2]", "environment[0]", "{name: NAME, file:"),
+        ("environment: [X_PWD=hunter2]", "environment[0]", "{name: NAME, file:"),
+        (
+            "environment: [X_CREDENTIALS=hunter2]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        (
+            "environment: [\"URL=https://user:hunter2@host/x\"]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        (
+            "environment: [{name: A}]",
+            "environment[0]",
+            "one of `file` and `credential`",
+        ),
+        (
+            "environment: [{name: A, file: /a, credential: b}]",
+            "environment[0]",
+            "one of `file` and `credential`",
+        ),
+        (
+            "environment: [{name: A, file: a}]",
+            "environment[0].file",
+            "an absolute path",
+        ),
+        (
+            "environment: [{name: \"A B\", file: /a}]",
+            "environment[0].name",
+            "a name of letters",
+        ),
+        (
+            "environment: [{name: A, value: hunter2}]",
+            "environment[0].value",
+            "no such key",
+        ),
+        (
+            "environment: [A=1, {name: A, file: /a}]",
+            "environment[1]",
+            "`environment[0]`",
         ),
         ("object: a", "object", "no such key"),
     ] {

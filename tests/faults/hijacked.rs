@@ -18,9 +18,10 @@ use dekhand::hardening;
 use dekhand::hardening::HardeningOptions;
 use dekhand::hardening::LockMemory;
 use dekhand::root_key::id::KeyId;
-use dekhand::token::options::EnvironmentVariable;
 use dekhand::token::options::Pkcs11Options;
 use dekhand::token::pin::PinSource;
+use dekhand::token::variable::EnvironmentVariable;
+use dekhand::token::variable::VariableValue;
 use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use rustix::process::PidfdGetfdFlags;
@@ -90,7 +91,7 @@ fn of_an_admin(node: &Node) -> Vec<u8> {
     options.environment = environment
         .map(|(name, value)| EnvironmentVariable {
             name: name.to_owned(),
-            value: value.display().to_string(),
+            value: VariableValue::Text(value.display().to_string()),
         })
         .collect();
     let assignment = json!({

@@ -16,12 +16,13 @@ use crate::hardening::LockMemory;
 use crate::root_key::name::RootKeyName;
 use crate::token::assignment::Assignment;
 use crate::token::assignment::Role;
-use crate::token::options::EnvironmentVariable;
 use crate::token::options::Login;
 use crate::token::options::Pkcs11Options;
 use crate::token::pin::PinSource;
 use crate::token::report::TokenReport;
 use crate::token::uri::TokenName;
+use crate::token::variable::EnvironmentVariable;
+use crate::token::variable::VariableValue;
 
 /// The arguments that name a module and a token.
 #[derive(Clone, Debug, Args)]
@@ -185,7 +186,7 @@ fn variable(text: &str) -> Result<EnvironmentVariable, &'static str> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !text.contains('\0') => Ok(EnvironmentVariable {
             name: name.to_owned(),
-            value: value.to_owned(),
+            value: VariableValue::Text(value.to_owned()),
         }),
         _ => Err("expected NAME=VALUE"),
     }

@@ -11,15 +11,17 @@ use crate::config::values::QUOTES;
 use crate::config::values::Whole;
 use crate::config::yaml::FromYaml;
 use crate::config::yaml::Optional;
+use crate::config::yaml::Required;
 use crate::config::yaml::Section;
 use crate::config::yaml::Wrong;
 use crate::config::yaml::YamlNode;
 use crate::root_key::id::KeyId;
 use crate::root_key::version::Number;
-use crate::token::options::EnvironmentVariable;
 use crate::token::options::Login;
 use crate::token::pin::PinSource;
 use crate::token::uri::TokenName;
+use crate::token::variable::EnvironmentVariable;
+use crate::token::variable::VariableValue;
 
 impl FromYaml for TokenName {
     fn expected() -> String {
@@ -151,9 +153,44 @@ pub(in crate::config) fn login_text(login: Login) -> String {
     }
 }
 
-impl FromYaml for EnvironmentVariable {
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VariableSection {
+    name: Required<VariableName>,
+    #[serde(default)]
+    file: Optional<AbsolutePath>,
+    #[serde(default)]
+    credential: Optional<CredentialName>,
+}
+
+/// The name of an environment variable.
+#[derive(Debug)]
+struct VariableName(String);
+
+impl FromYaml for VariableName {
     fn expected() -> String {
-        "`NAME=value`, a name of letters, digits and `_`".to_owned()
+        "a name of letters, digits and `_`".to_owned()
+    }
+
+    fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
+        match found {
+            YamlNode::Text(text) if is_variable_name(text) => Ok(Self((*text).to_owned())),
+            _ => Err(Wrong::default()),
+        }
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let starts = |first: char| first.is_ascii_alphabetic() || first == '_';
+    name.len() <= 128 && name.starts_with(starts) && name.bytes().all(good)
+}
+
+impl FromYaml for EnvironmentVariable {
+    const WRONG_TEXT: &str = "a text";
+
+    fn expected() -> String {
+        "`NAME=value`, a name of letters, digits and `_`; or `{name: NAME, file: PATH}` for a secret".to_owned()
     }
 
     fn read(found: &YamlNode<'_>) -> Result<Self, Wrong> {
@@ -161,34 +198,81 @@ impl FromYaml for EnvironmentVariable {
             return Err(Wrong::default());
         };
         let (name, value) = text.split_once('=').ok_or_else(Wrong::default)?;
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let starts = |name: &str| name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        if name.len() > 128 || !starts(name) || !name.bytes().all(good) {
+        if !is_variable_name(name) {
             return Err(Wrong::default());
         }
         if value.contains(char::is_control) {
             return Err(Wrong::hint("a value must not have control characters"));
         }
-        if names_a_secret(name) {
+        if !value.starts_with('/') && names_a_secret(name) || has_a_password(value) {
             return Err(Wrong::hint(
                 "this variable seems to be a secret, which does not belong in this file: set the token's PIN with \
-                 `pin`, and the module's other secrets in the daemon's environment (EnvironmentFile= in systemd)",
+                 `pin`, and put another secret into a file that only its owner can read (chmod 0600), as in `{name: \
+                 NAME, file: /etc/dekhand/secret}`, or into a credential, as in `{name: NAME, credential: secret}`",
             ));
         }
-        let [name, value] = [name, value].map(str::to_owned);
+        Ok(Self {
+            name: name.to_owned(),
+            value: VariableValue::Text(value.to_owned()),
+        })
+    }
+
+    fn read_section<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        let Section(section) = Section::read_section(map)?;
+        let VariableSection {
+            name: Required(VariableName(name)),
+            file: Optional(file),
+            credential: Optional(credential),
+        } = section;
+        let value = match (file, credential) {
+            (Some(AbsolutePath(file)), None) => VariableValue::File(file),
+            (None, Some(CredentialName(credential))) => VariableValue::Credential(credential),
+            _ => {
+                let refusal = Fault::new("expected one of `file` and `credential`");
+                return Err(A::Error::custom(refusal));
+            }
+        };
         Ok(Self { name, value })
     }
 }
+
+/// Whether a value is an address with a password, as in `https://user:password@host`.
+fn has_a_password(value: &str) -> bool {
+    let authority = value
+        .split_once("://")
+        .map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    let user = authority.and_then(|authority| authority.rsplit_once('@'));
+    user.is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, password)| !password.is_empty()))
+}
+
+/// Words in the names of variables that hold secrets.
+const SECRETS: [&str; 14] = [
+    "APIKEY",
+    "AUTH",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "PASS",
+    "PASSCODE",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "PIN",
+    "PW",
+    "PWD",
+    "SECRET",
+    "SECRETS",
+];
+/// Words that name a secret at the end of a name, as in `API_KEY`, and otherwise what it is about.
+const SECRETS_AT_THE_END: [&str; 2] = ["KEY", "TOKEN"];
 
 /// Whether a variable of this name holds a secret itself, not the path of one.
 fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let words = || name.split('_');
     let of = |list: &'static [&str]| move |word: &str| list.contains(&word);
-    let path = words()
-        .next_back()
-        .is_some_and(of(&["FILE", "PATH", "DIR", "DIRECTORY", "SOCK"]));
-    !path && words().any(of(&["PIN", "PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "AUTH"]))
+    let ends = |list: &'static [&str]| words().next_back().is_some_and(of(list));
+    let path = ends(&["FILE", "PATH", "DIR", "DIRECTORY", "SOCK"]);
+    !path && (words().any(of(&SECRETS)) || ends(&SECRETS_AT_THE_END))
 }
 
 impl FromYaml for KeyId {

@@ -17,7 +17,9 @@ use rustix::process::WaitId;
 use rustix::process::WaitIdOptions;
 
 use crate::backend::pkcs11::handover;
+use crate::telemetry::log::chain;
 use crate::token::assignment::Assignment;
+use crate::token::variable::EnvironmentVariable;
 
 /// A worker that has not been reaped, so the ids of its process and group are not reused.
 pub(super) struct Worker {
@@ -63,11 +65,19 @@ pub(super) fn start(number: u64, index: u32, assignment: &Assignment, channel: O
     for (name, _) in env::vars_os().filter(|(name, _)| is_for_the_daemon(name)) {
         command.env_remove(&name);
     }
-    let environment = assignment.options.environment.iter();
+    let value = |EnvironmentVariable { name, value }: &EnvironmentVariable| match value.read() {
+        Ok(value) => Ok((name.clone(), value)),
+        Err(error) => Err(io::Error::other(format!(
+            "the variable {name} is not set: {}",
+            chain(&error)
+        ))),
+    };
+    let environment = assignment.options.environment.iter().map(value);
+    let environment = environment.collect::<io::Result<Vec<_>>>()?;
     let process = command
         .arg0("dekhand")
         .args(["token-worker", "--parent", &std::process::id().to_string()])
-        .envs(environment.map(|variable| (&variable.name, &variable.value)))
+        .envs(environment)
         .stdin(channel.try_clone()?)
         .stdout(handover::give(assignment)?)
         .process_group(0)
