@@ -22,83 +22,6 @@ fn a_wrong_value_of_a_token_is_told_what_may_be() {
         ("mechanism: aes-key-wrap-pad", "mechanism", "`aes-kwp`"),
         ("private: yes", "private", "`true` or `false`"),
         ("exportable: 1", "exportable", "`true` or `false`"),
-        ("environment: {A: b}", "environment", "a list"),
-        ("environment: [hunter2]", "environment[0]", "`NAME=value`"),
-        ("environment: [A=, \"1hunter2=x\"]", "environment[1]", "`NAME=value`"),
-        ("environment: [\"=hunter2\"]", "environment[0]", "`NAME=value`"),
-        ("environment: [\"A B=hunter2\"]", "environment[0]", "`NAME=value`"),
-        (
-            "environment: [\"A=hunter2\\0\"]",
-            "environment[0]",
-            "control characters",
-        ),
-        (
-            "environment: [A=1, B=2, A=hunter2]",
-            "environment[2]",
-            "`environment[0]`",
-        ),
-        (
-            "environment: [TOKEN_PIN=hunter2]",
-            "environment[0]",
-            "{name: NAME, file:",
-        ),
-        (
-            "environment: [db_password=hunter2]",
-            "environment[0]",
-            "{name: NAME, file:",
-        ),
-        (
-            "environment: [OWNER_AUTH=hunter2]",
-            "environment[0]",
-            "{name: NAME, file:",
-        ),
-        (
-            "environment: [SOME_API_KEY=hunter2]",
-            "environment[0]",
-            "{name: NAME, file:",
-        ),
-        ("environment: [X_TOKEN=hunter2]", "environment[0]", "{name: NAME, file:"),
-        ("environment: [X_PWD=hunter2]", "environment[0]", "{name: NAME, file:"),
-        (
-            "environment: [X_CREDENTIALS=hunter2]",
-            "environment[0]",
-            "{name: NAME, file:",
-        ),
-        (
-            "environment: [\"URL=https://user:hunter2@host/x\"]",
-            "environment[0]",
-            "{name: NAME, file:",
-        ),
-        (
-            "environment: [{name: A}]",
-            "environment[0]",
-            "one of `file` and `credential`",
-        ),
-        (
-            "environment: [{name: A, file: /a, credential: b}]",
-            "environment[0]",
-            "one of `file` and `credential`",
-        ),
-        (
-            "environment: [{name: A, file: a}]",
-            "environment[0].file",
-            "an absolute path",
-        ),
-        (
-            "environment: [{name: \"A B\", file: /a}]",
-            "environment[0].name",
-            "a name of letters",
-        ),
-        (
-            "environment: [{name: A, value: hunter2}]",
-            "environment[0].value",
-            "no such key",
-        ),
-        (
-            "environment: [A=1, {name: A, file: /a}]",
-            "environment[1]",
-            "`environment[0]`",
-        ),
         ("object: a", "object", "no such key"),
     ] {
         assert_refused(token(wrong), &format!(".pkcs11.{key}"), said);
@@ -191,6 +114,91 @@ fn a_wrong_list_of_versions_is_told_what_may_be() {
             "versions: [{number: 1, id: aabbccddeeff0011}, {number: 2, id: AABBCCDDEEFF0011}]",
             "versions[1].id",
             "`versions[0]`",
+        ),
+    ] {
+        assert_refused(token(wrong), &format!(".pkcs11.{key}"), said);
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_told_what_may_be_and_a_secret_where_it_belongs() {
+    for (wrong, key, said) in [
+        ("environment: {A: b}", "environment", "a list"),
+        ("environment: [hunter2]", "environment[0]", "`NAME=value`"),
+        ("environment: [A=, \"1hunter2=x\"]", "environment[1]", "`NAME=value`"),
+        ("environment: [\"=hunter2\"]", "environment[0]", "`NAME=value`"),
+        ("environment: [\"A B=hunter2\"]", "environment[0]", "`NAME=value`"),
+        (
+            "environment: [\"A=hunter2\\0\"]",
+            "environment[0]",
+            "control characters",
+        ),
+        (
+            "environment: [A=1, B=2, A=hunter2]",
+            "environment[2]",
+            "`environment[0]`",
+        ),
+        (
+            "environment: [TOKEN_PIN=hunter2]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        (
+            "environment: [db_password=hunter2]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        (
+            "environment: [OWNER_AUTH=hunter2]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        (
+            "environment: [SOME_API_KEY=hunter2]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        ("environment: [X_TOKEN=hunter2]", "environment[0]", "{name: NAME, file:"),
+        ("environment: [X_PWD=hunter2]", "environment[0]", "{name: NAME, file:"),
+        (
+            "environment: [X_CREDENTIALS=hunter2]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        (
+            "environment: [\"URL=https://user:hunter2@host/x\"]",
+            "environment[0]",
+            "{name: NAME, file:",
+        ),
+        (
+            "environment: [{name: A}]",
+            "environment[0]",
+            "one of `file` and `credential`",
+        ),
+        (
+            "environment: [{name: A, file: /a, credential: b}]",
+            "environment[0]",
+            "one of `file` and `credential`",
+        ),
+        (
+            "environment: [{name: A, file: a}]",
+            "environment[0].file",
+            "an absolute path",
+        ),
+        (
+            "environment: [{name: \"A B\", file: /a}]",
+            "environment[0].name",
+            "a name of letters",
+        ),
+        (
+            "environment: [{name: A, value: hunter2}]",
+            "environment[0].value",
+            "no such key",
+        ),
+        (
+            "environment: [A=1, {name: A, file: /a}]",
+            "environment[1]",
+            "`environment[0]`",
         ),
     ] {
         assert_refused(token(wrong), &format!(".pkcs11.{key}"), said);

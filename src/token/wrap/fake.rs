@@ -31,7 +31,9 @@ pub(super) enum Gcm {
     Zeros,
     /// With its own IV, written over zeros (AWS CloudHSM).
     Buffer,
-    /// The same, but the IV is not returned.
+    /// The same, from a counter that begins anew in each session.
+    BufferCounted,
+    /// The same as `Buffer`, but the IV is not returned.
     BufferUntold,
     /// With its own IV of this length, appended, if the caller gives none (Luna).
     Appended(usize),
@@ -73,6 +75,8 @@ pub(super) struct Fake {
     /// The plaintexts, by all that is needed to decrypt them.
     encrypted: RefCell<HashMap<Vec<u8>, Vec<u8>>>,
     operations: Cell<usize>,
+    /// The IVs of the last session.
+    counter: Cell<u8>,
 }
 
 /// A session of it, which is unusable after a failed operation.
@@ -103,6 +107,7 @@ impl Fake {
             quirks,
             encrypted: RefCell::default(),
             operations: Cell::new(0),
+            counter: Cell::new(0),
         })
     }
 
@@ -111,6 +116,7 @@ impl Fake {
     }
 
     pub(super) fn open(self: &Rc<Self>) -> Box<dyn TokenCipher> {
+        self.counter.set(0);
         Box::new(FakeSession {
             token: Rc::clone(self),
             spoilt: Cell::new(false),
@@ -194,6 +200,11 @@ impl Fake {
             (Gcm::CallerOrZeros | Gcm::Zeros, GcmIv::None { .. }) => Ok(seal(&[0; 16])),
             (Gcm::Buffer, GcmIv::Buffer(iv)) if iv == [0; 12] => {
                 iv.copy_from_slice(own.get(..12).unwrap());
+                Ok(seal(iv))
+            }
+            (Gcm::BufferCounted, GcmIv::Buffer(iv)) if iv == [0; 12] => {
+                self.counter.set(self.counter.get() + 1);
+                iv.fill(self.counter.get());
                 Ok(seal(iv))
             }
             (Gcm::BufferUntold, GcmIv::Buffer(_)) => Ok(seal(&own)),

@@ -44,6 +44,8 @@ pub(super) fn check(method: WrapMethod, open: &mut Opener<'_>, id: &KeyId) -> Re
     let begin = Instant::now();
     let first = bench.run(wrap)?;
     let wrap_time = begin.elapsed();
+    // A token may take its IVs from a counter that begins anew in each session.
+    bench.cipher = None;
     differ(&first, &bench.run(wrap)?, &data_key)?;
     let begin = Instant::now();
     bench.opens(&first, id, &data_key)?;

@@ -89,6 +89,13 @@ fn a_constant_iv_is_never_chosen() {
 }
 
 #[test]
+fn ivs_from_a_counter_that_begins_anew_in_each_session_are_never_chosen() {
+    let chosen = chosen_by(with_gcm(Gcm::BufferCounted)).unwrap();
+    assert_eq!(chosen.method, WrapMethod::AesCbc);
+    assert!(matches!(verdict(&chosen, "aes-gcm"), TrialResult::Wrong(_)));
+}
+
+#[test]
 fn an_iv_that_nobody_is_told_is_never_chosen() {
     assert_eq!(
         chosen_by(with_gcm(Gcm::BufferUntold)).unwrap().method,
