@@ -13,6 +13,7 @@ use token_shim::token::Token;
 
 use support::calls::Kms;
 use support::calls::stock;
+use support::calls::until;
 use support::daemon::Daemon;
 use support::daemon::wait_for;
 use support::processes::send;
@@ -121,7 +122,8 @@ async fn the_daemon_has_neither_the_module_nor_the_pin_and_starts_no_programs() 
         return;
     };
     assert!(known > 0, "the search finds what the daemon has: where the PIN is");
-    for process in [daemon_id, spawner] {
+    // The worker had it while it logged in.
+    for process in [daemon_id, spawner, worker] {
         assert_eq!(in_memory(process, LONG_PIN.as_bytes()), Some(0));
     }
 }
@@ -257,4 +259,32 @@ fn a_module_that_other_users_can_replace_is_reported_once() {
         warnings[0].contains("mode 0777") && warnings[0].contains("chmod go-w"),
         "{warnings:?}"
     );
+}
+
+#[tokio::test]
+async fn of_a_keyrings_file_the_daemon_keeps_the_key_and_wipes_the_text_that_it_has_read() {
+    let node = support::keyring_node::Node::new();
+    let keyring = std::fs::read_to_string(node.path("keyring.json")).unwrap();
+    let keyring: serde_json::Value = serde_json::from_str(&keyring).unwrap();
+    let hex = keyring["versions"][0]["key"].as_str().unwrap();
+    let byte = |digits: &[u8]| u8::from_str_radix(str::from_utf8(digits).unwrap(), 16).unwrap();
+    let key: Vec<u8> = hex.as_bytes().chunks(2).map(byte).collect();
+    let daemon = node.start();
+    let kms = Kms::connect(&node.socket()).await;
+    for _ in 0..10 {
+        let sealed = kms.encrypt().await.unwrap();
+        kms.decrypt(&sealed).await.unwrap();
+        // Reads the file again.
+        daemon.signal(Signal::HUP);
+    }
+    until("the file was read again", || daemon.log().matches("SIGHUP").count() > 1).await;
+    kms.status().await.unwrap();
+    if in_memory(daemon.child.id(), &key).is_none() {
+        return;
+    }
+    // While the file is read again, the text is there.
+    until("nothing of the text is left, and the search finds the key", || {
+        in_memory(daemon.child.id(), hex.as_bytes()) == Some(0) && in_memory(daemon.child.id(), &key) > Some(0)
+    })
+    .await;
 }
