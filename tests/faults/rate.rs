@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 
 use support::calls::Kms;
 use support::calls::stock;
+use support::calls::stop;
 use support::calls::until;
 use support::calls::until_proofs_are_made;
 use support::daemon::HANG;
@@ -117,10 +118,14 @@ async fn token_calls_in_flight_are_as_many_as_there_are_sessions() {
             ..QUIET
         };
         let node = Node::with(settings);
+        // The thread that makes proofs has a session of its own.
+        let daemon = node.start();
+        until_proofs_are_made(&node).await;
+        assert_eq!(stop(daemon).await.0, Some(0));
+        node.token.forget_most_at_once();
         let stock = stock(&node, settings, 64).await;
         let daemon = node.start();
         let kms = Kms::connect(&node.socket()).await;
-        until_proofs_are_made(&node).await;
         node.token.set("C_Decrypt delay 20ms");
         for opened in join_all(stock.iter().map(|sealed| kms.decrypt_within(HANG, sealed))).await {
             opened.unwrap();

@@ -159,6 +159,11 @@ impl Token {
         text.trim().parse().unwrap_or(0)
     }
 
+    /// Begins to count anew, for processes that are started from here on.
+    pub fn forget_most_at_once(&self) {
+        drop(std::fs::remove_file(self.path("control.most-at-once")));
+    }
+
     /// Unlocks the token of `pin locks`, as its security officer would.
     pub fn unlock(&self) {
         drop(std::fs::remove_file(self.path("control.wrong-pins")));
