@@ -162,7 +162,7 @@ fn a_third_worker_of_an_assignment_is_started_when_one_is_gone() {
 fn workers_start_after_the_programs_file_was_replaced_or_removed() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("dekhand");
-    std::fs::copy(DEKHAND, &program).unwrap();
+    support::daemon::copy_program(DEKHAND.as_ref(), &program);
     let spawner = Spawner::start_program(&program, Prints::ToStderr, vec![assignment("test")]).unwrap();
     can_start(&spawner);
     let upgrade = directory.path().join("dekhand.new");

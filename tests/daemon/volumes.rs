@@ -13,6 +13,7 @@ use std::process::Command;
 use token_shim::token::PIN;
 
 use support::daemon::Daemon;
+use support::daemon::copy_program;
 use support::daemon::dekhand;
 use support::daemon::program;
 use support::daemon::wait_for;
@@ -89,7 +90,7 @@ fn a_daemon_without_root_reads_keyring_and_configuration_from_volumes_and_sees_u
     let place = node.directory.path();
     std::fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
     let copy = place.join("dekhand");
-    std::fs::copy(program(), &copy).unwrap();
+    copy_program(&program(), &copy);
     let keyring = node.path("keyring.json");
     let secret = Volume::new(
         place.join("secret"),
@@ -130,7 +131,7 @@ fn containers_of_one_pod_share_the_socket_in_an_empty_dir() {
     let place = place.path();
     std::fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
     let copy = place.join("dekhand");
-    std::fs::copy(program(), &copy).unwrap();
+    copy_program(&program(), &copy);
     let empty_dir = place.join("run");
     std::fs::create_dir(&empty_dir).unwrap();
     chown(&empty_dir, None, Some(FS_GROUP)).unwrap();
@@ -262,7 +263,7 @@ fn give(path: &Path, uid: u32) {
 fn roots_commands_work_beside_a_daemon_of_another_user_and_leave_nothing_that_it_cannot_read() {
     let node = token_node::Node::with(Settings::default());
     let (copy, module) = (node.path("dekhand"), node.path("module.so"));
-    std::fs::copy(program(), &copy).unwrap();
+    copy_program(&program(), &copy);
     std::fs::copy(token_shim::path(), &module).unwrap();
     let text = replace_in(
         Path::new(&node.config()),

@@ -1,6 +1,7 @@
 //! Workers and the spawner: their starts, their ends, and the effect of stop signals.
 
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 
@@ -13,6 +14,7 @@ use support::calls::until;
 use support::calls::until_logged;
 use support::calls::until_proofs_are_made;
 use support::daemon::Daemon;
+use support::daemon::copy_program;
 use support::daemon::wait_for;
 use support::processes::lives;
 use support::processes::send;
@@ -50,7 +52,7 @@ async fn a_worker_that_died_has_a_successor_also_after_the_programs_file_was_rep
     let node = Node::with(QUICK);
     let stock = stock(&node, QUICK, 2).await;
     let program = node.path("dekhand");
-    std::fs::copy(env!("CARGO_BIN_EXE_dekhand"), &program).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_dekhand")), &program);
     let config = node.config();
     let daemon = Daemon::spawn_program(&program, &["serve", "--config", &config, "--log-format", "json"]);
     wait_for("the daemon serves", || node.status().status.success());

@@ -38,6 +38,13 @@ pub fn program() -> PathBuf {
     built
 }
 
+/// Copies a program by another process. If this one had it open for writing, a process that another thread starts at that
+/// moment would have it open too, and the copy could not be executed ("text file busy").
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "{}", to.display());
+}
+
 /// Runs a command to its end.
 pub fn dekhand(arguments: &[&str]) -> Output {
     Command::new(program())
